@@ -1,0 +1,1 @@
+"""Parsing and printing only; nothing heavy is imported before a command runs."""

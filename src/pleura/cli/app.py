@@ -1,0 +1,64 @@
+"""The `pleura` command: verbs, exit statuses, and the only place that prints an error."""
+
+import os
+import sys
+
+import click
+import typer
+
+from pleura.cli import console, inspect, phantom
+from pleura.errors import PleuraError, UsageError
+
+app = typer.Typer(
+    name="pleura",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("inspect")(inspect.inspect)
+app.command("phantom")(phantom.phantom)
+
+
+@app.callback()
+def pleura() -> None:
+    """Find pneumothorax in frontal chest radiographs.
+
+    Not a medical device: for research and education, not for diagnosis.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with 0 done, 1 error, 2 wrong usage, 3 some inputs failed."""
+    raise SystemExit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit status; no exception leaves it as a traceback."""
+    try:
+        status = app(arguments, prog_name="pleura", standalone_mode=False)
+        return status if isinstance(status, int) else console.DONE
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return console.WRONG_USAGE
+    except UsageError as error:
+        console.say(f"pleura: {error}")
+        return console.WRONG_USAGE
+    except PleuraError as error:
+        console.say(f"pleura: error: {error}")
+        return console.FAILED
+    except (KeyboardInterrupt, click.Abort):
+        console.say("pleura: interrupted; what was finished is kept")
+        return console.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) went away; nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return console.DONE
+    except Exception as error:
+        if os.environ.get("PLEURA_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        console.say(f"pleura: internal error: {what}; PLEURA_DEBUG=1 shows where it happened")
+        return console.FAILED

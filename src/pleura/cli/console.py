@@ -1,0 +1,107 @@
+"""What the commands print: results to stdout, words and progress to stderr, exit statuses."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+DONE = 0
+FAILED = 1
+WRONG_USAGE = 2
+SOME_INPUTS_FAILED = 3
+INTERRUPTED = 130
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+OnProgress = Callable[[int, int], None]
+
+
+def say(text: str) -> None:
+    """Print one plain line of words to stderr."""
+    err.print(text, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` to stdout as JSON (keys in order, NaN as null)."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_failures(failures: Sequence[tuple[str, str]]) -> None:
+    """List failed inputs on stderr, one line each.
+
+    Args:
+        failures: Pairs of (path, reason).
+    """
+    for path, reason in failures:
+        line = reason if reason.startswith(path) else f"{path}: {reason}"
+        err.print(f"[red]failed[/red] {escape(line)}")
+
+
+def print_table(title: str, rows: Mapping[str, object]) -> None:
+    """Print a two-column table to stdout."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in rows.items():
+        table.add_row(escape(name), escape(str(value)))
+    out.print(table)
+
+
+@contextmanager
+def progress(description: str, unit: str = "files") -> Iterator[OnProgress]:
+    """Yield a function of (done, total) that draws a bar on a terminal and plain lines in a pipe."""
+    if err.is_terminal:
+        with _bar(description, unit) as update:
+            yield update
+    else:
+        yield _Lines(description, unit)
+
+
+@contextmanager
+def _bar(description: str, unit: str) -> Iterator[OnProgress]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(description, total=None)
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
+
+
+class _Lines:
+    """A plain line at most every ten seconds, and one at the end."""
+
+    def __init__(self, description: str, unit: str) -> None:
+        self._label = f"{description}: {{done}} of {{total}} {unit}"
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done >= total or now - self._last >= 10:
+            self._last = now
+            say(self._label.format(done=done, total=total))

@@ -1,0 +1,1 @@
+"""From a folder of radiographs to arrays that a network can read."""
