@@ -56,7 +56,7 @@ def print_table(title: str, rows: Mapping[str, object]) -> None:
 
 @contextmanager
 def progress(description: str, unit: str = "files") -> Iterator[OnProgress]:
-    """Yield a function of (done, total) that draws a bar on a terminal and plain lines in a pipe."""
+    """Yield a function of (done, total): a bar on a terminal, plain lines in a pipe."""
     if err.is_terminal:
         with _bar(description, unit) as update:
             yield update

@@ -1,0 +1,260 @@
+"""Frozen descriptions of a run, read from and written to TOML strictly.
+
+A run file has one table per stage; every key has a default, so an empty file is a whole run except
+for the data::
+
+    out = "results"
+    [data]      path, images, test_images, annotations, patients, rle
+    [phantom]   train, test, seed, size, prevalence     (only to make data up)
+    [prepare]   size, workers
+    [network]   name, width, depth
+    [train]     epochs, batch, learning_rate, loss, ...
+    [predict]   inputs, id, overlays
+
+An unknown key, a wrong type or a value out of range is refused with the key's full name, the value
+and the rule; nothing is converted or guessed.
+"""
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from pleura.errors import ConfigError
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+NetworkName = Literal["cnn", "unet"]
+LossName = Literal["bce", "bce_dice"]
+Precision = Literal["auto", "fp32", "bf16"]
+RleForm = Literal["relative", "absolute"]
+IdSource = Literal["uid", "stem"]
+
+Size = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Data:
+    """Where the radiographs and their annotations are; empty text means "find it below path"."""
+
+    path: str = ""
+    images: str = ""
+    test_images: str = ""
+    annotations: str = ""
+    patients: str = ""
+    rle: RleForm = "relative"
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Phantoms:
+    """A made-up cohort: numbers of radiographs, side length in pixels, share with the finding."""
+
+    train: Annotated[int, Field(ge=1)] = 200
+    test: Count = 40
+    seed: Count = 0
+    size: Annotated[int, Field(ge=64, le=4096)] = 1024
+    prevalence: Annotated[float, Field(ge=0, le=1)] = 0.35
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Prepare:
+    """Side length in pixels of the prepared arrays; worker processes (0: one per core)."""
+
+    size: Size = 512
+    workers: Count = 0
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Network:
+    """A network's name and size.
+
+    `width` is the number of channels of the first block (each block down doubles it, up to 512);
+    `depth` is the number of poolings, so inputs must be divisible by ``2 ** depth``. A zero means
+    the network's own default.
+    """
+
+    name: NetworkName = "unet"
+    width: Annotated[int, Field(ge=0, le=256)] = 0
+    depth: Annotated[int, Field(ge=0, le=7)] = 0
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Train:
+    """How a network is trained.
+
+    Of `folds` parts (by patient where patients are known) the one numbered `fold` validates and
+    the others train. The learning rate rises for the first tenth of the steps and falls along a
+    cosine to zero. `augment` is the strength of the augmentation, 0 for none, 1 for the default.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
+    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    loss: LossName = "bce_dice"
+    augment: Annotated[float, Field(ge=0, le=2)] = 1.0
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    fold: Count = 0
+    seed: Count = 0
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what concerns two settings at once."""
+        if self.fold >= self.folds:
+            raise ValueError(f"fold is {self.fold} but folds are numbered 0 to {self.folds - 1}")
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Predict:
+    """What to predict (nothing named: the test images of the data) and what to write."""
+
+    inputs: list[str] = Field(default_factory=list)
+    id: IdSource = "uid"
+    overlays: bool = True
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Run:
+    """A whole run, from files to results."""
+
+    out: str = "results"
+    data: Data = Field(default_factory=Data)
+    phantom: Phantoms | None = None
+    prepare: Prepare = Field(default_factory=Prepare)
+    network: Network = Field(default_factory=Network)
+    train: Train = Field(default_factory=Train)
+    predict: Predict = Field(default_factory=Predict)
+
+
+T = TypeVar("T")
+
+
+def load_run(path: str | os.PathLike[str], settings: Iterable[str] = ()) -> Run:
+    """Return the run that a TOML file describes, with `settings` laid over it.
+
+    Args:
+        path: A TOML file as described at the top of this module.
+        settings: Texts ``section.key=value`` with the value in TOML, as ``--set`` takes them.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or holds a wrong key, type or range.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    parse(Run, table, str(path))  # a mistake in the file is named as the file's own
+    return parse(Run, _with_settings(table, settings), f"{path} with --set")
+
+
+def make_run(settings: Iterable[str] = ()) -> Run:
+    """Return the default run with `settings` (``section.key=value``) laid over it.
+
+    Raises:
+        ConfigError: A wrong key, type or range.
+    """
+    return parse(Run, _with_settings({}, settings), "--set")
+
+
+def parse(kind: type[T], table: Mapping[str, Any], origin: str) -> T:
+    """Return `table` as the dataclass `kind`, strictly.
+
+    Args:
+        kind: One of this module's dataclasses.
+        table: Nested plain values, as read from TOML or JSON.
+        origin: What to name in a message: a file, or ``--set``.
+
+    Raises:
+        ConfigError: A wrong key, type or range.
+    """
+    try:
+        # Strict validation takes plain tables only in their JSON form.
+        return TypeAdapter(kind).validate_json(json.dumps(dict(table), default=str))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentences(kind, error, origin))) from error
+
+
+def as_table(run: object) -> dict[str, Any]:
+    """Return a dataclass of this module as nested plain values; absent sections are left out."""
+    if not is_dataclass(run) or isinstance(run, type):
+        raise TypeError(f"not a dataclass instance: {run!r}")
+    return {key: value for key, value in asdict(run).items() if value is not None}
+
+
+def as_toml(run: Run) -> str:
+    """Return `run` as TOML that :func:`load_run` reads back to an equal run."""
+    import tomli_w
+
+    return tomli_w.dumps(as_table(run))
+
+
+def _with_settings(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    merged = {k: dict(v) if isinstance(v, Mapping) else v for k, v in table.items()}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {setting}: write it as section.key=value")
+        section, dot, name = key.strip().partition(".")
+        if not dot:
+            merged[section] = _toml_value(text, setting)
+            continue
+        inner = merged.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {setting}: {section} is a value, not a section")
+        inner[name] = _toml_value(text, setting)
+    return merged
+
+
+def _toml_value(text: str, setting: str) -> Any:
+    """Return the TOML value of `text`; a bare word is text, so ``network.name=cnn`` works."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        if text.strip().replace("-", "_").isidentifier() or "/" in text:
+            return text.strip()
+        raise ConfigError(f"--set {setting}: {text!r} is no TOML value") from None
+
+
+def _sentences(kind: type, error: ValidationError, origin: str) -> Iterable[str]:
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        name = ".".join(location)
+        if problem["type"] == "unexpected_keyword_argument":
+            yield f"{origin}: unknown key {name}{_suggestion(kind, location)}"
+        else:
+            rule = problem["msg"][0].lower() + problem["msg"][1:]
+            found = "" if isinstance(problem["input"], Mapping) else f" is {problem['input']!r}"
+            where = f"{name}{found}: " if name else ""
+            yield f"{origin}: {where}{rule.removeprefix('value error, ')}"
+
+
+def _suggestion(kind: type, location: list[str]) -> str:
+    """Return "; did you mean ..." for the nearest key there is, or the keys to choose from."""
+    *sections, wrong = location
+    for section in sections:
+        kind = _SECTIONS.get(section, kind)
+    known = [field.name for field in fields(kind)]
+    close = difflib.get_close_matches(wrong, known, n=1)
+    if close:
+        return f"; did you mean {'.'.join([*sections, close[0]])}?"
+    return f"; the keys here are {', '.join(known)}"
+
+
+_SECTIONS: dict[str, type] = {
+    "data": Data,
+    "phantom": Phantoms,
+    "prepare": Prepare,
+    "network": Network,
+    "train": Train,
+    "predict": Predict,
+}
