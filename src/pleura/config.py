@@ -4,7 +4,8 @@ A run file has one table per stage; every key has a default, so an empty file is
 for the data::
 
     out = "results"
-    [data]      path, images, test_images, annotations, patients, rle
+    [data]      path, images, test_images, annotations, test_annotations,
+                patients, rle
     [phantom]   train, test, seed, size, prevalence     (only to make data up)
     [prepare]   size, workers
     [network]   name, width, depth
@@ -43,12 +44,17 @@ Count = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Data:
-    """Where the radiographs and their annotations are; empty text means "find it below path"."""
+    """Where the radiographs and their annotations are; empty text means "find it below path".
+
+    `test_annotations` is the truth of the test images, where it is known: a run then scores its own
+    submission. It is only used when named.
+    """
 
     path: str = ""
     images: str = ""
     test_images: str = ""
     annotations: str = ""
+    test_annotations: str = ""
     patients: str = ""
     rle: RleForm = "relative"
 

@@ -1,0 +1,384 @@
+"""A made-up cohort, written as the real SIIM-ACR set is written, with the same traps in it.
+
+The radiographs come from :mod:`pleura.data.radiography`; this module decides who is filmed how
+often, who has a pneumothorax, and what is wrong with the files.
+"""
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.data.anatomy import draw_person
+from pleura.data.radiography import Phantom, draw_phantom
+from pleura.data.workers import ordered_map
+from pleura.errors import UsageError
+from pleura.formats.atomic import write_bytes, write_text
+from pleura.formats.rle import mask2rle
+from pleura.formats.secondary import write_secondary_capture
+
+__all__ = ["Cohort", "Phantom", "draw_phantom", "write_cohort"]
+
+TRAIN_FOLDER = "dicom-images-train"
+TEST_FOLDER = "dicom-images-test"
+ANNOTATIONS = "train-rle.csv"
+PATIENTS = "patients.csv"
+TRUTH = "test-truth.csv"
+
+_SMALLEST = 64  # pixels; below it ribs and vessels run into one another
+_DIRTY_FROM = 10  # training images from which on some files are faulty
+_BROKEN_FROM = 50
+_SPLIT_SHARE = 0.25  # of the positives have several rows
+_FILMS_PER_PATIENT = (0.5, 0.25, 0.15, 0.1)  # 1, 2, 3, 4 films
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """What :func:`write_cohort` wrote.
+
+    Attributes:
+        out: The folder with everything in it.
+        train_images: Folder of the training files.
+        test_images: Folder of the test files.
+        annotations: The training rows, ``ImageId, EncodedPixels``.
+        patients: Training image to patient.
+        truth: The test rows, in the form of `annotations`.
+        train: Training images, without the faulty extra files below.
+        test: Test images.
+        train_positives: Training images with a pneumothorax, unlabelled ones included.
+        test_positives: Test images with a pneumothorax.
+        several_rows: Training images of which the mask is spread over several rows.
+        unlabelled: Training images without a row.
+        repeated: Extra files that repeat another's SOP Instance UID in another study's folder.
+        twins: Extra files with another's pixels under a UID of their own, annotated the same.
+        unreadable: Extra files that break off halfway; annotated as empty.
+    """
+
+    out: Path
+    train_images: Path
+    test_images: Path
+    annotations: Path
+    patients: Path
+    truth: Path
+    train: int
+    test: int
+    train_positives: int
+    test_positives: int
+    several_rows: int
+    unlabelled: int
+    repeated: int
+    twins: int
+    unreadable: int
+
+    @property
+    def files(self) -> int:
+        """How many DICOM files there are, the faulty ones included."""
+        return self.train + self.test + self.repeated + self.twins + self.unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What a file is called, in its path and in its header."""
+
+    sop: str
+    study: str
+    series: str
+    patient_id: str
+
+    def path(self, folder: Path) -> Path:
+        return folder / self.study / self.series / f"{self.sop}.dcm"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One image to draw: everything a worker needs.
+
+    Attributes:
+        names: One entry per file to write with the same pixels, the first the image itself.
+        patient: Number of the patient, from 1.
+        body: Seed of the patient's body, shared by all of one patient's films.
+        film: Seed of this film.
+        positive: Whether there is a pneumothorax.
+        labelled: Whether the image has a row.
+        broken: Whether the file breaks off halfway.
+    """
+
+    names: tuple[_Names, ...]
+    patient: int
+    body: np.random.SeedSequence
+    film: np.random.SeedSequence
+    positive: bool
+    labelled: bool = True
+    broken: bool = False
+
+    @property
+    def twin(self) -> str | None:
+        """The image id of the copy that has a UID of its own."""
+        return next((n.sop for n in self.names if n.sop != self.names[0].sop), None)
+
+
+def write_cohort(
+    out: Path,
+    *,
+    train: int,
+    test: int,
+    seed: int,
+    size: int = 1024,
+    prevalence: float = 0.35,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Cohort:
+    """Write made-up radiographs with known masks in the layout of the SIIM-ACR set.
+
+    ``dicom-images-train`` and ``dicom-images-test`` hold ``study/series/image.dcm``;
+    ``train-rle.csv`` and ``test-truth.csv`` hold the masks, ``patients.csv`` groups the training
+    images. The tables are written last: a folder without them was interrupted. The same arguments
+    give the same bytes, whatever the number of workers.
+
+    From 10 training images on, some files have the faults of the real set: images without a row
+    (2 %), files that repeat another's UID (2 %), one copy of an image under a UID of its own; from
+    50 on, one file that breaks off halfway.
+
+    Args:
+        out: A new or empty folder.
+        train: Training images, 1 or more.
+        test: Test images, 0 or more; their patients are not among the training patients.
+        seed: 0 or more.
+        size: Side of the square films in pixels, 64 or more.
+        prevalence: Share of images with a pneumothorax, 0 to 1, exact up to rounding.
+        workers: Processes to draw with; None means one per core.
+        on_progress: Called with (images done, images in all) after each image.
+
+    Raises:
+        UsageError: A number out of its range, or `out` is a file or holds files already.
+        OutputError: A file could not be written.
+        PleuraError: A worker process was killed.
+    """
+    _check(out, train, test, seed, size, prevalence, workers)
+    jobs = _plan(train, seed, 0, prevalence)
+    trials = _plan(test, seed, 1, prevalence)
+    jobs = _soiled(jobs, np.random.default_rng([seed, 2]))
+    progress = _counter(on_progress, len(jobs) + len(trials))
+    rows = _written(jobs, out / TRAIN_FOLDER, size, workers, progress)
+    truth = _written(trials, out / TEST_FOLDER, size, workers, progress)
+    (out / TEST_FOLDER).mkdir(parents=True, exist_ok=True)
+    write_text(out / PATIENTS, _patient_table(jobs))
+    write_text(out / TRUTH, _row_table(trials, truth))
+    write_text(out / ANNOTATIONS, _row_table(jobs, rows))
+    return _cohort(out, jobs, trials, rows)
+
+
+def _check(
+    out: Path,
+    train: int,
+    test: int,
+    seed: int,
+    size: int,
+    prevalence: float,
+    workers: int | None,
+) -> None:
+    lowest = (("train", train, 1), ("test", test, 0), ("seed", seed, 0), ("size", size, _SMALLEST))
+    for name, value, least in (*lowest, ("workers", 1 if workers is None else workers, 1)):
+        if value < least:
+            raise UsageError(f"{name} is {value}; it must be {least} or more")
+    if not 0 <= prevalence <= 1:
+        raise UsageError(f"prevalence is {prevalence}; it must lie between 0 and 1")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; name a new or empty folder for the phantoms")
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(
+            f"{out} already holds files; made-up radiographs are never mixed with others, so name "
+            "a new or empty folder"
+        )
+
+
+# ---------------------------------------------------------------------------- the plan
+
+
+def _plan(count: int, seed: int, stream: int, prevalence: float) -> list[_Job]:
+    """Return `count` images: who, with what, under which names."""
+    rng = np.random.default_rng([seed, stream])
+    films = np.random.SeedSequence([seed, stream, 1]).spawn(count)
+    patients = _patients(rng, count)
+    bodies = np.random.SeedSequence([seed, stream, 2]).spawn(max(patients, default=0))
+    positive = np.zeros(count, dtype=bool)
+    positive[rng.permutation(count)[: round(prevalence * count)]] = True
+    return [
+        _Job(
+            names=(_new_names(rng),),
+            patient=patient,
+            body=bodies[patient - 1],
+            film=film,
+            positive=bool(ill),
+        )
+        for patient, film, ill in zip(patients, films, positive, strict=True)
+    ]
+
+
+def _patients(rng: np.random.Generator, count: int) -> list[int]:
+    """Return the patient's number, from 1, of each of `count` films in random order."""
+    numbers: list[int] = []
+    while len(numbers) < count:
+        films = 1 + int(rng.choice(len(_FILMS_PER_PATIENT), p=_FILMS_PER_PATIENT))
+        numbers += [1 + (numbers[-1] if numbers else 0)] * films
+    return [int(number) for number in rng.permutation(numbers[:count])]
+
+
+def _new_names(rng: np.random.Generator) -> _Names:
+    sop, study, series = (f"2.25.{_uuid(rng).int}" for _ in range(3))
+    return _Names(sop, study, series, str(_uuid(rng)))
+
+
+def _uuid(rng: np.random.Generator) -> uuid.UUID:
+    return uuid.UUID(bytes=rng.bytes(16), version=4)
+
+
+def _soiled(jobs: list[_Job], rng: np.random.Generator) -> list[_Job]:
+    """Return `jobs` with the faults of the real set in some of them."""
+    count = len(jobs)
+    if count < _DIRTY_FROM:
+        return jobs
+    jobs = list(jobs)
+    few = max(1, round(0.02 * count))
+    order = [int(index) for index in rng.permutation(count)[: 2 * few + 1]]
+    for index in order[:few]:
+        jobs[index] = replace(jobs[index], labelled=False)
+    for index in order[few : 2 * few]:
+        again = replace(_new_names(rng), sop=jobs[index].names[0].sop)
+        jobs[index] = replace(jobs[index], names=(*jobs[index].names, again))
+    job = jobs[order[-1]]
+    jobs[order[-1]] = replace(job, names=(*job.names, _new_names(rng)))
+    if count >= _BROKEN_FROM:
+        model = jobs[int(rng.integers(count))]
+        film = np.random.SeedSequence(int(rng.integers(2**63)))
+        names = (_new_names(rng),)
+        jobs.append(replace(model, names=names, film=film, positive=False, broken=True))
+        jobs[-1] = replace(jobs[-1], labelled=True)
+    return jobs
+
+
+# ---------------------------------------------------------------------------- the files
+
+
+def _written(
+    jobs: Sequence[_Job],
+    folder: Path,
+    size: int,
+    workers: int | None,
+    progress: Callable[[], None],
+) -> list[tuple[str, ...]]:
+    """Write the files of all jobs and return their run-length rows, in order."""
+    rows = []
+    for texts in ordered_map(partial(_write_image, folder, size), jobs, workers or 0):
+        rows.append(texts)
+        progress()
+    return rows
+
+
+def _write_image(folder: Path, size: int, job: _Job) -> tuple[str, ...]:
+    """Draw one image, write its files, and return its run-length rows."""
+    rng = np.random.default_rng(job.film)
+    person = draw_person(np.random.default_rng(job.body))
+    phantom = draw_phantom(rng, size=size, pneumothorax=job.positive, person=person)
+    for names in job.names:
+        write_secondary_capture(
+            names.path(folder),
+            phantom.pixels,
+            sop_uid=names.sop,
+            study_uid=names.study,
+            series_uid=names.series,
+            patient_id=names.patient_id,
+            patient_name=names.patient_id,
+            age=phantom.age,
+            sex=phantom.sex,
+            view=phantom.view,
+            spacing_mm=phantom.spacing_mm,
+        )
+    if job.broken:
+        path = job.names[0].path(folder)
+        content = path.read_bytes()
+        write_bytes(path, content[: len(content) // 2])
+    return tuple(mask2rle(piece) for piece in _pieces(rng, phantom.mask))
+
+
+def _pieces(rng: np.random.Generator, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return one to four masks, some overlapping, of which the union is `mask`."""
+    used = np.flatnonzero(mask.any(axis=1))
+    count = int(rng.integers(2, 5))
+    if rng.random() >= _SPLIT_SHARE or len(used) < 4 * count:
+        return [mask]
+    cuts = np.linspace(used[0], used[-1] + 1, count + 1).round().astype(int)
+    overlap = int(rng.choice((0, 0, 1, 2))) * (cuts[1] - cuts[0]) // 6
+    pieces = []
+    for top, bottom in itertools.pairwise(cuts):
+        piece = np.zeros_like(mask)
+        piece[top : bottom + overlap] = mask[top : bottom + overlap]
+        pieces.append(piece)
+    return [piece for piece in pieces if piece.any()]
+
+
+def _counter(on_progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, total)
+
+    return count
+
+
+# ---------------------------------------------------------------------------- the tables
+
+
+def _row_table(jobs: Iterable[_Job], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return the run-length table, with the blanks after the commas that the real one has."""
+    lines = ["ImageId, EncodedPixels"]
+    for job, texts in zip(jobs, rows, strict=True):
+        if not job.labelled:
+            continue
+        for image in (job.names[0].sop, job.twin):
+            if image is not None:
+                lines += [f"{image}, {text}" for text in texts]
+    return "\n".join(lines) + "\n"
+
+
+def _patient_table(jobs: Iterable[_Job]) -> str:
+    lines = ["ImageId,patient"]
+    for job in jobs:
+        for image in (job.names[0].sop, job.twin):
+            if image is not None:
+                lines.append(f"{image},{job.patient:08d}")
+    return "\n".join(lines) + "\n"
+
+
+def _cohort(
+    out: Path, jobs: Sequence[_Job], trials: Sequence[_Job], rows: Sequence[tuple[str, ...]]
+) -> Cohort:
+    whole = [job for job in jobs if not job.broken]
+    extra = sum(len(job.names) - 1 for job in jobs)
+    twins = sum(job.twin is not None for job in jobs)
+    labelled = zip(jobs, rows, strict=True)
+    return Cohort(
+        out=out,
+        train_images=out / TRAIN_FOLDER,
+        test_images=out / TEST_FOLDER,
+        annotations=out / ANNOTATIONS,
+        patients=out / PATIENTS,
+        truth=out / TRUTH,
+        train=len(whole),
+        test=len(trials),
+        train_positives=sum(job.positive for job in whole),
+        test_positives=sum(job.positive for job in trials),
+        several_rows=sum(job.labelled and len(texts) > 1 for job, texts in labelled),
+        unlabelled=sum(not job.labelled for job in whole),
+        repeated=extra - twins,
+        twins=twins,
+        unreadable=len(jobs) - len(whole),
+    )

@@ -1,0 +1,1 @@
+"""How good the answers are, with intervals, and pages that show it."""

@@ -1,0 +1,508 @@
+"""The table of run-length masks in (``train-rle.csv``), and ``submission.csv`` out.
+
+One image may have several rows, and its one mask is their union: :class:`Annotations` has one entry
+per image, never one per row. Three states are kept apart, because mixing them up trains on wrong
+labels: an image with masks, an image marked ``-1`` (no pneumothorax), and an image without a row,
+which is unlabelled. An image with a row that cannot be trusted belongs to none of the three; it is
+among the problems, with the line and the reason.
+"""
+
+import csv
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import AnnotationError, RleError, UsageError
+from pleura.formats.atomic import atomic_path
+from pleura.formats.rle import EMPTY, Form, overlap_px, runs, union
+
+ID_COLUMN: Final = "ImageId"
+MASK_COLUMN: Final = "EncodedPixels"
+
+MAX_TABLE_BYTES: Final = 1 << 28
+"""A table that holds more, after decompression, is refused (SIIM-ACR's holds 5 MB)."""
+
+MAX_LINE_BYTES: Final = 1 << 24
+"""A longer line is refused (SIIM-ACR's longest has 10 kB)."""
+
+MAX_LINES: Final = 2_000_000
+"""A table of more lines is refused (SIIM-ACR's has 12,955)."""
+
+MAX_PROBLEMS: Final = 100_000
+"""A table of which more rows are refused is refused as a whole."""
+
+_SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """One row that was refused; its image is left out.
+
+    Attributes:
+        line: Line in the file, counted from 1.
+        image_id: The id as written, shortened and escaped where it is not one.
+        reason: What is wrong and what to do.
+    """
+
+    line: int
+    image_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}, image {self.image_id}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What a table says, one entry per image.
+
+    Attributes:
+        path: The table.
+        form: The run-length form that it was read in.
+        rows: Data rows read, good and bad.
+        masks: Image id -> its distinct run-length texts as written, ``()`` for an image marked
+            ``-1``. In the order of the file. An image that is not here is not negative: it is
+            unlabelled, or among the `problems`.
+        lines: Image id -> the line of each of those texts (of its ``-1`` for an empty one).
+        problems: The rows refused, in the order of the file.
+        notes: What is odd about the table, yet harmless.
+    """
+
+    path: Path
+    form: Form
+    rows: int
+    masks: Mapping[str, tuple[str, ...]]
+    lines: Mapping[str, tuple[int, ...]]
+    problems: tuple[RowProblem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """How many images have a label that can be used."""
+        return len(self.masks)
+
+    @property
+    def positives(self) -> int:
+        """How many images have a mask."""
+        return sum(1 for texts in self.masks.values() if texts)
+
+    @property
+    def empty(self) -> int:
+        """How many images are marked ``-1``, as having no pneumothorax."""
+        return self.images - self.positives
+
+    @property
+    def with_several_rows(self) -> int:
+        """How many images have more than one distinct text."""
+        return sum(1 for texts in self.masks.values() if len(texts) > 1)
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The ids of the images left out because of a problem."""
+        return frozenset(problem.image_id for problem in self.problems)
+
+    def overlapping(self) -> tuple[str, ...]:
+        """Return the ids of the images of which two texts share a pixel, in file order."""
+        return tuple(
+            image_id
+            for image_id, texts in self.masks.items()
+            if len(texts) > 1 and overlap_px(texts, form=self.form)
+        )
+
+    def mask(self, image_id: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return the one mask of an image, the union of its rows.
+
+        Args:
+            image_id: An id of the table.
+            shape: ``(rows, columns)`` of the image's own file.
+
+        Returns:
+            Bool array of shape `shape`, in Fortran order; all False for an image marked ``-1``.
+
+        Raises:
+            AnnotationError: The table has no label that can be used for the image, which does not
+                mean that there is no pneumothorax.
+            RleError: A run leaves the image.
+        """
+        if image_id not in self.masks:
+            reason = next((str(p) for p in self.problems if p.image_id == image_id), "no such row")
+            raise AnnotationError(
+                f"{self.path}: image {_shown(image_id)} has no mask to use ({reason}); treat it as "
+                "unlabelled, not as negative"
+            )
+        for line, text in zip(self.lines[image_id], self.masks[image_id], strict=False):
+            reason = _fault(text, self.form, shape)
+            if reason:
+                raise RleError(f"{self.path}: line {line}, image {image_id}: {reason}")
+        return union(self.masks[image_id], shape, form=self.form)
+
+
+def read_annotations(
+    path: str | os.PathLike[str],
+    *,
+    form: Form = "relative",
+    shape: tuple[int, int] | None = None,
+) -> Annotations:
+    r"""Return what an annotation table says, one entry per image.
+
+    The table is a CSV file in UTF-8, plain or gzipped, with the columns ``ImageId`` and
+    ``EncodedPixels``; blanks around names and values and a byte-order mark are passed over. A table
+    of two columns without a header is read when its first row is an annotation.
+
+    A row that cannot be trusted takes its image out of the result, because half a mask is a wrong
+    mask: a malformed row, or a row ``-1`` beside a row with a mask. A row repeated word for word is
+    used once.
+
+    Args:
+        path: The table.
+        form: The run-length form of the table, ``"relative"`` for SIIM-ACR's.
+        shape: ``(rows, columns)`` that every image is known to have; runs that leave it are
+            problems. ``None`` leaves this to :func:`check_masks`, or :meth:`Annotations.mask`.
+
+    Raises:
+        AnnotationError: The file cannot be read, is not such a table, is unreasonably large, or is
+            written in the other run-length form.
+        UsageError: The shape or the form makes no sense.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> table = pathlib.Path(tempfile.mkdtemp(), "train-rle.csv")
+        >>> _ = table.write_text("ImageId, EncodedPixels\na, -1\nb, 0 2\nb, 1 2\nc, 5\n")
+        >>> annotations = read_annotations(table)
+        >>> annotations.masks
+        {'a': (), 'b': ('0 2', '1 2')}
+        >>> annotations.problems[0].line, annotations.refused
+        (5, frozenset({'c'}))
+        >>> annotations.mask("b", (2, 2)).astype(int)
+        array([[1, 1],
+               [1, 0]])
+    """
+    runs(EMPTY, shape, form=form)
+    table = _Table(Path(path), form)
+    with ExitStack() as stack:
+        table.read(_lines(table.path, stack))
+    annotations = table.finished()
+    if shape is None:
+        return annotations
+    return check_masks(annotations, dict.fromkeys(annotations.masks, shape))
+
+
+def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]]) -> Annotations:
+    """Return the annotations without the images whose runs leave their own picture.
+
+    Args:
+        annotations: What :func:`read_annotations` returned.
+        shapes: Image id -> ``(rows, columns)`` of its file, best for all images in one call (the
+            verdict on the form goes by the majority). Images without an entry are left as they are.
+
+    Returns:
+        A copy in which each such image is among the problems instead of the masks.
+
+    Raises:
+        AnnotationError: Most mask rows leave their picture and fit as the other run-length form.
+    """
+    verdict = _Verdict(annotations.path, annotations.form)
+    problems: list[RowProblem] = []
+    for image_id, texts in annotations.masks.items():
+        shape = shapes.get(image_id)
+        if shape is None:
+            continue
+        for line, text in zip(annotations.lines[image_id], texts, strict=False):
+            reason = verdict.of(text, shape)
+            if reason:
+                problems.append(RowProblem(line, image_id, reason))
+    verdict.refuse_other_form()
+    bad = {problem.image_id for problem in problems}
+    return replace(
+        annotations,
+        masks={key: texts for key, texts in annotations.masks.items() if key not in bad},
+        lines={key: lines for key, lines in annotations.lines.items() if key not in bad},
+        problems=_by_line([*annotations.problems, *problems]),
+    )
+
+
+def write_submission(path: str | os.PathLike[str], rows: Iterable[tuple[str, str]]) -> None:
+    """Write a submission, ``ImageId,EncodedPixels`` and one row per image, whole or not at all.
+
+    Args:
+        path: Where the file shall stand.
+        rows: Image id and run-length text (relative form, ``-1`` for none), in the order wanted.
+
+    Raises:
+        UsageError: An id comes twice, or is not an id.
+        RleError: A text is malformed.
+        OutputError: The file could not be written.
+    """
+    seen: set[str] = set()
+    with atomic_path(path) as partial, partial.open("w", encoding="ascii", newline="\n") as file:
+        file.write(f"{ID_COLUMN},{MASK_COLUMN}\n")
+        for image_id, text in rows:
+            _check_submitted(Path(path), image_id, text, seen)
+            seen.add(image_id)
+            file.write(f"{image_id},{text.strip()}\n")
+
+
+def _check_submitted(path: Path, image_id: str, text: str, seen: set[str]) -> None:
+    if not _SAFE_ID.fullmatch(image_id):
+        raise UsageError(f"{path}: {_shown(image_id)} is not an image id; {_ID_RULE}")
+    if image_id in seen:
+        raise UsageError(
+            f"{path}: image {image_id} comes twice, but a submission has one row per image; unite "
+            "its masks first"
+        )
+    reason = _fault(text, "relative", None)
+    if reason:
+        raise RleError(f"{path}: image {image_id}: {reason}")
+
+
+_ID_RULE: Final = "an id is 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """Judges mask texts, and counts those that only read in the other run-length form."""
+
+    path: Path
+    form: Form
+    judged: int = 0
+    other_form: int = 0
+
+    def of(self, text: str, shape: tuple[int, int] | None) -> str:
+        """Return what is wrong with a text, or an empty str."""
+        self.judged += 1
+        reason = _fault(text, self.form, shape)
+        if reason and not _fault(text, _other(self.form), shape):
+            self.other_form += 1
+        return reason
+
+    def refuse_other_form(self) -> None:
+        """Raise AnnotationError where most texts are in the other form."""
+        if 2 * self.other_form > self.judged:
+            other = _other(self.form)
+            raise AnnotationError(
+                f"{self.path}: {self.other_form} of {self.judged} mask rows do not read as the "
+                f"{self.form} run-length form, but do as the {other} one; read the table with "
+                f"--rle {other} (form={other!r})"
+            )
+
+
+@dataclass(slots=True)
+class _Table:
+    """A table while it is being read; `found` is image id -> text -> its first line."""
+
+    path: Path
+    form: Form
+    verdict: _Verdict = field(init=False)
+    rows: int = 0
+    found: dict[str, dict[str, int]] = field(default_factory=dict)
+    repeated: int = 0
+    problems: list[RowProblem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    width: int = 0
+    id_at: int = 0
+    mask_at: int = 1
+
+    def __post_init__(self) -> None:
+        self.verdict = _Verdict(self.path, self.form)
+
+    def read(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        """Take in every line of the file."""
+        for number, raw in lines:
+            if number == 1 and raw.startswith(_BYTE_ORDER_MARK):
+                self.notes.append("the file begins with a byte-order mark, passed over")
+                raw = raw[len(_BYTE_ORDER_MARK) :]
+            line = self._decoded(number, raw)
+            if not line or line.isspace():
+                continue
+            if self.width:
+                self._take(number, line)
+            else:
+                self._begin(number, line)
+        if not self.width:
+            raise AnnotationError(f"{self.path}: the file is empty; {_wanted()}")
+
+    def finished(self) -> Annotations:
+        """Return what was read, one entry per image."""
+        self.verdict.refuse_other_form()
+        self._refuse_conflicts()
+        if not self.rows:
+            self.notes.append("the table has no row")
+        if self.repeated:
+            self.notes.append(f"rows that repeat a row of their image, used once: {self.repeated}")
+        bad = {problem.image_id for problem in self.problems}
+        good = {key: found for key, found in self.found.items() if key not in bad}
+        return Annotations(
+            path=self.path,
+            form=self.form,
+            rows=self.rows,
+            masks={key: tuple(t for t in found if t != EMPTY) for key, found in good.items()},
+            lines={key: tuple(found.values()) for key, found in good.items()},
+            problems=_by_line(self.problems),
+            notes=tuple(self.notes),
+        )
+
+    def _decoded(self, number: int, raw: bytes) -> str:
+        try:
+            line = raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{raw[error.start]:02x}"
+        else:
+            if "\0" not in line:
+                return line
+            found = "a null byte"
+        raise AnnotationError(
+            f"{self.path}: line {number} holds {found}, so this is not a text file in UTF-8; "
+            "save the table as CSV in UTF-8"
+        )
+
+    def _begin(self, number: int, line: str) -> None:
+        names = [name.strip() for name in _fields(line) or ()]
+        self.width = len(names)
+        if ID_COLUMN in names and MASK_COLUMN in names:
+            self.id_at, self.mask_at = names.index(ID_COLUMN), names.index(MASK_COLUMN)
+            return
+        if not self._is_annotation(names):
+            shown = ", ".join(_shown(name) for name in names[:8]) or "nothing that reads as CSV"
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            raise AnnotationError(f"{self.path}: the columns are {shown}{more}; {_wanted()}")
+        self.notes.append("the table has no header, so its first line was read as a row")
+        self._take(number, line)
+
+    def _is_annotation(self, values: list[str]) -> bool:
+        if len(values) != 2 or not _SAFE_ID.fullmatch(values[0]):
+            return False
+        return values[1] == EMPTY or not _fault(values[1], self.form, None)
+
+    def _take(self, number: int, line: str) -> None:
+        self.rows += 1
+        fields = _fields(line)
+        # A row whose quotes do not close still names the image that must be left out.
+        values = [v.strip() for v in fields or line.replace('"', "").split(",")]
+        image_id = values[self.id_at] if len(values) > self.id_at else ""
+        reason = self._row_fault(image_id, values, readable=fields is not None)
+        if reason:
+            self._refuse(RowProblem(number, _shown(image_id), reason))
+            return
+        found = self.found.setdefault(image_id, {})
+        self.repeated += found.setdefault(values[self.mask_at], number) != number
+
+    def _refuse(self, problem: RowProblem) -> None:
+        self.problems.append(problem)
+        if len(self.problems) > MAX_PROBLEMS:
+            raise AnnotationError(
+                f"{self.path}: more than {MAX_PROBLEMS} rows are refused, the first one on "
+                f"{self.problems[0]}; {_wanted()}"
+            )
+
+    def _row_fault(self, image_id: str, values: list[str], *, readable: bool) -> str:
+        if not readable:
+            return "the quotes of the row do not close, or a quoted value is too long; repair it"
+        if len(values) != self.width:
+            return f"the row has {len(values)} columns, but the table has {self.width}; repair it"
+        if not _SAFE_ID.fullmatch(image_id):
+            return f"this is not an image id; {_ID_RULE}"
+        text = values[self.mask_at]
+        return "" if text == EMPTY else self.verdict.of(text, None)
+
+    def _refuse_conflicts(self) -> None:
+        """Make a problem of each image that is marked empty and has a mask too."""
+        for image_id, found in self.found.items():
+            if EMPTY in found and len(found) > 1:
+                masked = min(line for text, line in found.items() if text != EMPTY)
+                reason = (
+                    f"the image is marked {EMPTY} on line {found[EMPTY]}, but has a mask on line "
+                    f"{masked}; remove the wrong one of them"
+                )
+                self._refuse(RowProblem(max(found[EMPTY], masked), image_id, reason))
+
+
+def _lines(path: Path, stack: ExitStack) -> Iterator[tuple[int, bytes]]:
+    """Yield each line's number, from 1, and bytes; never more than the limits allow."""
+    try:
+        stream = _opened(path, stack)
+        total = number = 0
+        while raw := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            total += len(raw)
+            _check_size(path, number, len(raw), total)
+            yield number, raw
+    except (OSError, EOFError, zlib.error) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise AnnotationError(
+            f"{path}: could not be read ({why}); check the path, or fetch the file again"
+        ) from error
+
+
+def _check_size(path: Path, number: int, line_bytes: int, total_bytes: int) -> None:
+    if number > MAX_LINES:
+        raise AnnotationError(f"{path}: the table has more than {MAX_LINES} lines; {_wanted()}")
+    if line_bytes > MAX_LINE_BYTES:
+        raise AnnotationError(
+            f"{path}: line {number} is longer than {MAX_LINE_BYTES} bytes; {_wanted()}"
+        )
+    if total_bytes > MAX_TABLE_BYTES:
+        raise AnnotationError(
+            f"{path}: the table holds more than {MAX_TABLE_BYTES} bytes (decompressed); {_wanted()}"
+        )
+
+
+def _opened(path: Path, stack: ExitStack) -> BinaryIO:
+    if path.exists() and not path.is_file():
+        raise AnnotationError(f"{path}: is not a file; name the CSV file itself")
+    stream = stack.enter_context(path.open("rb"))
+    start = stream.peek(4)[:4]
+    if start == b"PK\x03\x04":
+        raise AnnotationError(f"{path}: is a zip archive; unpack it and name the CSV file in it")
+    if start[:2] == b"\x1f\x8b":
+        return cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
+    return stream
+
+
+def _fields(line: str) -> list[str] | None:
+    """Return the values of one CSV line, or None where its quotes do not close."""
+    if '"' not in line:
+        return line.split(",")
+    try:
+        return next(csv.reader([line], strict=True, skipinitialspace=True))
+    except (csv.Error, StopIteration):
+        return None
+
+
+def _fault(text: str, form: Form, shape: tuple[int, int] | None) -> str:
+    try:
+        runs(text, shape, form=form)
+    except RleError as error:
+        return str(error)
+    return ""
+
+
+def _other(form: Form) -> Form:
+    return "absolute" if form == "relative" else "relative"
+
+
+def _by_line(problems: Iterable[RowProblem]) -> tuple[RowProblem, ...]:
+    return tuple(sorted(problems, key=lambda problem: problem.line))
+
+
+def _shown(image_id: str) -> str:
+    """Return an id as it is, and anything else short and escaped."""
+    if _SAFE_ID.fullmatch(image_id):
+        return image_id
+    return repr(image_id if len(image_id) <= 64 else f"{image_id[:64]}...")
+
+
+def _wanted() -> str:
+    return (
+        f"an annotation table is a CSV file with the columns {ID_COLUMN} and {MASK_COLUMN}, such "
+        "as SIIM-ACR's train-rle.csv"
+    )

@@ -1,0 +1,1 @@
+"""Networks, and the file that carries a trained one."""

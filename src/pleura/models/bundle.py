@@ -1,0 +1,227 @@
+"""model.h5: one HDF5 file with all that a prediction needs, and no code in it.
+
+::
+
+    /                    attributes: format, pleura, network, preprocessing, operating_point,
+                         training, versions (JSON texts), card (text), weights_digest
+    /weights/<name>      one plain array for each parameter and buffer of the network
+    /history/<column>    one number per epoch
+    /training/trained_on the images that trained it, as 64 bits of their pixel hash each
+
+Reading needs no torch: an engine turns the arrays into whatever it runs.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pleura.config import Network, Size, parse
+from pleura.errors import BundleError, ConfigError
+from pleura.formats.atomic import atomic_path
+from pleura.models import weights as stored
+
+FORMAT = 1
+"""Raised when a bundle of this version could be misread by an earlier pleura."""
+
+_MAX_BYTES = 4 * 2**30
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a radiograph becomes network input.
+
+    Attributes:
+        size: Side length in pixels.
+        preparation: Name of the rule in :mod:`pleura.data.prepare`; prediction checks it.
+        mean: Subtracted from pixels in 0..1.
+        std: What the difference is divided by.
+    """
+
+    size: Size
+    preparation: str
+    mean: float = 0.5
+    std: Annotated[float, Field(gt=0)] = 0.25
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return uint8 pixels of any shape as float32 network input: ``(x / 255 - mean) / std``."""
+        scale, shift = np.float32(1 / (255 * self.std)), np.float32(self.mean / self.std)
+        return pixels.astype(np.float32) * scale - shift
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """The thresholds in use.
+
+    An image is called positive when its score reaches `score` and its mask has at least `min_area`;
+    the mask is where the probability exceeds `mask`.
+
+    Attributes:
+        score: Threshold on the image score, 0..1.
+        mask: Threshold on a pixel's probability, 0..1.
+        min_area: Smallest mask that is kept, as a share of the image's pixels.
+    """
+
+    score: Share = 0.5
+    mask: Share = 0.5
+    min_area: Share = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A trained network with everything a prediction needs.
+
+    Attributes:
+        network: Its name and settings, defaults filled in.
+        weights: Parameter and buffer arrays by name.
+        preprocessing: How its input is made.
+        operating_point: The thresholds in use.
+        training: What it was trained on and how: plain values, ``fingerprint`` among them.
+        trained_on: ``(n,)`` uint64, the first 64 bits of the pixel hash of each image that trained
+            it, so that evaluation never counts one of them.
+        history: One list of numbers per column, an entry per epoch.
+        card: The model card, Markdown.
+        versions: Versions of pleura and of what it was made with.
+        path: Where it was read from, or None.
+    """
+
+    network: Network
+    weights: Mapping[str, NDArray[np.generic]]
+    preprocessing: Preprocessing
+    operating_point: OperatingPoint = OperatingPoint()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    history: Mapping[str, list[float]] = field(default_factory=dict)
+    card: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over weights, network, preprocessing and thresholds: what a result depends on."""
+        settings = [asdict(self.network), asdict(self.preprocessing), asdict(self.operating_point)]
+        return stored.digest(
+            {**self.weights, " settings": np.frombuffer(json.dumps(settings).encode(), np.uint8)}
+        )
+
+
+def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
+    """Write `bundle` to `path`, whole or not at all.
+
+    Raises:
+        OutputError: The file could not be written.
+    """
+    attributes = {
+        "pleura_format": FORMAT,
+        "pleura_version": _version("pleura"),
+        "network": json.dumps(asdict(bundle.network)),
+        "preprocessing": json.dumps(asdict(bundle.preprocessing)),
+        "operating_point": json.dumps(asdict(bundle.operating_point)),
+        "training": json.dumps(dict(bundle.training)),
+        "versions": json.dumps(dict(bundle.versions) or current_versions()),
+        "card": bundle.card,
+        "weights_digest": stored.digest(bundle.weights),
+    }
+    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs.update(attributes)
+        stored.write_arrays(file.create_group("weights"), bundle.weights)
+        columns = {name: np.asarray(column, float) for name, column in bundle.history.items()}
+        stored.write_arrays(file.create_group("history"), columns)
+        stored.write_arrays(file.create_group("training"), {"trained_on": bundle.trained_on})
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Return the bundle in the file at `path`.
+
+    Raises:
+        BundleError: The file is missing, truncated, corrupt, not a pleura model, or needs a later
+            pleura.
+    """
+    file_path = Path(path)
+    if not file_path.is_file():
+        raise BundleError(f"{path}: there is no such file; train a model with pleura train")
+    try:
+        with h5py.File(file_path, "r") as file:
+            return _read(file, file_path)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+    except ConfigError as error:
+        raise BundleError(f"{path}: damaged settings: {error}") from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise BundleError(
+            f"{path}: cannot be read as a model.h5, it is truncated, damaged or something else "
+            f"({type(error).__name__}: {_first_line(error)}); get the file again"
+        ) from error
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of Python, pleura and the libraries that numbers depend on."""
+    names = ["pleura", "torch", "numpy", "pydicom", "imagecodecs", "opencv-python-headless", "h5py"]
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _read(file: h5py.File, path: Path) -> Bundle:
+    found = file.attrs.get("pleura_format")
+    if found is None:
+        raise BundleError(
+            "is HDF5 but not a model of pleura (no pleura_format); models of other programs cannot "
+            "be loaded"
+        )
+    if int(found) > FORMAT:
+        raise BundleError(
+            f"has format {int(found)}, written by pleura {_text(file, 'pleura_version')}; this "
+            f"pleura reads up to {FORMAT}: install that version or a later one"
+        )
+    weights = stored.read_arrays(file["weights"], _MAX_BYTES)
+    if stored.digest(weights) != _text(file, "weights_digest"):
+        raise BundleError("its weights do not match their digest, it is damaged; get it again")
+    history = stored.read_arrays(file["history"], _MAX_BYTES)
+    trained_on = stored.read_arrays(file["training"], _MAX_BYTES)["trained_on"]
+    return Bundle(
+        network=_parsed(Network, file, "network"),
+        weights=weights,
+        preprocessing=_parsed(Preprocessing, file, "preprocessing"),
+        operating_point=_parsed(OperatingPoint, file, "operating_point"),
+        training=json.loads(_text(file, "training")),
+        trained_on=trained_on.astype(np.uint64),
+        history={name: column.tolist() for name, column in history.items()},
+        card=_text(file, "card"),
+        versions=json.loads(_text(file, "versions")),
+        path=path,
+    )
+
+
+T = TypeVar("T")
+
+
+def _parsed(kind: type[T], file: h5py.File, name: str) -> T:
+    return parse(kind, json.loads(_text(file, name)), name)
+
+
+def _text(file: h5py.File, name: str) -> str:
+    value = file.attrs[name]
+    if not isinstance(value, str):
+        raise BundleError(f"its attribute {name} is not a text")
+    return value
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]

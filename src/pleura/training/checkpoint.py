@@ -1,0 +1,110 @@
+"""The state of an unfinished training, in one HDF5 file without pickle."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pleura.errors import BundleError
+from pleura.formats.atomic import atomic_path
+from pleura.models import weights as stored
+
+_MAX_BYTES = 64 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything needed to go on after an epoch as if nothing had happened.
+
+    Attributes:
+        epoch: Finished epochs.
+        identity: What the run is: settings and data fingerprint, plain values.
+        history: Column -> one number per finished epoch.
+        weights: The network's arrays by name.
+        optimizer: The optimizer's arrays, named ``<parameter number>/<state>``.
+    """
+
+    epoch: int
+    identity: dict[str, Any]
+    history: dict[str, list[float]]
+    weights: stored.Arrays
+    optimizer: stored.Arrays
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write `checkpoint` to `path`, whole or not at all.
+
+    Raises:
+        OutputError: The file could not be written.
+    """
+    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["epoch"] = checkpoint.epoch
+        file.attrs["identity"] = json.dumps(checkpoint.identity)
+        file.attrs["history"] = json.dumps(checkpoint.history)
+        stored.write_arrays(file.create_group("weights"), checkpoint.weights)
+        stored.write_arrays(file.create_group("optimizer"), checkpoint.optimizer)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Return the checkpoint at `path`.
+
+    Raises:
+        BundleError: The file cannot be read as a checkpoint.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return Checkpoint(
+                epoch=int(file.attrs["epoch"]),
+                identity=json.loads(file.attrs["identity"]),
+                history=json.loads(file.attrs["history"]),
+                weights=stored.read_arrays(file["weights"], _MAX_BYTES),
+                optimizer=stored.read_arrays(file["optimizer"], _MAX_BYTES),
+            )
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, BundleError) as error:
+        raise BundleError(
+            f"{path}: cannot be read as a checkpoint ({error}); remove it to train from the start"
+        ) from error
+
+
+def network_arrays(network: nn.Module) -> stored.Arrays:
+    """Return the parameters and buffers of `network` as arrays by name, copied."""
+    return {
+        name: value.detach().cpu().contiguous().numpy().copy()
+        for name, value in network.state_dict().items()
+    }
+
+
+def optimizer_arrays(optimizer: torch.optim.Optimizer) -> stored.Arrays:
+    """Return the optimizer's state as arrays named ``<parameter number>.<state>``, copied."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": torch.as_tensor(value).detach().cpu().contiguous().numpy().copy()
+        for number, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, arrays: stored.Arrays) -> None:
+    """Put back into `optimizer` what :func:`optimizer_arrays` took out of one like it."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, array in arrays.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = _tensor(array)
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def restore_network(network: nn.Module, arrays: stored.Arrays) -> None:
+    """Put back into `network` what :func:`network_arrays` took out of one like it."""
+    network.load_state_dict({name: _tensor(array) for name, array in arrays.items()}, strict=True)
+
+
+def _tensor(array: NDArray[np.generic]) -> torch.Tensor:
+    return torch.from_numpy(np.array(array))
