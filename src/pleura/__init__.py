@@ -1,0 +1,56 @@
+"""pleura finds pneumothorax (air in the pleural space) in frontal chest radiographs.
+
+The names the field knows are here, and each is imported only when it is used::
+
+    import pleura
+
+    prediction = pleura.load("model.h5").predict("x.dcm")
+    prediction.score, prediction.mask, prediction.rle
+
+Not a medical device: for research and education, not for diagnosis.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pleura.errors import PleuraError
+    from pleura.formats.dicom import Radiograph, read_radiograph
+    from pleura.formats.rle import mask2rle, rle2mask
+    from pleura.inference.prediction import Prediction
+    from pleura.inference.predictor import Predictor, load
+    from pleura.metrics import dice_coeff
+
+__all__ = [
+    "PleuraError",
+    "Prediction",
+    "Predictor",
+    "Radiograph",
+    "dice_coeff",
+    "load",
+    "mask2rle",
+    "read_radiograph",
+    "rle2mask",
+]
+
+_HOMES = {
+    "PleuraError": "pleura.errors",
+    "Prediction": "pleura.inference.prediction",
+    "Predictor": "pleura.inference.predictor",
+    "Radiograph": "pleura.formats.dicom",
+    "dice_coeff": "pleura.metrics",
+    "load": "pleura.inference.predictor",
+    "mask2rle": "pleura.formats.rle",
+    "read_radiograph": "pleura.formats.dicom",
+    "rle2mask": "pleura.formats.rle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pleura' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

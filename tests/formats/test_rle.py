@@ -30,6 +30,7 @@ TABLE = (
 )
 SIIM = (1024, 1024)
 
+unhurried = settings(deadline=None)
 forms = st.sampled_from(get_args(Form))
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 
@@ -77,6 +78,7 @@ def real_texts() -> list[str]:
 
 
 @given(masks(), forms)
+@unhurried
 def test_decoding_undoes_encoding(mask: NDArray[np.bool_], form: Form) -> None:
     text = mask2rle(mask, form=form)
     decoded = rle2mask(text, mask.shape, form=form)
@@ -88,6 +90,7 @@ def test_decoding_undoes_encoding(mask: NDArray[np.bool_], form: Form) -> None:
 
 
 @given(masks())
+@unhurried
 def test_decoding_agrees_with_the_convention_spelled_out(mask: NDArray[np.bool_]) -> None:
     text = mask2rle(mask)
     expected = np.zeros(mask.shape, bool) if text == "-1" else slow_decode(text, mask.shape)
@@ -96,11 +99,13 @@ def test_decoding_agrees_with_the_convention_spelled_out(mask: NDArray[np.bool_]
 
 
 @given(masks(), forms)
+@unhurried
 def test_area_is_known_without_decoding(mask: NDArray[np.bool_], form: Form) -> None:
     assert area_px(mask2rle(mask, form=form), form=form) == mask.sum()
 
 
 @given(masks(), st.sampled_from([1, 255, -1]), st.sampled_from(["uint8", "int8", "int64"]))
+@unhurried
 def test_integer_masks_read_as_bool_ones(mask: NDArray[np.bool_], inside: int, dtype: str) -> None:
     integers = np.where(mask, inside, 0).astype(dtype)
 
@@ -108,6 +113,7 @@ def test_integer_masks_read_as_bool_ones(mask: NDArray[np.bool_], inside: int, d
 
 
 @given(st.data(), forms)
+@unhurried
 def test_union_and_overlap_do_not_depend_on_the_order_of_rows(
     data: st.DataObject, form: Form
 ) -> None:
@@ -125,6 +131,7 @@ def test_union_and_overlap_do_not_depend_on_the_order_of_rows(
 
 
 @given(masks(), forms)
+@unhurried
 def test_runs_rise_and_are_the_same_in_both_forms(mask: NDArray[np.bool_], form: Form) -> None:
     starts, lengths = runs(mask2rle(mask, form=form), mask.shape, form=form)
 
@@ -143,7 +150,7 @@ rle_like = st.lists(
 
 
 @given(st.one_of(st.text(), rle_like, st.text("0123456789 -\t\n")), shapes, forms)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_text_is_a_mask_or_an_rle_error(text: str, shape: tuple[int, int], form: Form) -> None:
     try:
         mask = rle2mask(text, shape, form=form)

@@ -6,7 +6,17 @@ import sys
 import click
 import typer
 
-from pleura.cli import console, inspect, phantom
+from pleura.cli import console
+from pleura.cli.audit import audit
+from pleura.cli.evaluate import evaluate
+from pleura.cli.gallery import gallery
+from pleura.cli.info import info
+from pleura.cli.inspect import inspect
+from pleura.cli.phantom import phantom
+from pleura.cli.predict import predict
+from pleura.cli.prepare import prepare
+from pleura.cli.run import demo, run
+from pleura.cli.train import train
 from pleura.errors import PleuraError, UsageError
 
 app = typer.Typer(
@@ -16,8 +26,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("inspect")(inspect.inspect)
-app.command("phantom")(phantom.phantom)
+for verb in (inspect, audit, gallery, prepare, train, evaluate, predict, phantom, run, demo, info):
+    app.command()(verb)
 
 
 @app.callback()
@@ -30,10 +40,10 @@ def pleura() -> None:
 
 def main() -> None:
     """Run the command line and exit with 0 done, 1 error, 2 wrong usage, 3 some inputs failed."""
-    raise SystemExit(run(sys.argv[1:]))
+    raise SystemExit(execute(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
     """Run one command line and return its exit status; no exception leaves it as a traceback."""
     try:
         status = app(arguments, prog_name="pleura", standalone_mode=False)

@@ -308,11 +308,15 @@ def _decode_rle(frame: bytes, rows: int, columns: int, bits_allocated: int) -> N
             f" segment(s), but the frame states {segments}; the file is mislabelled or corrupt"
         )
     dtype = np.dtype(f"<u{bits_allocated // 8}")
-    try:
-        decoded = imagecodecs.dicomrle_decode(frame, dtype)
+    expected = rows * columns * dtype.itemsize
+    try:  # a bound on the output, for two bytes can stand for 128 of them
+        decoded = imagecodecs.dicomrle_decode(frame, dtype, out=expected)
     except (RuntimeError, ValueError) as error:
-        raise DicomError(f"the RLE frame is corrupt or truncated ({_brief(error)})") from error
-    if len(decoded) != rows * columns * dtype.itemsize:
+        raise DicomError(
+            f"the RLE frame is corrupt, truncated or larger than Rows x Columns {rows} x {columns}"
+            f" ({_brief(error)})"
+        ) from error
+    if len(decoded) != expected:
         raise DicomError(
             f"the RLE frame holds {len(decoded) // dtype.itemsize:,} pixels, but Rows x Columns"
             f" is {rows} x {columns}; the file is truncated or mislabelled"

@@ -26,7 +26,7 @@ _SEQUENCE_END = 0xFFFEE0DD
 # PS3.5 7.1.2: these have a 16-bit length, every other VR (also one of the future) a 32-bit one.
 _SHORT_VRS = {
     vr.encode(): vr
-    for vr in "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
+    for vr in "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()  # noqa: SIM905
 }
 # By big_endian: tag, VR, 16-bit length; tag and 32-bit length; a 32-bit length alone.
 _EXPLICIT = (struct.Struct("<HH2sH"), struct.Struct(">HH2sH"))

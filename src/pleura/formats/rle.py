@@ -19,7 +19,6 @@ first gap counts from 0 shows in the table of stage 2: only so do runs that the 
 cuts off begin in the first row (363 of them) and end in the last (397).
 """
 
-import math
 import operator
 import re
 from collections.abc import Iterable
@@ -121,8 +120,8 @@ def mask2rle(mask: NDArray[Any], *, form: Form = "relative") -> str:
         numbers[2::2] -= edges[1:-1:2]
     else:
         numbers[0::2] += 1
-    # str() of a list is one call into C; joining str() of each number takes twice as long.
-    return str(numbers.tolist())[1:-1].replace(",", "")
+    # One format call takes half as long as joining the str() of each number.
+    return ("%d " * numbers.size % tuple(numbers.tolist()))[:-1]
 
 
 def runs(
@@ -296,12 +295,12 @@ def _numbers(text: str) -> NDArray[np.int64]:
             f"the run-length text holds an odd count of numbers ({numbers.size}), but they come in "
             f"pairs; it may be cut off; {_WAY_OUT}"
         )
-    if np.maximum.reduce(numbers) > MAX_PIXELS:
+    if numbers[numbers.argmax()] > MAX_PIXELS:
         raise RleError(
             f"the run-length text holds the number {_largest(text)}, more than the pixels of any "
             f"radiograph ({MAX_PIXELS}); check that the text is whole"
         )
-    if not np.logical_and.reduce(numbers[1::2]):
+    if np.count_nonzero(numbers[1::2]) < numbers.size // 2:
         at = int(np.flatnonzero(numbers[1::2] == 0)[0])
         raise RleError(
             f"run {at + 1} ({numbers[2 * at]} 0) has length 0, but a run is 1 pixel or longer; "
@@ -339,7 +338,7 @@ def _kind(value: object) -> str:
 
 def _mask_edges(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the edges of a bool mask's runs, as :func:`_edges` does."""
-    used = _used_columns(mask)
+    used = np.flatnonzero(mask.any(axis=0))
     if not used.size:
         return used
     first, last = int(used[0]), int(used[-1])
@@ -348,22 +347,13 @@ def _mask_edges(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         # OpenCV transposes in blocks that fit the cache, several times faster than numpy.
         columns = cv2.transpose(columns.T.view(np.uint8)).view(np.bool_)
     flat = columns.reshape(-1)
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    changes += 1
-    opening, closing = np.flatnonzero(flat[:1]), np.flatnonzero(flat[-1:]) + flat.size
-    edges = np.concatenate([opening, changes, closing])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    edges += 1
+    if flat[0] or flat[-1]:
+        opening, closing = np.flatnonzero(flat[:1]), np.flatnonzero(flat[-1:]) + flat.size
+        edges = np.concatenate([opening, edges, closing])
     edges += first * mask.shape[0]
     return edges
-
-
-def _used_columns(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the numbers of the columns that have a pixel inside."""
-    folded = mask
-    if mask.flags.c_contiguous:
-        # numpy folds a few long stretches of memory twice as fast as many short rows.
-        stretches = math.gcd(mask.shape[0], 64)
-        folded = mask.reshape(stretches, -1).any(axis=0).reshape(-1, mask.shape[1])
-    return np.flatnonzero(folded.any(axis=0))
 
 
 def _checked_mask(mask: NDArray[Any]) -> NDArray[np.bool_]:

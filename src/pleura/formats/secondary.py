@@ -65,7 +65,7 @@ def write_secondary_capture(
             f"shape {pixels.shape}; window them to uint8 first"
         )
     for name, uid in (("SOP", sop_uid), ("study", study_uid), ("series", series_uid)):
-        if not UID(uid).is_valid:
+        if not UID(uid, validation_mode=IGNORE).is_valid:
             raise UsageError(
                 f"{name} instance UID {uid!r} is not valid; "
                 "a UID has up to 64 digits and points, without leading zeros"

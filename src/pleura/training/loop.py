@@ -258,6 +258,11 @@ class Trainer:
                         "--resume, or choose another --out"
                     )
         if not path.exists():
+            if self._model_path.exists():
+                raise UsageError(
+                    f"{self._model_path}: is a finished training of other data or settings; choose "
+                    "another --out"
+                )
             return {name: [] for name in COLUMNS}
         state = checkpoint.read_checkpoint(path)
         _check_identity(path, state.identity, self.identity)

@@ -172,7 +172,7 @@ class Chest:
         person = self.person
         t = np.clip(self.depth(y), 0.0, 1.4)
         heart = person.heart * (1.16 if self.pose.view == "AP" else 1.0)
-        low = _ramp(t, 0.35, 0.6)
+        low = ramp(t, 0.35, 0.6)
         if side < 0:
             base = _RIGHT_BORDER(t) * (1 + low * (heart * person.wobble[0] - 1))
         else:
@@ -180,8 +180,8 @@ class Chest:
             waist = (person.wobble[1] - 1) * 0.12 * np.exp(-(((t - 0.42) / 0.07) ** 2))
             base = _LEFT_BORDER(t) * (1 + low * (heart * person.wobble[2] - 1)) + knob + waist
         if self.pose.view == "AP":
-            base = base * (1 + 0.16 * _ramp(t, 0.02, 0.15) * (1 - _ramp(t, 0.3, 0.5)))
-        bottom = _ramp(t, 0.02, 0.2)
+            base = base * (1 + 0.16 * ramp(t, 0.02, 0.15) * (1 - ramp(t, 0.3, 0.5)))
+        bottom = ramp(t, 0.02, 0.2)
         return np.asarray(base + side * self.pose.turn * bottom, dtype=np.float64)
 
     def diaphragm(self, side: Side, x: Floats) -> Floats:
@@ -201,7 +201,8 @@ class Chest:
         out = np.abs(x) * np.where(x * side >= 0, 1.0, -1.0)
         apex = 4.0 * (y - self.person.apex_y)
         inside = np.minimum(self.wall(y) - out, out - self.border(side, y))
-        return np.minimum(np.minimum(inside, apex), self.diaphragm(side, out) - y)
+        air = np.minimum(np.minimum(inside, apex), self.diaphragm(side, out) - y)
+        return np.asarray(air, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,9 +306,9 @@ def _draw_shape(rng: np.random.Generator, area: float) -> Floats:
         start, stop, fade = -rng.uniform(0.9, 1.3), rng.uniform(0.1, 0.7), 0.35
     else:  # all around
         start, stop, fade = start - 0.15, rng.uniform(0.9, 1.35), 0.3
-    rise = _ramp(ANGLES, start - 0.15, start + (0.15 if kind != 2 else 0.6))
+    rise = ramp(ANGLES, start - 0.15, start + (0.15 if kind != 2 else 0.6))
     tilt = np.exp(-rng.uniform(0.0, 0.5) * np.clip(ANGLES + 1.5, 0, None))
-    shape = rise * (1 - _ramp(ANGLES, stop - fade, stop + fade)) * tilt
+    shape = rise * (1 - ramp(ANGLES, stop - fade, stop + fade)) * tilt
     return np.where(shape < 0.02, 0.0, shape)
 
 
@@ -316,7 +317,7 @@ def _pulled(lung: Lung, shape: Floats, amount: float) -> Lung:
     least = _SMALLEST_LUNG * lung.field + 0.02
     pulled = np.maximum(lung.field - amount * 0.5 * shape, np.minimum(least, lung.field))
     smooth = gaussian_filter1d(pulled, 4.0, mode="wrap")
-    loose = _ramp(lung.field - pulled, 0.0, 0.006)
+    loose = ramp(lung.field - pulled, 0.0, 0.006)
     pleura = np.minimum(loose * smooth + (1 - loose) * lung.field, lung.field)
     return Lung(lung.side, lung.hilum, lung.field, pleura)
 
@@ -410,7 +411,7 @@ def _wrap(angle: Floats) -> Floats:
     return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi, dtype=np.float64)
 
 
-def _ramp(value: Floats, start: float, stop: float) -> Floats:
+def ramp(value: Floats, start: float, stop: float) -> Floats:
     """Return a smooth step from 0 at `start` to 1 at `stop`."""
     t = np.clip((value - start) / (stop - start), 0.0, 1.0)
     return np.asarray(t * t * (3 - 2 * t), dtype=np.float64)

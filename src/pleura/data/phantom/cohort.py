@@ -1,7 +1,7 @@
 """A made-up cohort, written as the real SIIM-ACR set is written, with the same traps in it.
 
-The radiographs come from :mod:`pleura.data.radiography`; this module decides who is filmed how
-often, who has a pneumothorax, and what is wrong with the files.
+The radiographs come from :mod:`pleura.data.phantom.radiography`; this module decides who is filmed
+how often, who has a pneumothorax, and what is wrong with the files.
 """
 
 import itertools
@@ -14,15 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.anatomy import draw_person
-from pleura.data.radiography import Phantom, draw_phantom
+from pleura.data.phantom.anatomy import draw_person
+from pleura.data.phantom.radiography import draw_phantom
 from pleura.data.workers import ordered_map
 from pleura.errors import UsageError
 from pleura.formats.atomic import write_bytes, write_text
 from pleura.formats.rle import mask2rle
 from pleura.formats.secondary import write_secondary_capture
-
-__all__ = ["Cohort", "Phantom", "draw_phantom", "write_cohort"]
 
 TRAIN_FOLDER = "dicom-images-train"
 TEST_FOLDER = "dicom-images-test"

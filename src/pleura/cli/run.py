@@ -1,0 +1,95 @@
+"""`pleura run` and `pleura demo`: all stages in order, with a summary at the end."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pleura.cli import console, options
+from pleura.cli.evaluate import print_figures
+from pleura.cli.train import watch_training
+
+if TYPE_CHECKING:
+    from pleura.stages.run import RunResult
+    from pleura.training.loop import OnStep
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="A run as a TOML file.", show_default=False)],
+    settings: options.Setting = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Do a whole run: audit, prepare, train, evaluate, predict.
+
+    Stages whose inputs and settings did not change are reused.
+    """
+    from pleura import config
+    from pleura.stages.run import run as run_stages
+
+    result = run_stages(config.load_run(file, settings or ()), Console())
+    _print(result, as_json)
+    console.print_failures(result.failures)
+    return console.SOME_INPUTS_FAILED if result.failures else console.DONE
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("demo"),
+    settings: options.Setting = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make up a cohort of phantoms, and do the whole job on it.
+
+    The figures are measured on test phantoms that neither the network nor its thresholds saw.
+    Some of the phantoms' files are faulty on purpose; the audit finds them and goes on.
+    """
+    from pleura.stages.run import demo_settings
+    from pleura.stages.run import run as run_stages
+
+    result = run_stages(demo_settings(str(out), settings or ()), Console())
+    _print(result, as_json)
+
+
+class Console:
+    """A listener that draws on stderr."""
+
+    def stage(self, name: str, state: str) -> None:
+        """Print the stage's line."""
+        console.err.print(f"[bold]{name}[/bold] {state}", highlight=False)
+
+    def progress(self, description: str, unit: str) -> AbstractContextManager[console.OnProgress]:
+        """Return a bar."""
+        return console.progress(description, unit)
+
+    def training(self) -> "AbstractContextManager[OnStep]":
+        """Return the bar of a training."""
+        return watch_training()
+
+
+def _print(result: "RunResult", as_json: bool) -> None:
+    if as_json:
+        console.print_json(_summary(result))
+        return
+    print_figures("Validation part", result.validation)
+    if result.test is not None:
+        console.out.print()
+        print_figures("Test images, never seen in training", result.test)
+    console.out.print()
+    console.print_table("Files", result.files)
+    console.say(f"{result.seconds:.0f} seconds. Not a medical device: not for diagnosis.")
+
+
+def _summary(result: "RunResult") -> dict[str, Any]:
+    figures = result.test or result.validation
+    return {
+        "mean_dice": figures["mean_dice"],
+        "positive_dice": figures["positive_dice"],
+        "auroc": figures["auroc"],
+        "measured_on": "test images" if result.test else "validation part",
+        "seconds": round(result.seconds, 1),
+        "files": result.files,
+        "counts": result.counts,
+        "validation": result.validation,
+        "test": result.test,
+        "failures": [list(failure) for failure in result.failures],
+    }

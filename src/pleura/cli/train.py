@@ -1,0 +1,83 @@
+"""`pleura train`: from prepared arrays to model.h5."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pleura.cli import console, options
+
+if TYPE_CHECKING:
+    from pleura.training.loop import OnStep, Step
+
+
+def train(
+    prepared: Annotated[
+        Path, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
+    run_file: options.RunFile = None,
+    settings: options.Setting = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was cut off.")
+    ] = False,
+) -> None:
+    """Train a network and write model.h5, history.csv, curves.png and run.json.
+
+    Settings come from the sections network and train of a run file and of --set, such as
+    --set train.epochs=3 or --set network.name=cnn.
+    """
+    from pleura import config
+    from pleura.data.arrays import open_prepared
+    from pleura.stages.train import train_model
+
+    run = config.load_run(run_file, settings or ()) if run_file else config.make_run(settings or ())
+    arrays = open_prepared(prepared)
+    with watch_training() as told:
+        bundle = train_model(arrays, out, run.network, run.train, resume=resume, on_step=told)
+    best = max(bundle.history["val_dice_coeff"])
+    console.say(f"best validation dice_coeff {best:.3f}; wrote {out / 'model.h5'}")
+    console.out.print(str(out / "model.h5"), markup=False)
+
+
+@contextmanager
+def watch_training() -> Iterator["OnStep"]:
+    """Yield what draws a training: a bar with loss and Dice, and a plain line per epoch."""
+    if not console.err.is_terminal:
+        yield lambda step: _say_epoch(step)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}  dice {task.fields[dice]:.3f}  left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console.err) as bar:
+        task = bar.add_task("", total=None, epoch="1", loss=0.0, dice=0.0)
+
+        def update(step: "Step") -> None:
+            bar.update(
+                task,
+                completed=(step.epoch - 1) * step.steps + step.step,
+                total=step.epochs * step.steps,
+                epoch=f"{step.epoch}/{step.epochs}",
+                loss=step.loss,
+                dice=step.dice_coeff,
+            )
+            _say_epoch(step)
+
+        yield update
+
+
+def _say_epoch(step: "Step") -> None:
+    row = step.finished
+    if row is not None:
+        console.say(
+            f"epoch {step.epoch:>3} of {step.epochs}: loss {row['loss']:.4f}, dice "
+            f"{row['dice_coeff']:.3f}; validation loss {row['val_loss']:.4f}, dice "
+            f"{row['val_dice_coeff']:.3f}; {row['seconds']:.1f} s"
+        )

@@ -1,0 +1,338 @@
+"""Whole runs: the stages in order, each done again only where its inputs or settings changed.
+
+A finished stage leaves a stamp in ``OUT/.stamps``: a digest of what went in and what came out.
+
+::
+
+    OUT/phantoms/      the made-up cohort, where the run asks for one
+    OUT/audit/         indices.parquet, masks.parquet, audit.json
+    OUT/prepared/      arrays
+    OUT/model/         model.h5, history.csv, curves.png, run.json
+    OUT/evaluation/    evaluation.json, report.html (validation part)
+    OUT/predictions/   submission.csv, predictions.csv, overlays/, and where the truth is known
+                       test.json and report.html
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Protocol
+
+from pleura import config
+from pleura.data.arrays import Prepared, write_prepared
+from pleura.data.audit import audit_index, write_tables
+from pleura.data.index import Index, build_index, read_index
+from pleura.data.phantom import write_cohort
+from pleura.data.sources import Sources, find_sources
+from pleura.errors import UsageError
+from pleura.formats.atomic import write_text
+from pleura.inference.folder import expand, predict_files
+from pleura.inference.predictor import Predictor
+from pleura.models.bundle import Bundle, current_versions, read_bundle
+from pleura.stages.evaluate import (
+    evaluate_model,
+    score_answers,
+    write_test_report,
+    write_validation_report,
+)
+from pleura.stages.train import is_trained, train_model
+from pleura.training.loop import OnStep, Trainer
+
+OnProgress = Callable[[int, int], None]
+Values = dict[str, Any]
+
+
+class Listener(Protocol):
+    """What a run tells while it goes on; a command draws it."""
+
+    def stage(self, name: str, state: str) -> None:
+        """Be told that a stage begins, is reused or is left out."""
+
+    def progress(self, description: str, unit: str) -> AbstractContextManager[OnProgress]:
+        """Return a context whose value is told (done, total)."""
+
+    def training(self) -> AbstractContextManager[OnStep]:
+        """Return a context whose value is told of every training step."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a whole run made.
+
+    Attributes:
+        counts: The audit's counts.
+        validation: Figures on the validation part, plain values as in evaluation.json.
+        test: The same on the test images, where their truth is known.
+        failures: (path, reason) of each input that failed.
+        files: What was written, by name.
+        seconds: The whole run's time, phantoms included.
+    """
+
+    counts: Values
+    validation: Values
+    test: Values | None
+    failures: tuple[tuple[str, str], ...]
+    files: dict[str, str]
+    seconds: float
+
+
+def demo_settings(out: str, settings: Iterable[str] = ()) -> config.Run:
+    """Return the run of the demonstration, as it comes with the package, writing to `out`.
+
+    Raises:
+        ConfigError: One of `settings` (``section.key=value``) is wrong.
+    """
+    with as_file(files("pleura") / "demo.toml") as path:
+        return replace(config.load_run(path, settings), out=out)
+
+
+def run(settings: config.Run, listener: Listener) -> RunResult:
+    """Do the stages of `settings` in order, reusing those that are finished.
+
+    Raises:
+        PleuraError: A stage failed; what was finished before stays and is reused.
+    """
+    begun = time.perf_counter()
+    job = _Job(settings, listener)
+    if settings.phantom is not None:
+        job.make_phantoms(settings.phantom)
+    audit = job.audit()
+    prepared = job.prepare()
+    bundle = job.train(prepared)
+    validation = job.evaluate(bundle, prepared)
+    predicted = job.predict(bundle)
+    stages = [audit, validation, predicted]
+    return RunResult(
+        counts=audit["counts"],
+        validation=validation["evaluation"],
+        test=predicted.get("evaluation"),
+        failures=tuple((path, reason) for s in stages for path, reason in s.get("failures", [])),
+        files={
+            "model": str(job.out / "model" / "model.h5"),
+            "curves": str(job.out / "model" / "curves.png"),
+            **{name: path for s in stages for name, path in s["files"].items()},
+        },
+        seconds=time.perf_counter() - begun,
+    )
+
+
+class _Job:
+    """One run under way: its settings, its folder and its stamps."""
+
+    def __init__(self, settings: config.Run, listener: Listener) -> None:
+        self.settings, self.listener = settings, listener
+        self.out = Path(settings.out)
+        self.data = settings.data
+        self._sources: Sources | None = None
+
+    def make_phantoms(self, wanted: config.Phantoms) -> None:
+        """Make the cohort and point the data settings at it."""
+        folder = self.out / "phantoms"
+
+        def make() -> Values:
+            self._clear("phantom", folder)
+            with self.listener.progress("drawing", "radiographs") as told:
+                write_cohort(folder, **asdict(wanted), on_progress=told)
+            return {"files": {"phantoms": str(folder)}}
+
+        self._stage("phantom", asdict(wanted), f"{wanted.train} + {wanted.test} radiographs", make)
+        truth = str(folder / "test-truth.csv") if wanted.test else ""
+        self.data = replace(self.data, path=str(folder), test_annotations=truth)
+
+    @property
+    def sources(self) -> Sources:
+        """The files of the data, listed once."""
+        if self._sources is None:
+            self._sources = find_sources(self.data)
+        return self._sources
+
+    def audit(self) -> Values:
+        """Write the cleaned tables and the audit; return counts, failures and files."""
+        sources, folder = self.sources, self.out / "audit"
+        tables = [path for path in (sources.annotations, sources.patients) if path]
+        inputs = [self.data.rle, _listing([*sources.train, *sources.test, *tables])]
+
+        def make() -> Values:
+            with self.listener.progress("reading", "files") as told:
+                index = build_index(
+                    sources,
+                    form=self.data.rle,
+                    workers=self.settings.prepare.workers,
+                    on_progress=told,
+                )
+            return _write_audit(index, folder)
+
+        count = len(sources.train) + len(sources.test)
+        return self._stage("audit", inputs, f"{count} files", make)
+
+    def prepare(self) -> Prepared:
+        """Return the prepared folder, written where it is not there yet."""
+        records = read_index(self.out / "audit" / "indices.parquet")
+        train = [record for record in records if record.part == "train" and record.labelled]
+        test = [record for record in records if record.part == "test"]
+        wanted = self.settings.prepare
+        self.listener.stage("prepare", f"{len(train)} + {len(test)} images at {wanted.size} pixels")
+        with self.listener.progress("preparing", "images") as told:
+            return write_prepared(
+                train,
+                test,
+                self.out / "prepared",
+                size=wanted.size,
+                workers=wanted.workers,
+                on_progress=told,
+            )
+
+    def train(self, prepared: Prepared) -> Bundle:
+        """Return the trained model; an unfinished training of the same settings is continued."""
+        folder = self.out / "model"
+        network, settings = self.settings.network, self.settings.train
+        trainer = Trainer(prepared, folder, network, settings)
+        if is_trained(folder, trainer.identity):
+            self.listener.stage("train", "unchanged, reused")
+            return read_bundle(folder / "model.h5")
+        digest = _digest(trainer.identity)
+        if _read_stamp(self._stamp_path("train")).get("digest") != digest:
+            self._clear("train", folder)
+            write_text(self._stamp_path("train"), json.dumps({"digest": digest}) + "\n")
+        split = trainer.split
+        self.listener.stage(
+            "train",
+            f"{trainer.network_settings.name} on {len(split.train)} images, "
+            f"{len(split.validation)} to validate, {settings.epochs} epochs",
+        )
+        with self.listener.training() as told:
+            return train_model(prepared, folder, network, settings, resume=True, on_step=told)
+
+    def evaluate(self, bundle: Bundle, prepared: Prepared) -> Values:
+        """Score the validation part; return the figures and files."""
+        folder = self.out / "evaluation"
+
+        def make() -> Values:
+            with self.listener.progress("evaluating", "images") as told:
+                validation = evaluate_model(bundle, prepared, on_progress=told)
+            values = {**validation.evaluation.as_json(), "notes": list(validation.notes)}
+            write_text(folder / "evaluation.json", json.dumps(values, indent=2) + "\n")
+            write_validation_report(bundle, prepared, validation, folder / "report.html")
+            return {
+                "evaluation": values,
+                "files": {
+                    "evaluation": str(folder / "evaluation.json"),
+                    "validation_report": str(folder / "report.html"),
+                },
+            }
+
+        inputs = [bundle.digest, prepared.fingerprint]
+        return self._stage("evaluate", inputs, "on the validation part", make)
+
+    def predict(self, bundle: Bundle) -> Values:
+        """Predict the inputs, and score them where their truth is known."""
+        wanted, folder = self.settings.predict, self.out / "predictions"
+        paths = expand(wanted.inputs) if wanted.inputs else list(self.sources.test)
+        if not paths:
+            self.listener.stage("predict", "no test images and no inputs, left out")
+            return {"files": {}}
+        truth = Path(self.data.test_annotations) if self.data.test_annotations else None
+        inputs = [bundle.digest, asdict(wanted), _listing([*paths, *([truth] if truth else [])])]
+
+        def make() -> Values:
+            with self.listener.progress("predicting", "files") as told:
+                answers = predict_files(
+                    Predictor(bundle),
+                    paths,
+                    folder,
+                    id_source=wanted.id,
+                    overlays=wanted.overlays,
+                    on_progress=told,
+                )
+            result: Values = {
+                "failures": [[answer.path, answer.error] for answer in answers if answer.error],
+                "files": {
+                    "submission": str(folder / "submission.csv"),
+                    "predictions": str(folder / "predictions.csv"),
+                },
+            }
+            if truth is not None:
+                outcomes = score_answers(answers, truth, self.data.rle)
+                evaluation = write_test_report(
+                    bundle, answers, outcomes, truth, folder / "report.html"
+                )
+                result["evaluation"] = evaluation.as_json()
+                result["files"]["report"] = str(folder / "report.html")
+                text = json.dumps(result["evaluation"], indent=2) + "\n"
+                write_text(folder / "test.json", text)
+                result["files"]["test"] = str(folder / "test.json")
+            return result
+
+        return self._stage("predict", inputs, f"{len(paths)} files", make)
+
+    def _stage(self, name: str, inputs: Any, about: str, make: Callable[[], Values]) -> Values:
+        """Return what `make` returns, from the stamp where nothing changed since."""
+        digest, stamp = _digest(inputs), self._stamp_path(name)
+        done = _read_stamp(stamp)
+        if done.get("digest") == digest and _all_there(done["result"]):
+            self.listener.stage(name, "unchanged, reused")
+            return dict(done["result"])
+        self.listener.stage(name, about)
+        result = make()
+        write_text(stamp, json.dumps({"digest": digest, "result": result}) + "\n")
+        return result
+
+    def _clear(self, name: str, folder: Path) -> None:
+        """Empty a stage's folder of what an earlier run left there, and of nothing else."""
+        stamp = self._stamp_path(name)
+        if stamp.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.exists() and any(folder.iterdir()):
+            raise UsageError(
+                f"{folder}: holds files that this run did not make; set out to another folder"
+            )
+        write_text(stamp, "{}\n")
+
+    def _stamp_path(self, name: str) -> Path:
+        return self.out / ".stamps" / f"{name}.json"
+
+
+def _write_audit(index: Index, folder: Path) -> Values:
+    audit = audit_index(index)
+    indices, masks = write_tables(index, folder)
+    report = folder / "audit.json"
+    write_text(report, json.dumps(audit.as_json(), indent=2) + "\n")
+    return {
+        "counts": asdict(audit.counts),
+        "failures": [[item.path, item.reason] for item in index.unreadable],
+        "files": {"audit": str(report), "indices": str(indices), "masks": str(masks)},
+    }
+
+
+def _digest(inputs: Any) -> str:
+    """Return a digest of plain values and of the pleura that works on them."""
+    version = current_versions()["pleura"]
+    return hashlib.sha256(json.dumps([version, inputs], sort_keys=True).encode()).hexdigest()
+
+
+def _listing(paths: Iterable[Path]) -> list[list[str | int]]:
+    """Return path, size and time of change of each file; a missing one by its name alone."""
+    listing: list[list[str | int]] = []
+    for path in paths:
+        status = path.stat() if path.exists() else None
+        listing.append(
+            [str(path), *((status.st_size, status.st_mtime_ns) if status else ())],
+        )
+    return listing
+
+
+def _read_stamp(path: Path) -> Values:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _all_there(result: Values) -> bool:
+    return all(Path(path).exists() for path in result["files"].values())

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+from pleura import config
+from pleura.config import as_toml, load_run, make_run
+from pleura.errors import ConfigError
+
+RUNS = sorted(Path(__file__).parents[1].glob("runs/*.toml"))
+
+
+def test_an_empty_file_is_a_run(tmp_path):
+    (tmp_path / "empty.toml").write_text("")
+    assert load_run(tmp_path / "empty.toml") == config.Run()
+
+
+def test_a_run_comes_back_from_its_own_toml(tmp_path):
+    run = make_run(["network.name=cnn", "train.learning_rate=0.01", "phantom.train=7"])
+    (tmp_path / "run.toml").write_text(as_toml(run))
+    assert load_run(tmp_path / "run.toml") == run
+
+
+def test_settings_lie_over_the_file(tmp_path):
+    (tmp_path / "run.toml").write_text("[train]\nepochs = 3\nbatch = 2\n")
+    run = load_run(tmp_path / "run.toml", ["train.epochs=5", "out=elsewhere"])
+    assert (run.train.epochs, run.train.batch, run.out) == (5, 2, "elsewhere")
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+def test_every_run_file_loads(path):
+    assert isinstance(load_run(path), config.Run)
+
+
+def test_there_are_run_files():
+    assert RUNS
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.lerning_rate=1", "unknown key train.lerning_rate; did you mean train.learning_rate"),
+        ("trian.epochs=1", "unknown key trian; did you mean train?"),
+        ("train.zzz=1", "unknown key train.zzz; the keys here are epochs, batch"),
+        ("train.epochs=0", "train.epochs is 0: input should be greater than or equal to 1"),
+        ("train.epochs='3'", "train.epochs is '3': input should be a valid integer"),
+        ("train.epochs=2.5", "train.epochs is 2.5: input should be a valid integer"),
+        ("train.learning_rate=nan", "train.learning_rate is nan"),
+        ("train.fold=5", "fold is 5 but folds are numbered 0 to 4"),
+        ("train.loss=dice", "train.loss is 'dice': input should be 'bce' or 'bce_dice'"),
+        ("prepare.size=100", "prepare.size is 100: input should be a multiple of 32"),
+        ("network=3", "network is 3: input should be an object"),
+        ("train", "--set train: write it as section.key=value"),
+        ("out.x=1", "--set: out: input should be a valid string"),
+        ("train.epochs=]", "']' is no TOML value"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_name(setting, message):
+    with pytest.raises(ConfigError) as caught:
+        make_run([setting])
+    assert message in str(caught.value)
+
+
+def test_a_section_that_is_a_value_cannot_be_set_into(tmp_path):
+    with pytest.raises(ConfigError, match="out is a value, not a section"):
+        make_run(["out=x", "out.y=1"])
+
+
+def test_a_wrong_file_is_named(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[train]\nepochs = 'three'\n")
+    with pytest.raises(ConfigError, match=r"run.toml: train.epochs is 'three'"):
+        load_run(path)
+
+
+def test_no_toml_is_said_so(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[train\n")
+    with pytest.raises(ConfigError, match=r"run.toml: is not TOML: "):
+        load_run(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"run.toml: is not TOML: "):
+        load_run(path)
+
+
+def test_a_missing_file_is_said_so(tmp_path):
+    with pytest.raises(ConfigError, match=r"none.toml: cannot be read \(No such file"):
+        load_run(tmp_path / "none.toml")
+
+
+def test_only_dataclasses_become_tables():
+    with pytest.raises(TypeError, match="not a dataclass instance"):
+        config.as_table({"a": 1})

@@ -1,0 +1,93 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pleura import metrics
+from pleura.metrics import dice_coeff
+
+MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
+PAIRS = st.integers(1, 40).flatmap(
+    lambda n: st.tuples(hnp.arrays(bool, n), hnp.arrays(bool, n))
+)
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "smooth", "expected"),
+    [
+        ([0, 0], [0, 0], 1, 1.0),
+        ([0, 0], [0, 0], 0, 1.0),
+        ([1, 0], [0, 0], 0, 0.0),
+        ([1, 0], [0, 0], 1, 1 / 2),
+        ([0, 0], [1, 1], 1, 1 / 3),
+        ([1, 1], [1, 0], 0, 2 / 3),
+        ([1, 1], [1, 0], 1, 3 / 4),
+        ([1, 1], [1, 1], 1, 1.0),
+    ],
+)
+def test_dice_is_exact(truth, prediction, smooth, expected):
+    assert dice_coeff(truth, prediction, smooth=smooth) == pytest.approx(expected)
+
+
+@given(PAIRS, st.sampled_from([0, 1e-3, 1.0]))
+def test_dice_is_symmetric_in_range_and_one_only_for_equal_masks(pair, smooth):
+    x, y = pair
+    value = dice_coeff(x, y, smooth)
+    assert value == dice_coeff(y, x, smooth)
+    assert 0 <= value <= 1
+    assert (value == 1) == bool((x == y).all())
+
+
+@given(PAIRS)
+def test_masks_as_numbers_score_the_same(pair):
+    x, y = pair
+    assert dice_coeff(x, y) == pytest.approx(dice_coeff(x.astype(float), y.astype(np.uint8)))
+
+
+@given(PAIRS)
+def test_iou_follows_from_dice(pair):
+    dice, iou = dice_coeff(*pair, smooth=0), metrics.iou(*pair)
+    assert iou == pytest.approx(dice / (2 - dice))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))
+def test_auroc_is_the_share_of_pairs_in_the_right_order(items):
+    labels, scores = [label for label, _ in items], [score for _, score in items]
+    pairs = [
+        1.0 if p > n else 0.5 if p == n else 0.0
+        for p, is_p in zip(scores, labels, strict=True)
+        for n, is_n in zip(scores, labels, strict=True)
+        if is_p and not is_n
+    ]
+    value = metrics.auroc(labels, scores)
+    assert math.isnan(value) if not pairs else value == pytest.approx(np.mean(pairs))
+
+
+def test_undefined_figures_are_nan_and_not_zero():
+    assert math.isnan(metrics.positive_dice([1.0, 1.0], [False, False]))
+    assert math.isnan(metrics.sensitivity([False], [True]))
+    assert math.isnan(metrics.specificity([True], [True]))
+
+
+def test_rates():
+    labels, called = [True, True, False, False], [True, False, False, False]
+    assert metrics.sensitivity(labels, called) == 0.5
+    assert metrics.specificity(labels, called) == 1.0
+    assert metrics.positive_dice([0.5, 0.0, 1.0, 1.0], labels) == 0.25
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\) differ"):
+        dice_coeff([0, 1], [0, 1, 1])
+
+
+def test_smooth_must_not_be_negative():
+    with pytest.raises(ValueError, match="smooth is -1; it must be 0 or more"):
+        dice_coeff([1], [1], smooth=-1)
+
+
+def test_a_score_that_is_nan_is_refused():
+    with pytest.raises(ValueError, match="a score is NaN"):
+        metrics.auroc([True, False], [0.5, float("nan")])
