@@ -244,3 +244,31 @@ def test_damaged_rle_is_refused():
 def test_an_rle_bomb_is_refused_at_the_size_of_the_image():
     bomb = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\x00" * 100_000
     refused(bomb, RLE, "RLE frame .*(corrupt|truncated)")
+
+
+def test_a_frame_that_ends_within_its_header_is_refused():
+    refused(JPEG[:22], BASELINE, "ends within its header; it is truncated")
+
+
+def test_fill_bytes_before_a_marker_are_skipped():
+    at = JPEG.index(b"\xff\xc0")
+    frame = JPEG[:at] + b"\xff\xff" + JPEG[at:]
+    assert codecs.parse_codestream(frame).rows == 64
+
+
+def test_a_last_tile_part_of_open_length_is_read():
+    frame = bytearray(EXACT[J2K](PIXELS))
+    at = frame.index(b"\xff\x90")
+    frame[at + 6 : at + 10] = bytes(4)
+    np.testing.assert_array_equal(codecs.decode_frame(bytes(frame), J2K, 64, 48, 8), PIXELS)
+
+
+def test_a_jpeg_2000_cut_within_a_tile_part_header_is_refused():
+    frame = bytes(EXACT[J2K](PIXELS))
+    cut = frame[: frame.index(b"\xff\x90") + 5]
+    refused(cut, J2K, "ends before its last tile part: it is truncated")
+
+
+def test_a_decoder_that_returns_another_shape_is_not_believed(monkeypatch):
+    monkeypatch.setattr(imagecodecs, "jpeg8_decode", lambda frame: PIXELS[:, :40])
+    refused(JPEG, BASELINE, r"decoded to shape \(64, 40\); it is corrupt")

@@ -42,10 +42,12 @@ def test_pixels_of_another_kind_are_refused(tmp_path, pixels):
         write_secondary_capture(tmp_path / "a.dcm", pixels, **KNOWN)
 
 
-@pytest.mark.parametrize("name", ["sop", "study", "series"])
+@pytest.mark.parametrize("name", ["SOP", "study", "series"])
 def test_an_invalid_uid_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match=f"{name} instance UID 'ID_1' is not valid"):
-        write_secondary_capture(tmp_path / "a.dcm", PIXELS, **KNOWN | {f"{name}_uid": "ID_1"})
+        write_secondary_capture(
+            tmp_path / "a.dcm", PIXELS, **KNOWN | {f"{name.lower()}_uid": "ID_1"}
+        )
 
 
 def test_a_place_that_cannot_be_written_is_reported(tmp_path):

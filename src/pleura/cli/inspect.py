@@ -78,7 +78,7 @@ def _as_rows(header: "Header", show_patient: bool) -> dict[str, object]:
         "Bits": _bits(header),
         "Transfer syntax": f"{header.transfer_syntax_name} ({header.transfer_syntax_uid})",
         "Windows": "; ".join(
-            f"{window.center:g} +- {window.width / 2:g} {window.explanation}".strip()
+            f"center {window.center:g}, width {window.width:g} {window.explanation}".strip()
             for window in header.windows
         ),
     }

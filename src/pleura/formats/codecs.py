@@ -16,8 +16,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders.base import DecodeRunner
+from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
 from pleura.errors import DicomError
 
@@ -263,11 +262,13 @@ def _require_whole_scan(frame: bytes, end: int, pixels: NDArray[Any], stream: Co
 
     libjpeg paints what is missing: mid-grey, or for a lossless frame the last value on and on. A
     frame that ends like that is decoded again with more bytes before its end marker: they change
-    nothing in a whole frame, and fill the gap of a cut one.
+    nothing in a whole frame, and fill the gap of a cut one. (Not seen: a gap that a restart marker
+    follows, or bytes damaged in the middle; JPEG has no checksum.)
     """
-    tail = pixels[-8:, -16:]
-    flat = int(tail.min()) == int(tail.max())
-    if not flat or (stream.kind == _DCT and int(tail[0, 0]) != 1 << (stream.bits - 1)):
+    last = int(pixels[-1, -1])
+    if stream.kind == _DCT and last != 1 << (stream.bits - 1):
+        return
+    if (pixels[-8:, -16:] != last).any():
         return
     probe = frame[:end] + b"\x5a\xc3\x96\x3c\x69\xa5" * 40 + _END_OF_IMAGE
     if not np.array_equal(imagecodecs.jpeg8_decode(probe), pixels):

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom._uid_dict import UID_dictionary
+from pydicom.config import IGNORE
+from pydicom.uid import UID
 
 from pleura.errors import DicomError
 from pleura.formats import codecs, grayscale
@@ -34,9 +35,10 @@ from pleura.formats.elements import (
     fragments,
     walk,
 )
-from pleura.formats.grayscale import Grayscale, LookupTable, Rescale, Window
+from pleura.formats.grayscale import Window
 from pleura.formats.header import MEDIA_STORAGE_SOP_CLASS_UID, Header, build_header
-from pleura.formats.values import integer, integers, name, text
+from pleura.formats.presentation import has_overlay_bits, presentation_of
+from pleura.formats.values import text
 
 __all__ = [
     "Header",
@@ -60,10 +62,6 @@ BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _NATIVE = frozenset({IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN})
 
 _TRANSFER_SYNTAX_UID = 0x00020010
-_PADDING, _PADDING_LIMIT = 0x00280120, 0x00280121
-_MODALITY_LUT_SEQUENCE, _VOI_LUT_SEQUENCE = 0x00283000, 0x00283010
-_LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
-_OVERLAY_BIT_POSITION, _OVERLAY_DATA, _OVERLAY_GROUPS = 0x60000102, 0x60003000, 0xFF00FFFF
 
 # What a parser below may raise over a stranger's bytes although nobody foresaw it. Names and
 # assertions are missing on purpose: those are our own mistakes, and must look like it.
@@ -81,9 +79,11 @@ _HOSTILE = (
 
 _MAGIC_AT = 128
 _HEAD_BYTES = 1 << 20
+# Opening a pipe must not wait for its writer; O_BINARY is for Windows.
+_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Radiograph:
     """One picture, ready to look at or to feed to a network.
 
@@ -138,7 +138,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     Raises:
         DicomError: It is not such a file; the message names the path and the reason.
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     with _reasons(path):
         return _header(path, _read(path, _HEAD_BYTES))
 
@@ -150,16 +150,19 @@ def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
         DicomError: It cannot be read faithfully; the message names the path, the value found,
             the rule and what to do.
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     with _reasons(path):
-        file = _read(path, MAX_FILE_BYTES)
+        file = _read(path, _HEAD_BYTES)
         header = _header(path, file)
-        _require_radiograph(header)
+        _require_radiograph(header)  # before a large file is loaded for nothing
+        if file.data.elements[PIXEL_DATA].end > len(file.data.buffer):
+            file = _read(path, MAX_FILE_BYTES)
+            header = _header(path, file)
         stored = _stored_values(file.data, header)
         codes = grayscale.codes(
-            stored, header.bits_stored, header.signed, _has_overlay_bits(file.data)
+            stored, header.bits_stored, header.signed, has_overlay_bits(file.data)
         )
-        return Radiograph(header, grayscale.render(codes, _rules(file.data, header)))
+        return Radiograph(header, grayscale.render(codes, presentation_of(file.data, header)))
 
 
 def require_radiograph(header: Header) -> None:
@@ -195,22 +198,34 @@ def _reasons(path: Path) -> Iterator[None]:
 
 def _read(path: Path, head_bytes: int) -> _File:
     """Return the file walked; only its first `head_bytes` are loaded where they suffice."""
-    status = path.stat()
-    size = status.st_size
-    if not stat.S_ISREG(status.st_mode):
-        raise DicomError("is a folder, a pipe or a device; a regular file is needed")
-    if size == 0:
-        raise DicomError("is empty (0 bytes); copy it again from its source")
-    if size > MAX_FILE_BYTES:
-        raise DicomError(f"has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
-    with path.open("rb") as file:
-        head = file.read(min(head_bytes, size))
+    descriptor = os.open(path, _OPEN)
+    try:
+        status = os.fstat(descriptor)
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            raise DicomError("is a folder, a pipe or a device; a regular file is needed")
+        if size == 0:
+            raise DicomError("is empty (0 bytes); copy it again from its source")
+        if size > MAX_FILE_BYTES:
+            raise DicomError(f"has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        head = _load(descriptor, min(head_bytes, size))
         try:
             return _walk_file(head, size)
         except ShortBufferError:
-            whole = head + file.read(size - len(head))
+            whole = head + _load(descriptor, size - len(head))
+    finally:
+        os.close(descriptor)
     # A file that shrank meanwhile is as long as what was read of it.
     return _walk_file(whole, len(whole))
+
+
+def _load(descriptor: int, count: int) -> bytes:
+    """Return the next `count` bytes, fewer only where the file ends."""
+    chunks = []
+    while count > 0 and (chunk := os.read(descriptor, count)):
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)
 
 
 def _walk_file(buffer: bytes, size: int) -> _File:
@@ -223,7 +238,7 @@ def _walk_file(buffer: bytes, size: int) -> _File:
     meta = walk(buffer, start, Encoding(), size, group=0x0002)
     body = max((element.end for element in meta.elements.values()), default=start)
     uid = text(meta, _TRANSFER_SYNTAX_UID) or _guess_transfer_syntax(buffer, body)
-    if UID_dictionary.get(uid, ("", ""))[1] != "Transfer Syntax":
+    if UID(uid, IGNORE).type != "Transfer Syntax":
         raise DicomError(
             f"the Transfer Syntax UID (0002,0010) {uid[:64]!r} is not a standard one; convert the"
             " file to Explicit VR Little Endian"
@@ -371,90 +386,3 @@ def _native(data: DataSet, header: Header) -> NDArray[Any]:
         data.buffer, f"{order}u{bytes_each}", header.rows * header.columns, element.start
     )
     return stored.reshape(header.rows, header.columns).astype(f"=u{bytes_each}")
-
-
-def _has_overlay_bits(data: DataSet) -> bool:
-    """Return whether an overlay lies in the high bits of the pixels, as was once allowed.
-
-    Source: DICOM PS3.3-2004 C.9.2: an overlay without Overlay Data is embedded in the pixels.
-    """
-    return any(
-        tag & _OVERLAY_GROUPS == _OVERLAY_BIT_POSITION
-        and tag - _OVERLAY_BIT_POSITION + _OVERLAY_DATA not in data
-        and integer(data, tag) not in (None, 0)
-        for tag in data.elements
-        if tag >> 24 == 0x60
-    )
-
-
-def _rules(data: DataSet, header: Header) -> Grayscale:
-    """Return how the file wants its stored values shown.
-
-    Raises:
-        DicomError: A rescale, a table or a padding value makes no sense.
-    """
-    if header.rescale_slope == 0:
-        raise DicomError("(0028,1053) Rescale Slope is 0; every pixel would be the same")
-    if header.voi_lut_function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise DicomError(
-            f"(0028,1056) VOI LUT Function is {header.voi_lut_function[:16]!r}; LINEAR,"
-            " LINEAR_EXACT and SIGMOID are read"
-        )
-    modality = _lookup_table(data, _MODALITY_LUT_SEQUENCE, header.signed)
-    negative = header.signed or header.rescale_intercept < 0
-    voi = _lookup_table(data, _VOI_LUT_SEQUENCE, negative and modality is None)
-    inverse = header.presentation_lut_shape == "INVERSE"
-    return Grayscale(
-        bits_stored=header.bits_stored,
-        signed=header.signed,
-        padding=_padding(data, header.signed),
-        modality=modality or Rescale(header.rescale_slope, header.rescale_intercept),
-        voi=voi or (header.windows[0] if header.windows else None),
-        voi_function=header.voi_lut_function,
-        # A DX image must say both (PS3.3 C.8.11.3), so together they still invert once.
-        inverted=inverse or header.photometric_interpretation == "MONOCHROME1",
-    )
-
-
-def _padding(data: DataSet, signed: bool) -> tuple[int, int] | None:
-    value = integer(data, _PADDING, signed=signed)
-    limit = integer(data, _PADDING_LIMIT, signed=signed)
-    if value is None:
-        return None
-    return value, value if limit is None else limit
-
-
-def _lookup_table(data: DataSet, sequence: int, signed: bool) -> LookupTable | None:
-    """Return the table in the first item of `sequence`, None where there is none.
-
-    Args:
-        data: The data set.
-        sequence: Tag of the Modality or the VOI LUT Sequence.
-        signed: Whether the table's first input is signed where its VR does not say.
-
-    Source: DICOM PS3.3 C.11.1.1.1 and C.11.2.1.1.
-    """
-    item = data.first_item(sequence)
-    if item is None or _LUT_DESCRIPTOR not in item:
-        return None
-    vr = item.elements[_LUT_DESCRIPTOR].vr
-    first_signed = vr == "SS" or (vr != "US" and signed)
-    descriptor = integers(item, _LUT_DESCRIPTOR)
-    if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16:
-        raise DicomError(f"{name(_LUT_DESCRIPTOR)} is {descriptor}; it must be length, start, bits")
-    length, bits = descriptor[0] or 65536, descriptor[2]
-    first = integers(item, _LUT_DESCRIPTOR, signed=True)[1] if first_signed else descriptor[1]
-    raw = item.raw(_LUT_DATA)
-    if len(raw) == 2 * length:
-        order = ">" if data.encoding.big_endian else "<"
-        entries = np.frombuffer(raw, order + "u2").astype(np.uint16)
-    elif bits == 8 and len(raw) == length + length % 2:
-        entries = np.frombuffer(raw, np.uint8, length).astype(np.uint16)
-    else:
-        raise DicomError(
-            f"{name(_LUT_DATA)} has {len(raw):,} bytes, but its descriptor states {length:,}"
-            f" entries of {bits} bits; the file is corrupt"
-        )
-    if int(entries.max()) >> bits:
-        raise DicomError(f"{name(_LUT_DATA)} holds {entries.max()}, more than {bits} bits can")
-    return LookupTable(first, entries, bits)

@@ -144,15 +144,15 @@ def fragments(data: DataSet) -> Sequence[bytes]:
     """Return the fragments of an encapsulated Pixel Data value, without its offset table.
 
     Raises:
-        DicomError: The value does not consist of items.
+        DicomError: A fragment does not state its length.
     """
     pixels = data.elements[PIXEL_DATA]
     found = []
     position = pixels.start
-    while position < pixels.end:
-        tag, length = _tag_and_length(data.buffer, position, data.encoding)
-        if tag != _ITEM:
-            raise DicomError("the compressed pixel data is not a sequence of fragments")
+    while position < pixels.end:  # all items, as the walk has seen
+        _, length = _tag_and_length(data.buffer, position, data.encoding)
+        if length == _UNDEFINED:
+            raise DicomError("a fragment of the compressed pixel data has no length; it is corrupt")
         found.append(data.buffer[position + 8 : position + 8 + length])
         position += 8 + length
     return found[1:]

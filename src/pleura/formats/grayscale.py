@@ -57,7 +57,8 @@ class LookupTable:
     def of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the output for every input, float64 of the same shape."""
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1)
-        return self.entries[index.astype(np.intp)].astype(np.float64)
+        outputs: NDArray[np.float64] = self.entries[index.astype(np.intp)].astype(np.float64)
+        return outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +107,16 @@ def codes(
     Source: DICOM PS3.5 8.1.1.
     """
     width = 8 * stored.dtype.itemsize
+    if width < bits_stored:  # a codestream of fewer bits than the header allows
+        stored, width = stored.astype(f"{stored.dtype.kind}2"), 16
     plain = stored.view(f"u{stored.dtype.itemsize}")
     if bits_stored >= width:
         return plain
     mask = (1 << bits_stored) - 1
     if not overlay_bits and int(plain.max()) > mask:
         _require_sign_extension(plain, bits_stored, signed, width)
-    return plain & plain.dtype.type(mask)
+    low_bits: NDArray[Any] = plain & plain.dtype.type(mask)
+    return low_bits
 
 
 def render(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[Any]:
@@ -134,7 +138,7 @@ def render(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[Any]:
         DicomError: The window renders an image of several values as a single one.
     """
     if rules == _UNTOUCHED:
-        return np.ascontiguousarray(stored_codes)
+        return np.ascontiguousarray(stored_codes, np.uint8)
     if rules.bits_stored <= 8 and rules.voi is None and rules.modality == Rescale():
         return _apply(_plain_table(rules), stored_codes)
     table = _full_table(stored_codes, rules)

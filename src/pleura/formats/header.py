@@ -1,11 +1,13 @@
 """What a DICOM image file says of itself, its pixels aside."""
 
+import functools
 import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom._uid_dict import UID_dictionary
+from pydicom.config import IGNORE
+from pydicom.uid import UID
 
 from pleura.errors import DicomError
 from pleura.formats.elements import PIXEL_DATA, DataSet
@@ -103,10 +105,11 @@ class Header:
         return self.pixel_representation == 1
 
 
+@functools.lru_cache(maxsize=256)
 def uid_name(uid: str) -> str:
     """Return what the standard calls a UID; "unknown" where it does not list it."""
-    entry = UID_dictionary.get(uid)
-    return entry[0] if entry else "unknown"
+    known = UID(uid, IGNORE).name
+    return "unknown" if known == uid else known
 
 
 def build_header(

@@ -30,6 +30,8 @@ def text(data: DataSet, tag: int) -> str:
     Control characters become U+FFFD: a terminal must not obey a file.
     """
     raw = data.raw(tag).strip(b" \0")
+    if not raw:
+        return ""
     if raw.isascii() and _ESCAPE not in raw:
         decoded = raw.decode("ascii")
     else:

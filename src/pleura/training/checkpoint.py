@@ -93,12 +93,22 @@ def optimizer_arrays(optimizer: torch.optim.Optimizer) -> stored.Arrays:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, arrays: stored.Arrays) -> None:
     """Put back into `optimizer` what :func:`optimizer_arrays` took out of one like it."""
+    whole = optimizer.state_dict()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, array in arrays.items():
         number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = _tensor(array)
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        state.setdefault(int(number), {})[name] = _laid_out_like(
+            parameters[int(number)], _tensor(array)
+        )
+    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def _laid_out_like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return `value` in the memory order of `parameter`, which the fused optimizer relies on."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, device="cpu", requires_grad=False).copy_(value)
 
 
 def restore_network(network: nn.Module, arrays: stored.Arrays) -> None:

@@ -305,7 +305,7 @@ def _draw_shape(rng: np.random.Generator, area: float) -> Floats:
     elif kind == 2:  # along the wall only
         start, stop, fade = -rng.uniform(0.9, 1.3), rng.uniform(0.1, 0.7), 0.35
     else:  # all around
-        start, stop, fade = start - 0.15, rng.uniform(0.9, 1.35), 0.3
+        start, stop, fade = start - 0.15, rng.uniform(0.75, 1.1), 0.3
     rise = ramp(ANGLES, start - 0.15, start + (0.15 if kind != 2 else 0.6))
     tilt = np.exp(-rng.uniform(0.0, 0.5) * np.clip(ANGLES + 1.5, 0, None))
     shape = rise * (1 - ramp(ANGLES, stop - fade, stop + fade)) * tilt

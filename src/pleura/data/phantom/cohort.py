@@ -249,14 +249,12 @@ def _soiled(jobs: list[_Job], rng: np.random.Generator) -> list[_Job]:
     for index in order[few : 2 * few]:
         again = replace(_new_names(rng), sop=jobs[index].names[0].sop)
         jobs[index] = replace(jobs[index], names=(*jobs[index].names, again))
-    job = jobs[order[-1]]
-    jobs[order[-1]] = replace(job, names=(*job.names, _new_names(rng)))
+    original = jobs[order[-1]]
+    jobs[order[-1]] = replace(original, names=(*original.names, _new_names(rng)))
     if count >= _BROKEN_FROM:
-        model = jobs[int(rng.integers(count))]
         film = np.random.SeedSequence(int(rng.integers(2**63)))
         names = (_new_names(rng),)
-        jobs.append(replace(model, names=names, film=film, positive=False, broken=True))
-        jobs[-1] = replace(jobs[-1], labelled=True)
+        jobs.append(_Job(names, original.patient, original.body, film, False, broken=True))
     return jobs
 
 

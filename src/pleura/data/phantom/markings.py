@@ -73,7 +73,7 @@ def pleural_lines(rng: np.random.Generator, film: Film, lungs: Sequence[Lung]) -
         pieces = np.stack([points, ahead], axis=1)[loose]
         width = max(round(3.0 * film.size / 1024), 1)
         cv2.polylines(canvas, list(fixed(pieces)), False, 255, width, cv2.LINE_AA, SHIFT)
-    strength = rng.uniform(0.16, 0.3) * min(1.0, film.size / 700 + 0.3)
+    strength = rng.uniform(0.2, 0.34) * min(1.0, film.size / 700 + 0.3)
     soft = blurred(canvas.astype(np.float32), 0.8 * film.size / 1024 + 0.2)
     return soft * np.float32(strength / 255)
 
@@ -91,8 +91,8 @@ def skin_folds(rng: np.random.Generator, film: Film, chest: Chest) -> Image:
     edge = curve(line)
     out = np.array([side * rng.choice((-1.0, 1.0)) * 0.05, 0.0])
     shape = np.zeros((film.size, film.size), dtype=np.uint8)
-    strength = rng.uniform(0.06, 0.14)
+    strength = rng.uniform(0.18, 0.38)
     for part in np.linspace(1.0, 0.1, 10):
         band = film.place(np.concatenate([edge, (edge + out * part)[::-1]]))
         cv2.fillPoly(shape, [fixed(band)], round(255 * (1.05 - part)), cv2.LINE_AA, SHIFT)
-    return blurred(shape.astype(np.float32), 2.0 * film.size / 1024) * np.float32(strength / 255)
+    return blurred(shape.astype(np.float32), 1.2 * film.size / 1024) * np.float32(strength / 255)

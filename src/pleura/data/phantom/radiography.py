@@ -111,9 +111,9 @@ def _collapse(rng: np.random.Generator, film: Film, lung: Lung) -> tuple[Lung, N
 
 
 def _main_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return `mask` without the specks: connected parts of less than a twentieth of it."""
+    """Return `mask` without the specks: connected parts of less than a hundredth of it."""
     _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    keep = stats[:, cv2.CC_STAT_AREA] >= 0.05 * mask.sum()
+    keep = stats[:, cv2.CC_STAT_AREA] >= 0.01 * mask.sum()
     keep[0] = False
     return np.asarray(keep[parts], dtype=np.bool_)
 

@@ -24,7 +24,7 @@ def soft_tissue(
     body = _body(rng, grid, chest)
     aerated = np.zeros((grid.count, grid.count), dtype=np.float32)
     tissue = np.zeros_like(aerated)
-    density = rng.uniform(0.22, 0.36)
+    density = rng.uniform(0.26, 0.38)
     for lung in lungs:
         depth = _lung_depth(grid, chest, lung.side)
         left = _lung_share(grid, lung)
@@ -96,19 +96,22 @@ def _rounded(grid: Grid, canvas: NDArray[np.uint8], thick: float, edge: float) -
 def _lung_depth(grid: Grid, chest: Chest, side: Side) -> Image:
     """Return the front-to-back length of the lung of `side` in cm, as if it filled its space."""
     y = grid.y
-    out = side * grid.x
+    own = side * grid.x[0] > 0
+    out = side * grid.x[:, own]
     t = chest.depth(y)
-    wall = np.clip((chest.wall(y) - out) / 0.15, 0.0, 1.0)
     dome = np.clip(t / 0.34, 0.0, 1.0)
-    depth = np.sqrt(1 - (1 - wall) ** 3) * (0.18 * (t > 0) + 0.82 * np.sqrt(1 - (1 - dome) ** 2))
-    inner = np.clip((chest.border(side, y) - out) / 0.045, 0.0, 1.0)
-    most = np.interp(t, (0.0, 0.3, 0.6, 1.0), (0.96, 0.94, 0.82, 0.85))
-    depth = depth * (1 - most * np.sqrt(inner * (2 - inner)))
-    under = y - chest.diaphragm(side, np.abs(out))
-    step = np.clip(0.5 + under * grid.count / SPAN / 2, 0.0, 1.0)
-    depth = depth * (1 - step * (0.55 + 0.45 * np.clip(under / 0.11, 0.0, 1.0) ** 0.4))
-    depth = depth * (out > 0) * np.clip((1.3 - t) / 0.2, 0, 1)
-    return np.asarray(14.5 * np.clip(depth, 0, None), dtype=np.float32)
+    long = 14.5 * (0.18 * (t > 0) + 0.82 * np.sqrt(1 - (1 - dome) ** 2))
+    long = (long * np.clip((1.3 - t) / 0.2, 0, 1)).astype(np.float32)
+    wall = 1 - np.clip((chest.wall(y) - out) / 0.15, 0.0, 1.0).astype(np.float32)
+    inner = np.clip((chest.border(side, y) - out) / 0.045, 0.0, 1.0).astype(np.float32)
+    most = np.interp(t, (0.0, 0.3, 0.6, 1.0), (0.96, 0.94, 0.82, 0.85)).astype(np.float32)
+    under = (y - chest.diaphragm(side, out)).astype(np.float32)
+    step = np.clip(0.5 + under * np.float32(grid.count / SPAN / 2), 0.0, 1.0)
+    below = 0.55 + 0.45 * np.sqrt(np.clip(under / np.float32(0.11), 0.0, 1.0))
+    depth = np.zeros((grid.count, grid.count), dtype=np.float32)
+    depth[:, own] = long * np.sqrt(1 - wall * wall * wall) * (1 - step * below)
+    depth[:, own] *= 1 - most * np.sqrt(inner * (2 - inner))
+    return np.maximum(depth, 0.0, out=depth)
 
 
 def _lung_share(grid: Grid, lung: Lung) -> Image:

@@ -1,0 +1,328 @@
+"""Pictures to look at: a radiograph with its mask laid over, and contact sheets of many.
+
+Pictures are ``(rows, columns, 3)`` uint8 in OpenCV's order blue, green, red. Nothing of a patient
+is written on one but sex and age.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.data.index import ImageRecord
+from pleura.errors import DataError, OutputError, UsageError
+from pleura.formats.atomic import write_bytes
+from pleura.formats.dicom import read_radiograph
+from pleura.formats.rle import rle2mask
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+Picture = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+MASK_COLOUR: Colour = (28, 153, 255)
+"""Amber (blue, green, red): what is predicted or annotated."""
+
+TRUTH_COLOUR: Colour = (236, 206, 56)
+"""Cyan: the truth beside a prediction. The two stay apart for colour-blind eyes."""
+
+_TINT = 0.24
+_PIXELS_PER_LINE = 420
+
+_PAGE: Colour = (22, 19, 17)
+_LETTERBOX: Colour = (0, 0, 0)
+_TEXT: Colour = (226, 222, 218)
+_QUIET: Colour = (160, 152, 146)
+_COLUMNS = 4
+
+
+def overlay(
+    pixels: NDArray[Any], mask: NDArray[np.bool_], *, truth: NDArray[np.bool_] | None = None
+) -> Picture:
+    """Return a radiograph in grey with a mask laid over it: a faint tint and a crisp contour.
+
+    Args:
+        pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white.
+        mask: ``(rows, columns)`` bool; where it is empty the picture stays plain grey.
+        truth: ``(rows, columns)`` bool, drawn as a contour of a second colour over the first.
+
+    Returns:
+        ``(rows, columns, 3)`` uint8, blue, green, red. Contours lie on the outermost pixels of the
+        masks and grow with the picture: 1 pixel wide up to about 600 pixels, 2 at 1024.
+
+    Raises:
+        UsageError: A mask has another shape than the pixels, or these are neither uint8 nor uint16.
+    """
+    for name, other in (("mask", mask), ("truth", truth)):
+        if other is not None and other.shape != pixels.shape:
+            raise UsageError(
+                f"the {name} is {other.shape} but the radiograph {pixels.shape}; bring them to one "
+                "size first"
+            )
+    picture = np.repeat(_as_uint8(pixels)[:, :, None], 3, axis=2)
+    mask = np.asarray(mask, dtype=bool)
+    tinted = (1 - _TINT) * picture[mask] + _TINT * np.array(MASK_COLOUR)
+    picture[mask] = np.rint(tinted).astype(np.uint8)
+    _draw_contour(picture, mask, MASK_COLOUR)
+    if truth is not None:
+        _draw_contour(picture, truth, TRUTH_COLOUR)
+    return picture
+
+
+def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
+    """Write a picture as PNG, whole or not at all.
+
+    Args:
+        path: The file; its folders are made.
+        image: ``(rows, columns, 3)`` uint8 blue, green, red, or ``(rows, columns)`` grey.
+
+    Raises:
+        OutputError: The file could not be written.
+    """
+    done, content = cv2.imencode(".png", image)
+    if not done:
+        raise OutputError(f"{path}: a picture of shape {image.shape} could not be made a PNG")
+    write_bytes(path, content.tobytes())
+
+
+def sheet(
+    tiles: Sequence[Picture],
+    *,
+    columns: int,
+    captions: Sequence[str],
+    title: str = "",
+    subtitle: str = "",
+) -> Picture:
+    """Return a contact sheet: equal tiles row by row, a caption under each, dark around them.
+
+    Args:
+        tiles: One or more pictures of the same size.
+        columns: Tiles in a row, 1 or more; the sheet is that wide even if its only row is shorter.
+        captions: One for each tile; what does not fit its tile is cut off.
+        title: In bold above the tiles.
+        subtitle: Quieter, below the title.
+
+    Returns:
+        ``(rows, columns, 3)`` uint8, blue, green, red.
+
+    Raises:
+        UsageError: There is no tile, their sizes or the number of captions differ.
+    """
+    if not tiles or len(tiles) != len(captions):
+        raise UsageError(
+            f"a sheet of {len(tiles)} tiles and {len(captions)} captions; it takes at least one "
+            "tile and a caption for each"
+        )
+    if columns < 1 or len({tile.shape for tile in tiles}) > 1:
+        raise UsageError("a sheet takes tiles of one size in one column or more")
+    rows, width = tiles[0].shape[:2]
+    layout = _Layout(rows, width, columns, len(tiles), bool(title), bool(subtitle))
+    page = np.full((*layout.shape, 3), _PAGE, np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = layout.corner(number)
+        page[top : top + rows, left : left + width] = tile
+    return _write_texts(page, layout, captions, title, subtitle)
+
+
+def gallery(
+    records: Sequence[ImageRecord],
+    *,
+    healthy: int = 8,
+    positive: int = 8,
+    tile: int = 384,
+    seed: int = 0,
+) -> Picture:
+    """Return radiographs without a pneumothorax, and below them some with the mask laid over.
+
+    The first are drawn by lot; of the second there is one from each of `positive` classes of equal
+    number, from the smallest to the largest area. The same seed gives the same picture.
+
+    Args:
+        records: Any images; only labelled ones are shown.
+        healthy: At most so many without a pneumothorax.
+        positive: At most so many with one.
+        tile: Side of a tile in pixels; a film that is not square lies on black.
+        seed: Of the choice.
+
+    Returns:
+        ``(rows, columns, 3)`` uint8, blue, green, red.
+
+    Raises:
+        DataError: None of the records that are asked for is labelled.
+        DicomError: A file cannot be read.
+    """
+    rng = np.random.default_rng(seed)
+    without = [record for record in records if record.labelled and not record.positive]
+    with_one = [record for record in records if record.positive]
+    blocks = [
+        _block(
+            _drawn(without, healthy, rng),
+            tile,
+            "No pneumothorax",
+            f"{min(healthy, len(without)):,} of {len(without):,}",
+        ),
+        _block(
+            _spread(with_one, positive, rng),
+            tile,
+            "Pneumothorax, with its annotated area",
+            f"{min(positive, len(with_one)):,} of {len(with_one):,}, from small to large",
+        ),
+    ]
+    drawn = [block for block in blocks if block is not None]
+    if not drawn:
+        raise DataError(
+            f"none of the {len(records):,} images that were asked for is labelled; name the "
+            "annotation table of these files with --annotations"
+        )
+    return np.concatenate(drawn)
+
+
+def _as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16:
+        raise UsageError(f"pixels are {pixels.dtype}; uint8 and uint16 can be drawn")
+    return np.asarray((pixels.astype(np.uint32) + 128) // 257, np.uint8)
+
+
+def _draw_contour(picture: Picture, mask: NDArray[np.bool_], colour: Colour) -> None:
+    plane = np.ascontiguousarray(mask, dtype=np.uint8)
+    outlines, _ = cv2.findContours(plane, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(min(mask.shape) / _PIXELS_PER_LINE))
+    cv2.drawContours(picture, outlines, -1, colour, width, cv2.LINE_AA)
+
+
+class _Layout:
+    """Where things lie on a sheet; all in pixels, in proportion to the tiles."""
+
+    def __init__(
+        self, rows: int, width: int, columns: int, tiles: int, title: bool, subtitle: bool
+    ) -> None:
+        self.rows, self.width, self.columns = rows, width, columns
+        self.text = max(8, round(width / 24))
+        self.heading = round(1.45 * self.text)
+        self.gap = max(4, round(width / 24))
+        self.margin = 2 * self.gap
+        self.caption = round(1.9 * self.text)
+        self.head = round(1.9 * self.heading) * title + round(1.9 * self.text) * subtitle
+        lines = -(-tiles // columns)
+        self.shape = (
+            self.margin + self.head + lines * (rows + self.caption + self.gap),
+            2 * self.margin + columns * width + (columns - 1) * self.gap,
+        )
+
+    def corner(self, number: int) -> tuple[int, int]:
+        """Return (row, column) of the top left pixel of a tile."""
+        row, column = divmod(number, self.columns)
+        return (
+            self.margin + self.head + row * (self.rows + self.caption + self.gap),
+            self.margin + column * (self.width + self.gap),
+        )
+
+
+def _write_texts(
+    page: Picture, layout: _Layout, captions: Sequence[str], title: str, subtitle: str
+) -> Picture:
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(page)  # its colours stay blue, green, red: nothing here mixes them
+    draw = ImageDraw.Draw(image)
+    top = layout.margin
+    if title:
+        bold = _font("DejaVuSans-Bold.ttf", layout.heading)
+        draw.text((layout.margin, top), title, _TEXT, bold, anchor="lt")
+        top += round(1.7 * layout.heading)
+    plain = _font("DejaVuSans.ttf", layout.text)
+    if subtitle:
+        draw.text((layout.margin, top), subtitle, _QUIET, plain, anchor="lt")
+    for number, caption in enumerate(captions):
+        row, column = layout.corner(number)
+        baseline = row + layout.rows + round(1.4 * layout.text)
+        draw.text(
+            (column, baseline), _fitted(caption, plain, layout.width), _TEXT, plain, anchor="ls"
+        )
+    return np.array(image, np.uint8)
+
+
+def _font(name: str, size: int) -> "FreeTypeFont":
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), size)
+
+
+def _fitted(text: str, font: "FreeTypeFont", width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def _drawn(
+    records: Sequence[ImageRecord], count: int, rng: np.random.Generator
+) -> list[ImageRecord]:
+    """Return `count` of the records by lot, in their own order."""
+    chosen = rng.permutation(len(records))[:count]
+    return [records[number] for number in sorted(chosen)]
+
+
+def _spread(
+    records: Sequence[ImageRecord], count: int, rng: np.random.Generator
+) -> list[ImageRecord]:
+    """Return one record by lot from each of `count` classes of area, small to large."""
+    ordered = sorted(records, key=lambda record: (record.area_px or 0, record.image_id))
+    classes = np.array_split(np.arange(len(ordered)), max(1, min(count, len(ordered))))
+    return [ordered[rng.choice(part)] for part in classes if part.size and count]
+
+
+def _block(records: Sequence[ImageRecord], tile: int, title: str, subtitle: str) -> Picture | None:
+    if not records:
+        return None
+    return sheet(
+        [_tile(record, tile) for record in records],
+        columns=_COLUMNS,
+        captions=[_caption(record) for record in records],
+        title=title,
+        subtitle=subtitle,
+    )
+
+
+def _tile(record: ImageRecord, side: int) -> Picture:
+    """Return a film with its mask, shrunk to fit a square; the mask is laid over last, sharp."""
+    pixels = _as_uint8(read_radiograph(record.path).pixels)
+    mask = rle2mask(record.encoded_pixels or "-1", pixels.shape)
+    scale = side / max(pixels.shape)
+    rows, columns = (max(1, round(length * scale)) for length in pixels.shape)
+    picture = overlay(
+        _resized(pixels, rows, columns),
+        _resized(np.ascontiguousarray(mask).view(np.uint8) * np.uint8(255), rows, columns) >= 128,
+    )
+    square = np.full((side, side, 3), _LETTERBOX, np.uint8)
+    top, left = (side - rows) // 2, (side - columns) // 2
+    square[top : top + rows, left : left + columns] = picture
+    return square
+
+
+def _resized(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+    shrinks = rows < pixels.shape[0]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (columns, rows), interpolation=how), np.uint8)
+
+
+def _caption(record: ImageRecord) -> str:
+    age = "" if record.age_years is None else str(record.age_years)
+    person = " ".join(part for part in (record.sex, age) if part)
+    return " · ".join(part for part in (record.view, person, _area(record)) if part)
+
+
+def _area(record: ImageRecord) -> str:
+    if not record.positive or record.area_px is None:
+        return "no pneumothorax"
+    share = 100 * record.area_px / (record.rows * record.columns)
+    return f"{record.area_px:,} px ({share:.1f} %)"

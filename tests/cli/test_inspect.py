@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+import typer
+
+from pleura.cli import console
+from pleura.cli.inspect import inspect
+from tests.dicom_files import make_dicom
+
+app = typer.Typer()
+app.command()(inspect)
+
+
+def run(arguments):
+    return app(arguments, standalone_mode=False)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "a.dcm"
+    content = make_dicom(
+        np.zeros((30, 40), np.uint16),
+        BitsStored=12,
+        PatientName="Doe^Jane",
+        PatientID="4711",
+        PatientAge="038Y",
+        PatientSex="F",
+        BodyPartExamined="CHEST",
+        ViewPosition="PA",
+        PixelSpacing=(0.168, 0.168),
+        WindowCenter=(2048, 100),
+        WindowWidth=(4096, 50),
+        WindowCenterWidthExplanation="NORMAL\\",
+    )
+    path.write_bytes(content)
+    return path
+
+
+def test_a_table_says_everything_but_the_patient(file, capsys):
+    assert run([str(file)]) == console.DONE
+    shown = capsys.readouterr()
+    for words in [
+        str(file),
+        "Secondary Capture Image Storage (1.2.840.10008.5.1.4.1.1.7)",
+        "038Y",
+        "CR",
+        "CHEST",
+        "PA",
+        "30 x 40, 2,400 bytes of pixel data",
+        "0.168 x 0.168 mm",
+        "MONOCHROME2",
+        "12 stored of 16 allocated, unsigned",
+        "Explicit VR Little Endian (1.2.840.10008.1.2.1)",
+        "center 2048, width 4096 NORMAL; center 100, width 50",
+        "hidden",
+    ]:
+        assert words in shown.out
+    assert "Jane" not in shown.out
+    assert "4711" not in shown.out
+    assert shown.err == ""
+
+
+def test_the_patient_is_shown_on_request(file, capsys):
+    assert run(["--show-patient", str(file)]) == console.DONE
+    shown = capsys.readouterr().out
+    assert "Doe^Jane" in shown
+    assert "4711" in shown
+    assert "hidden" not in shown
+
+
+def test_json_has_raw_values(file, capsys):
+    assert run(["--json", str(file)]) == console.DONE
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert shown["path"] == str(file)
+    assert shown["rows"] == 30
+    assert shown["pixel_bytes"] == 2400
+    assert shown["spacing_mm"] == [0.168, 0.168]
+    assert shown["windows"][0] == {"center": 2048, "width": 4096, "explanation": "NORMAL"}
+    assert (shown["patient_name"], shown["patient_id"]) == ("hidden", "hidden")
+    assert run(["--json", "--show-patient", str(file)]) == console.DONE
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert (shown["patient_name"], shown["patient_id"]) == ("Doe^Jane", "4711")
+
+
+def test_what_is_absent_is_a_dash_and_frames_are_counted(tmp_path, capsys):
+    path = tmp_path / "b.dcm"
+    path.write_bytes(make_dicom(NumberOfFrames="3"))
+    assert run([str(path)]) == console.DONE
+    shown = capsys.readouterr().out.strip().split("\n")
+    lines = [" ".join(line.split()) for line in shown]
+    assert "Age -" in lines
+    assert "Windows -" in lines
+    assert "Image size 4 x 5, 3 frames, 20 bytes of pixel data" in lines
+
+
+def test_a_bad_file_is_listed_and_the_others_go_on(file, tmp_path, capsys):
+    bad = tmp_path / "bad.dcm"
+    bad.write_bytes(b"not DICOM")
+    assert run([str(bad), str(file)]) == console.SOME_INPUTS_FAILED
+    shown = capsys.readouterr()
+    assert "30 x 40" in shown.out
+    assert shown.err.startswith(f"failed {bad}: is not DICOM")
+    assert run(["--json", str(bad), str(file)]) == console.SOME_INPUTS_FAILED
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["path"] == str(bad)
+    assert "is not DICOM" in first["error"]
+    assert second["rows"] == 30
+
+
+def test_only_bad_files_is_still_some_inputs_failed(tmp_path, capsys):
+    assert run([str(tmp_path / "none.dcm")]) == console.SOME_INPUTS_FAILED
+    assert "No such file" in capsys.readouterr().err

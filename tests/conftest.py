@@ -1,0 +1,33 @@
+"""Fixtures that several tests share: a small cohort of phantoms, made once per session."""
+
+from pathlib import Path
+
+import pytest
+from pleura import config
+from pleura.data.index import Index, build_index
+from pleura.data.phantom import write_cohort
+from pleura.data.sources import find_sources
+
+REAL_DATA = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 36 training and 6 test phantoms of 128 x 128 pixels; only read it."""
+    folder = tmp_path_factory.mktemp("cohort") / "phantoms"
+    write_cohort(folder, train=36, test=6, seed=3, size=128, prevalence=0.5, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_index(cohort: Path) -> Index:
+    """The index of the cohort."""
+    return build_index(find_sources(config.Data(path=str(cohort))), workers=1)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of public radiographs to develop with; skips where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip("the real radiographs are not here (shared/data beside the repository)")
+    return REAL_DATA

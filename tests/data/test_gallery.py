@@ -1,0 +1,265 @@
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pleura.data.gallery import MASK_COLOUR, TRUTH_COLOUR, gallery, overlay, sheet, write_png
+from pleura.data.index import ImageRecord
+from pleura.errors import DataError, DicomError, OutputError, UsageError
+from pleura.formats.rle import mask2rle
+from tests.dicom_files import make_dicom
+
+
+def film(rows: int = 60, columns: int = 80, dtype: type = np.uint8) -> np.ndarray:
+    ramp = np.linspace(0, np.iinfo(dtype).max, rows * columns)
+    return ramp.reshape(rows, columns).astype(dtype)
+
+
+def box(rows: int = 60, columns: int = 80) -> np.ndarray:
+    mask = np.zeros((rows, columns), bool)
+    mask[20:40, 30:50] = True
+    return mask
+
+
+def record(path: Path, number: int, mask: np.ndarray | None, **values: object) -> ImageRecord:
+    """Write a film whose grey value is its number and return its record; None: not labelled."""
+    shape = (40, 30) if mask is None else mask.shape
+    path.write_bytes(make_dicom(np.full(shape, number, np.uint8)))
+    fields: dict[str, object] = {
+        "image_id": f"1.{number}",
+        "path": str(path),
+        "part": "train",
+        "rows": shape[0],
+        "columns": shape[1],
+        "sex": "M",
+        "age_years": 38,
+        "view": "PA",
+        "modality": "CR",
+        "photometric_interpretation": "MONOCHROME2",
+        "transfer_syntax": "",
+        "patient": None,
+        "pixel_hash": f"{number:032x}",
+        "labelled": mask is not None,
+        "positive": None if mask is None else bool(mask.any()),
+        "area_px": None if mask is None else int(mask.sum()),
+        "encoded_pixels": None if mask is None else mask2rle(mask),
+    }
+    return ImageRecord(**(fields | values))
+
+
+def films(folder: Path) -> list[ImageRecord]:
+    """Return 6 healthy records, 6 positive ones of growing area, and one that is not labelled."""
+    records = []
+    for number in range(12):
+        mask = np.zeros((40, 30), bool)
+        mask[: max(0, number - 5), :5] = True
+        records.append(record(folder / f"{number}.dcm", 10 + number, mask))
+    return [*records, record(folder / "unlabelled.dcm", 200, None)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_empty_mask_leaves_plain_grey(dtype: type) -> None:
+    pixels = film(dtype=dtype)
+    picture = overlay(pixels, np.zeros(pixels.shape, bool))
+    assert picture.dtype == np.uint8
+    assert picture.shape == (60, 80, 3)
+    assert (picture == picture[:, :, :1]).all()
+    assert picture[0, 0, 0] == 0
+    assert picture[-1, -1, 0] == 255
+    np.testing.assert_allclose(picture[:, :, 0], film().astype(int), atol=1)
+
+
+def test_the_pixels_are_left_as_they_were() -> None:
+    pixels = film()
+    before = pixels.copy()
+    overlay(pixels, box(), truth=box())
+    assert (pixels == before).all()
+
+
+def test_only_the_mask_and_its_contour_change() -> None:
+    pixels, mask = film(), box()
+    changed = (overlay(pixels, mask) != pixels[:, :, None]).any(axis=2)
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert changed[mask].all()
+    assert not changed[~near].any()
+
+
+def test_the_contour_has_its_colour_and_the_inside_lets_the_film_through() -> None:
+    pixels = film()
+    picture = overlay(pixels, box())
+    np.testing.assert_allclose(picture[20, 40].astype(int), MASK_COLOUR, atol=30)
+    inside = picture[25:35, 35:45].astype(int)
+    assert (np.diff(inside[:, :, 1], axis=0) > 0).all(), "the film's own ramp is still seen"
+    assert (inside[:, :, 2] > inside[:, :, 0]).all(), "the tint is warm"
+
+
+def test_the_truth_is_a_contour_of_another_colour_without_a_tint() -> None:
+    pixels, nothing = film(), np.zeros((60, 80), bool)
+    picture = overlay(pixels, nothing, truth=box())
+    np.testing.assert_allclose(picture[20, 40].astype(int), TRUTH_COLOUR, atol=30)
+    assert (picture[25:35, 35:45] == pixels[25:35, 35:45, None]).all()
+
+
+def test_contours_grow_with_the_picture() -> None:
+    def width(side: int) -> int:
+        mask = np.zeros((side, side), bool)
+        mask[side // 4 : side // 2, side // 4 : side // 2] = True
+        picture = overlay(np.zeros((side, side), np.uint8), mask)
+        column = picture[: side // 2, 3 * side // 8].astype(int)
+        return int((column[:, 2] > 200).sum())
+
+    assert 1 <= width(300) < width(1024) < width(3000) < 15
+
+
+def test_a_mask_in_column_order_is_drawn_the_same() -> None:
+    mask = box()
+    assert (overlay(film(), mask) == overlay(film(), np.asfortranarray(mask))).all()
+
+
+@pytest.mark.parametrize("name", ["mask", "truth"])
+def test_an_overlay_of_another_size_is_refused(name: str) -> None:
+    masks = {"mask": box(), "truth": box(), name: box(60, 81)}
+    with pytest.raises(
+        UsageError, match=re.escape(f"the {name} is (60, 81) but the radiograph (60, 80)")
+    ):
+        overlay(film(), masks["mask"], truth=masks["truth"])
+
+
+def test_pixels_of_another_type_are_refused() -> None:
+    with pytest.raises(UsageError, match="pixels are float64; uint8 and uint16 can be drawn"):
+        overlay(film().astype(float), box())
+
+
+def test_a_png_comes_back_as_it_was(tmp_path: Path) -> None:
+    picture = overlay(film(), box())
+    write_png(tmp_path / "new" / "film.png", picture)
+    assert (cv2.imread(str(tmp_path / "new" / "film.png")) == picture).all()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["film.png"]
+
+
+def test_a_png_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"film\.png: could not be written"):
+        write_png(tmp_path / "file" / "film.png", overlay(film(), box()))
+
+
+@given(tiles=st.integers(1, 7), columns=st.integers(1, 4), side=st.sampled_from([16, 40, 96]))
+def test_every_tile_lies_on_the_sheet_and_none_on_another(
+    tiles: int, columns: int, side: int
+) -> None:
+    colours = [(200, 40 + 20 * number, 3) for number in range(tiles)]
+    pictures = [np.full((side, side, 3), colour, np.uint8) for colour in colours]
+    page = sheet(pictures, columns=columns, captions=[""] * tiles, title="T", subtitle="S")
+    for colour in colours:
+        assert (page == colour).all(axis=2).sum() == side * side
+    assert page.shape[1] > columns * side
+    assert page.shape[0] > -(-tiles // columns) * side
+
+
+def test_a_caption_stays_below_its_own_tile() -> None:
+    tiles = [np.zeros((96, 96, 3), np.uint8)] * 2
+    page = sheet(tiles, columns=2, captions=["a caption that is far too long for it", ""])
+    lit = (page.max(axis=2) > 100).nonzero()
+    bare = sheet(tiles, columns=2, captions=["", ""])
+    assert len(lit[0]) > 0
+    assert lit[1].max() < page.shape[1] // 2
+    assert page.shape == bare.shape
+    assert bare.max() < 100
+
+
+@pytest.mark.parametrize(
+    ("tiles", "captions", "columns", "message"),
+    [
+        (0, 0, 1, "a sheet of 0 tiles and 0 captions"),
+        (2, 1, 1, "a sheet of 2 tiles and 1 captions"),
+        (1, 1, 0, "one column or more"),
+    ],
+)
+def test_a_sheet_that_makes_no_sense_is_refused(
+    tiles: int, captions: int, columns: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        sheet([np.zeros((8, 8, 3), np.uint8)] * tiles, columns=columns, captions=[""] * captions)
+
+
+def test_tiles_of_two_sizes_are_refused() -> None:
+    tiles = [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)]
+    with pytest.raises(UsageError, match="tiles of one size"):
+        sheet(tiles, columns=2, captions=["", ""])
+
+
+def shown(picture: np.ndarray) -> set[int]:
+    """Return the numbers of the films of `films` that a gallery of tiles of 64 pixels shows."""
+    grey = (picture == picture[:, :, :1]).all(axis=2)
+    return {n for n in (*range(10, 22), 200) if (grey & (picture[:, :, 0] == n)).sum() > 900}
+
+
+def test_a_gallery_shows_healthy_ones_above_positive_ones(tmp_path: Path) -> None:
+    picture = gallery(films(tmp_path), healthy=3, positive=3, tile=64)
+    numbers = shown(picture)
+    assert len(numbers & set(range(10, 16))) == 3
+    assert len(numbers & set(range(16, 22))) == 3
+    assert 200 not in numbers
+    amber = (picture[:, :, 2].astype(int) > picture[:, :, 0].astype(int) + 20).any(axis=1)
+    assert amber.any()
+    assert not amber[: len(amber) // 2].any(), "no mask in the upper half"
+
+
+def test_a_gallery_spreads_its_positives_from_small_to_large(tmp_path: Path) -> None:
+    numbers = shown(gallery(films(tmp_path), healthy=0, positive=3, tile=64))
+    assert [len(numbers & pair) for pair in ({16, 17}, {18, 19}, {20, 21})] == [1, 1, 1]
+
+
+def test_a_gallery_depends_on_its_seed_alone(tmp_path: Path) -> None:
+    records = films(tmp_path)
+    first = gallery(records, healthy=2, positive=2, tile=64, seed=1)
+    assert (first == gallery(records, healthy=2, positive=2, tile=64, seed=1)).all()
+    others = [gallery(records, healthy=2, positive=2, tile=64, seed=seed) for seed in (2, 3, 4)]
+    assert any(shown(first) != shown(other) for other in others)
+
+
+def test_a_gallery_draws_what_there_is(tmp_path: Path) -> None:
+    records = films(tmp_path)
+    whole = gallery(records, healthy=50, positive=50, tile=64)
+    assert shown(whole) == set(range(10, 22))
+    healthy_alone = gallery(records[:6], healthy=50, positive=50, tile=64)
+    assert shown(healthy_alone) == set(range(10, 16))
+    assert len(healthy_alone) < len(whole)
+
+
+def test_a_film_that_is_not_square_keeps_its_shape(tmp_path: Path) -> None:
+    records = [record(tmp_path / "a.dcm", 90, np.zeros((40, 20), bool))]
+    picture = gallery(records, healthy=1, positive=0, tile=64)
+    rows, columns = (picture == 90).all(axis=2).nonzero()
+    assert np.ptp(rows) + 1 == 64
+    assert np.ptp(columns) + 1 == 32
+
+
+def test_a_gallery_without_labels_says_what_to_do(tmp_path: Path) -> None:
+    records = films(tmp_path)[-1:]
+    with pytest.raises(
+        DataError, match=r"none of the 1 images .* is labelled; name the annotation table"
+    ):
+        gallery(records, healthy=1, positive=1)
+
+
+def test_a_film_that_went_away_is_named(tmp_path: Path) -> None:
+    records = films(tmp_path)
+    (tmp_path / "0.dcm").unlink()
+    with pytest.raises(DicomError, match=r"0\.dcm: cannot be read"):
+        gallery(records, healthy=6, positive=0, tile=64)
+
+
+def test_captions_say_view_person_and_area_and_leave_out_what_is_unknown(tmp_path: Path) -> None:
+    from pleura.data.gallery import _caption
+
+    mask = np.zeros((100, 100), bool)
+    mask[:40, :30] = True
+    positive = record(tmp_path / "a.dcm", 1, mask, view="AP", sex="F", age_years=61)
+    unknown = record(tmp_path / "b.dcm", 1, mask & False, view="", sex="", age_years=None)
+    assert _caption(positive) == "AP · F 61 · 1,200 px (12.0 %)"
+    assert _caption(unknown) == "no pneumothorax"

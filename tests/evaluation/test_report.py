@@ -1,0 +1,290 @@
+import base64
+import hashlib
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pleura.errors import OutputError
+from pleura.evaluation.charts import area_svg, roc_points, roc_svg, score_svg
+from pleura.evaluation.intervals import Score
+from pleura.evaluation.report import (
+    Case,
+    Report,
+    choose_cases,
+    kind_of,
+    render_report,
+    write_report,
+)
+from pleura.evaluation.scores import Evaluation, Outcome, summarise
+from pleura.metrics import auroc
+
+HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x>&'
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+def made(number: int, positive: bool, called: bool, score: float, dice: float = 0.0) -> Outcome:
+    return Outcome(
+        image_id=f"1.2.{number}",
+        patient=f"patient {number}",
+        positive=positive,
+        called=called,
+        score=score,
+        dice=1.0 if not positive and not called else dice,
+        iou=1.0 if not positive and not called else dice / (2 - dice),
+        truth_px=1000 + 100 * number if positive else 0,
+        predicted_px=900 + number if called else 0,
+    )
+
+
+OUTCOMES = [
+    *(made(n, True, True, 0.6 + n / 100, 0.3 + n / 40) for n in range(20)),
+    *(made(n, True, False, 0.3) for n in range(20, 26)),
+    *(made(n, False, True, 0.55) for n in range(26, 29)),
+    *(made(n, False, False, n / 200) for n in range(29, 60)),
+]
+
+
+EVALUATION = Evaluation(
+    images=60,
+    positives=26,
+    patients=60,
+    mean_dice=Score(0.701, 0.612, 0.788),
+    positive_dice=Score(0.413, 0.303, 0.524),
+    all_empty_dice=34 / 60,
+    mean_iou=Score(0.655, 0.555, 0.755),
+    auroc=Score(0.951, 0.877, 0.998),
+    sensitivity=Score(0.769, 0.6, 0.92),
+    specificity=Score(0.912, 0.806, 1.0),
+)
+UNDEFINED = Score(math.nan, math.nan, math.nan)
+
+
+def report(outcomes: Sequence[Outcome] = OUTCOMES, **values: object) -> Report:
+    picture = np.full((32, 32, 3), 90, np.uint8)
+    by_id = {item.image_id: item for item in outcomes}
+    fields: dict[str, object] = {
+        "title": "pleura: validation",
+        "evaluation": EVALUATION,
+        "outcomes": outcomes,
+        "cases": [Case(by_id[name], picture) for name in choose_cases(outcomes, 12)],
+        "curves_svg": '<svg class="chart"></svg>',
+        "facts": {"Network": "unet"},
+        "notes": ("The operating point was chosen on other images.",),
+    }
+    return Report(**(fields | values))
+
+
+@cache
+def usual_page() -> str:
+    return render_report(report())
+
+
+class Page(HTMLParser):
+    """Collects a page's texts, tags and attributes; fails where tags do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_page_shows_every_figure_with_its_interval() -> None:
+    given_report = report()
+    text = Page(render_report(given_report)).text
+    evaluation = given_report.evaluation
+    for score in (
+        evaluation.mean_dice,
+        evaluation.positive_dice,
+        evaluation.auroc,
+        evaluation.sensitivity,
+        evaluation.specificity,
+    ):
+        assert f"{score.value:.3f} 95 %: {score.low:.3f} to {score.high:.3f}" in text
+    assert f"Answering “none” to everything scores {evaluation.all_empty_dice:.3f}" in text
+    assert "20 were found and 6 missed; of 34 without one 31 were correctly" in text
+    assert "Network unet" in text
+    assert "The operating point was chosen on other images." in text
+    assert text.count("Not a medical device") == 1
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    text = usual_page()
+    page = Page(text)
+    assert "http" not in text.replace('http-equiv="Content-Security-Policy"', "")
+    assert "@import" not in text
+    assert "url(" not in re.sub(r"url\(#\w+\)", "", text)
+    sources = [image["src"] or "" for image in page.all("img")]
+    assert sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not page.all("link")
+    assert all("src" not in script for script in page.all("script"))
+
+
+def test_the_policy_allows_the_script_of_the_page_and_no_other() -> None:
+    text = usual_page()
+    policy = next(
+        meta["content"] or ""
+        for meta in Page(text).all("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    )
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_hostile_texts_stay_texts() -> None:
+    plain = Page(usual_page())
+    outcomes = [replace(item, image_id=item.image_id + HOSTILE) for item in OUTCOMES]
+    hostile = Page(
+        render_report(report(outcomes, title=HOSTILE, notes=[HOSTILE], facts={HOSTILE: HOSTILE}))
+    )
+    assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
+    assert hostile.text.count("<script>alert(1)</script>") >= 4
+
+
+def test_no_patient_is_named() -> None:
+    assert "patient 1" not in usual_page()
+
+
+def test_pictures_come_out_as_they_went_in() -> None:
+    page = Page(usual_page())
+    source = page.all("img")[0]["src"] or ""
+    content = np.frombuffer(base64.b64decode(source.partition(",")[2]), np.uint8)
+    assert abs(cv2.imdecode(content, cv2.IMREAD_COLOR).astype(int) - 90).max() <= 2
+
+
+def test_there_is_a_button_for_each_kind_that_is_shown() -> None:
+    page = Page(usual_page())
+    buttons = [button["data-kind"] for button in page.all("button")]
+    assert buttons == ["all", "found", "missed", "false-alarm", "empty"]
+    tiles = [figure["data-kind"] for figure in page.all("figure")]
+    assert set(tiles) == set(buttons) - {"all"}
+    filters = next(div for div in page.all("div") if div.get("class") == "filters")
+    assert "hidden" in filters, "without its script the page shows no dead buttons"
+    some = Page(render_report(report([item for item in OUTCOMES if item.called])))
+    assert [button["data-kind"] for button in some.all("button")] == ["all", "found", "false-alarm"]
+
+
+def test_undefined_figures_are_called_so() -> None:
+    healthy = [made(n, False, False, 0.1) for n in range(3)]
+    evaluation = replace(
+        EVALUATION, positive_dice=UNDEFINED, auroc=UNDEFINED, sensitivity=UNDEFINED
+    )
+    text = Page(render_report(report(healthy, evaluation=evaluation))).text
+    assert text.count("undefined no interval") == 3
+    assert "nan" not in text.lower().split()
+
+
+def test_a_page_without_images_can_be_written() -> None:
+    page = Page(render_report(report([], evaluation=summarise([]), curves_svg="", notes=[])))
+    assert page.text.count("undefined") >= 5
+    assert not page.all("svg")
+    assert not page.all("figure")
+
+
+def test_the_file_holds_the_page_and_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_report(report(), tmp_path / "new" / "report.html")
+    assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8") == usual_page()
+
+
+def test_a_page_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"report\.html: could not be written"):
+        write_report(report(), tmp_path / "file" / "report.html")
+
+
+def test_cases_are_the_best_the_median_and_the_worst_and_some_of_each_other_kind() -> None:
+    by_id = {item.image_id: item for item in OUTCOMES}
+    chosen = [by_id[name] for name in choose_cases(OUTCOMES, 12)]
+    kinds = [kind_of(item) for item in chosen]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "found": 6,
+        "missed": 2,
+        "false-alarm": 2,
+        "empty": 2,
+    }
+    found = [item.dice for item in chosen if kind_of(item) == "found"]
+    assert found == sorted(found, reverse=True)
+    assert (found[0], found[-1]) == (0.3 + 19 / 40, 0.3)
+
+
+kinds_drawn = st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0, 1)), max_size=30)
+
+
+@given(kinds_drawn, st.integers(0, 35), st.randoms())
+def test_a_choice_is_full_distinct_and_independent_of_order(
+    drawn: list[tuple[bool, bool, float]], n: int, chance: random.Random
+) -> None:
+    outcomes = [
+        made(number, positive, called, 0.5, dice)
+        for number, (positive, called, dice) in enumerate(drawn)
+    ]
+    chosen = choose_cases(outcomes, n)
+    assert len(chosen) == len(set(chosen)) == min(n, len(outcomes))
+    chance.shuffle(outcomes)
+    assert choose_cases(outcomes, n) == chosen
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.9])), min_size=2))
+def test_the_area_under_the_drawn_curve_is_the_auroc(drawn: list[tuple[bool, float]]) -> None:
+    outcomes = [made(n, positive, False, score) for n, (positive, score) in enumerate(drawn)]
+    points = roc_points(outcomes)
+    expected = auroc([item.positive for item in outcomes], [item.score for item in outcomes])
+    if points is None:
+        assert math.isnan(expected)
+    else:
+        assert np.trapezoid(points[1], points[0]) == pytest.approx(expected)
+
+
+def test_charts_that_are_undefined_are_left_out() -> None:
+    healthy = [item for item in OUTCOMES if not item.positive]
+    assert roc_svg(healthy, EVALUATION) == ""
+    assert area_svg(healthy) == ""
+    assert "pneumothorax" not in score_svg(healthy)
+    assert score_svg([]) == ""
+
+
+def test_each_positive_is_a_dot_at_its_area() -> None:
+    chart = area_svg(OUTCOMES)
+    assert chart.count("<use") >= 26
+    assert ">1,000<" in chart
+    assert ">10,000<" in chart
