@@ -24,6 +24,7 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 from pydicom.uid import JPEGBaseline8Bit
 
+from pleura.data.prepare import prepare_pixels
 from pleura.formats.dicom import read_radiograph
 
 SIDE_PX = 512
@@ -44,7 +45,7 @@ def measure(paths: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
             warnings.simplefilter("ignore")
             frame = get_frame(pydicom.dcmread(path).PixelData, 0, number_of_frames=1)
             ways: tuple[Callable[[], object], ...] = (
-                lambda path=path: _resized(read_radiograph(path).pixels),
+                lambda path=path: prepare_pixels(read_radiograph(path).pixels, SIDE_PX),
                 lambda frame=frame: imagecodecs.jpeg8_decode(frame),
                 lambda path=path: _resized(_pydicom_pixels(path)),
             )

@@ -1,8 +1,10 @@
 """Fixtures that several tests share: a small cohort of phantoms, made once per session."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from pleura import config
 from pleura.data.index import Index, build_index
 from pleura.data.phantom import write_cohort
@@ -31,3 +33,31 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip("the real radiographs are not here (shared/data beside the repository)")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model.h5 with a small network of random weights; it calls half of the test phantoms."""
+    import numpy as np
+    import torch
+
+    from pleura.data.prepare import PREPARATION
+    from pleura.inference.predictor import Predictor
+    from pleura.models import zoo
+    from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing, write_bundle
+    from pleura.training.checkpoint import network_arrays
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = zoo.complete(config.Network(name="cnn", width=4, depth=2))
+        weights = network_arrays(zoo.build(network))
+    bundle = Bundle(network, weights, Preprocessing(64, PREPARATION), card="# A tiny model\n")
+    predictions = [Predictor(bundle).predict(path) for path in sorted(cohort.rglob("*.dcm"))[:20]]
+    scores = sorted(prediction.score for prediction in predictions)
+    point = OperatingPoint(
+        score=(scores[9] + scores[10]) / 2,
+        mask=float(np.quantile([prediction.probability for prediction in predictions], 0.9)),
+    )
+    path = tmp_path_factory.mktemp("tiny") / "model.h5"
+    write_bundle(replace(bundle, operating_point=point), path)
+    return path

@@ -4,7 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleura.data.gallery import MASK_COLOUR, TRUTH_COLOUR, gallery, overlay, sheet, write_png
@@ -147,6 +147,7 @@ def test_a_png_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         write_png(tmp_path / "file" / "film.png", overlay(film(), box()))
 
 
+@settings(deadline=None, max_examples=30)
 @given(tiles=st.integers(1, 7), columns=st.integers(1, 4), side=st.sampled_from([16, 40, 96]))
 def test_every_tile_lies_on_the_sheet_and_none_on_another(
     tiles: int, columns: int, side: int

@@ -3,7 +3,6 @@
 import os
 import sys
 
-import click
 import typer
 
 from pleura.cli import console
@@ -47,23 +46,23 @@ def execute(arguments: list[str]) -> int:
     """Run one command line and return its exit status; no exception leaves it as a traceback."""
     try:
         status = app(arguments, prog_name="pleura", standalone_mode=False)
+        sys.stdout.flush()  # a reader who went away is noticed here, not when Python ends
+        if status == console.INTERRUPTED:  # typer's answer to Ctrl-C
+            return _interrupted()
         return status if isinstance(status, int) else console.DONE
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return console.WRONG_USAGE
+    except typer.TyperException as error:
+        return _wrong_usage(error)
     except UsageError as error:
         console.say(f"pleura: {error}")
         return console.WRONG_USAGE
     except PleuraError as error:
         console.say(f"pleura: error: {error}")
         return console.FAILED
-    except (KeyboardInterrupt, click.Abort):
-        console.say("pleura: interrupted; what was finished is kept")
-        return console.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output (head, less) went away; nothing is left to say to it.
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except (BrokenPipeError, SystemExit):
+        # The reader of our output (head, less) went away, which typer and rich answer with an exit;
+        # nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return console.DONE
     except Exception as error:
@@ -72,3 +71,17 @@ def execute(arguments: list[str]) -> int:
         what = f"{type(error).__name__}: {error}"
         console.say(f"pleura: internal error: {what}; PLEURA_DEBUG=1 shows where it happened")
         return console.FAILED
+
+
+def _interrupted() -> int:
+    console.say("pleura: interrupted; what was finished is kept")
+    return console.INTERRUPTED
+
+
+def _wrong_usage(error: typer.TyperException) -> int:
+    """Say what is wrong with the command line; a missing verb has printed the help already."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if message:
+        command = context.command_path if context else "pleura"
+        console.say(f"pleura: {message} ({command} --help lists what there is)")
+    return console.WRONG_USAGE

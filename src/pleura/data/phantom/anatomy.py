@@ -105,7 +105,7 @@ def draw_person(rng: np.random.Generator) -> Person:
         heart=float(np.clip(rng.normal(1.0 + 0.08 * old, 0.11), 0.75, 1.4)),
         aorta=float(np.clip(rng.normal(1.0 + 0.35 * old, 0.2), 0.5, 1.7)),
         bone=float(np.clip(rng.normal(1.0 - 0.2 * old, 0.12), 0.6, 1.35)),
-        breast=float(rng.gamma(4.0, 0.75)) if female else 0.0,
+        breast=min(float(rng.gamma(4.0, 0.75)), 4.5) if female else 0.0,
         breast_y=float(rng.normal(0.72 + 0.03 * old, 0.03)),
         rib_slope=float(rng.normal(1.0, 0.13)),
         rib_gap=float(rng.normal(0.066, 0.0025)),

@@ -1,0 +1,68 @@
+"""`make bench`: every benchmark, as a table and as benchmarks/latest.json."""
+
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import predict_folder, prepare_memory, read_dicom, run_lengths, train_step
+from pleura.data.phantom import write_cohort
+from pleura.data.sources import dicom_files
+from pleura.formats.atomic import write_text
+from pleura.models.bundle import current_versions
+
+LATEST = Path(__file__).parent / "latest.json"
+REAL = Path(__file__).parents[2] / "shared/data/siim/dicom-images-train"
+
+
+def main() -> None:
+    """Run everything, print a line per ratio, and write them all."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _radiographs(Path(folder, "cohort"))
+        rows += _shown(read_dicom.measure(paths[:12]))
+        rows += _shown(run_lengths.measure())
+        rows += _shown(train_step.measure())
+        rows += _shown(predict_folder.measure(paths))
+    rows += _shown(prepare_memory.measure())
+    report = {"machine": machine(), "benchmarks": rows}
+    write_text(LATEST, json.dumps(report, indent=2) + "\n")
+    print(f"wrote {LATEST}")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads_of_torch": torch.get_num_threads(),
+        "system": platform.platform(),
+        "bf16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+        "versions": current_versions(),
+    }
+
+
+def _radiographs(folder: Path) -> list[Path]:
+    """Return 40 real SIIM-ACR files where they are at hand, else phantoms of the same kind."""
+    if REAL.is_dir():
+        return dicom_files(REAL)[:40]
+    write_cohort(folder, train=40, test=0, seed=0)
+    return dicom_files(folder / "dicom-images-train")[:40]
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for row in rows:
+        verdict = "met" if row["met"] else "MISSED"
+        print(f"{row['name']:<72} {row['ratio']:6.2f}  goal {row['goal']:<5} {verdict}", flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Peak memory of `pleura prepare` on 2,000 phantoms against that on 200.
+
+Counted is the resident memory of the command and its workers together, sampled while it runs.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pleura.data.phantom import write_cohort
+
+FEW, MANY, SIDE_PX, GOAL = 200, 2000, 128, 1.10
+
+
+def measure() -> list[dict[str, Any]]:
+    """Return one row: name, ratio, goal, met."""
+    with tempfile.TemporaryDirectory() as folder:
+        peaks = []
+        for count in (FEW, MANY):
+            data = Path(folder, f"cohort-{count}")
+            write_cohort(data, train=count, test=0, seed=count, size=SIDE_PX)
+            peaks.append(_peak_bytes(data, Path(folder, f"prepared-{count}")))
+    ratio = peaks[1] / peaks[0]
+    name = f"peak memory of prepare, {MANY} phantoms / {FEW}"
+    return [{"name": name, "ratio": ratio, "goal": GOAL, "met": ratio <= GOAL}]
+
+
+def _peak_bytes(data: Path, out: Path) -> int:
+    command = [sys.executable, "-c", "from pleura.cli.app import main; main()", "prepare"]
+    arguments = [str(data), "--out", str(out), "--size", "256"]
+    child = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL, text=True)
+    peak = 0
+    while child.poll() is None:
+        peak = max(peak, _resident(psutil.Process(child.pid)))
+        time.sleep(0.02)
+    if child.returncode not in (0, 3):  # 3: the cohort's broken files are listed
+        raise RuntimeError(f"prepare ended with {child.returncode}")
+    return peak
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total

@@ -1,0 +1,104 @@
+"""One training step of `unet` against the same network, loss and optimiser in a bare loop.
+
+The bare loop takes ready, normalised tensors and does nothing but forward, loss, backward and the
+optimiser's step, in the same precision and memory order. pleura's step also fetches the batch from
+the memory-mapped arrays, augments it, keeps the running loss and Dice, and goes through accelerate.
+Steps alternate, so that a slow moment of the machine meets both.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pleura.config import Network, Train
+from pleura.data.arrays import Prepared
+from pleura.data.index import ImageRecord
+from pleura.models import zoo
+from pleura.training import augment
+from pleura.training.losses import bce_dice
+from pleura.training.loop import Trainer, _Sums
+
+SIZE, BATCH, STEPS, GOAL = 512, 8, 12, 1.05
+
+
+def measure() -> list[dict[str, Any]]:
+    """Return one row: name, ratio, goal, met."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(_prepared(), Path(folder), Network(), Train(batch=BATCH, folds=2))
+        ours, bare = _ours(trainer), _bare(trainer.bf16)
+        for _ in range(2):  # first steps compile and allocate
+            next(ours)
+            next(bare)
+        times = [(_timed(ours), _timed(bare)) for _ in range(STEPS)]
+    ratio = statistics.median(a for a, _ in times) / statistics.median(b for _, b in times)
+    name = f"training step of unet, {SIZE} px, batch {BATCH} / bare PyTorch loop"
+    return [{"name": name, "ratio": ratio, "goal": GOAL, "met": ratio <= GOAL}]
+
+
+def _timed(steps: Iterator[None]) -> float:
+    begun = time.perf_counter()
+    next(steps)
+    return time.perf_counter() - begun
+
+
+def _ours(trainer: Trainer) -> Iterator[None]:
+    choices = augment.draw(4 * BATCH, seed=0, epoch=0)
+    trainer.network.train()
+    sums = _Sums()
+    while True:
+        for rows, x, y in trainer.loader:
+            sums.add(*trainer.step(x, y, choices[rows]))
+            yield
+
+
+def _bare(bf16: bool) -> Iterator[None]:
+    network = zoo.build(Network()).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    x = torch.randn(BATCH, 1, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
+    y = (torch.rand(BATCH, 1, SIZE, SIZE) > 0.98).float()
+    while True:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            logits = network(x)
+        loss = bce_dice(logits.float(), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        yield
+
+
+def _prepared() -> Prepared:
+    images = 4 * BATCH
+    rng = np.random.default_rng(0)
+    records = [
+        ImageRecord(
+            image_id=str(number),
+            path="",
+            part="train",
+            rows=SIZE,
+            columns=SIZE,
+            sex="",
+            age_years=None,
+            view="",
+            modality="",
+            photometric_interpretation="",
+            transfer_syntax="",
+            patient=None,
+            pixel_hash=f"{number:032x}",
+            labelled=True,
+            positive=True,
+        )
+        for number in range(images)
+    ]
+    x = rng.integers(0, 255, (images, SIZE, SIZE), dtype=np.uint8)
+    y = rng.random((images, SIZE, SIZE)) > 0.98
+    return Prepared(Path(), SIZE, x, y, x[:0], tuple(records), (), "benchmark")
+
+
+if __name__ == "__main__":
+    print(measure())
