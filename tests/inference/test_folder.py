@@ -1,0 +1,500 @@
+import csv
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pleura.errors import DataError, OutputError, PleuraError
+from pleura.formats.annotations import read_annotations
+from pleura.formats.rle import rle2mask
+from pleura.inference import folder
+from pleura.inference.folder import expand, predict_files
+from pleura.inference.predictor import Predictor, load
+from pleura.models.bundle import OperatingPoint
+from tests.dicom_files import make_dicom
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_model):
+    return load(tiny_model, precision="fp32")
+
+
+def write_films(place: Path) -> list[Path]:
+    """Write ten small films of several shapes, the fifth of them no DICOM; return their paths."""
+    place.mkdir()
+    rng = np.random.default_rng(2)
+    paths = [place / f"film-{number}.dcm" for number in range(10)]
+    for number, path in enumerate(paths):
+        shape = [(64, 64), (40, 60), (60, 40)][number % 3]
+        pixels = rng.integers(256, size=shape, dtype=np.uint8)
+        path.write_bytes(make_dicom(pixels, SOPInstanceUID=f"1.2.{number}"))
+    paths[4].write_bytes(b"no DICOM at all")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """The films of `write_films`; only read them."""
+    return write_films(tmp_path_factory.mktemp("films") / "films")
+
+
+@pytest.fixture(scope="module")
+def unbroken(predictor, films, tmp_path_factory):
+    """The answers of a job that nobody interrupted, without the time they took."""
+    return timeless(predict_files(predictor, films, tmp_path_factory.mktemp("unbroken")))
+
+
+def timeless(answers):
+    return [replace(answer, seconds=None) for answer in answers]
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def counted(predictor, monkeypatch):
+    """Return the list to which each path that goes through the network or fails is added."""
+    seen = []
+    real = Predictor._read_or_fail
+
+    def read(self, path):
+        seen.append(path)
+        return real(self, path)
+
+    monkeypatch.setattr(Predictor, "_read_or_fail", read)
+    return seen
+
+
+# ------------------------------------------------------------------ which files
+
+
+def test_files_folders_and_globs_in_their_order_without_repeats(tmp_path):
+    for name in ("b/2.dcm", "b/1.dcm", "b/deep/3.dcm", "a/9.dcm", "a/8.dcm", "a/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    found = expand([f"{tmp_path}/b", f"{tmp_path}/a/9.dcm", f"{tmp_path}/a/*.dcm"])
+    names = [str(path.relative_to(tmp_path)) for path in found]
+    assert names == ["b/1.dcm", "b/2.dcm", "b/deep/3.dcm", "a/9.dcm", "a/8.dcm"]
+
+
+def test_a_file_is_taken_whatever_its_suffix(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"x")
+    assert expand([str(path)]) == [path]
+
+
+def test_a_recursive_glob(tmp_path):
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    (tmp_path / "x" / "y" / "1.dcm").write_bytes(b"x")
+    assert expand([f"{tmp_path}/**/*.dcm"]) == [tmp_path / "x" / "y" / "1.dcm"]
+
+
+def test_a_name_with_brackets_is_a_file_before_it_is_a_glob(tmp_path):
+    path = tmp_path / "scan [1].dcm"
+    path.write_bytes(b"x")
+    assert expand([str(path)]) == [path]
+
+
+def test_a_name_without_a_file_is_kept(tmp_path):
+    missing = [str(tmp_path / "none.dcm"), str(tmp_path / "none-*.dcm")]
+    assert expand(missing) == [Path(name) for name in missing]
+
+
+def test_an_empty_folder(tmp_path):
+    message = r"holds no DICOM file; name a file, or the folder above them"
+    with pytest.raises(DataError, match=f"{tmp_path}: {message}"):
+        expand([str(tmp_path)])
+
+
+# ------------------------------------------------------------------ what comes out
+
+
+def test_one_answer_per_file_in_their_order(unbroken, films):
+    assert [answer.path for answer in unbroken] == [str(path) for path in films]
+    for number, answer in enumerate(unbroken):
+        if number == 4:
+            assert answer.error.startswith(f"{films[4]}: is not DICOM")
+            assert (answer.image_id, answer.rle, answer.score) == ("", None, None)
+        else:
+            assert answer.error == ""
+            assert answer.image_id == f"1.2.{number}"
+            assert rle2mask(answer.rle, (answer.rows, answer.columns)).sum() == answer.area_px
+
+
+def test_an_answer_is_what_the_file_alone_would_get(predictor, unbroken, films):
+    for path, answer in zip(films, unbroken, strict=True):
+        if not answer.error:
+            alone = predictor.predict(path)
+            assert answer.score == pytest.approx(alone.score, abs=1e-5)
+            assert (answer.rows, answer.columns) == alone.mask.shape
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_the_batch_changes_nothing(predictor, unbroken, films, tmp_path, batch):
+    found = timeless(predict_files(predictor, films, tmp_path, batch=batch))
+    assert [replace(answer, score=None) for answer in found if answer.rle in (None, "-1")] == [
+        replace(answer, score=None) for answer in unbroken if answer.rle in (None, "-1")
+    ]
+    for one, other in zip(found, unbroken, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-5)
+
+
+def test_the_submission(predictor, cohort, tmp_path):
+    paths = sorted(cohort.rglob("dicom-images-test/**/*.dcm"))[::-1]
+    answers = predict_files(predictor, paths, tmp_path)
+    content = (tmp_path / "submission.csv").read_bytes()
+    lines = content.decode("ascii").split("\n")
+    assert lines[0] == "ImageId,EncodedPixels"
+    assert lines[1:] == [*(f"{answer.image_id},{answer.rle}" for answer in answers), ""]
+    assert [answer.image_id for answer in answers] == [path.stem for path in paths]
+    assert read_annotations(tmp_path / "submission.csv").images == len(paths)
+
+
+def test_none_is_minus_one(predictor, films, tmp_path):
+    never = Predictor(replace(predictor.bundle, operating_point=OperatingPoint(score=1, mask=1)))
+    predict_files(never, films[:3], tmp_path)
+    text = (tmp_path / "submission.csv").read_text()
+    assert text == "ImageId,EncodedPixels\n1.2.0,-1\n1.2.1,-1\n1.2.2,-1\n"
+
+
+def test_the_table_of_predictions(predictor, films, tmp_path):
+    answers = predict_files(predictor, films, tmp_path)
+    rows = table(tmp_path / "predictions.csv")
+    assert list(rows[0]) == ["image_id", "path", "score", "area_px", "seconds", "error"]
+    assert [row["path"] for row in rows] == [str(path) for path in films]
+    for row, answer in zip(rows, answers, strict=True):
+        if answer.error:
+            assert row["error"] == answer.error
+            assert row["image_id"] == row["score"] == row["area_px"] == row["seconds"] == ""
+        else:
+            assert row["error"] == ""
+            assert float(row["score"]) == pytest.approx(answer.score, abs=1e-6)
+            assert int(row["area_px"]) == answer.area_px
+            assert float(row["seconds"]) >= 0
+    assert len(table(tmp_path / "submission.csv")) == len(films) - 1
+
+
+def test_only_bad_files_leave_an_empty_submission(predictor, films, tmp_path):
+    answers = predict_files(predictor, [films[4], Path("none.dcm")], tmp_path)
+    assert all(answer.error for answer in answers)
+    assert (tmp_path / "submission.csv").read_text() == "ImageId,EncodedPixels\n"
+
+
+def test_images_named_by_their_files(predictor, films, tmp_path):
+    answers = predict_files(predictor, films[:2], tmp_path, id_source="stem")
+    assert [answer.image_id for answer in answers] == ["film-0", "film-1"]
+    assert [row["ImageId"] for row in table(tmp_path / "submission.csv")] == ["film-0", "film-1"]
+
+
+def test_a_file_name_that_is_no_id_fails_alone(predictor, films, tmp_path):
+    odd = tmp_path / "film of Jane (2).dcm"
+    shutil.copy(films[0], odd)
+    answers = predict_files(
+        predictor, [films[1], odd, films[2]], tmp_path / "out", id_source="stem", overlays=True
+    )
+    assert [bool(answer.error) for answer in answers] == [False, True, False]
+    assert "is not an image id" in answers[1].error
+    assert [row["ImageId"] for row in table(tmp_path / "out" / "submission.csv")] == [
+        "film-1",
+        "film-2",
+    ]
+
+
+def test_a_repeated_id_is_answered_once(predictor, films, tmp_path):
+    again = tmp_path / "again.dcm"
+    shutil.copy(films[0], again)
+    answers = predict_files(predictor, [films[0], again, films[1]], tmp_path / "out")
+    assert [bool(answer.error) for answer in answers] == [False, True, False]
+    assert answers[1].error == (
+        f"{again}: has the id 1.2.0 of {films[0]}, which was answered; leave one of them out, or "
+        "name images by their files with --id stem"
+    )
+    assert len(table(tmp_path / "out" / "submission.csv")) == 2
+    by_stem = predict_files(
+        predictor, [films[0], again, films[1]], tmp_path / "stem", id_source="stem"
+    )
+    assert not any(answer.error for answer in by_stem)
+
+
+def test_the_picture_of_a_repeated_id_shows_the_file_that_was_answered(predictor, films, tmp_path):
+    other = tmp_path / "other.dcm"
+    other.write_bytes(make_dicom(np.zeros((80, 90), np.uint8), SOPInstanceUID="1.2.0"))
+    predict_files(predictor, [films[0], other], tmp_path / "out", overlays=True)
+    picture = cv2.imread(str(tmp_path / "out" / "overlays" / "1.2.0.png"))
+    assert picture.shape[:2] == (64, 64)
+
+
+def test_the_same_path_twice_is_answered_twice_but_submitted_once(predictor, films, tmp_path):
+    answers = predict_files(predictor, [films[0], films[0]], tmp_path)
+    assert len(answers) == 2
+    assert len(table(tmp_path / "submission.csv")) == 1
+
+
+def test_overlays_when_asked_for(predictor, films, tmp_path):
+    answers = predict_files(predictor, films[:6], tmp_path, overlays=True)
+    names = {path.name for path in (tmp_path / "overlays").iterdir()}
+    assert names == {f"{answer.image_id}.png" for answer in answers if not answer.error}
+    for answer in answers:
+        if not answer.error:
+            picture = cv2.imread(str(tmp_path / "overlays" / f"{answer.image_id}.png"))
+            assert picture.shape == (answer.rows, answer.columns, 3)
+            grey = (picture[..., 0] == picture[..., 1]) & (picture[..., 1] == picture[..., 2])
+            assert grey.all() == (answer.rle == "-1")
+
+
+def test_without_overlays_there_are_only_two_tables(predictor, films, tmp_path):
+    predict_files(predictor, films[:2], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"submission.csv", "predictions.csv"}
+
+
+def test_progress_counts_to_the_end(predictor, films, tmp_path):
+    told = []
+    predict_files(predictor, films, tmp_path, on_progress=lambda *seen: told.append(seen))
+    assert told == [(number, 10) for number in range(1, 11)]
+
+
+# ------------------------------------------------------------------ cut off and continued
+
+
+def stop_at(number):
+    def on_progress(done, total):
+        if done == number:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+@pytest.mark.parametrize("done", [1, 4, 6, 10])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_job_goes_on_where_ctrl_c_hit_it(
+    predictor, unbroken, films, tmp_path, monkeypatch, done, batch
+):
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(predictor, films, tmp_path, batch=batch, on_progress=stop_at(done))
+    assert not (tmp_path / "submission.csv").exists()
+    seen, told = counted(predictor, monkeypatch), []
+    answers = predict_files(
+        predictor, films, tmp_path, batch=batch, on_progress=lambda *now: told.append(now)
+    )
+    assert sorted(seen) == sorted(films[done:]), "finished files are not read again, none is lost"
+    assert told == [(number, 10) for number in range(done + 1, 11)]
+    assert_equal_answers(answers, unbroken)
+    assert {path.name for path in tmp_path.iterdir()} == {"submission.csv", "predictions.csv"}
+
+
+def assert_equal_answers(answers, unbroken):
+    """Assert that answers are those of an unbroken job; batches may move the last bits of fp32."""
+    for one, other in zip(timeless(answers), unbroken, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-5)
+        assert replace(one, score=None, rle=None, area_px=None) == replace(
+            other, score=None, rle=None, area_px=None
+        )
+        assert (one.rle is None) == (other.rle is None)
+        if one.rle is not None:
+            shape = (one.rows, one.columns)
+            differs = rle2mask(one.rle, shape) ^ rle2mask(other.rle, shape)
+            assert np.count_nonzero(differs) <= 2
+
+
+def test_cut_off_again_and_again(predictor, unbroken, films, tmp_path):
+    for _ in range(len(films) - 1):
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(predictor, films, tmp_path, on_progress=stop_now)
+    assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
+
+
+def stop_now(done, total):
+    raise KeyboardInterrupt
+
+
+def _predict_slowly(model, films, out):
+    def slowly(done, total):
+        if done == 3:
+            time.sleep(60)
+
+    predict_files(load(model, precision="fp32"), films, out, on_progress=slowly)
+
+
+def test_a_killed_job_goes_on(predictor, unbroken, films, tiny_model, tmp_path, monkeypatch):
+    child = multiprocessing.get_context("spawn").Process(
+        target=_predict_slowly, args=(tiny_model, films, tmp_path)
+    )
+    child.start()
+    journal = tmp_path / ".predictions.journal"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if journal.exists() and len(journal.read_text().splitlines()) == 4:
+            break
+        time.sleep(0.05)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    seen = counted(predictor, monkeypatch)
+    assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
+    assert sorted(seen) == sorted(films[3:])
+
+
+def interrupted(predictor, films, out, done=5, **options):
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(predictor, films, out, on_progress=stop_at(done), **options)
+    return out / ".predictions.journal"
+
+
+@pytest.mark.parametrize("left", [1, 20, -1])
+def test_a_torn_last_line_is_done_again(predictor, unbroken, films, tmp_path, monkeypatch, left):
+    journal = interrupted(predictor, films, tmp_path)
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:-1]) + lines[-1][:left])
+    seen = counted(predictor, monkeypatch)
+    interrupted(predictor, films, tmp_path, done=7)  # the mended journal can be cut off again
+    assert seen[0] == films[4]
+    assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
+
+
+def test_a_journal_torn_in_its_first_line(predictor, unbroken, films, tmp_path):
+    journal = interrupted(predictor, films, tmp_path)
+    journal.write_text(journal.read_text()[:10])
+    assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
+
+
+@pytest.mark.parametrize("garbage", [b"{nonsense\n", b"[]\n", b'["a", {"b": 1}]\n', b"\xff\xfe\n"])
+def test_a_damaged_journal_is_no_traceback(predictor, unbroken, films, tmp_path, garbage):
+    journal = interrupted(predictor, films, tmp_path)
+    journal.write_bytes(journal.read_bytes() + garbage)
+    assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
+
+
+def test_another_operating_point_starts_anew(predictor, films, tmp_path, monkeypatch):
+    interrupted(predictor, films, tmp_path)
+    other = Predictor(replace(predictor.bundle, operating_point=OperatingPoint(score=0, mask=0)))
+    seen = counted(predictor, monkeypatch)
+    answers = predict_files(other, films, tmp_path)
+    assert sorted(seen) == sorted(films)
+    assert all(a.area_px == a.rows * a.columns for a in answers if not a.error)
+
+
+@pytest.mark.parametrize("options", [{"id_source": "stem"}, {"overlays": True}])
+def test_other_options_start_anew(predictor, films, tmp_path, monkeypatch, options):
+    interrupted(predictor, films, tmp_path)
+    seen = counted(predictor, monkeypatch)
+    answers = predict_files(predictor, films, tmp_path, **options)
+    assert sorted(seen) == sorted(films)
+    if "overlays" in options:
+        assert len(list((tmp_path / "overlays").iterdir())) == 9
+    else:
+        assert answers[0].image_id == "film-0"
+
+
+def test_a_changed_file_is_predicted_again(predictor, tmp_path, monkeypatch):
+    films = write_films(tmp_path / "films")
+    interrupted(predictor, films, tmp_path / "out")
+    films[0].write_bytes(make_dicom(np.zeros((80, 90), np.uint8), SOPInstanceUID="1.2.0"))
+    seen = counted(predictor, monkeypatch)
+    answers = predict_files(predictor, films, tmp_path / "out")
+    assert sorted(seen) == sorted([films[0], *films[5:]])
+    assert (answers[0].rows, answers[0].columns) == (80, 90)
+
+
+def test_a_mended_file_is_predicted_again(predictor, tmp_path):
+    films = write_films(tmp_path / "films")
+    interrupted(predictor, films, tmp_path / "out")
+    shutil.copy(films[0], films[4])
+    films[4].write_bytes(make_dicom(np.zeros((8, 9), np.uint8), SOPInstanceUID="1.2.4"))
+    answers = predict_files(predictor, films, tmp_path / "out")
+    assert answers[4].error == ""
+    assert answers[4].image_id == "1.2.4"
+
+
+def test_other_files_join_an_unfinished_job(predictor, unbroken, films, tmp_path, monkeypatch):
+    interrupted(predictor, films[:6], tmp_path)
+    seen = counted(predictor, monkeypatch)
+    answers = predict_files(predictor, films[3:], tmp_path)
+    assert sorted(seen) == sorted(films[5:])
+    assert_equal_answers(answers, unbroken[3:])
+
+
+def test_a_finished_job_is_done_anew(predictor, films, tmp_path, monkeypatch):
+    predict_files(predictor, films[:2], tmp_path)
+    seen = counted(predictor, monkeypatch)
+    predict_files(predictor, films[:2], tmp_path)
+    assert sorted(seen) == films[:2]
+
+
+# ------------------------------------------------------------------ a full disk
+
+
+def test_a_disk_that_fills_up(predictor, unbroken, films, tmp_path, monkeypatch):
+    real, wrote = folder._Journal._write, []
+
+    def full(self, line):
+        wrote.append(line)
+        if len(wrote) == 5:
+            raise OSError(28, "No space left on device")
+        real(self, line)
+
+    monkeypatch.setattr(folder._Journal, "_write", full)
+    message = (
+        rf"{tmp_path}: results could not be written \(No space left on device\); what is finished "
+        "is kept: free some space and run it again"
+    )
+    with pytest.raises(OutputError, match=message):
+        predict_files(predictor, films, tmp_path)
+    monkeypatch.undo()
+    seen = counted(predictor, monkeypatch)
+    assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
+    assert sorted(seen) == sorted(films[3:])
+
+
+def _predict_with_limit(model, films, out, limit, queue):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        predict_files(load(model, precision="fp32"), films, out, batch=1)
+    except BaseException as error:
+        queue.put((type(error).__name__, str(error)))
+    else:
+        queue.put(("", ""))
+
+
+def test_a_file_that_may_not_grow(predictor, unbroken, films, tiny_model, tmp_path):
+    """The kernel refuses the write itself, so that closing the stream fails as well."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    child = context.Process(
+        target=_predict_with_limit, args=(tiny_model, films, tmp_path, 1500, queue)
+    )
+    child.start()
+    kind, message = queue.get(timeout=120)
+    child.join()
+    assert kind == "OutputError", message
+    assert "free some space and run it again" in message
+    assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
+
+
+def test_a_file_in_the_place_of_the_folder(predictor, films, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError, match=r"out: results could not be written"):
+        predict_files(predictor, films[:1], tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_folder_in_the_place_of_the_submission(predictor, films, tmp_path):
+    (tmp_path / "submission.csv").mkdir()
+    with pytest.raises(OutputError, match=r"submission.csv: could not be written"):
+        predict_files(predictor, films[:1], tmp_path)
+
+
+def test_an_overlay_that_cannot_be_written(predictor, films, tmp_path):
+    (tmp_path / "overlays").write_text("mine")
+    with pytest.raises(PleuraError, match="could not be written"):
+        predict_files(predictor, films[:3], tmp_path, overlays=True)

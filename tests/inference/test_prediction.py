@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pleura.data.prepare import Frame
+from pleura.formats.rle import rle2mask
+from pleura.inference.prediction import TOP_SHARE, Prediction, decide, finish, image_score
+from pleura.models.bundle import OperatingPoint
+
+shares = st.floats(0, 1, width=32)
+maps = arrays(
+    np.float32,
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    elements=shares,
+)
+
+
+@given(maps)
+def test_the_score_lies_among_the_pixels(probability):
+    score = image_score(probability)
+    assert probability.min() - 1e-6 <= score <= probability.max() + 1e-6
+
+
+@given(maps)
+def test_the_score_is_the_mean_of_the_most_likely_thousandth(probability):
+    count = max(1, round(probability.size * TOP_SHARE))
+    expected = np.sort(probability, axis=None)[::-1][:count].mean()
+    assert image_score(probability) == pytest.approx(expected, abs=1e-6)
+    assert image_score(probability.T[::-1]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_score_of_a_small_spot_on_a_large_picture():
+    probability = np.zeros((100, 100), np.float32)
+    probability[40, 40:45] = 0.8
+    assert image_score(probability) == pytest.approx(0.4)
+
+
+def test_a_score_below_the_threshold_empties_the_mask_and_one_at_it_does_not():
+    probability = np.full((10, 10), 0.9, np.float32)
+    point = OperatingPoint(score=0.7, mask=0.5)
+    assert not decide(probability, 0.69, point).any()
+    assert decide(probability, 0.7, point).all()
+
+
+def test_the_mask_is_where_the_probability_exceeds_the_threshold():
+    probability = np.array([[0.25, 0.5, 0.75]], np.float32)
+    mask = decide(probability, 1.0, OperatingPoint(score=0, mask=0.5))
+    assert mask.tolist() == [[False, False, True]]
+
+
+@pytest.mark.parametrize(("pixels", "kept"), [(4, False), (5, True), (6, True)])
+def test_a_mask_of_the_smallest_area_is_kept_and_a_smaller_one_is_not(pixels, kept):
+    probability = np.zeros((10, 10), np.float32)
+    probability[0, :pixels] = 1
+    mask = decide(probability, 1.0, OperatingPoint(score=0.5, mask=0.5, min_area=0.05))
+    assert np.count_nonzero(mask) == pixels * kept
+
+
+@given(maps, shares, shares, shares)
+def test_a_stricter_point_never_answers_more(probability, score, low, high):
+    low, high = sorted((low, high))
+    loose = decide(probability, score, OperatingPoint(score=low, mask=low, min_area=low))
+    strict = decide(probability, score, OperatingPoint(score=high, mask=high, min_area=high))
+    assert not (strict & ~loose).any()
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_the_run_length_text_is_the_mask(mask):
+    prediction = Prediction("1.2", 0.5, mask.astype(np.float32), mask)
+    assert np.array_equal(rle2mask(prediction.rle, mask.shape), mask)
+    assert prediction.area_px == mask.sum()
+    assert (prediction.rle == "-1") == (prediction.area_px == 0)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (30, 70), (70, 30), (1, 9)])
+def test_a_finished_answer_has_the_shape_of_the_file(shape):
+    prepared = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
+    prediction = finish("1.2", prepared, Frame(*shape, 32), OperatingPoint(), seconds=0.25)
+    assert prediction.probability.shape == prediction.mask.shape == shape
+    assert prediction.probability.dtype == np.float32
+    assert prediction.mask.dtype == np.bool_
+    assert prediction.score == image_score(prepared)
+    assert (prediction.image_id, prediction.seconds) == ("1.2", 0.25)
+
+
+def test_the_mask_of_a_wide_film_lies_where_the_network_saw_it():
+    prepared = np.zeros((32, 32), np.float32)
+    prepared[12:16, 0:8] = 1  # above the middle, at the left edge
+    mask = finish("1.2", prepared, Frame(32, 64, 32), OperatingPoint(mask=0.5)).mask
+    rows, columns = np.nonzero(mask)
+    assert 8 <= rows.min() <= rows.max() <= 16  # 16 rows of black lie above the film
+    assert columns.max() <= 17
