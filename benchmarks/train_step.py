@@ -21,8 +21,8 @@ from pleura.data.arrays import Prepared
 from pleura.data.index import ImageRecord
 from pleura.models import zoo
 from pleura.training import augment
-from pleura.training.losses import bce_dice
 from pleura.training.loop import Trainer, _Sums
+from pleura.training.losses import bce_dice
 
 SIZE, BATCH, STEPS, GOAL = 512, 8, 12, 1.05
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pleura import config
+from pleura.data.arrays import Prepared, write_prepared
 from pleura.data.index import Index, build_index
 from pleura.data.phantom import write_cohort
 from pleura.data.sources import find_sources
@@ -35,6 +36,13 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip("the real radiographs are not here (shared/data beside the repository)")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def small_prepared(small_index: Index, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """The cohort prepared at 64 x 64 pixels, as `tiny_model` wants it; only read it."""
+    folder = tmp_path_factory.mktemp("prepared") / "p64"
+    return write_prepared(small_index.train, small_index.test, folder, size=64, workers=1)
 
 
 @pytest.fixture(scope="session")

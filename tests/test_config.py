@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from pleura import config
 from pleura.config import as_toml, load_run, make_run
 from pleura.errors import ConfigError
@@ -37,7 +38,10 @@ def test_there_are_run_files():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.lerning_rate=1", "unknown key train.lerning_rate; did you mean train.learning_rate"),
+        (
+            "train.lerning_rate=1",
+            "unknown key train.lerning_rate; did you mean train.learning_rate",
+        ),
         ("trian.epochs=1", "unknown key trian; did you mean train?"),
         ("train.zzz=1", "unknown key train.zzz; the keys here are epochs, batch"),
         ("train.epochs=0", "train.epochs is 0: input should be greater than or equal to 1"),

@@ -5,13 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from pleura import metrics
 from pleura.metrics import dice_coeff
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
-PAIRS = st.integers(1, 40).flatmap(
-    lambda n: st.tuples(hnp.arrays(bool, n), hnp.arrays(bool, n))
-)
+PAIRS = st.integers(1, 40).flatmap(lambda n: st.tuples(hnp.arrays(bool, n), hnp.arrays(bool, n)))
 
 
 @pytest.mark.parametrize(

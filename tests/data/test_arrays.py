@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from pleura.data import arrays
 from pleura.data.arrays import open_prepared, write_prepared
 from pleura.data.prepare import prepare_mask, prepare_pixels

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pleura.data.folds import assign_folds
 from pleura.errors import DataError
-
 from tests.records import make_record
 
 PEOPLE = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=30, max_size=60)
@@ -42,7 +42,7 @@ def test_an_unknown_patient_is_a_patient_of_its_own():
 
 def test_too_few_patients_are_refused():
     records = [make_record(f"i{n}", patient="7") for n in range(10)]
-    with pytest.raises(DataError, match="1 patients cannot make 5 folds; set train.folds lower"):
+    with pytest.raises(DataError, match=r"1 patients cannot make 5 folds; set train.folds lower"):
         assign_folds(records, 5)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from pleura import config
 from pleura.data.audit import audit_index, write_tables
 from pleura.data.index import (
@@ -269,7 +270,9 @@ class TestSources:
 
     def test_no_dicom(self, tmp_path):
         (tmp_path / "x.csv").write_text("")
-        with pytest.raises(DataError, match=r"holds no DICOM file \(1 other files\); name the fold"):
+        with pytest.raises(
+            DataError, match=r"holds no DICOM file \(1 other files\); name the fold"
+        ):
             find_sources(config.Data(path=str(tmp_path)))
 
     def test_a_place_that_is_not_there(self, data):

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from pleura.data.prepare import Frame, prepare_mask, prepare_pixels, restore
 
 SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 70))

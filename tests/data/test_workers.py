@@ -3,6 +3,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pleura.data.workers import CHUNK, chunked_map, chunks, ordered_map
 from pleura.errors import PleuraError
 
@@ -37,9 +38,7 @@ def test_processes_keep_the_order():
 def test_chunked_results_and_progress():
     told = []
     count = 5 * CHUNK + 3
-    results = list(
-        chunked_map(double_all, list(range(count)), 2, lambda *seen: told.append(seen))
-    )
+    results = list(chunked_map(double_all, list(range(count)), 2, lambda *seen: told.append(seen)))
     assert results == list(range(0, 2 * count, 2))
     assert told[-1] == (count, count)
     assert [done for done, _ in told] == sorted(done for done, _ in told)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pleura.evaluation.intervals import bootstrap
 from pleura.evaluation.operating_point import choose_operating_point
 from pleura.evaluation.scores import outcome, summarise
@@ -102,7 +103,7 @@ def maps_of(items):
     )
 )
 @settings(deadline=None, max_examples=50)
-def test_no_other_thresholds_do_better(items):
+def test_no_other_thresholds_do_much_better(items):
     chosen = choose_operating_point(maps_of(items))
 
     def mean_dice(point):
@@ -114,20 +115,29 @@ def test_no_other_thresholds_do_better(items):
         )
 
     best = mean_dice(chosen)
+    error = 1 / np.sqrt(len(items))  # the largest that a standard error of a Dice can be
     for mask in (0.1, 0.3, 0.5, 0.7):
         for score in (0.0, 0.25, 0.45, 0.65, 0.85, 1.0):
-            assert best >= mean_dice(OperatingPoint(score=score, mask=mask)) - 1e-9
+            assert best >= mean_dice(OperatingPoint(score=score, mask=mask)) - error
 
 
-def test_the_gate_lies_in_the_middle_of_its_gap():
-    point = choose_operating_point(maps_of([(0.55, 0), (0.75, 10)]))
-    assert point.score == pytest.approx(0.65)
-    assert point.mask == 0.5
+def test_many_images_give_the_best_thresholds():
+    items = [(0.55, 0), (0.75, 10)] * 100
+    point = choose_operating_point(maps_of(items))
+    for probability, truth in maps_of(items[:2]):
+        mask = decide(probability, image_score(probability), point)
+        assert np.array_equal(mask, truth)
 
 
-def test_a_gate_that_changes_nothing_lies_in_the_middle_of_where_it_changes_nothing():
-    point = choose_operating_point(maps_of([(0.35, 0), (0.75, 10)]))  # the first has no mask anyway
-    assert point.score == pytest.approx(0.75 / 2)
+def test_few_images_do_not_move_the_thresholds_far():
+    point = choose_operating_point(maps_of([(0.35, 0), (0.75, 10)]))
+    assert point == OperatingPoint(score=0.5, mask=0.5)
+
+
+def test_one_lucky_image_does_not_close_the_gate():
+    # Nineteen found at all scores, and one false alarm above most of them.
+    items = [(0.7 + 0.01 * n, 10) for n in range(19)] + [(0.86, 0)]
+    assert choose_operating_point(maps_of(items)).score < 0.7
 
 
 def test_without_images_the_thresholds_are_one_half():

@@ -234,10 +234,10 @@ def test_the_picture_of_a_repeated_id_shows_the_file_that_was_answered(predictor
     assert picture.shape[:2] == (64, 64)
 
 
-def test_the_same_path_twice_is_answered_twice_but_submitted_once(predictor, films, tmp_path):
-    answers = predict_files(predictor, [films[0], films[0]], tmp_path)
-    assert len(answers) == 2
-    assert len(table(tmp_path / "submission.csv")) == 1
+def test_a_path_that_comes_twice_is_answered_once(predictor, films, tmp_path):
+    answers = predict_files(predictor, [films[0], films[1], films[0]], tmp_path)
+    assert [answer.image_id for answer in answers] == ["1.2.0", "1.2.1"]
+    assert len(table(tmp_path / "submission.csv")) == 2
 
 
 def test_overlays_when_asked_for(predictor, films, tmp_path):
@@ -479,6 +479,14 @@ def test_a_file_that_may_not_grow(predictor, unbroken, films, tiny_model, tmp_pa
     assert kind == "OutputError", message
     assert "free some space and run it again" in message
     assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
+
+
+def test_a_name_that_is_not_utf_8(predictor, films, tmp_path):
+    odd = tmp_path / os.fsdecode(b"film-\xff.dcm")
+    shutil.copy(films[0], odd)
+    (answer,) = predict_files(predictor, [odd], tmp_path / "out")
+    assert answer.error == ""
+    assert "film-" in (tmp_path / "out" / "predictions.csv").read_text()
 
 
 def test_a_file_in_the_place_of_the_folder(predictor, films, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+
 from pleura.config import Network
 from pleura.errors import BundleError
 from pleura.models.bundle import (
@@ -101,7 +102,7 @@ def test_every_flipped_byte_is_noticed_or_harmless(bundle, path):
 
 def test_something_else(path):
     path.write_bytes(b"PK\x03\x04 not a model")
-    with pytest.raises(BundleError, match="cannot be read as a model.h5"):
+    with pytest.raises(BundleError, match=r"cannot be read as a model.h5"):
         read_bundle(path)
 
 

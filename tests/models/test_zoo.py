@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from pleura.config import Network
 from pleura.errors import ConfigError
 from pleura.models import zoo
@@ -92,5 +93,5 @@ def test_a_size_that_does_not_divide_is_refused_with_the_right_ones():
 
 
 def test_a_unet_needs_two_halvings():
-    with pytest.raises(ConfigError, match="network.depth is 1; unet needs 2 or more"):
+    with pytest.raises(ConfigError, match=r"network.depth is 1; unet needs 2 or more"):
         zoo.build(Network(name="unet", depth=1))

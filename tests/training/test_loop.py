@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from pleura.config import Network, Train
 from pleura.data.arrays import open_prepared, write_prepared
 from pleura.errors import BundleError, ConfigError, DataError, UsageError
@@ -41,7 +42,9 @@ def test_the_split_keeps_patients_apart_and_covers_everything(prepared):
     parts = split(prepared, 3, 0, 0)
     both = np.concatenate([parts.train, parts.validation])
     assert sorted(both) == list(range(len(prepared.train)))
-    sides = [{prepared.train[row].patient for row in rows} for rows in (parts.train, parts.validation)]
+    sides = [
+        {prepared.train[row].patient for row in rows} for rows in (parts.train, parts.validation)
+    ]
     assert not sides[0] & sides[1]
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pleura.metrics import dice_coeff
 from pleura.training.losses import LOSSES, bce, bce_dice, soft_dice
 

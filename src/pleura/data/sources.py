@@ -27,7 +27,19 @@ from pleura.formats import dicom
 Part = Literal["train", "test"]
 
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
-_TABLES = (".csv", ".gz", ".zip", ".json", ".toml", ".txt", ".md", ".log", ".py", ".parquet", ".npy")
+_TABLES = (
+    ".csv",
+    ".gz",
+    ".zip",
+    ".json",
+    ".toml",
+    ".txt",
+    ".md",
+    ".log",
+    ".py",
+    ".parquet",
+    ".npy",
+)
 _OTHER_SUFFIXES = {*_TABLES, ".html", ".png", ".jpg", ".jpeg", ".h5"}
 
 

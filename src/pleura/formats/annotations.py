@@ -252,9 +252,17 @@ def write_submission(path: str | os.PathLike[str], rows: Iterable[tuple[str, str
             file.write(f"{image_id},{text.strip()}\n")
 
 
+def id_fault(image_id: str) -> str:
+    """Return why a text is not an image id, or an empty str where it is one."""
+    return (
+        "" if _SAFE_ID.fullmatch(image_id) else f"{_shown(image_id)} is not an image id; {_ID_RULE}"
+    )
+
+
 def _check_submitted(path: Path, image_id: str, text: str, seen: set[str]) -> None:
-    if not _SAFE_ID.fullmatch(image_id):
-        raise UsageError(f"{path}: {_shown(image_id)} is not an image id; {_ID_RULE}")
+    fault = id_fault(image_id)
+    if fault:
+        raise UsageError(f"{path}: {fault}")
     if image_id in seen:
         raise UsageError(
             f"{path}: image {image_id} comes twice, but a submission has one row per image; unite "

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: The file could not be written: disk full, no permission, a folder in its place.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -49,10 +50,13 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def write_text(path: str | os.PathLike[str], content: str) -> None:
     """Write `content` to `path` as UTF-8, whole or not at all.
 
+    Bytes of a file name that are not UTF-8 (``os.fsdecode`` makes surrogates of them) are written
+    with a backslash.
+
     Raises:
         OutputError: As for :func:`atomic_path`.
     """
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def _fsync(path: Path) -> None:

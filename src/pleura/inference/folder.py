@@ -7,6 +7,7 @@
     overlays/<id>.png   the radiograph with the mask laid over, when asked for
 """
 
+import contextlib
 import csv
 import glob
 import io
@@ -20,9 +21,10 @@ from pleura.config import IdSource
 from pleura.data.gallery import overlay, write_png
 from pleura.data.sources import dicom_files
 from pleura.errors import DataError, OutputError
-from pleura.formats.annotations import write_submission
+from pleura.formats.annotations import id_fault, write_submission
 from pleura.formats.atomic import write_text
 from pleura.formats.dicom import read_radiograph
+from pleura.formats.rle import rle2mask
 from pleura.inference.predictor import Answered, Failed, Predictor
 
 OnProgress = Callable[[int, int], None]
@@ -94,6 +96,8 @@ def predict_files(
 ) -> list[Answer]:
     """Predict `paths`, write the tables into `out`, and return one answer per path, in order.
 
+    A path that comes twice is answered once.
+
     Finished answers are appended to a journal as they come. A call that was cut off goes on where
     it was when it is made again with the same model, options and files.
 
@@ -109,14 +113,15 @@ def predict_files(
     Raises:
         OutputError: A result could not be written.
     """
+    paths = list(dict.fromkeys(paths))
     with _Journal(out, _job(predictor, id_source, overlays)) as journal:
         todo = [path for path in paths if journal.find(path) is None]
         done = len(paths) - len(todo)
 
         def keep(answered: Answered) -> Answer:
             answer = _answer(answered, id_source)
-            if overlays:
-                _write_overlay(answered, answer, out / "overlays")
+            if overlays and not answer.error:
+                _write_overlay(answer, out / "overlays")
             return answer
 
         for path, result in zip(todo, predictor.stream(todo, batch=batch, then=keep), strict=True):
@@ -126,7 +131,15 @@ def predict_files(
             done += 1
             if on_progress is not None:
                 on_progress(done, len(paths))
-        answers = _without_repeats([journal.get(path) for path in paths])
+        found = [journal.get(path) for path in paths]
+        answers = _without_repeats(found)
+        if overlays:  # of several files with one id, any may have been the last to draw
+            repeated = {
+                one.image_id for one, kept in zip(found, answers, strict=True) if one != kept
+            }
+            for answer in answers:
+                if answer.image_id in repeated:
+                    _write_overlay(answer, out / "overlays")
         _write_tables(answers, out)
         journal.finish()
     return answers
@@ -135,9 +148,14 @@ def predict_files(
 def _answer(answered: Answered, id_source: IdSource) -> Answer:
     prediction = answered.prediction
     rows, columns = prediction.mask.shape
+    image_id = answered.path.stem if id_source == "stem" else prediction.image_id
+    fault = id_fault(image_id)
+    if fault:
+        reason = f"{answered.path}: {fault}; rename the file, or leave out --id stem"
+        return Answer(str(answered.path), error=reason)
     return Answer(
         path=str(answered.path),
-        image_id=answered.path.stem if id_source == "stem" else prediction.image_id,
+        image_id=image_id,
         score=prediction.score,
         area_px=prediction.area_px,
         rows=rows,
@@ -147,9 +165,9 @@ def _answer(answered: Answered, id_source: IdSource) -> Answer:
     )
 
 
-def _write_overlay(answered: Answered, answer: Answer, folder: Path) -> None:
-    pixels = read_radiograph(answered.path).pixels
-    picture = overlay(pixels, answered.prediction.mask)
+def _write_overlay(answer: Answer, folder: Path) -> None:
+    pixels = read_radiograph(answer.path).pixels
+    picture = overlay(pixels, rle2mask(answer.rle or "-1", pixels.shape))
     write_png(folder / f"{answer.image_id}.png", picture)
 
 
@@ -204,12 +222,15 @@ class _Journal:
             if not self._answers:
                 self._write(self._job)
         except OSError as error:
+            self.__exit__()
             raise self._trouble(error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._stream is not None:
-            self._stream.close()
+            # Every line was flushed; one that could not be must not fail here a second time.
+            with contextlib.suppress(OSError):
+                self._stream.close()
 
     def find(self, path: Path) -> Answer | None:
         """Return the answer for the file as it is now, or None."""
@@ -241,15 +262,21 @@ class _Journal:
     def _load(self) -> None:
         if not self._path.exists():
             return
-        text = self._path.read_text(encoding="utf-8")
+        text = self._path.read_text(encoding="utf-8", errors="replace")
         lines = text[: text.rfind("\n") + 1].splitlines()  # a torn last line does not count
         if not lines or lines[0] != self._job:
             return
-        if not text.endswith("\n"):
-            self._path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        whole = [lines[0]]
         for line in lines[1:]:
-            key, values = json.loads(line)
-            self._answers[key] = Answer(**values)
+            try:
+                key, values = json.loads(line)
+                self._answers[key] = Answer(**values)
+            except (ValueError, TypeError):
+                break  # damaged: it and what follows is done again
+            whole.append(line)
+        mended = "\n".join(whole) + "\n"
+        if mended != text:
+            self._path.write_text(mended, encoding="utf-8")
 
     def _trouble(self, error: OSError) -> OutputError:
         return OutputError(

@@ -1,0 +1,128 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pleura.cli.app import execute
+from pleura.data import arrays
+from pleura.data.arrays import open_prepared
+from tests.cli.interrupting import interrupt
+from tests.dicom_files import make_dicom
+
+
+def test_the_folder_is_written_and_its_path_printed(cohort, tmp_path, capsys):
+    out = tmp_path / "new" / "p"
+    assert execute(["prepare", str(cohort), "--out", str(out), "--size", "32"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}\n"
+    assert "35 training and 6 test images at 32 pixels" in said.err
+    assert "left out: 1 unlabelled, 2 duplicates, 0 unreadable" in said.err
+    prepared = open_prepared(out)
+    assert prepared.x_train.shape == prepared.y_train.shape == (35, 32, 32)
+    assert prepared.x_test.shape == (6, 32, 32)
+    assert np.load(out / "X_train.npy").dtype == np.uint8
+
+
+def test_the_same_call_again_does_nothing_anew(cohort, tmp_path, capsys, monkeypatch):
+    command = ["prepare", str(cohort), "--out", str(tmp_path / "p"), "--size", "32"]
+    assert execute(command) == 0
+    monkeypatch.setattr(arrays, "_fill", lambda chunk: "was called")
+    assert execute(command) == 0
+    assert execute([*command[:-1], "64"]) == 1
+    assert "was called" in capsys.readouterr().err
+
+
+def test_an_unreadable_file_is_listed_and_3(tmp_path, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    whole = make_dicom(np.zeros((64, 64), np.uint8), SOPInstanceUID="1.2.1")
+    (data / "a.dcm").write_bytes(whole)
+    (data / "torn.dcm").write_bytes(whole[:2000])
+    (data / "train-rle.csv").write_text("ImageId,EncodedPixels\n1.2.1,-1\n")
+    assert execute(["prepare", str(data), "--out", str(tmp_path / "p"), "--size", "32"]) == 3
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'p'}\n"
+    assert "failed " in said.err
+    assert "torn.dcm" in said.err
+    assert len(open_prepared(tmp_path / "p").train) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--size", "33"], 1, "prepare: size is 33"),
+        (["--size", "0"], 1, "prepare: size is 0"),
+        (["--workers", "-1"], 2, "--workers"),
+        (["--rle", "coco"], 2, "the forms are relative and absolute"),
+    ],
+)
+def test_settings_out_of_range(cohort, tmp_path, arguments, status, message, capsys):
+    out = tmp_path / "p"
+    assert execute(["prepare", str(cohort), "--out", str(out), *arguments]) == status
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""
+    assert not out.exists()
+
+
+def test_without_a_table_nothing_can_be_prepared(cohort, tmp_path, capsys):
+    folder = cohort / "dicom-images-train"
+    assert execute(["prepare", str(folder), "--out", str(tmp_path / "p"), "--size", "32"]) == 1
+    assert "no labelled image to prepare; see what pleura audit says" in capsys.readouterr().err
+
+
+def journal_lines(out: Path) -> int:
+    journal = out / ".prepare.journal"
+    return len(journal.read_text().splitlines()) if journal.exists() else 0
+
+
+def test_ctrl_c_and_once_more(cohort, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "p"
+    command = ["prepare", cohort, "--out", out, "--size", "32", "--workers", "1"]
+    ended = interrupt(
+        command, lambda: journal_lines(out) >= 2, slowed="pleura.data.arrays:_fill", seconds=1.0
+    )
+    assert ended.status == 130
+    assert ended.out == ""
+    assert ended.err.endswith("pleura: interrupted; what was finished is kept\n")
+    assert "Traceback" not in ended.err
+    assert not (out / "manifest.json").exists()
+    finished, real, done = journal_lines(out) - 1, arrays._fill, []
+    monkeypatch.setattr(arrays, "_fill", lambda chunk: (done.append(chunk.number), real(chunk))[1])
+    assert execute([str(word) for word in command]) == 0
+    assert finished >= 1
+    assert len(done) == 4 - finished, "finished chunks are not done again"
+    monkeypatch.undo()
+    whole = [*command[:3], tmp_path / "whole", *command[4:]]
+    assert execute([str(word) for word in whole]) == 0
+    for name in ("X_train.npy", "Y_train.npy", "X_test.npy", "manifest.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait_s", [1.0, 1.5, 2.0, 3.0])
+def test_ctrl_c_while_processes_work(tmp_path, wait_s):
+    """Ctrl-C reaches the workers too, at any moment; none of them may say a word."""
+    import time
+
+    data, out = tmp_path / "data", tmp_path / "p"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    rows = ["ImageId,EncodedPixels"]
+    for number in range(160):
+        pixels = rng.integers(256, size=(768, 768), dtype=np.uint8)
+        (data / f"{number}.dcm").write_bytes(make_dicom(pixels, SOPInstanceUID=f"1.2.{number}"))
+        rows.append(f"1.2.{number},-1")
+    (data / "train-rle.csv").write_text("\n".join(rows) + "\n")
+    begun = time.monotonic()
+    ended = interrupt(
+        ["prepare", data, "--out", out, "--size", "1024", "--workers", "2"],
+        lambda: time.monotonic() - begun > wait_s,
+    )
+    shutil.rmtree(data)
+    if ended.status == 0:
+        pytest.skip("the machine was faster than the interrupt")
+    assert ended.status == 130, ended.err
+    assert ended.err.endswith("pleura: interrupted; what was finished is kept\n"), ended.err
+    assert "Traceback" not in ended.err
