@@ -66,6 +66,21 @@ def test_images_of_one_patient_widen_the_interval():
     assert together.high - together.low > 2 * (apart.high - apart.low)
 
 
+def test_one_patient_gives_no_interval():
+    score = bootstrap(lambda rows: 0.25, ["a", "a", "a"])
+    assert (score.value, math.isnan(score.low), math.isnan(score.high)) == (0.25, True, True)
+    assert str(score) == "0.250 (no interval: one patient)"
+
+
+def test_positives_of_one_patient_give_no_interval_of_theirs():
+    outcomes = [scored(10, 5, 0.9, f"p{n}", "7") for n in range(3)]
+    outcomes += [scored(0, 0, 0.1, f"n{n}") for n in range(5)]
+    result = summarise(outcomes)
+    assert math.isnan(result.positive_dice.low)
+    assert result.as_json()["positive_dice_interval"] == [None, None]
+    assert not math.isnan(result.mean_dice.low)
+
+
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     covered = 0

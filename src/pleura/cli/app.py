@@ -22,7 +22,7 @@ app = typer.Typer(
     name="pleura",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for verb in (inspect, audit, gallery, prepare, train, evaluate, predict, phantom, run, demo, info):

@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -222,8 +223,8 @@ def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         DataError: The file cannot be read or lacks a column.
     """
-    raw = Path(path).read_bytes()
     try:
+        raw = Path(path).read_bytes()
         text = (gzip.decompress(raw) if str(path).endswith(".gz") else raw).decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
         columns = [name.strip() for name in reader.fieldnames or []]
@@ -238,7 +239,7 @@ def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
             for row in reader
             if row["ImageId"] and row["patient"]
         }
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a CSV ({error})") from error
 
 

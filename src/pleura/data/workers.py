@@ -1,5 +1,6 @@
 """Work spread over processes, in order, with memory that does not grow with the work."""
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -52,7 +53,6 @@ def ordered_map(
     pool = ProcessPoolExecutor(
         min(count, len(items)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_ignore_interrupts,
     )
     try:
         yield from _bounded(pool, function, items, 4 * count)
@@ -98,16 +98,26 @@ def _bounded(
     items: Iterable[Item],
     in_flight: int,
 ) -> Iterator[Result]:
+    def submit(item: Item) -> Future[Result]:
+        with _interrupts_held_back():
+            return pool.submit(function, item)
+
     upcoming = iter(items)
-    waiting: deque[Future[Result]] = deque(
-        pool.submit(function, item) for item in itertools.islice(upcoming, in_flight)
-    )
+    waiting = deque(submit(item) for item in itertools.islice(upcoming, in_flight))
     while waiting:
         yield waiting.popleft().result()
-        for item in itertools.islice(upcoming, 1):
-            waiting.append(pool.submit(function, item))
+        waiting.extend(submit(item) for item in itertools.islice(upcoming, 1))
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which then stops the workers in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment.
+
+    Processes that are started meanwhile never see one, from their first instruction on: it is left
+    to this process, which then stops them in order.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -11,7 +11,11 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A figure with its 95 % interval; all three NaN where the figure is undefined."""
+    """A figure with its 95 % interval.
+
+    All three are NaN where the figure is undefined, the interval alone where there is only one
+    patient to draw from.
+    """
 
     value: float
     low: float
@@ -20,6 +24,8 @@ class Score:
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "undefined"
+        if np.isnan(self.low):
+            return f"{self.value:.3f} (no interval: one patient)"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
@@ -32,7 +38,8 @@ def bootstrap(
     """Return `statistic` over all images, with its 95 % percentile interval.
 
     Patients are drawn with replacement and bring all their images, because images of one patient
-    resemble each other. Resamples in which the figure is undefined are left out.
+    resemble each other. Resamples in which the figure is undefined are left out. One patient alone
+    gives no interval.
 
     Args:
         statistic: From rows (repeats allowed) to a figure, NaN where undefined.
@@ -47,7 +54,7 @@ def bootstrap(
     patients = [np.array(rows) for rows in members.values()]
     value = statistic(np.arange(len(groups)))
     drawn = []
-    for _ in range(resamples if patients else 0):
+    for _ in range(resamples if len(patients) > 1 else 0):
         chosen = rng.integers(len(patients), size=len(patients))
         drawn.append(statistic(np.concatenate([patients[number] for number in chosen])))
     defined = np.array([figure for figure in drawn if not np.isnan(figure)])

@@ -120,21 +120,35 @@ def summarise(outcomes: Sequence[Outcome], seed: int = 0) -> Evaluation:
     iou = np.array([item.iou for item in outcomes], dtype=float)
     groups = [item.patient for item in outcomes]
 
-    def figure(statistic: Callable[[NDArray[np.int64]], float]) -> Score:
-        return bootstrap(statistic, groups, seed)
+    def figure(statistic: Callable[[NDArray[np.int64]], float], among: NDArray[np.bool_]) -> Score:
+        """Return the figure over the images `among`, of which alone the patients are drawn."""
+        members = np.flatnonzero(among)
+        chosen = [groups[row] for row in members]
+        return bootstrap(lambda drawn: statistic(members[drawn]), chosen, seed)
 
+    everyone = np.ones(len(outcomes), dtype=bool)
     return Evaluation(
         images=len(outcomes),
         positives=int(positive.sum()),
         patients=len(set(groups)),
-        mean_dice=figure(lambda rows: float(dice[rows].mean()) if rows.size else math.nan),
-        positive_dice=figure(lambda rows: metrics.positive_dice(dice[rows], positive[rows])),
+        mean_dice=figure(lambda rows: _mean(dice[rows]), everyone),
+        positive_dice=figure(
+            lambda rows: metrics.positive_dice(dice[rows], positive[rows]), positive
+        ),
         all_empty_dice=float((~positive).mean()) if positive.size else math.nan,
-        mean_iou=figure(lambda rows: float(iou[rows].mean()) if rows.size else math.nan),
-        auroc=figure(lambda rows: metrics.auroc(positive[rows], score[rows])),
-        sensitivity=figure(lambda rows: metrics.sensitivity(positive[rows], called[rows])),
-        specificity=figure(lambda rows: metrics.specificity(positive[rows], called[rows])),
+        mean_iou=figure(lambda rows: _mean(iou[rows]), everyone),
+        auroc=figure(lambda rows: metrics.auroc(positive[rows], score[rows]), everyone),
+        sensitivity=figure(
+            lambda rows: metrics.sensitivity(positive[rows], called[rows]), positive
+        ),
+        specificity=figure(
+            lambda rows: metrics.specificity(positive[rows], called[rows]), ~positive
+        ),
     )
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if values.size else math.nan
 
 
 def _number(value: float) -> float | None:

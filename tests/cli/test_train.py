@@ -1,0 +1,111 @@
+import csv
+import json
+
+import pytest
+
+from pleura.cli.app import execute
+from pleura.models.bundle import read_bundle
+from tests.cli.interrupting import interrupt
+
+TINY = ["network.name=cnn", "network.width=4", "network.depth=2", "train.batch=8", "train.folds=3"]
+
+
+def settings(*more):
+    return [word for setting in [*TINY, *more] for word in ("--set", setting)]
+
+
+def test_a_model_and_what_tells_of_it(small_prepared, tmp_path, capsys):
+    out = tmp_path / "new" / "model"
+    command = ["train", str(small_prepared.path), "--out", str(out)]
+    assert execute([*command, *settings("train.epochs=2")]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out / 'model.h5'}\n"
+    assert "epoch   1 of 2: loss " in said.err
+    assert "epoch   2 of 2: loss " in said.err
+    assert "best validation dice_coeff" in said.err
+    names = {path.name for path in out.iterdir()}
+    assert names == {"model.h5", "history.csv", "curves.png", "run.json"}
+    bundle = read_bundle(out / "model.h5")
+    with (out / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "dice_coeff", "val_loss", "val_dice_coeff"} <= rows[0].keys()
+    assert float(rows[1]["loss"]) == pytest.approx(bundle.history["loss"][1], rel=1e-4)
+    record = json.loads((out / "run.json").read_text())
+    assert record["digest"] == bundle.digest
+    assert record["images"] + record["validation_images"] == len(small_prepared.train)
+    assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_file_and_set_over_it(small_prepared, tmp_path):
+    run = tmp_path / "run.toml"
+    run.write_text(
+        '[network]\nname = "cnn"\nwidth = 4\ndepth = 1\n[train]\nepochs = 9\nfolds = 3\n'
+    )
+    command = ["train", str(small_prepared.path), "--out", str(tmp_path / "m"), "--run", str(run)]
+    assert execute([*command, "--set", "train.epochs=1"]) == 0
+    bundle = read_bundle(tmp_path / "m" / "model.h5")
+    assert bundle.network.depth == 1
+    assert bundle.history["epoch"] == [1]
+
+
+def test_a_second_training_into_the_same_folder(small_prepared, tmp_path, capsys):
+    command = ["train", str(small_prepared.path), "--out", str(tmp_path / "m")]
+    command += settings("train.epochs=1")
+    assert execute(command) == 0
+    before = (tmp_path / "m" / "model.h5").read_bytes()
+    capsys.readouterr()
+    assert execute(command) == 2
+    assert "there is a training in this folder already" in capsys.readouterr().err
+    assert execute([*command, "--resume"]) == 0
+    assert "epoch" not in capsys.readouterr().err, "a finished training is not done again"
+    assert execute([*command, "--resume", "--set", "train.seed=5"]) == 2
+    assert "is a finished training of other data or settings" in capsys.readouterr().err
+    assert (tmp_path / "m" / "model.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "train.lerning_rate=1"], "unknown key train.lerning_rate; did you mean"),
+        (["--set", "train.epochs=0"], "train.epochs is 0: input should be greater"),
+        (["--set", "epochs"], "--set epochs: write it as section.key=value"),
+        (["--set", "network.depth=7"], "needs a size divisible by 128, not 64"),
+        (["--set", "train.folds=90"], "patients cannot make 90 folds"),
+        (["--run", "nowhere.toml"], "nowhere.toml: cannot be read (No such file or directory)"),
+    ],
+)
+def test_settings_that_cannot_be(small_prepared, tmp_path, arguments, message, capsys):
+    out = tmp_path / "m"
+    assert execute(["train", str(small_prepared.path), "--out", str(out), *arguments]) == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert not (out / "model.h5").exists()
+
+
+def test_a_folder_that_is_not_prepared(tmp_path, capsys):
+    assert execute(["train", str(tmp_path), "--out", str(tmp_path / "m")]) == 1
+    assert "is not a finished prepared folder" in capsys.readouterr().err
+
+
+def test_ctrl_c_and_once_more(small_prepared, tmp_path, capsys):
+    out = tmp_path / "m"
+    command = ["train", small_prepared.path, "--out", out, *settings("train.epochs=3")]
+    ended = interrupt(
+        command,
+        lambda: (out / "checkpoint.h5").exists(),
+        slowed="pleura.training.loop:Trainer.step",
+        seconds=0.4,
+    )
+    assert ended.status == 130
+    assert ended.out == ""
+    assert ended.err.endswith("pleura: interrupted; what was finished is kept\n")
+    assert "Traceback" not in ended.err
+    assert read_bundle(out / "model.h5").history["epoch"][0] == 1
+    assert execute([*map(str, command), "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "epoch   1 of 3" not in said
+    assert "epoch   3 of 3" in said
+    assert read_bundle(out / "model.h5").history["epoch"] == [1, 2, 3]
+    assert not (out / "checkpoint.h5").exists()
