@@ -9,7 +9,7 @@ from pleura.data.prepare import Frame, restore
 from pleura.formats.rle import mask2rle
 from pleura.models.bundle import OperatingPoint
 
-TOP_SHARE = 1 / 1000
+TOP_SHARE = 1 / 400
 """The image score is the mean probability over this share of the pixels, the most likely ones."""
 
 
@@ -44,10 +44,10 @@ class Prediction:
 
 
 def image_score(probability: NDArray[np.float32]) -> float:
-    """Return the image's score: the mean of its most likely thousandth of pixels.
+    """Return the image's score: the mean probability of its most likely four-hundredth of pixels.
 
-    A thousandth of a film is smaller than 95 % of the annotated pneumothoraces, and a mean over it
-    is steadier than a single maximum.
+    Six in seven annotated pneumothoraces of the SIIM-ACR set are larger than that. A mean over so
+    many pixels saturates less than the single maximum, which is near 1 on almost every film.
 
     Args:
         probability: ``(S, S)`` float32 in 0..1, over the prepared square.

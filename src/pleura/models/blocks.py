@@ -17,14 +17,14 @@ def channels(width: int, depth: int) -> list[int]:
 
 
 class Head(nn.Conv2d):
-    """A 1 x 1 convolution to logits, begun at the share of positive pixels.
+    """A 1 x 1 convolution to one channel of logits, begun at the share of positive pixels.
 
     About 1 pixel in 70 belongs to a pneumothorax. With the bias there from the start, the first
     steps are not spent on learning that most of every film is empty.
     """
 
-    def __init__(self, in_channels: int, pixels: int = 1) -> None:
-        super().__init__(in_channels, pixels, kernel_size=1)
+    def __init__(self, in_channels: int) -> None:
+        super().__init__(in_channels, 1, kernel_size=1)
         nn.init.constant_(_bias(self), math.log(1 / 69))
 
 

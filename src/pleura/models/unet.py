@@ -1,9 +1,8 @@
 """The stronger default: a residual U-Net that works from half the input's resolution.
 
-Source: Ronneberger et al. 2015 (the U shape), He et al. 2016 (residual blocks), Shi et al. 2016 (the
-last step). The first convolution halves the picture, and the last one gives the four pixels of the
-full resolution for each of the half: blocks at full resolution would cost most of a U-Net's time
-and add little to regions that are blobs and bands.
+Source: Ronneberger et al. 2015 (the U shape), He et al. 2016 (residual blocks). The first
+convolution halves the picture and the last step brings it back with linear interpolation: the full
+resolution costs most of a U-Net's time and adds little to regions that are blobs and bands.
 
 Shapes: B batch, C channels, H rows, W columns.
 """
@@ -33,7 +32,7 @@ class UNet(nn.Module):
         self.decoders = nn.ModuleList(
             Residual(large + small, small) for large, small in pairwise(reversed(sizes))
         )
-        self.head = Head(sizes[0], pixels=4)
+        self.head = Head(sizes[0])
 
     def forward(self, x_B1HW: Tensor) -> Tensor:
         """Return logits (B, 1, H, W) for normalised radiographs (B, 1, H, W)."""
@@ -45,4 +44,4 @@ class UNet(nn.Module):
         for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = decoder(torch.cat([x, skip], dim=1))
-        return functional.pixel_shuffle(self.head(x), 2)
+        return functional.interpolate(self.head(x), scale_factor=2.0, mode="bilinear")

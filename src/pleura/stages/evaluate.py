@@ -178,6 +178,7 @@ def write_test_report(
     outcomes: Sequence[Outcome],
     truth_path: Path,
     path: Path,
+    form: config.RleForm = "relative",
 ) -> Evaluation:
     """Write the HTML page for scored answers; return the figures.
 
@@ -185,14 +186,15 @@ def write_test_report(
         OutputError: The page could not be written.
     """
     evaluation = summarise(outcomes)
-    table = read_annotations(truth_path)
+    table = read_annotations(truth_path, form=form)
     by_id = {item.image_id: item for item in outcomes}
     by_answer = {answer.image_id: answer for answer in answers}
     cases = []
     for image_id in choose_cases(outcomes, CASES):
         answer = by_answer[image_id]
         shape = (answer.rows or 0, answer.columns or 0)
-        mask, truth = rle2mask(answer.rle or "-1", shape), union(table.masks[image_id], shape)
+        mask = rle2mask(answer.rle or "-1", shape)
+        truth = union(table.masks[image_id], shape, form=form)
         cases.append(Case(by_id[image_id], _tile(Path(answer.path), mask, truth)))
     report = Report(
         title="pleura: test images",

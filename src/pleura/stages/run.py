@@ -260,7 +260,7 @@ class _Job:
             if truth is not None:
                 outcomes = score_answers(answers, truth, self.data.rle)
                 evaluation = write_test_report(
-                    bundle, answers, outcomes, truth, folder / "report.html"
+                    bundle, answers, outcomes, truth, folder / "report.html", self.data.rle
                 )
                 result["evaluation"] = evaluation.as_json()
                 result["files"]["report"] = str(folder / "report.html")

@@ -215,7 +215,7 @@ class Trainer:
 
         Args:
             resume: Go on from the checkpoint, where there is one.
-            on_step: Told of every step and every epoch.
+            on_step: Told of every step and every epoch, in the main process.
 
         Raises:
             UsageError: There is a training in the folder and `resume` is false, or the checkpoint
@@ -225,6 +225,7 @@ class Trainer:
         """
         history = self._begin(resume)
         best = _best(history)
+        on_step = on_step if self.accelerator.is_main_process else None
         for epoch in range(len(history["epoch"]), self._settings.epochs):
             row = self._epoch(epoch, on_step)
             for name in COLUMNS:

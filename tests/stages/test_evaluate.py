@@ -1,0 +1,190 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pleura.data.arrays import write_prepared
+from pleura.data.index import image_keys
+from pleura.errors import AnnotationError, DataError
+from pleura.formats.rle import rle2mask
+from pleura.inference.engine import TorchEngine
+from pleura.inference.folder import Answer
+from pleura.inference.predictor import Predictor
+from pleura.metrics import dice_coeff
+from pleura.models.bundle import read_bundle
+from pleura.stages.evaluate import (
+    CASES,
+    evaluate_model,
+    maps,
+    score_answers,
+    write_test_report,
+    write_validation_report,
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_model):
+    return read_bundle(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def engine(bundle):
+    return TorchEngine(bundle, precision="fp32")
+
+
+def trained_on(bundle, prepared, rows):
+    return replace(bundle, trained_on=image_keys([prepared.train[row] for row in rows]))
+
+
+def test_images_that_trained_the_model_are_left_out(bundle, engine, small_prepared):
+    trained = range(0, 35, 3)
+    partly = trained_on(bundle, small_prepared, trained)
+    validation = evaluate_model(partly, small_prepared, engine=engine)
+    assert set(validation.rows) == set(range(35)) - set(trained)
+    ids = [small_prepared.train[row].image_id for row in validation.rows]
+    assert [item.image_id for item in validation.outcomes] == ids
+    assert validation.evaluation.images == 23
+
+
+def test_an_outcome_is_what_predicting_the_file_gives(bundle, engine, small_prepared):
+    validation = evaluate_model(bundle, small_prepared, engine=engine)
+    predictor = Predictor(bundle, engine)
+    assert any(item.called for item in validation.outcomes)
+    for row in range(0, 35, 7):
+        record, found = small_prepared.train[row], validation.outcomes[row]
+        prediction = predictor.predict(record.path)
+        truth = rle2mask(record.encoded_pixels, (record.rows, record.columns))
+        assert found.score == pytest.approx(prediction.score, abs=1e-4)
+        expected = dice_coeff(truth, prediction.mask, smooth=0)
+        assert found.dice == pytest.approx(expected, abs=0.01)
+        assert found.positive == truth.any()
+        assert found.patient == record.patient
+
+
+def test_the_maps_come_in_the_order_of_the_rows(engine, small_prepared):
+    rows = np.array([20, 3, 3, 0, 34, 7, 8, 9, 10, 11])
+    found = list(maps(engine, small_prepared, rows))
+    for row, (probability, mask) in zip(rows, found, strict=True):
+        alone = engine.probabilities(np.asarray(small_prepared.x_train[row][None]))[0]
+        assert probability == pytest.approx(alone, abs=1e-5)
+        assert np.array_equal(mask, small_prepared.y_train[row])
+
+
+def test_progress_counts_to_the_end(bundle, engine, small_prepared):
+    told = []
+    evaluate_model(bundle, small_prepared, engine=engine, on_progress=lambda *now: told.append(now))
+    assert told == [(number, 35) for number in range(1, 36)]
+
+
+def test_a_folder_of_another_size_names_the_right_one(bundle, small_index, tmp_path):
+    other = write_prepared(small_index.train[:2], [], tmp_path / "p", size=32, workers=1)
+    message = "p: is prepared at 32 pixels, the model wants 64; prepare it again with --size 64"
+    with pytest.raises(DataError, match=message):
+        evaluate_model(bundle, other)
+
+
+def test_nothing_is_left_where_every_image_trained_the_model(bundle, small_prepared):
+    whole = trained_on(bundle, small_prepared, range(35))
+    message = "all of its 35 labelled images trained the model; evaluate on others"
+    with pytest.raises(DataError, match=message):
+        evaluate_model(whole, small_prepared)
+
+
+def test_the_notes_say_what_makes_figures_too_good(bundle, engine, small_prepared):
+    assert evaluate_model(bundle, small_prepared, engine=engine).notes == ()
+    same = replace(
+        trained_on(bundle, small_prepared, [0]),
+        training={"fingerprint": small_prepared.fingerprint},
+    )
+    (note,) = evaluate_model(same, small_prepared, engine=engine).notes
+    assert "a little too good" in note
+    unknown = replace(
+        small_prepared,
+        train=tuple(replace(record, patient=None) for record in small_prepared.train),
+    )
+    notes = evaluate_model(same, unknown, engine=engine).notes
+    assert any("Some patients are unknown" in note for note in notes)
+
+
+# ------------------------------------------------------------------ answers against a table
+
+
+@pytest.fixture
+def truth(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_text("ImageId,EncodedPixels\na,0 4\na,2 4\nb,-1\nc,-1\nx,0 9\n")
+    return path
+
+
+def answer(image_id, rle, score=0.5):
+    return Answer(f"{image_id}.dcm", image_id, score, 4, rows=4, columns=5, seconds=0.0, rle=rle)
+
+
+def test_answers_are_scored_where_the_truth_is_known(truth):
+    answers = [
+        answer("a", "0 6", 0.9),
+        answer("b", "0 2", 0.8),
+        answer("c", "-1", 0.1),
+        answer("unknown", "0 2"),
+        Answer("x.dcm", error="cannot be read"),
+    ]
+    found = {item.image_id: item for item in score_answers(answers, truth)}
+    assert found.keys() == {"a", "b", "c"}
+    assert found["a"].dice == 1.0, "the truth is the union of the image's rows"
+    assert (found["b"].positive, found["b"].called, found["b"].dice) == (False, True, 0.0)
+    assert (found["c"].dice, found["c"].score) == (1.0, 0.1)
+
+
+def test_a_truth_of_other_images(truth):
+    with pytest.raises(DataError, match=r"truth.csv: describes none of the 1 answered images"):
+        score_answers([answer("z", "-1")], truth)
+
+
+def test_only_failed_answers(truth):
+    with pytest.raises(DataError, match="describes none of the 1 answered images"):
+        score_answers([Answer("a.dcm", error="torn")], truth)
+
+
+def test_no_truth(tmp_path):
+    with pytest.raises(AnnotationError, match=r"none.csv: could not be read"):
+        score_answers([answer("a", "-1")], tmp_path / "none.csv")
+
+
+def test_the_absolute_form(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_text("ImageId,EncodedPixels\na,1 6\n")
+    (found,) = score_answers([answer("a", "0 6")], path, "absolute")
+    assert found.dice == 1.0
+
+
+# ------------------------------------------------------------------ pages
+
+
+def test_the_page_of_a_validation(bundle, engine, small_prepared, tmp_path):
+    validation = evaluate_model(bundle, small_prepared, engine=engine)
+    page = tmp_path / "new" / "report.html"
+    write_validation_report(bundle, small_prepared, validation, page)
+    text = page.read_text()
+    assert "<title>pleura: validation" in text
+    assert text.count("data:image/jpeg") == CASES
+    assert "http://" not in text.replace("http://www.w3.org/", "")
+    write_validation_report(bundle, small_prepared, validation, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == text
+
+
+def test_the_page_of_the_test_images(bundle, engine, cohort, tmp_path):
+    predictor = Predictor(bundle, engine)
+    paths = sorted((cohort / "dicom-images-test").rglob("*.dcm"))
+    answers = []
+    for path in paths:
+        found = predictor.predict(path)
+        answers.append(
+            Answer(str(path), found.image_id, found.score, found.area_px, 128, 128, 0.1, found.rle)
+        )
+    truth = cohort / "test-truth.csv"
+    outcomes = score_answers(answers, truth)
+    evaluation = write_test_report(bundle, answers, outcomes, truth, tmp_path / "report.html")
+    assert evaluation.images == len(paths)
+    text = (tmp_path / "report.html").read_text()
+    assert "pleura: test images" in text
+    assert text.count("data:image/jpeg") == len(paths)
