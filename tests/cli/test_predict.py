@@ -137,7 +137,7 @@ def test_ctrl_c_and_once_more(tiny_model, tmp_path, monkeypatch, capsys):
         command,
         lambda: journal.exists() and len(journal.read_text().splitlines()) >= 3,
         slowed="pleura.inference.predictor:Predictor._run",
-        seconds=1.0,
+        seconds=0.4,
     )
     assert ended.status == 130
     assert ended.out == ""

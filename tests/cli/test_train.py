@@ -96,7 +96,7 @@ def test_ctrl_c_and_once_more(small_prepared, tmp_path, capsys):
         command,
         lambda: (out / "checkpoint.h5").exists(),
         slowed="pleura.training.loop:Trainer.step",
-        seconds=0.4,
+        seconds=0.2,
     )
     assert ended.status == 130
     assert ended.out == ""

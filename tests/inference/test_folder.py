@@ -466,6 +466,7 @@ def _predict_with_limit(model, films, out, limit, queue):
         queue.put(("", ""))
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow(predictor, unbroken, films, tiny_model, tmp_path):
     """The kernel refuses the write itself, so that closing the stream fails as well."""
     context = multiprocessing.get_context("spawn")

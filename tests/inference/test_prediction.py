@@ -24,16 +24,17 @@ def test_the_score_lies_among_the_pixels(probability):
 
 
 @given(maps)
-def test_the_score_is_the_mean_of_the_most_likely_thousandth(probability):
+def test_the_score_is_the_mean_of_the_most_likely_pixels(probability):
     count = max(1, round(probability.size * TOP_SHARE))
     expected = np.sort(probability, axis=None)[::-1][:count].mean()
     assert image_score(probability) == pytest.approx(expected, abs=1e-6)
     assert image_score(probability.T[::-1]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_score_of_a_small_spot_on_a_large_picture():
-    probability = np.zeros((100, 100), np.float32)
-    probability[40, 40:45] = 0.8
+def test_the_score_of_a_spot_half_as_large_as_what_counts():
+    probability = np.zeros((100, 200), np.float32)
+    counted = round(probability.size * TOP_SHARE)
+    probability[40, : counted // 2] = 0.8
     assert image_score(probability) == pytest.approx(0.4)
 
 

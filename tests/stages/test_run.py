@@ -210,6 +210,7 @@ def small(tmp_path):
     return data
 
 
+@pytest.mark.slow
 def test_a_changed_file_redoes_the_audit_and_what_depends_on_it(small, tmp_path):
     settings = tiny(tmp_path / "out", small)
     done(settings)
@@ -370,6 +371,15 @@ def test_an_interrupted_prediction_is_continued(small, tmp_path, monkeypatch):
     _, listener = done(settings)
     assert listener.reused == {"audit", "train", "evaluate"}
     assert listener.progressed["predicting"] == (3, 3)
+
+
+def test_trainings_of_two_precisions_in_one_process(small, tmp_path):
+    for precision in ("fp32", "bf16", "fp32"):
+        train = config.Train(epochs=1, batch=8, folds=3, precision=precision)
+        settings = tiny(tmp_path / "out", small, train=train)
+        done(settings)
+        model = read_bundle(tmp_path / "out" / "model" / "model.h5")
+        assert model.training["precision"] == precision
 
 
 # ------------------------------------------------------------------ settings

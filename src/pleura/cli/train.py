@@ -29,6 +29,8 @@ def train(
     Settings come from the sections network and train of a run file and of --set, such as
     --set train.epochs=3 or --set network.name=cnn.
     """
+    from accelerate import PartialState
+
     from pleura import config
     from pleura.data.arrays import open_prepared
     from pleura.stages.train import train_model
@@ -37,9 +39,10 @@ def train(
     arrays = open_prepared(prepared)
     with watch_training() as told:
         bundle = train_model(arrays, out, run.network, run.train, resume=resume, on_step=told)
-    best = max(bundle.history["val_dice_coeff"])
-    console.say(f"best validation dice_coeff {best:.3f}; wrote {out / 'model.h5'}")
-    console.out.print(str(out / "model.h5"), markup=False)
+    if PartialState().is_main_process:
+        best = max(bundle.history["val_dice_coeff"])
+        console.say(f"best validation dice_coeff {best:.3f}; wrote {out / 'model.h5'}")
+        console.out.print(str(out / "model.h5"), markup=False)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -186,6 +187,7 @@ class Trainer:
         settings = self._settings
         device_type = "cuda" if torch.cuda.is_available() else "cpu"
         self.bf16 = uses_bf16(settings.precision, torch.device(device_type))
+        AcceleratorState._reset_state()  # or it holds on to the precision of an earlier training
         self.accelerator = Accelerator(
             mixed_precision="bf16" if self.bf16 else "no", cpu=device_type == "cpu"
         )
