@@ -1,5 +1,6 @@
 """Fixtures that several tests share: a small cohort of phantoms, made once per session."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from pleura.data.index import Index, build_index
 from pleura.data.phantom import write_cohort
 from pleura.data.sources import find_sources
 from pleura.inference.prediction import Prediction
+
+# The networks here are so small that threads only wait for one another. Torch reads this once, when
+# it is first imported; the processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REAL_DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
