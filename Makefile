@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/pleura demo --out demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadscope
 
 test-slow: .venv/installed-dev
 	$(BIN)/pytest -m slow

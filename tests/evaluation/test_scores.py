@@ -124,7 +124,7 @@ def test_no_other_thresholds_do_much_better(items):
     def mean_dice(point):
         return np.mean(
             [
-                dice_coeff(truth, decide(p, image_score(p), point), smooth=0)
+                dice_coeff(truth, decide(p, image_score(p, point.score_share), point), smooth=0)
                 for p, truth in maps_of(items)
             ]
         )
@@ -140,7 +140,7 @@ def test_many_images_give_the_best_thresholds():
     items = [(0.55, 0), (0.75, 10)] * 100
     point = choose_operating_point(maps_of(items))
     for probability, truth in maps_of(items[:2]):
-        mask = decide(probability, image_score(probability), point)
+        mask = decide(probability, image_score(probability, point.score_share), point)
         assert np.array_equal(mask, truth)
 
 

@@ -318,7 +318,7 @@ def test_options_that_make_no_sense_are_refused(
             "again",
         ),
         (
-            gzip.compress(b"ImageId,EncodedPixels\n" * 9)[:-9],
+            gzip.compress(b"ImageId,EncodedPixels\n" * 9, mtime=0)[:-9],
             "could not be read (Compressed file ended before the end-of-stream marker was "
             "reached); check the path, or fetch the file again",
         ),

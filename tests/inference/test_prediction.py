@@ -6,8 +6,10 @@ from hypothesis.extra.numpy import arrays
 
 from pleura.data.prepare import Frame
 from pleura.formats.rle import rle2mask
-from pleura.inference.prediction import TOP_SHARE, Prediction, decide, finish, image_score
+from pleura.inference.prediction import Prediction, decide, finish, image_score
 from pleura.models.bundle import OperatingPoint
+
+SHARE = OperatingPoint().score_share
 
 shares = st.floats(0, 1, width=32)
 maps = arrays(
@@ -19,23 +21,23 @@ maps = arrays(
 
 @given(maps)
 def test_the_score_lies_among_the_pixels(probability):
-    score = image_score(probability)
+    score = image_score(probability, SHARE)
     assert probability.min() - 1e-6 <= score <= probability.max() + 1e-6
 
 
 @given(maps)
 def test_the_score_is_the_mean_of_the_most_likely_pixels(probability):
-    count = max(1, round(probability.size * TOP_SHARE))
+    count = max(1, round(probability.size * SHARE))
     expected = np.sort(probability, axis=None)[::-1][:count].mean()
-    assert image_score(probability) == pytest.approx(expected, abs=1e-6)
-    assert image_score(probability.T[::-1]) == pytest.approx(expected, abs=1e-6)
+    assert image_score(probability, SHARE) == pytest.approx(expected, abs=1e-6)
+    assert image_score(probability.T[::-1], SHARE) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_score_of_a_spot_half_as_large_as_what_counts():
     probability = np.zeros((100, 200), np.float32)
-    counted = round(probability.size * TOP_SHARE)
+    counted = round(probability.size * SHARE)
     probability[40, : counted // 2] = 0.8
-    assert image_score(probability) == pytest.approx(0.4)
+    assert image_score(probability, SHARE) == pytest.approx(0.4)
 
 
 def test_a_score_below_the_threshold_empties_the_mask_and_one_at_it_does_not():
@@ -69,7 +71,9 @@ def test_a_stricter_point_never_answers_more(probability, score, low, high):
 
 @given(arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_the_run_length_text_is_the_mask(mask):
-    prediction = Prediction("1.2", 0.5, mask.astype(np.float32), mask)
+    prediction = Prediction(
+        "1.2", 0.5, mask, mask.astype(np.float32), Frame(*mask.shape, len(mask))
+    )
     assert np.array_equal(rle2mask(prediction.rle, mask.shape), mask)
     assert prediction.area_px == mask.sum()
     assert (prediction.rle == "-1") == (prediction.area_px == 0)
@@ -82,7 +86,7 @@ def test_a_finished_answer_has_the_shape_of_the_file(shape):
     assert prediction.probability.shape == prediction.mask.shape == shape
     assert prediction.probability.dtype == np.float32
     assert prediction.mask.dtype == np.bool_
-    assert prediction.score == image_score(prepared)
+    assert prediction.score == image_score(prepared, SHARE)
     assert (prediction.image_id, prediction.seconds) == ("1.2", 0.25)
 
 

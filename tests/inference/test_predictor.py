@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pleura.errors import BundleError, DicomError, OutputError
+from pleura.errors import BundleError, DicomError, OutputError, UsageError
 from pleura.inference.engine import TorchEngine
 from pleura.inference.predictor import Answered, Failed, Predictor, load
 from pleura.models.bundle import read_bundle
@@ -153,3 +153,8 @@ def test_an_unknown_preparation_names_who_can_read_it(tiny_model):
     )
     with pytest.raises(BundleError, match=message):
         Predictor(foreign)
+
+
+def test_a_batch_of_none_is_refused(tiny_model):
+    with pytest.raises(UsageError, match="batch is 0; it must be 1 or more"):
+        list(load(tiny_model).stream([Path("x.dcm")], batch=0, then=lambda answered: answered))

@@ -13,7 +13,13 @@ from pleura.data.arrays import write_prepared
 def test_two_processes_train_one_model(small_index, tmp_path):
     write_prepared(small_index.train, [], tmp_path / "p", size=32, workers=1)
     torchrun = Path(sys.executable).with_name("torchrun")
-    settings = ["train.epochs=2", "train.batch=4", "train.folds=3", "network.width=4", "network.depth=3"]
+    settings = [
+        "train.epochs=2",
+        "train.batch=4",
+        "train.folds=3",
+        "network.width=4",
+        "network.depth=3",
+    ]
     command = [torchrun, "--nproc-per-node", "2", "-m", "pleura", "train", tmp_path / "p"]
     options = ["--out", tmp_path / "m", *(word for s in settings for word in ("--set", s))]
     result = subprocess.run(

@@ -65,6 +65,10 @@ def execute(arguments: list[str]) -> int:
         # nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return console.DONE
+    except OSError as error:
+        what = error.strerror or str(error)
+        console.say(f"pleura: error: {error.filename or 'the output'}: {what}")
+        return console.FAILED
     except Exception as error:
         if os.environ.get("PLEURA_DEBUG"):
             raise

@@ -33,9 +33,10 @@ def choose_operating_point(
 
     Source: the one-standard-error rule (Breiman et al. 1984, 3.4.3).
     """
+    share = OperatingPoint().score_share
     scores, rows, empty = [], [], []
     for probability, truth in maps:
-        scores.append(image_score(probability))
+        scores.append(image_score(probability, share))
         rows.append([dice_coeff(truth, probability > t, smooth=0) for t in MASK_THRESHOLDS])
         empty.append(not truth.any())
     if not scores:
@@ -43,7 +44,7 @@ def choose_operating_point(
     gates = _gates(np.array(scores))
     dice = _dice_table(np.array(scores), np.array(rows), np.array(empty, float), gates)
     mask, gate = _nearest_of_the_best(dice, gates)
-    return OperatingPoint(score=gate, mask=mask)
+    return OperatingPoint(score=gate, mask=mask, score_share=share)
 
 
 def _gates(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pleura.config import Precision
 from pleura.data.prepare import PREPARATION, Frame, prepare_pixels
-from pleura.errors import BundleError, DicomError
+from pleura.errors import BundleError, DicomError, UsageError
 from pleura.formats.dicom import read_radiograph
 from pleura.inference.engine import Engine, TorchEngine
 from pleura.inference.prediction import Prediction, finish
@@ -99,7 +99,12 @@ class Predictor:
             batch: Images that go through the network together.
             then: What to make of each answer (run-length text, a picture); it runs in the threads,
                 and what it drops is freed.
+
+        Raises:
+            UsageError: The batch is less than 1.
         """
+        if batch < 1:
+            raise UsageError(f"batch is {batch}; it must be 1 or more")
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="pleura") as pool:
             read = _ahead(pool, self._read_or_fail, paths, depth=2 * batch)
             finished: deque[Callable[[], Result | Failed]] = deque()

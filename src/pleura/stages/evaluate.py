@@ -17,7 +17,7 @@ from pleura.evaluation.report import Case, Report, choose_cases, write_report
 from pleura.evaluation.scores import Evaluation, Outcome, outcome, summarise
 from pleura.formats.annotations import read_annotations
 from pleura.formats.dicom import read_radiograph
-from pleura.formats.rle import rle2mask, union
+from pleura.formats.rle import rle2mask
 from pleura.inference.engine import Engine, TorchEngine
 from pleura.inference.folder import Answer
 from pleura.inference.prediction import Prediction, finish
@@ -123,16 +123,18 @@ def score_answers(
 
     Raises:
         AnnotationError: The table cannot be read as a whole.
+        RleError: One of its masks leaves its image.
         DataError: It describes none of the answered images.
     """
     table = read_annotations(truth_path, form=form)
     outcomes = []
     for answer in answers:
-        texts = table.masks.get(answer.image_id)
-        if texts is None or answer.rle is None or answer.rows is None or answer.columns is None:
+        if answer.rle is None or answer.rows is None or answer.columns is None:
+            continue
+        if answer.image_id not in table.masks:
             continue
         shape = (answer.rows, answer.columns)
-        truth = union(texts, shape, form=form)
+        truth = table.mask(answer.image_id, shape)
         mask = rle2mask(answer.rle, shape)
         outcomes.append(outcome(answer.image_id, answer.score or 0.0, mask, truth))
     if not outcomes:
@@ -194,7 +196,7 @@ def write_test_report(
         answer = by_answer[image_id]
         shape = (answer.rows or 0, answer.columns or 0)
         mask = rle2mask(answer.rle or "-1", shape)
-        truth = union(table.masks[image_id], shape, form=form)
+        truth = table.mask(image_id, shape)
         cases.append(Case(by_id[image_id], _tile(Path(answer.path), mask, truth)))
     report = Report(
         title="pleura: test images",
