@@ -76,6 +76,9 @@ def _print(result: "RunResult", as_json: bool) -> None:
         print_figures("Test images, never seen in training", result.test)
     console.out.print()
     console.print_table("Files", result.files)
+    names = ("unreadable", "duplicates", "unlabelled", "rows_without_file")
+    aside = ", ".join(f"{result.counts[name]} {name.replace('_', ' ')}" for name in names)
+    console.say(f"set aside by the audit: {aside}")
     console.say(f"{result.seconds:.0f} seconds. Not a medical device: not for diagnosis.")
 
 
