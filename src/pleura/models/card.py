@@ -21,7 +21,7 @@ for the image. Not a medical device: for research and education, not for diagnos
 - Loss {training.get("train.loss", "?")}, {len(bundle.history.get("epoch", []))} epochs, \
 {training.get("precision", "?")} on {training.get("device", "?")}.
 - Operating point: score at least {point.score:.3f}, mask where the probability exceeds \
-{point.mask:.2f}, smallest area {point.min_area:.4%} of the image.
-- Limits: trained on the data above only; other machines, views, ages and encodings may fare worse.
-  Small and basal pneumothoraces are the hardest. It knows no other disease.
+{point.mask:.2f}, smallest area {point.min_area:.3g} of the image.
+- Limits: trained on the data above only; other machines, views, ages and encodings may fare worse,
+  and nothing here measures how much. It knows no other disease.
 """
