@@ -8,6 +8,7 @@ Two ratios, both for JPEG Baseline files and one core, resizing to 512 x 512 inc
 - pleura against `pydicom.dcmread(path).pixel_array` with the Pillow plugin (goal: at most 0.5).
 """
 
+import json
 import statistics
 import sys
 import time
@@ -81,6 +82,11 @@ def _medians(ways: tuple[Callable[[], object], ...], rounds: int) -> list[float]
             ways[index]()
             times[index].append(time.perf_counter() - start)
     return [statistics.median(taken) for taken in times]
+
+
+def print_json(arguments: list[str]) -> None:
+    """Print what :func:`measure` returns for these files as JSON."""
+    print(json.dumps(measure([Path(argument) for argument in arguments])))
 
 
 def main(arguments: list[str]) -> int:

@@ -54,7 +54,7 @@ def test_there_are_run_files():
         ("network=3", "network is 3: input should be an object"),
         ("train", "--set train: write it as section.key=value"),
         ("out.x=1", "--set: out: input should be a valid string"),
-        ("train.epochs=]", "']' is no TOML value"),
+        ("train.epochs=]", "train.epochs is ']': input should be a valid integer"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_name(setting, message):

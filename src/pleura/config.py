@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from pleura.errors import ConfigError
+from pleura.errors import ConfigError, SettingError
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -152,6 +152,7 @@ def load_run(path: str | os.PathLike[str], settings: Iterable[str] = ()) -> Run:
 
     Raises:
         ConfigError: The file cannot be read, is not TOML, or holds a wrong key, type or range.
+        SettingError: One of `settings` does.
     """
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -159,17 +160,17 @@ def load_run(path: str | os.PathLike[str], settings: Iterable[str] = ()) -> Run:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
-    parse(Run, table, str(path))  # a mistake in the file is named as the file's own
-    return parse(Run, _with_settings(table, settings), f"{path} with --set")
+    run = parse(Run, table, str(path))  # a mistake in the file is named as the file's own
+    return _parse_settings(table, settings, f"{path} with --set") if settings else run
 
 
 def make_run(settings: Iterable[str] = ()) -> Run:
     """Return the default run with `settings` (``section.key=value``) laid over it.
 
     Raises:
-        ConfigError: A wrong key, type or range.
+        SettingError: A wrong key, type or range.
     """
-    return parse(Run, _with_settings({}, settings), "--set")
+    return _parse_settings({}, settings, "--set")
 
 
 def parse(kind: type[T], table: Mapping[str, Any], origin: str) -> T:
@@ -204,6 +205,13 @@ def as_toml(run: Run) -> str:
     return tomli_w.dumps(as_table(run))
 
 
+def _parse_settings(table: Mapping[str, Any], settings: Iterable[str], origin: str) -> Run:
+    try:
+        return parse(Run, _with_settings(table, settings), origin)
+    except ConfigError as error:
+        raise SettingError(str(error)) from error
+
+
 def _with_settings(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     merged = {k: dict(v) if isinstance(v, Mapping) else v for k, v in table.items()}
     for setting in settings:
@@ -212,23 +220,21 @@ def _with_settings(table: Mapping[str, Any], settings: Iterable[str]) -> dict[st
             raise ConfigError(f"--set {setting}: write it as section.key=value")
         section, dot, name = key.strip().partition(".")
         if not dot:
-            merged[section] = _toml_value(text, setting)
+            merged[section] = _toml_value(text)
             continue
         inner = merged.setdefault(section, {})
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {setting}: {section} is a value, not a section")
-        inner[name] = _toml_value(text, setting)
+        inner[name] = _toml_value(text)
     return merged
 
 
-def _toml_value(text: str, setting: str) -> Any:
-    """Return the TOML value of `text`; a bare word is text, so ``network.name=cnn`` works."""
+def _toml_value(text: str) -> Any:
+    """Return the TOML value of `text`; what is none is text, so ``network.name=cnn`` works."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        if text.strip().replace("-", "_").isidentifier() or "/" in text:
-            return text.strip()
-        raise ConfigError(f"--set {setting}: {text!r} is no TOML value") from None
+        return text.strip()
 
 
 def _sentences(kind: type, error: ValidationError, origin: str) -> Iterable[str]:

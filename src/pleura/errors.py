@@ -10,6 +10,7 @@ The tree::
     │   ├── DataError           a data folder, index or prepared folder that does not fit
     │   └── BundleError         a model.h5 that is corrupt, foreign or from a later pleura
     ├── ConfigError             a setting with a wrong name, type or range
+    │   └── SettingError        the same, given on the command line (also a UsageError)
     ├── UsageError              a call that makes no sense as asked
     └── OutputError             a result that could not be written (disk full, no permission)
 
@@ -52,6 +53,10 @@ class ConfigError(PleuraError):
 
 class UsageError(PleuraError):
     """A call that makes no sense as asked."""
+
+
+class SettingError(ConfigError, UsageError):
+    """A setting on the command line with a wrong name, type or range."""
 
 
 class OutputError(PleuraError):

@@ -40,7 +40,7 @@ def test_settings_change_the_list(capsys):
 
 
 def test_settings_out_of_range(capsys):
-    assert execute(["info", "--models", "--set", "network.depth=99"]) == 1
+    assert execute(["info", "--models", "--set", "network.depth=99"]) == 2
     assert "network.depth is 99" in capsys.readouterr().err
 
 

@@ -52,8 +52,8 @@ def test_an_unreadable_file_is_listed_and_3(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--size", "33"], 1, "prepare: size is 33"),
-        (["--size", "0"], 1, "prepare: size is 0"),
+        (["--size", "33"], 2, "prepare: size is 33"),
+        (["--size", "0"], 2, "prepare: size is 0"),
         (["--workers", "-1"], 2, "--workers"),
         (["--rle", "coco"], 2, "the forms are relative and absolute"),
     ],

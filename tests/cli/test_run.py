@@ -87,7 +87,7 @@ def test_a_folder_of_somebody_else(tmp_path, capsys):
 
 
 def test_a_wrong_setting_of_the_demo(tmp_path, capsys):
-    assert execute(["demo", "--out", str(tmp_path / "out"), "--set", "train.epoch=1"]) == 1
+    assert execute(["demo", "--out", str(tmp_path / "out"), "--set", "train.epoch=1"]) == 2
     assert "unknown key train.epoch; did you mean train.epochs?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -103,6 +103,21 @@ def test_a_file_that_vanished_is_named(small_index, tmp_path):
         write_prepared([gone], [], tmp_path / "p", size=32, workers=1)
 
 
+def test_a_file_that_changed_is_named(small_index, tmp_path):
+    changed = replace(small_index.train[0], pixel_hash="0" * 32)
+    with pytest.raises(
+        DataError, match="its pixels changed since the index was made; run it again"
+    ):
+        write_prepared([changed], [], tmp_path / "p", size=32, workers=1)
+
+
+def test_where_the_files_lie_does_not_matter(small_index, tmp_path):
+    first = write(small_index, tmp_path / "p")
+    moved = [replace(record, path=f"//{record.path}") for record in small_index.train]
+    second = write_prepared(moved, small_index.test, tmp_path / "q", size=32, workers=1)
+    assert first.fingerprint == second.fingerprint
+
+
 def test_a_full_disk_is_said_so(small_index, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -17,7 +17,7 @@ from pleura.data.index import (
     write_index,
 )
 from pleura.data.sources import find_sources
-from pleura.errors import DataError
+from pleura.errors import AnnotationError, DataError
 from pleura.formats.rle import mask2rle, rle2mask
 from pleura.formats.secondary import write_secondary_capture
 
@@ -152,6 +152,16 @@ def test_a_mask_of_another_image_size_makes_its_image_unlabelled(data):
     assert "1.2.5" in findings(index)["bad-annotations"].items[0]
 
 
+def test_a_table_in_the_absolute_form_is_refused_with_the_way_out(data):
+    rows = "1.2.0,-1\n1.2.1,100 5 3000 9 4000 3\n1.2.2,70 40 4001 5\n"
+    (data / "train-rle.csv").write_text("ImageId,EncodedPixels\n" + rows)
+    with pytest.raises(AnnotationError, match="--rle absolute"):
+        index_of(data)
+    sources = find_sources(config.Data(path=str(data)))
+    read = build_index(sources, form="absolute", workers=1)
+    assert [record.area_px for record in read.train] == [0, 17, 45]
+
+
 def test_the_patient_map_groups(data):
     (data / "patients.csv").write_text("ImageId,patient\n1.2.0,7\n1.2.1,7\n1.2.2,8\n")
     index = index_of(data)
@@ -259,6 +269,19 @@ class TestSources:
             )
         )
         assert (len(sources.train), len(sources.test)) == (6, 0)
+
+    def test_one_named_folder_leaves_the_other_to_be_found(self, data):
+        path, test = str(data), str(data / "dicom-images-test")
+        sources = find_sources(config.Data(path=path, test_images=test))
+        assert (len(sources.train), len(sources.test)) == (6, 2)
+        train = str(data / "dicom-images-train")
+        sources = find_sources(config.Data(path=path, images=train))
+        assert (len(sources.train), len(sources.test)) == (6, 2)
+
+    def test_only_the_word_test_makes_a_test_folder(self, data):
+        (data / "dicom-images-test").rename(data / "latest")
+        sources = find_sources(config.Data(path=str(data)))
+        assert (len(sources.train), len(sources.test)) == (8, 0)
 
     def test_files_without_a_suffix_count_by_their_content(self, data):
         source = data / "dicom-images-train" / "1.2.0.dcm"

@@ -140,6 +140,13 @@ def test_a_truth_of_other_images(truth):
         score_answers([answer("z", "-1")], truth)
 
 
+def test_training_images_do_not_count(truth):
+    answers = [answer("a", "-1"), answer("b", "-1")]
+    assert [item.image_id for item in score_answers(answers, truth, leave_out={"a"})] == ["b"]
+    with pytest.raises(DataError, match="those that are also training images left out"):
+        score_answers(answers, truth, leave_out={"a", "b"})
+
+
 def test_only_failed_answers(truth):
     with pytest.raises(DataError, match="describes none of the 1 answered images"):
         score_answers([Answer("a.dcm", error="torn")], truth)

@@ -154,6 +154,8 @@ def test_other_train_settings_redo_training_and_what_follows(finished):
     assert {"train", "evaluate", "predict"} <= listener.told.keys()
     record = json.loads((Path(finished.out) / "model" / "run.json").read_text())
     assert record["identity"]["train.seed"] == other.train.seed
+    previous = json.loads((Path(finished.out) / "model.previous" / "run.json").read_text())
+    assert previous["identity"]["train.seed"] == finished.train.seed
     _, listener = done(other)
     assert {"train", "evaluate", "predict"} <= listener.reused
 
@@ -222,6 +224,30 @@ def test_a_changed_file_redoes_the_audit_and_what_depends_on_it(small, tmp_path)
     extra.write_bytes(make_dicom(np.full((40, 40), 7, np.uint8), SOPInstanceUID="1.2.1.7"))
     _, listener = done(settings)
     assert listener.told["predict"] == "4 files"
+
+
+def test_files_that_change_sides_redo_the_audit(small, tmp_path):
+    train, test = str(small / "train"), str(small / "test")
+    settings = tiny(tmp_path / "out", small)
+    done(settings)
+    sides = config.Data(path=str(small), images=train, test_images=test)
+    _, listener = done(replace(settings, data=sides))
+    assert "audit" in listener.reused, "the same sides, only named"
+    both = replace(sides, images=str(small / "train"), test_images=str(small / "train"))
+    _, listener = done(replace(settings, data=both))
+    assert "audit" not in listener.reused
+
+
+def test_training_images_are_not_scored_as_test_images(small, tmp_path):
+    settings = tiny(tmp_path / "out", small)
+    table = next(small.glob("*.csv"))
+    settings = replace(
+        settings,
+        data=replace(settings.data, test_annotations=str(table)),
+        predict=config.Predict(inputs=[str(small / "train")]),
+    )
+    with pytest.raises(DataError, match="those that are also training images left out"):
+        done(settings)
 
 
 def test_failures_are_listed(small, tmp_path):

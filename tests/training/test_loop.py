@@ -87,8 +87,10 @@ def test_a_killed_training_resumes_to_the_same_numbers(unbroken, prepared, tmp_p
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     assert read_checkpoint(tmp_path / "checkpoint.h5").epoch == 1
-    resumed = Trainer(prepared, tmp_path, NETWORK, SETTINGS).run(resume=True)
-    same(unbroken, resumed)
+    trainer = Trainer(prepared, tmp_path, NETWORK, SETTINGS)
+    same(unbroken, trainer.run(resume=True))
+    same(unbroken, Trainer(prepared, tmp_path, NETWORK, SETTINGS).run(resume=True))
+    trainer.finish()
     assert not (tmp_path / "checkpoint.h5").exists()
     same(unbroken, read_bundle(tmp_path / "model.h5"))
 
@@ -122,9 +124,17 @@ def test_resuming_with_other_settings_is_refused_by_name(prepared, tmp_path):
 
 def test_resuming_over_a_finished_model_of_other_settings_is_refused(prepared, tmp_path):
     short = replace(SETTINGS, epochs=1)
-    Trainer(prepared, tmp_path, NETWORK, short).run()
+    trainer = Trainer(prepared, tmp_path, NETWORK, short)
+    trainer.run()
+    trainer.finish()
     with pytest.raises(UsageError, match="is a finished training of other data or settings"):
         Trainer(prepared, tmp_path, NETWORK, SETTINGS).run(resume=True)
+
+
+def test_a_first_epoch_cut_off_before_its_checkpoint_is_begun_again(prepared, tmp_path, unbroken):
+    _interrupted(prepared, tmp_path)
+    (tmp_path / "checkpoint.h5").unlink()  # model.h5 was written, the disk was full for the other
+    same(unbroken, Trainer(prepared, tmp_path, NETWORK, SETTINGS).run(resume=True))
 
 
 def test_a_damaged_checkpoint_is_said_so(prepared, tmp_path):

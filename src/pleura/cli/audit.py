@@ -47,7 +47,9 @@ def audit(
             raise UsageError("name a data folder, or a table with --annotations")
         if out is not None:
             raise UsageError("--out writes tables of a data folder; name the folder")
-        result = audit_table(read_annotations(annotations, form=settings.rle, shape=(1024, 1024)))
+        table = read_annotations(annotations, form=settings.rle, shape=(1024, 1024))
+        failures = [(item.image_id, item.reason) for item in table.problems]
+        result = audit_table(table)
     else:
         with console.progress("reading") as told:
             index = build_index(
@@ -55,6 +57,7 @@ def audit(
             )
         result = audit_index(index)
         failures = [(item.path, item.reason) for item in index.unreadable]
+        failures += [(item.image_id, item.reason) for item in index.bad_annotations]
         if out is not None:
             tables = write_tables(index, out)
             _write_json(result, out / "audit.json")

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from pleura.data.index import ImageRecord, read_index, write_index
+from pleura.data.index import ImageRecord, pixel_hash, read_index, write_index
 from pleura.data.prepare import PREPARATION, prepare_mask, prepare_pixels
 from pleura.data.workers import CHUNK, chunks, ordered_map
 from pleura.errors import DataError, InputError, OutputError
@@ -66,7 +66,6 @@ class _Slot:
     """One image on its way into the arrays: where it comes from and where it goes."""
 
     path: str
-    image_id: str
     pixel_hash: str
     rle: str | None
     position: int
@@ -240,7 +239,7 @@ def _plan(
     first: int,
 ) -> list[_Chunk]:
     slots = [
-        _Slot(r.path, r.image_id, r.pixel_hash, r.encoded_pixels, position)
+        _Slot(r.path, r.pixel_hash, r.encoded_pixels, position)
         for position, r in enumerate(records)
     ]
     y_text = None if y_path is None else str(y_path)
@@ -258,6 +257,8 @@ def _fill(chunk: _Chunk) -> str | None:
             radiograph = dicom.read_radiograph(slot.path)
         except InputError as error:
             return f"{error} (it could be read when the index was made)"
+        if pixel_hash(radiograph.pixels) != slot.pixel_hash:
+            return f"{slot.path}: its pixels changed since the index was made; run it again"
         images.append(prepare_pixels(radiograph.pixels, chunk.size))
         if chunk.y_path is not None:
             mask = rle.rle2mask(slot.rle or "-1", radiograph.pixels.shape)
@@ -286,7 +287,8 @@ def _write_at(path: str, offset: int, position: int, block: NDArray[Any]) -> Non
 def _fingerprint(train: Sequence[ImageRecord], test: Sequence[ImageRecord], size: int) -> str:
     digest = hashlib.sha256(json.dumps([FORMAT, PREPARATION, size]).encode())
     for record in [*train, *test]:
-        digest.update(json.dumps(asdict(record), sort_keys=True).encode())
+        content = {key: value for key, value in asdict(record).items() if key != "path"}
+        digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()
 
 

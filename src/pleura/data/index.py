@@ -170,8 +170,9 @@ def build_index(
         on_progress: Told (files read, files in all).
 
     Raises:
-        AnnotationError: The annotation table cannot be read as a whole.
-        DataError: The table or the patient map matches none of the files.
+        AnnotationError: The annotation table cannot be read as a whole, or is written in the
+            other run-length form.
+        DataError: The table matches none of the files.
     """
     table = None
     if sources.annotations is not None:
@@ -189,6 +190,9 @@ def build_index(
             records.append(replace(scan, part=_part(part), patient=patient))
 
     records, same_uid = _drop_same_uid(records)
+    if table is not None:
+        shapes = {record.image_id: (record.rows, record.columns) for record in records}
+        table = tables.check_masks(table, shapes)
     table_masks: Mapping[str, tuple[str, ...]] = table.masks if table is not None else {}
     known = {record.image_id for record in records}
     train = [record for record in records if record.part == "train"]
@@ -323,8 +327,6 @@ def _scan_one(path: str) -> ImageRecord | str:
     except DicomError as error:
         return str(error)
     header, pixels = radiograph.header, radiograph.pixels
-    digest = blake2b(repr((pixels.shape, pixels.dtype.str)).encode(), digest_size=16)
-    digest.update(pixels.data)
     return ImageRecord(
         image_id=header.sop_instance_uid,
         path=path,
@@ -338,8 +340,15 @@ def _scan_one(path: str) -> ImageRecord | str:
         photometric_interpretation=header.photometric_interpretation,
         transfer_syntax=header.transfer_syntax_name,
         patient=None,
-        pixel_hash=digest.hexdigest(),
+        pixel_hash=pixel_hash(pixels),
     )
+
+
+def pixel_hash(pixels: NDArray[np.generic]) -> str:
+    """Return a 128-bit hash (hex) of the size, type and values of C-contiguous pixels."""
+    digest = blake2b(repr((pixels.shape, pixels.dtype.str)).encode(), digest_size=16)
+    digest.update(pixels.data)
+    return digest.hexdigest()
 
 
 def age_years(text: str) -> int | None:

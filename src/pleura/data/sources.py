@@ -2,8 +2,8 @@
 
 Kaggle published the SIIM-ACR set in several layouts, and people re-save it in more. The rules:
 
-* a file below a folder named ``dicom-images-test`` (any name with "test" in it) is a test file,
-  every other DICOM file a training file;
+* a file below a folder with the word "test" in its name, such as ``dicom-images-test``, is a test
+  file, every other DICOM file a training file;
 * where a folder ``stage_2_images`` stands beside them, that one holds the test files, and all
   others are training files (stage 2 trains on both folders of stage 1);
 * the annotation table is the first of ``stage_2_train.csv`` (only beside ``stage_2_images``),
@@ -15,6 +15,7 @@ Every one of them can be named instead.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,19 +71,23 @@ def find_sources(settings: config.Data) -> Sources:
     Raises:
         DataError: A named place does not exist, or no DICOM file is found.
     """
-    root = Path(settings.path or settings.images or ".")
+    root = Path(settings.path or settings.images or settings.test_images)
     named = [settings.images, settings.test_images, settings.annotations, settings.patients]
     for place in [settings.path, *named]:
         if place and not Path(place).exists():
             raise DataError(f"{place}: there is no such file or folder")
     if not root.is_dir():
         raise DataError(f"{root}: is a file; name the folder that holds the radiographs")
-    if settings.images or settings.test_images:
-        train, others = _dicom_files(Path(settings.images)) if settings.images else ([], 0)
-        test, more = _dicom_files(Path(settings.test_images)) if settings.test_images else ([], 0)
-        others += more
-    else:
-        train, test, others = _split_by_folder(root)
+    train, test, others = _split_by_folder(root) if settings.path else ([], [], 0)
+    if settings.images:
+        train, others = _dicom_files(Path(settings.images))
+    if settings.test_images:
+        test, others = _dicom_files(Path(settings.test_images))
+    named_train, named_test = set(train), set(test)
+    if settings.images and not settings.test_images:
+        test = [path for path in test if path not in named_train]
+    if settings.test_images and not settings.images:
+        train = [path for path in train if path not in named_test]
     if not train and not test:
         raise DataError(
             f"{root}: holds no DICOM file ({others} other files); name the folder that holds the "
@@ -141,7 +146,7 @@ def _split_by_folder(root: Path) -> tuple[list[Path], list[Path], int]:
     def is_test(path: Path) -> bool:
         if stage_2:
             return "stage_2_images" in folders[path]
-        return any("test" in part.lower() for part in folders[path])
+        return any("test" in re.split("[^a-z]+", part.lower()) for part in folders[path])
 
     test = [path for path in files if is_test(path)]
     train = [path for path in files if not is_test(path)]

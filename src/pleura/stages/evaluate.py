@@ -1,6 +1,6 @@
 """Evaluation as a stage: a model against images that did not train it, and pages that show it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def evaluate_model(
         if on_progress is not None:
             on_progress(len(outcomes), len(rows))
     notes = []
-    if bundle.training.get("fingerprint") == prepared.fingerprint:
+    if trained.any():  # then the others are, or hold, the model's own validation part
         notes.append(
             "The best epoch and the operating point were chosen on these images, so the figures "
             "are a little too good; figures on images that chose nothing are the honest ones."
@@ -117,28 +117,40 @@ def evaluate_model(
 
 
 def score_answers(
-    answers: Sequence[Answer], truth_path: Path, form: config.RleForm = "relative"
+    answers: Sequence[Answer],
+    truth_path: Path,
+    form: config.RleForm = "relative",
+    leave_out: Collection[str] = (),
 ) -> list[Outcome]:
     """Return an outcome for each answer whose image the table at `truth_path` describes.
+
+    Args:
+        answers: What prediction gave.
+        truth_path: The annotation table of these images.
+        form: How it writes run lengths.
+        leave_out: Ids that do not count, because they trained the model.
 
     Raises:
         AnnotationError: The table cannot be read as a whole.
         RleError: One of its masks leaves its image.
-        DataError: It describes none of the answered images.
+        DataError: It describes none of the images that count.
     """
     table = read_annotations(truth_path, form=form)
     outcomes = []
     for answer in answers:
         if answer.rle is None or answer.rows is None or answer.columns is None:
             continue
-        if answer.image_id not in table.masks:
+        if answer.image_id not in table.masks or answer.image_id in leave_out:
             continue
         shape = (answer.rows, answer.columns)
         truth = table.mask(answer.image_id, shape)
         mask = rle2mask(answer.rle, shape)
         outcomes.append(outcome(answer.image_id, answer.score or 0.0, mask, truth))
     if not outcomes:
-        raise DataError(f"{truth_path}: describes none of the {len(answers)} answered images")
+        raise DataError(
+            f"{truth_path}: describes none of the {len(answers)} answered images, those that are "
+            "also training images left out"
+        )
     return outcomes
 
 

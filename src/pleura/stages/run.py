@@ -1,6 +1,7 @@
 """Whole runs: the stages in order, each done again only where its inputs or settings changed.
 
-A finished stage leaves a stamp in ``OUT/.stamps``: a digest of what went in and what came out.
+A finished stage leaves a stamp in ``OUT/.stamps``: a digest of what went in, and a note of what
+came out. A model of other data or settings is set aside as ``OUT/model.previous``.
 
 ::
 
@@ -106,7 +107,7 @@ def run(settings: config.Run, listener: Listener) -> RunResult:
     prepared = job.prepare()
     bundle = job.train(prepared)
     validation = job.evaluate(bundle, prepared)
-    predicted = job.predict(bundle)
+    predicted = job.predict(bundle, audit)
     stages = [audit, validation, predicted]
     return RunResult(
         counts=audit["counts"],
@@ -155,8 +156,9 @@ class _Job:
     def audit(self) -> Values:
         """Write the cleaned tables and the audit; return counts, failures and files."""
         sources, folder = self.sources, self.out / "audit"
-        tables = [path for path in (sources.annotations, sources.patients) if path]
-        inputs = [self.data.rle, _listing([*sources.train, *sources.test, *tables])]
+        tables = [[path] if path else [] for path in (sources.annotations, sources.patients)]
+        parts = [sources.train, sources.test, *tables]
+        inputs = [self.data.rle, [_listing(part) for part in parts]]
 
         def make() -> Values:
             with self.listener.progress("reading", "files") as told:
@@ -198,6 +200,11 @@ class _Job:
             return read_bundle(folder / "model.h5")
         digest = _digest(trainer.identity)
         if _read_stamp(self._stamp_path("train")).get("digest") != digest:
+            if (folder / "run.json").exists() and self._stamp_path("train").exists():
+                previous = folder.with_name("model.previous")
+                shutil.rmtree(previous, ignore_errors=True)
+                folder.replace(previous)
+                self.listener.stage("model", f"settings changed; the last one is now in {previous}")
             self._clear("train", folder)
             write_text(self._stamp_path("train"), json.dumps({"digest": digest}) + "\n")
         split = trainer.split
@@ -230,15 +237,16 @@ class _Job:
         inputs = [bundle.digest, prepared.fingerprint]
         return self._stage("evaluate", inputs, "on the validation part", make)
 
-    def predict(self, bundle: Bundle) -> Values:
-        """Predict the inputs, and score them where their truth is known."""
+    def predict(self, bundle: Bundle, audit: Values) -> Values:
+        """Predict the inputs; score those that are no training images where the truth is known."""
         wanted, folder = self.settings.predict, self.out / "predictions"
         paths = expand(wanted.inputs) if wanted.inputs else list(self.sources.test)
         if not paths:
             self.listener.stage("predict", "no test images and no inputs, left out")
             return {"files": {}}
         truth = Path(self.data.test_annotations) if self.data.test_annotations else None
-        inputs = [bundle.digest, asdict(wanted), _listing([*paths, *([truth] if truth else [])])]
+        truth_listing = _listing([truth] if truth else [])
+        inputs = [bundle.digest, asdict(wanted), self.data.rle, _listing(paths), truth_listing]
 
         def make() -> Values:
             with self.listener.progress("predicting", "files") as told:
@@ -258,7 +266,7 @@ class _Job:
                 },
             }
             if truth is not None:
-                outcomes = score_answers(answers, truth, self.data.rle)
+                outcomes = score_answers(answers, truth, self.data.rle, self._training_ids(audit))
                 evaluation = write_test_report(
                     bundle, answers, outcomes, truth, folder / "report.html", self.data.rle
                 )
@@ -270,6 +278,11 @@ class _Job:
             return result
 
         return self._stage("predict", inputs, f"{len(paths)} files", make)
+
+    def _training_ids(self, audit: Values) -> set[str]:
+        """Return the ids of training images, and of test images that show the same picture."""
+        records = read_index(self.out / "audit" / "indices.parquet")
+        return {r.image_id for r in records if r.part == "train"} | set(audit["test_in_train"])
 
     def _stage(self, name: str, inputs: Any, about: str, make: Callable[[], Values]) -> Values:
         """Return what `make` returns, from the stamp where nothing changed since."""
@@ -305,7 +318,11 @@ def _write_audit(index: Index, folder: Path) -> Values:
     write_text(report, json.dumps(audit.as_json(), indent=2) + "\n")
     return {
         "counts": asdict(audit.counts),
-        "failures": [[item.path, item.reason] for item in index.unreadable],
+        "failures": [
+            *([item.path, item.reason] for item in index.unreadable),
+            *([item.image_id, item.reason] for item in index.bad_annotations),
+        ],
+        "test_in_train": list(index.test_in_train),
         "files": {"audit": str(report), "indices": str(indices), "masks": str(masks)},
     }
 

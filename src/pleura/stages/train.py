@@ -65,6 +65,7 @@ def train_model(
         "digest": bundle.digest,
     }
     write_text(out / "run.json", json.dumps(record, indent=2) + "\n")
+    trainer.finish()
     return bundle
 
 

@@ -213,7 +213,8 @@ class Trainer:
     def run(self, *, resume: bool = False, on_step: OnStep | None = None) -> Bundle:
         """Train to the end, write ``model.h5`` at each best epoch, and return the best bundle.
 
-        After each epoch ``checkpoint.h5`` is written; it is removed at the end.
+        After each epoch ``checkpoint.h5`` is written. It stays until :meth:`finish` is called, so
+        that a run cut off between the last epoch and its last file can be resumed.
 
         Args:
             resume: Go on from the checkpoint, where there is one.
@@ -237,10 +238,11 @@ class Trainer:
                     self._write_model(history)
                 self._write_checkpoint(history)
             best = _best(history)
-        bundle = self._read_best(history)
-        if self.accelerator.is_main_process:
-            self._checkpoint_path.unlink(missing_ok=True)
-        return bundle
+        return self._read_best(history)
+
+    def finish(self) -> None:
+        """Remove the checkpoint: everything that the training leaves is written."""
+        self._checkpoint_path.unlink(missing_ok=True)
 
     @property
     def _checkpoint_path(self) -> Path:
@@ -261,7 +263,7 @@ class Trainer:
                         "--resume, or choose another --out"
                     )
         if not path.exists():
-            if self._model_path.exists():
+            if self._model_path.exists() and not self._is_ours():
                 raise UsageError(
                     f"{self._model_path}: is a finished training of other data or settings; choose "
                     "another --out"
@@ -272,6 +274,11 @@ class Trainer:
         checkpoint.restore_network(self._bare(), state.weights)
         checkpoint.restore_optimizer(self.optimizer.optimizer, state.optimizer)
         return state.history
+
+    def _is_ours(self) -> bool:
+        """Return whether model.h5 came from this data and these settings (cut off early)."""
+        training = read_bundle(self._model_path).training
+        return all(training.get(name) == value for name, value in self.identity.items())
 
     @property
     def identity(self) -> dict[str, Any]:
