@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleura.training.augment import augment, draw
+from pleura.training.augment import _grid, augment, draw
 
 NOTHING = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0]])
 
@@ -73,3 +73,9 @@ def test_choices_follow_seed_and_epoch():
     assert not torch.equal(draw(5, 1, 2), draw(5, 1, 3))
     assert not torch.equal(draw(5, 1, 2), draw(5, 2, 2))
     assert draw(200, 0, 0).abs().max() == pytest.approx(1, abs=0.02)
+
+
+def test_the_grid_is_that_of_torch():
+    affine = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.affine_grid(affine, [3, 1, 20, 30], align_corners=False)
+    assert torch.allclose(_grid(affine, 20, 30), expected, atol=1e-5)

@@ -39,9 +39,7 @@ def augment(x: Tensor, y: Tensor, choices: Tensor, strength: float) -> tuple[Ten
     """
     if strength == 0:
         return x, y
-    grid = functional.affine_grid(
-        _affine(choices, strength), [len(x), 1, *x.shape[2:]], align_corners=False
-    ).to(x.device)
+    grid = _grid(_affine(choices, strength).to(x.device), x.shape[2], x.shape[3])
     moved_x = functional.grid_sample(x, grid, mode="bilinear", align_corners=False)
     moved_y = functional.grid_sample(y, grid, mode="nearest", align_corners=False)
     return _exposure(moved_x, choices.to(x.device), strength), moved_y
@@ -61,9 +59,26 @@ def _affine(choices: Tensor, strength: float) -> Tensor:
     return torch.stack(rows, 1)
 
 
+def _grid(affine: Tensor, rows: int, columns: int) -> Tensor:
+    """Return ``(B, rows, columns, 2)`` sampling positions, torch's affine_grid made faster.
+
+    Args:
+        affine: ``(B, 2, 3)``.
+        rows: Height of the picture.
+        columns: Width of the picture.
+    """
+    x = (torch.arange(columns, device=affine.device) * 2 + 1) / columns - 1
+    y = (torch.arange(rows, device=affine.device) * 2 + 1) / rows - 1
+    grid = affine.new_empty(len(affine), rows, columns, 2)
+    for axis in (0, 1):
+        a, b, shift = (affine[:, axis, place, None, None] for place in range(3))
+        torch.add(a * x[None, None, :], b * y[None, :, None] + shift, out=grid[..., axis])
+    return grid
+
+
 def _exposure(x: Tensor, choices: Tensor, strength: float) -> Tensor:
     gamma = torch.exp(choices[:, 5] * 0.3 * strength)[:, None, None, None]
     contrast = torch.exp(choices[:, 6] * 0.3 * strength)[:, None, None, None]
-    bright = x.clamp(1e-4, 1) ** gamma
+    bright = x.clamp(1e-4, 1).pow_(gamma)
     mean = bright.mean(dim=(2, 3), keepdim=True)
-    return ((bright - mean) * contrast + mean).clamp(0, 1)
+    return bright.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 1)
