@@ -2,7 +2,7 @@
 
 import hashlib
 
-from pleura.data.index import ImageRecord
+from pleura.data.records import ImageRecord
 
 
 def make_record(

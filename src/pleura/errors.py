@@ -5,8 +5,13 @@ The tree::
     PleuraError                 anything pleura says about an input, a setting or a machine
     ├── InputError              one input is bad; a batch reports it and goes on
     │   ├── DicomError          a file that is not a radiograph pleura can read
+    │   │   ├── NotDicomError   not DICOM at all
+    │   │   └── TruncatedError  it breaks off: copied or exported only in part
     │   ├── RleError            a run-length text that does not describe a mask (also a ValueError)
+    │   │   ├── OutsideError    a run leaves the image
+    │   │   └── ZeroRunError    a run has no pixel
     │   ├── AnnotationError     an annotation table that cannot be read as a whole
+    │   │   └── OtherFormError  its run lengths are written in the other form
     │   ├── DataError           a data folder, index or prepared folder that does not fit
     │   └── BundleError         a model.h5 that is corrupt, foreign or from a later pleura
     ├── ConfigError             a setting with a wrong name, type or range
@@ -31,12 +36,32 @@ class DicomError(InputError):
     """A file that is not a radiograph pleura can read."""
 
 
+class NotDicomError(DicomError):
+    """A file that is not DICOM at all."""
+
+
+class TruncatedError(DicomError):
+    """A file that breaks off: its data set or its pixel data is not whole."""
+
+
 class RleError(InputError, ValueError):
     """A run-length text that does not describe a mask of the given size."""
 
 
+class OutsideError(RleError):
+    """A run-length text of which a run leaves the image."""
+
+
+class ZeroRunError(RleError):
+    """A run-length text with a run of length 0."""
+
+
 class AnnotationError(InputError):
     """An annotation table that cannot be read as a whole."""
+
+
+class OtherFormError(AnnotationError):
+    """An annotation table whose run lengths are written in the other form than was asked for."""
 
 
 class DataError(InputError):

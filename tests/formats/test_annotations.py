@@ -16,6 +16,7 @@ from pleura.errors import AnnotationError, OutputError, RleError, UsageError
 from pleura.formats import annotations
 from pleura.formats.annotations import (
     Annotations,
+    TableNote,
     check_masks,
     read_annotations,
     write_submission,
@@ -75,7 +76,7 @@ def test_an_image_is_one_entry_however_many_rows_it_has(table: Table) -> None:
     assert (found.rows, found.images, found.positives, found.empty) == (5, 3, 2, 1)
     assert found.with_several_rows == 1
     assert found.overlapping() == ("b",)
-    assert found.problems == found.notes == ()
+    assert found.problems == ()
 
 
 def test_the_mask_of_an_image_is_the_union_of_its_rows(table: Table) -> None:
@@ -113,15 +114,30 @@ def test_what_is_odd_yet_harmless_is_noted(table: Table) -> None:
     sample = read_annotations(table(raw=b"\xef\xbb\xbfa, 1 2\n"))
     repeats = read_annotations(table("a,-1", "b,0 1", "a, -1", "b,3 1", "b,0 1", "b,0 1"))
 
-    assert sample.notes == (
-        "the file begins with a byte-order mark, passed over",
-        "the table has no header, so its first line was read as a row",
+    assert sample.notes == (TableNote("byte-order-mark", 1), TableNote("no-header", 1))
+    assert repeats.notes == (
+        TableNote("header-variant", 1),
+        TableNote("empty-mark-variant", 1),
+        TableNote("repeated-rows", 3),
     )
-    assert repeats.notes == ("rows that repeat a row of their image, used once: 3",)
     assert repeats.masks == {"a": (), "b": ("0 1", "3 1")}
     assert repeats.lines == {"a": (2,), "b": (3, 5)}
     assert repeats.rows == 6
-    assert read_annotations(table()).notes == ("the table has no row",)
+    plain = read_annotations(table("a,-1", "b,0 1", header="ImageId,EncodedPixels"))
+    assert plain.notes == read_annotations(table(header="ImageId,EncodedPixels")).notes == ()
+
+
+def test_each_problem_is_of_a_kind(table: Table) -> None:
+    rows = ("a,1 2", "b,0 9999", "c,3 0", "d,-1", "d,0 1", "e,x", "f,1", "g,0 1", "h,0 1")
+    found = read_annotations(table(*rows), shape=(64, 64))
+
+    assert {problem.image_id: problem.code for problem in found.problems} == {
+        "b": "runs-outside",
+        "c": "zero-runs",
+        "d": "empty-beside-mask",
+        "e": "malformed-rows",
+        "f": "malformed-rows",
+    }
 
 
 def test_the_absolute_form_is_read_when_asked_for(table: Table) -> None:
@@ -475,7 +491,8 @@ def test_the_real_tables_count_as_published(
     assert found.empty == images - positives
     assert found.with_several_rows == 624
     assert len(found.overlapping()) == 183
-    assert found.problems == found.notes == ()
+    assert found.problems == ()
+    assert TableNote("header-variant", 1) in found.notes
 
 
 def test_the_real_table_is_refused_as_absolute() -> None:

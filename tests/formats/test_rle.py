@@ -23,6 +23,7 @@ from pleura.formats.rle import (
     rle2mask,
     runs,
     union,
+    united,
 )
 
 TABLE = (
@@ -128,6 +129,7 @@ def test_union_and_overlap_do_not_depend_on_the_order_of_rows(
     expected = (stack.sum(axis=0) > 1).sum()
     assert overlap_px(texts, shape, form=form) == expected
     assert overlap_px(shuffled, form=form) == expected
+    assert united(shuffled, form=form) == mask2rle(stack.any(axis=0))
 
 
 @given(masks(), forms)
@@ -223,6 +225,8 @@ def test_no_text_at_all_is_an_empty_union() -> None:
     assert not union([], (3, 2)).any()
     assert union(["-1", "0 1", "-1"], (3, 2)).sum() == 1
     assert overlap_px(["0 1"]) == overlap_px([]) == 0
+    assert united([]) == united(["-1", "-1"]) == "-1"
+    assert united(["2 1 0 1", "-1", "0 2"]) == "0 4"
 
 
 def test_a_generator_of_texts_will_do() -> None:

@@ -11,6 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+import cv2
+
 from pleura.errors import PleuraError
 
 Item = TypeVar("Item")
@@ -48,11 +50,14 @@ def ordered_map(
     """
     count = workers or os.cpu_count() or 1
     if count == 1 or len(items) < 2:
-        yield from map(function, items)
+        with one_thread():
+            yield from map(function, items)
         return
     pool = ProcessPoolExecutor(
         min(count, len(items)),
         mp_context=multiprocessing.get_context("spawn"),
+        initializer=cv2.setNumThreads,
+        initargs=(1,),
     )
     try:
         yield from _bounded(pool, function, items, 4 * count)
@@ -107,6 +112,17 @@ def _bounded(
     while waiting:
         yield waiting.popleft().result()
         waiting.extend(submit(item) for item in itertools.islice(upcoming, 1))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep OpenCV to one thread: for pictures of this size its threads mostly wait, and spin."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 @contextlib.contextmanager

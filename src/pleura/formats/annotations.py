@@ -16,12 +16,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.errors import AnnotationError, RleError, UsageError
+from pleura.errors import (
+    AnnotationError,
+    OtherFormError,
+    OutsideError,
+    RleError,
+    UsageError,
+    ZeroRunError,
+)
 from pleura.formats.atomic import atomic_path
 from pleura.formats.rle import EMPTY, Form, overlap_px, runs, union
 
@@ -43,6 +50,11 @@ MAX_PROBLEMS: Final = 100_000
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
+ProblemCode = Literal["malformed-rows", "runs-outside", "zero-runs", "empty-beside-mask"]
+NoteCode = Literal[
+    "byte-order-mark", "no-header", "header-variant", "empty-mark-variant", "repeated-rows"
+]
+
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
@@ -52,14 +64,24 @@ class RowProblem:
         line: Line in the file, counted from 1.
         image_id: The id as written, shortened and escaped where it is not one.
         reason: What is wrong and what to do.
+        code: What kind of fault it is.
     """
 
     line: int
     image_id: str
     reason: str
+    code: ProblemCode = "malformed-rows"
 
     def __str__(self) -> str:
         return f"line {self.line}, image {self.image_id}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableNote:
+    """Something that is odd about a table, yet harmless: what, and how many rows (or names)."""
+
+    code: NoteCode
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +106,7 @@ class Annotations:
     masks: Mapping[str, tuple[str, ...]]
     lines: Mapping[str, tuple[int, ...]]
     problems: tuple[RowProblem, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[TableNote, ...] = ()
 
     @property
     def images(self) -> int:
@@ -141,9 +163,9 @@ class Annotations:
                 "unlabelled, not as negative"
             )
         for line, text in zip(self.lines[image_id], self.masks[image_id], strict=False):
-            reason = _fault(text, self.form, shape)
-            if reason:
-                raise RleError(f"{self.path}: line {line}, image {image_id}: {reason}")
+            fault = _fault(text, self.form, shape)
+            if fault:
+                raise RleError(f"{self.path}: line {line}, image {image_id}: {fault.reason}")
         return union(self.masks[image_id], shape, form=self.form)
 
 
@@ -170,8 +192,8 @@ def read_annotations(
             problems. ``None`` leaves this to :func:`check_masks`, or :meth:`Annotations.mask`.
 
     Raises:
-        AnnotationError: The file cannot be read, is not such a table, is unreasonably large, or is
-            written in the other run-length form.
+        AnnotationError: The file cannot be read, is not such a table, or is unreasonably large.
+        OtherFormError: It is written in the other run-length form.
         UsageError: The shape or the form makes no sense.
 
     Examples:
@@ -209,7 +231,7 @@ def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]])
         A copy in which each such image is among the problems instead of the masks.
 
     Raises:
-        AnnotationError: Most mask rows leave their picture and fit as the other run-length form.
+        OtherFormError: Most mask rows leave their picture and fit as the other run-length form.
     """
     verdict = _Verdict(annotations.path, annotations.form)
     problems: list[RowProblem] = []
@@ -218,9 +240,9 @@ def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]])
         if shape is None:
             continue
         for line, text in zip(annotations.lines[image_id], texts, strict=False):
-            reason = verdict.of(text, shape)
-            if reason:
-                problems.append(RowProblem(line, image_id, reason))
+            fault = verdict.of(text, shape)
+            if fault:
+                problems.append(RowProblem(line, image_id, fault.reason, fault.code))
     verdict.refuse_other_form()
     bad = {problem.image_id for problem in problems}
     return replace(
@@ -259,6 +281,11 @@ def id_fault(image_id: str) -> str:
     )
 
 
+def other_form(form: Form) -> Form:
+    """Return the run-length form that `form` is not."""
+    return "absolute" if form == "relative" else "relative"
+
+
 def _check_submitted(path: Path, image_id: str, text: str, seen: set[str]) -> None:
     fault = id_fault(image_id)
     if fault:
@@ -268,12 +295,19 @@ def _check_submitted(path: Path, image_id: str, text: str, seen: set[str]) -> No
             f"{path}: image {image_id} comes twice, but a submission has one row per image; unite "
             "its masks first"
         )
-    reason = _fault(text, "relative", None)
-    if reason:
-        raise RleError(f"{path}: image {image_id}: {reason}")
+    wrong = _fault(text, "relative", None)
+    if wrong:
+        raise RleError(f"{path}: image {image_id}: {wrong.reason}")
 
 
 _ID_RULE: Final = "an id is 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
+
+
+class _Fault(NamedTuple):
+    """What is wrong with a row, and of what kind that is."""
+
+    reason: str
+    code: ProblemCode = "malformed-rows"
 
 
 @dataclass(slots=True)
@@ -285,19 +319,19 @@ class _Verdict:
     judged: int = 0
     other_form: int = 0
 
-    def of(self, text: str, shape: tuple[int, int] | None) -> str:
-        """Return what is wrong with a text, or an empty str."""
+    def of(self, text: str, shape: tuple[int, int] | None) -> _Fault | None:
+        """Return what is wrong with a text, None where nothing is."""
         self.judged += 1
-        reason = _fault(text, self.form, shape)
-        if reason and not _fault(text, _other(self.form), shape):
+        fault = _fault(text, self.form, shape)
+        if fault and not _fault(text, other_form(self.form), shape):
             self.other_form += 1
-        return reason
+        return fault
 
     def refuse_other_form(self) -> None:
-        """Raise AnnotationError where most texts are in the other form."""
+        """Raise OtherFormError where most texts are in the other form."""
         if 2 * self.other_form > self.judged:
-            other = _other(self.form)
-            raise AnnotationError(
+            other = other_form(self.form)
+            raise OtherFormError(
                 f"{self.path}: {self.other_form} of {self.judged} mask rows do not read as the "
                 f"{self.form} run-length form, but do as the {other} one; read the table with "
                 f"--rle {other} (form={other!r})"
@@ -315,7 +349,8 @@ class _Table:
     found: dict[str, dict[str, int]] = field(default_factory=dict)
     repeated: int = 0
     problems: list[RowProblem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[TableNote] = field(default_factory=list)
+    padded_marks: int = 0
     width: int = 0
     id_at: int = 0
     mask_at: int = 1
@@ -327,7 +362,7 @@ class _Table:
         """Take in every line of the file."""
         for number, raw in lines:
             if number == 1 and raw.startswith(_BYTE_ORDER_MARK):
-                self.notes.append("the file begins with a byte-order mark, passed over")
+                self.notes.append(TableNote("byte-order-mark", 1))
                 raw = raw[len(_BYTE_ORDER_MARK) :]
             line = self._decoded(number, raw)
             if not line or line.isspace():
@@ -343,10 +378,10 @@ class _Table:
         """Return what was read, one entry per image."""
         self.verdict.refuse_other_form()
         self._refuse_conflicts()
-        if not self.rows:
-            self.notes.append("the table has no row")
+        if self.padded_marks:
+            self.notes.append(TableNote("empty-mark-variant", self.padded_marks))
         if self.repeated:
-            self.notes.append(f"rows that repeat a row of their image, used once: {self.repeated}")
+            self.notes.append(TableNote("repeated-rows", self.repeated))
         bad = {problem.image_id for problem in self.problems}
         good = {key: found for key, found in self.found.items() if key not in bad}
         return Annotations(
@@ -374,16 +409,19 @@ class _Table:
         )
 
     def _begin(self, number: int, line: str) -> None:
-        names = [name.strip() for name in _fields(line) or ()]
+        fields = _fields(line) or []
+        names = [name.strip() for name in fields]
         self.width = len(names)
         if ID_COLUMN in names and MASK_COLUMN in names:
             self.id_at, self.mask_at = names.index(ID_COLUMN), names.index(MASK_COLUMN)
+            if fields != names:
+                self.notes.append(TableNote("header-variant", 1))
             return
         if not self._is_annotation(names):
             shown = ", ".join(_shown(name) for name in names[:8]) or "nothing that reads as CSV"
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             raise AnnotationError(f"{self.path}: the columns are {shown}{more}; {_wanted()}")
-        self.notes.append("the table has no header, so its first line was read as a row")
+        self.notes.append(TableNote("no-header", 1))
         self._take(number, line)
 
     def _is_annotation(self, values: list[str]) -> bool:
@@ -397,10 +435,12 @@ class _Table:
         # A row whose quotes do not close still names the image that must be left out.
         values = [v.strip() for v in fields or line.replace('"', "").split(",")]
         image_id = values[self.id_at] if len(values) > self.id_at else ""
-        reason = self._row_fault(image_id, values, readable=fields is not None)
-        if reason:
-            self._refuse(RowProblem(number, _shown(image_id), reason))
+        fault = self._row_fault(image_id, values, readable=fields is not None)
+        if fault:
+            self._refuse(RowProblem(number, _shown(image_id), fault.reason, fault.code))
             return
+        if fields and values[self.mask_at] == EMPTY != fields[self.mask_at]:
+            self.padded_marks += 1
         found = self.found.setdefault(image_id, {})
         self.repeated += found.setdefault(values[self.mask_at], number) != number
 
@@ -412,15 +452,19 @@ class _Table:
                 f"{self.problems[0]}; {_wanted()}"
             )
 
-    def _row_fault(self, image_id: str, values: list[str], *, readable: bool) -> str:
+    def _row_fault(self, image_id: str, values: list[str], *, readable: bool) -> _Fault | None:
         if not readable:
-            return "the quotes of the row do not close, or a quoted value is too long; repair it"
+            return _Fault(
+                "the quotes of the row do not close, or a quoted value is too long; repair it"
+            )
         if len(values) != self.width:
-            return f"the row has {len(values)} columns, but the table has {self.width}; repair it"
+            return _Fault(
+                f"the row has {len(values)} columns, but the table has {self.width}; repair it"
+            )
         if not _SAFE_ID.fullmatch(image_id):
-            return f"this is not an image id; {_ID_RULE}"
+            return _Fault(f"this is not an image id; {_ID_RULE}")
         text = values[self.mask_at]
-        return "" if text == EMPTY else self.verdict.of(text, None)
+        return None if text == EMPTY else self.verdict.of(text, None)
 
     def _refuse_conflicts(self) -> None:
         """Make a problem of each image that is marked empty and has a mask too."""
@@ -431,7 +475,8 @@ class _Table:
                     f"the image is marked {EMPTY} on line {found[EMPTY]}, but has a mask on line "
                     f"{masked}; remove the wrong one of them"
                 )
-                self._refuse(RowProblem(max(found[EMPTY], masked), image_id, reason))
+                line = max(found[EMPTY], masked)
+                self._refuse(RowProblem(line, image_id, reason, "empty-beside-mask"))
 
 
 def _lines(path: Path, stack: ExitStack) -> Iterator[tuple[int, bytes]]:
@@ -486,16 +531,16 @@ def _fields(line: str) -> list[str] | None:
         return None
 
 
-def _fault(text: str, form: Form, shape: tuple[int, int] | None) -> str:
+def _fault(text: str, form: Form, shape: tuple[int, int] | None) -> _Fault | None:
     try:
         runs(text, shape, form=form)
+    except OutsideError as error:
+        return _Fault(str(error), "runs-outside")
+    except ZeroRunError as error:
+        return _Fault(str(error), "zero-runs")
     except RleError as error:
-        return str(error)
-    return ""
-
-
-def _other(form: Form) -> Form:
-    return "absolute" if form == "relative" else "relative"
+        return _Fault(str(error))
+    return None
 
 
 def _by_line(problems: Iterable[RowProblem]) -> tuple[RowProblem, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
-from pleura.errors import DicomError
+from pleura.errors import DicomError, TruncatedError
 
 PLUGIN = "pleura"
 
@@ -87,7 +87,9 @@ def parse_codestream(frame: bytes) -> Codestream:
         if start is not None:
             return _parse_jpeg2000(frame, start)
     except (struct.error, IndexError):
-        raise DicomError("the compressed frame ends within its header; it is truncated") from None
+        raise TruncatedError(
+            "the compressed frame ends within its header; it is truncated"
+        ) from None
     raise DicomError(
         "the compressed frame does not begin like any JPEG; the Transfer Syntax UID (0002,0010)"
         " may be wrong"
@@ -250,7 +252,7 @@ def _end_of_image(frame: bytes) -> int:
     """Return where the end-of-image marker lies; only padding (zero or fill bytes) may follow."""
     end = frame.rfind(_END_OF_IMAGE)
     if end < 0 or frame[end + 2 :].strip(b"\0\xff"):
-        raise DicomError(
+        raise TruncatedError(
             "the compressed frame has no end-of-image marker: it is truncated; copy the file"
             " again from its source"
         )
@@ -272,7 +274,7 @@ def _require_whole_scan(frame: bytes, end: int, pixels: NDArray[Any], stream: Co
         return
     probe = frame[:end] + b"\x5a\xc3\x96\x3c\x69\xa5" * 40 + _END_OF_IMAGE
     if not np.array_equal(imagecodecs.jpeg8_decode(probe), pixels):
-        raise DicomError(
+        raise TruncatedError(
             "the JPEG frame's image data stops before its last row: it is truncated; copy the"
             " file again from its source"
         )
@@ -294,7 +296,7 @@ def _require_whole_jpeg2000(frame: bytes) -> None:
     except struct.error:
         position = len(frame)
     if frame[position : position + 2] != _END_OF_IMAGE:
-        raise DicomError(
+        raise TruncatedError(
             "the JPEG 2000 frame ends before its last tile part: it is truncated; copy the file"
             " again from its source"
         )

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
-from pleura.errors import DicomError
+from pleura.errors import DicomError, NotDicomError, TruncatedError
 from pleura.formats import codecs, grayscale
 from pleura.formats.elements import (
     PIXEL_DATA,
@@ -181,7 +181,7 @@ def _reasons(path: Path) -> Iterator[None]:
     try:
         yield
     except DicomError as error:
-        raise DicomError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise DicomError(f"{path}: cannot be read ({why})") from error
@@ -231,7 +231,7 @@ def _load(descriptor: int, count: int) -> bytes:
 def _walk_file(buffer: bytes, size: int) -> _File:
     start = _data_start(buffer)
     if start is None:
-        raise DicomError(
+        raise NotDicomError(
             'is not DICOM: no "DICM" at byte 128 and no data set at its beginning; convert it'
             " to DICOM first"
         )
@@ -300,7 +300,7 @@ def _inflate(buffer: bytes, start: int) -> bytes:
             " as a decompression bomb"
         )
     if not inflater.eof:
-        raise DicomError("the deflated data set ends too early: the file is truncated")
+        raise TruncatedError("the deflated data set ends too early: the file is truncated")
     return data
 
 
@@ -371,7 +371,8 @@ def _native(data: DataSet, header: Header) -> NDArray[Any]:
     expected = header.rows * header.columns * bytes_each
     if header.pixel_bytes not in (expected, expected + expected % 2):
         hint = "; it looks like JPEG" if data.raw(PIXEL_DATA)[:2] == b"\xff\xd8" else ""
-        raise DicomError(
+        short = TruncatedError if header.pixel_bytes < expected else DicomError
+        raise short(
             f"(7FE0,0010) Pixel Data has {header.pixel_bytes:,} bytes{hint}, but"
             f" {header.rows} x {header.columns} pixels of {header.bits_allocated} bits need"
             f" {expected:,}; the file is truncated or mislabelled"

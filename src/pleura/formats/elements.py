@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pleura.errors import DicomError
+from pleura.errors import DicomError, TruncatedError
 
 PIXEL_DATA = 0x7FE00010
 MAX_DEPTH = 64
@@ -236,9 +236,9 @@ def _tag_and_length(
     return group << 16 | number, length
 
 
-def _cut(end: int, size: int, tag: int | None, position: int) -> DicomError:
+def _cut(end: int, size: int, tag: int | None, position: int) -> TruncatedError:
     what = "a data element" if tag is None else tag_text(tag)
-    return DicomError(
+    return TruncatedError(
         f"{what} at byte {position:,} reaches to byte {end:,}, but the file ends at {size:,}: it"
         " is truncated or corrupt; copy it again from its source"
     )

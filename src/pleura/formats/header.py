@@ -57,6 +57,7 @@ class Header:
         spacing_mm: Distance between (rows, columns) in mm, from Pixel Spacing, else from Imager
             Pixel Spacing (at the detector, so a little more than in the patient); None where
             neither holds two positive numbers.
+        spacing_text: The first of the two that is there, as written.
         windows: Usable windows in the file's order; one that is not a number or has no width is
             left out.
         voi_lut_function: How to apply a window: "LINEAR", "LINEAR_EXACT" or "SIGMOID".
@@ -90,6 +91,7 @@ class Header:
     pixel_representation: int
     pixel_bytes: int
     spacing_mm: tuple[float, float] | None
+    spacing_text: str
     windows: tuple[Window, ...]
     voi_lut_function: str
     rescale_slope: float
@@ -163,6 +165,7 @@ def build_header(
         pixel_representation=_required(data, _REPRESENTATION),
         pixel_bytes=pixels.end - pixels.start,
         spacing_mm=_spacing(data),
+        spacing_text=next(filter(None, (text(data, tag) for tag in _SPACINGS)), ""),
         windows=_windows(data, voi_lut_function),
         voi_lut_function=voi_lut_function,
         rescale_slope=decimal(data, 0x00281053, 1.0),

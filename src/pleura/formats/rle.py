@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.errors import RleError, UsageError
+from pleura.errors import OutsideError, RleError, UsageError, ZeroRunError
 
 Form = Literal["relative", "absolute"]
 
@@ -114,14 +114,7 @@ def mask2rle(mask: NDArray[Any], *, form: Form = "relative") -> str:
     edges = _mask_edges(_checked_mask(mask))
     if not edges.size:
         return EMPTY
-    numbers = edges.copy()
-    numbers[1::2] -= edges[0::2]
-    if form == "relative":
-        numbers[2::2] -= edges[1:-1:2]
-    else:
-        numbers[0::2] += 1
-    # One format call takes half as long as joining the str() of each number.
-    return ("%d " * numbers.size % tuple(numbers.tolist()))[:-1]
+    return _text(edges, form)
 
 
 def runs(
@@ -205,14 +198,31 @@ def overlap_px(
         1
     """
     checked = None if shape is None else _checked_shape(shape)
-    edges = [_edges(text, checked, form) for text in _checked_texts(texts)]
-    if len(edges) < 2:
-        return 0
-    places = np.concatenate(edges)
-    steps = np.concatenate([np.tile([1, -1], own.size // 2) for own in edges])
-    order = np.argsort(places, kind="stable")
-    places, depths = places[order], np.cumsum(steps[order])
-    return int((places[1:] - places[:-1])[depths[:-1] > 1].sum())
+    lengths, depths = _depths([_edges(text, checked, form) for text in _checked_texts(texts)])
+    return int(lengths[depths > 1].sum())
+
+
+def united(texts: Iterable[str], *, form: Form = "relative") -> str:
+    """Return the text of the union of an image's texts, in the relative form, without a mask.
+
+    It is canonical: equal to :func:`mask2rle` of :func:`union`.
+
+    Raises:
+        RleError: A text is malformed.
+        UsageError: As for :func:`union`.
+
+    Examples:
+        >>> united(["0 3", "2 2", "4 1"])
+        '0 5'
+        >>> united(["-1"])
+        '-1'
+    """
+    lengths, depths = _depths([_edges(text, None, form) for text in _checked_texts(texts)])
+    if not lengths.size:
+        return EMPTY
+    inside = np.concatenate([[False], depths > 0, [False]])
+    places = np.concatenate([[0], np.cumsum(lengths)])
+    return _text(places[inside[:-1] != inside[1:]], "relative")
 
 
 def area_px(text: str, *, form: Form = "relative") -> int:
@@ -238,8 +248,34 @@ def _edges(text: str, shape: tuple[int, int] | None, form: Form) -> NDArray[np.i
     edges = numbers.cumsum() if form == "relative" else _absolute_edges(numbers)
     pixels = MAX_PIXELS if shape is None else shape[0] * shape[1]
     if edges[-1] > pixels:
-        raise RleError(_outside(numbers, edges, shape, form))
+        raise OutsideError(_outside(numbers, edges, shape, form))
     return edges
+
+
+def _text(edges: NDArray[np.int64], form: Form) -> str:
+    """Return the text of runs, given as :func:`_edges` returns them, at least one."""
+    numbers = edges.copy()
+    numbers[1::2] -= edges[0::2]
+    if form == "relative":
+        numbers[2::2] -= edges[1:-1:2]
+    else:
+        numbers[0::2] += 1
+    # One format call takes half as long as joining the str() of each number.
+    return ("%d " * numbers.size % tuple(numbers.tolist()))[:-1]
+
+
+def _depths(
+    edges: list[NDArray[np.int64]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the lengths of the stretches between all edges, and how many texts cover each.
+
+    The first stretch begins at pixel 0.
+    """
+    places = np.concatenate([np.zeros(1, np.int64), *edges])
+    steps = np.concatenate([[0], *(np.tile([1, -1], own.size // 2) for own in edges)])
+    starts = np.unique(places)
+    depths = np.cumsum(np.bincount(np.searchsorted(starts, places), steps).astype(np.int64))
+    return np.diff(starts), depths[:-1]
 
 
 def _absolute_edges(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -302,7 +338,7 @@ def _numbers(text: str) -> NDArray[np.int64]:
         )
     if np.count_nonzero(numbers[1::2]) < numbers.size // 2:
         at = int(np.flatnonzero(numbers[1::2] == 0)[0])
-        raise RleError(
+        raise ZeroRunError(
             f"run {at + 1} ({numbers[2 * at]} 0) has length 0, but a run is 1 pixel or longer; "
             "leave it out, adding its gap to the next one's"
         )

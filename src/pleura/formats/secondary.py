@@ -33,6 +33,7 @@ def write_secondary_capture(
     view: str,
     spacing_mm: float,
     quality: int = 93,
+    age_with_unit: bool = False,
 ) -> None:
     """Write one frontal chest radiograph as DICOM, whole or not at all.
 
@@ -52,6 +53,7 @@ def write_secondary_capture(
         view: "PA" or "AP".
         spacing_mm: Side of a pixel at the detector.
         quality: JPEG quality, 1 to 100.
+        age_with_unit: Whether to write the age as DICOM asks for it.
 
     Raises:
         UsageError: The pixels are not a 2-D uint8 array, or a UID is not valid.
@@ -77,7 +79,8 @@ def write_secondary_capture(
     dataset.PatientID = patient_id
     dataset.PatientName = patient_name
     dataset.PatientSex = sex
-    dataset[_PATIENT_AGE] = DataElement(_PATIENT_AGE, "AS", str(age), validation_mode=IGNORE)
+    written = f"{age:03d}Y" if age_with_unit else str(age)
+    dataset[_PATIENT_AGE] = DataElement(_PATIENT_AGE, "AS", written, validation_mode=IGNORE)
     dataset.ViewPosition = view
     dataset.SeriesDescription = f"view: {view}"
     dataset.PixelSpacing = [f"{spacing_mm:.6g}"] * 2
