@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pleura.data.arrays import write_prepared
-from pleura.data.index import image_keys
+from pleura.data.records import image_keys
 from pleura.errors import AnnotationError, DataError
 from pleura.formats.rle import rle2mask
 from pleura.inference.engine import TorchEngine

@@ -4,28 +4,22 @@ The page stands alone: pictures and charts are inside it, and its content securi
 the browser to fetch anything. It names images by UID, never a patient.
 """
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pleura.errors import OutputError
 from pleura.evaluation import charts
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.scores import Evaluation, Outcome
 from pleura.formats.atomic import write_text
+from pleura.formats.page import picture_source, render
 
 Kind = Literal["found", "missed", "false-alarm", "empty"]
 
@@ -36,8 +30,6 @@ KINDS: Mapping[Kind, str] = {
     "empty": "correctly empty",
 }
 """What an answer can be, and how it is called on the page."""
-
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,9 @@ def render_report(report: Report) -> str:
     counts = dict.fromkeys(KINDS, 0)
     for item in report.outcomes:
         counts[kind_of(item)] += 1
-    return _template().render(
+    return render(
+        "pleura.evaluation",
+        "report",
         report=report,
         figures=_figures(report.evaluation),
         counts=counts,
@@ -101,9 +95,6 @@ def render_report(report: Report) -> str:
         curves=Markup(report.curves_svg),
         charts=[Markup(chart) for chart in _charts(report) if chart],
         facts={**_measured(report.evaluation), **report.facts},
-        script=Markup(_resource("report.js")),
-        script_hash=_hash(_resource("report.js")),
-        style=Markup(_resource("report.css")),
     )
 
 
@@ -244,18 +235,14 @@ class _Tile:
 
 
 def _tile(case: Case) -> _Tile:
-    done, content = cv2.imencode(".jpg", case.picture, _JPEG)
-    if not done:
-        raise OutputError(f"a picture of shape {case.picture.shape} could not be made a JPEG")
     kind = kind_of(case.outcome)
     height, width = case.picture.shape[:2]
-    text = base64.b64encode(content.tobytes()).decode("ascii")
     return _Tile(
         kind=kind,
         label=KINDS[kind],
         outcome=case.outcome,
         dice=f"{case.outcome.dice:.2f}",
-        source=f"data:image/jpeg;base64,{text}",
+        source=picture_source(case.picture),
         width=width,
         height=height,
     )
@@ -267,22 +254,3 @@ def _charts(report: Report) -> list[str]:
         charts.area_svg(report.outcomes),
         charts.score_svg(report.outcomes),
     ]
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_resource("report.html.j2"))
-
-
-@cache
-def _resource(name: str) -> str:
-    return files("pleura.evaluation").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    """Return the script as a content security policy names it."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

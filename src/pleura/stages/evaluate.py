@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pleura import config
 from pleura.data.arrays import Prepared
 from pleura.data.gallery import overlay
-from pleura.data.index import ImageRecord, image_keys
 from pleura.data.prepare import Frame, prepare_mask, prepare_pixels
+from pleura.data.records import ImageRecord, image_keys
 from pleura.errors import DataError
 from pleura.evaluation.report import Case, Report, choose_cases, write_report
 from pleura.evaluation.scores import Evaluation, Outcome, outcome, summarise

@@ -1,0 +1,90 @@
+"""Pages that stand alone: one HTML file with its pictures, charts, style and script inside.
+
+The content security policy of a page forbids the browser to fetch anything and to run any script
+but the page's own, so that a text which found its way into the page cannot do harm either.
+"""
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from pleura.errors import OutputError
+
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{hash}'; "
+    "base-uri 'none'; form-action 'none'"
+)
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
+
+
+def render(package: str, name: str, **values: object) -> str:
+    """Return a page as HTML; every text among the values is escaped.
+
+    Args:
+        package: Where its parts lie: ``NAME.html.j2``, ``NAME.css``, which follows the common
+            ``page.css``, and ``NAME.js``.
+        name: Name of the parts.
+        values: What the template asks for beside ``policy``, ``style`` and ``script``.
+    """
+    script = _resource(package, f"{name}.js")
+    style = _resource("pleura.formats", "page.css") + _resource(package, f"{name}.css")
+    return _template(package, name).render(
+        policy=Markup(_POLICY.format(hash=_hash(script))),
+        style=Markup(style),
+        script=Markup(script),
+        **values,
+    )
+
+
+def picture_source(picture: NDArray[np.uint8]) -> str:
+    """Return a picture as a ``data:`` address: a JPEG.
+
+    Args:
+        picture: ``(rows, columns)`` uint8 grey, or ``(rows, columns, 3)`` blue, green, red.
+
+    Raises:
+        OutputError: It could not be made a JPEG.
+    """
+    done, content = cv2.imencode(".jpg", picture, _JPEG)
+    if not done:
+        raise OutputError(f"a picture of shape {picture.shape} could not be made a JPEG")
+    return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode('ascii')}"
+
+
+def json_block(values: Any) -> Markup:
+    """Return values as JSON to stand in a ``<script type="application/json">`` element.
+
+    No text among them can end the element: ``<``, ``>`` and ``&`` are written as escapes.
+    """
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+@cache
+def _template(package: str, name: str) -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_resource(package, f"{name}.html.j2"))
+
+
+@cache
+def _resource(package: str, name: str) -> str:
+    return files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """Return the script as a content security policy names it."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
