@@ -5,7 +5,7 @@ for the data::
 
     out = "results"
     [data]      path, images, test_images, annotations, test_annotations,
-                patients, rle
+                patients, folds, rle
     [phantom]   train, test, seed, size, prevalence     (only to make data up)
     [prepare]   size, workers
     [network]   name, width, depth
@@ -47,7 +47,7 @@ class Data:
     """Where the radiographs and their annotations are; empty text means "find it below path".
 
     `test_annotations` is the truth of the test images, where it is known: a run then scores its own
-    submission. It is only used when named.
+    submission. It and the fold table `folds` are only used when named.
     """
 
     path: str = ""
@@ -56,6 +56,7 @@ class Data:
     annotations: str = ""
     test_annotations: str = ""
     patients: str = ""
+    folds: str = ""
     rle: RleForm = "relative"
 
 

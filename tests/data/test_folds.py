@@ -1,10 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleura.data.folds import assign_folds
+from pleura.data.fold_table import read_folds
+from pleura.data.folds import (
+    assign_folds,
+    fold_records,
+    group_numbers,
+    report_folds,
+    require_sound_folds,
+    write_fold_table,
+)
+from pleura.data.index import records_of_table
 from pleura.errors import DataError
+from pleura.formats.annotations import read_annotations
 from tests.records import make_record
 
 PEOPLE = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=30, max_size=60)
@@ -42,7 +54,7 @@ def test_an_unknown_patient_is_a_patient_of_its_own():
 
 def test_too_few_patients_are_refused():
     records = [make_record(f"i{n}", patient="7") for n in range(10)]
-    with pytest.raises(DataError, match=r"1 patients cannot make 5 folds; set train.folds lower"):
+    with pytest.raises(DataError, match=r"1 patients cannot make 5 folds; ask for fewer folds"):
         assign_folds(records, 5)
 
 
@@ -50,3 +62,65 @@ def test_an_unlabelled_image_is_refused():
     record = make_record("i0", labelled=False)
     with pytest.raises(DataError, match="i0: an unlabelled image cannot be put into a fold"):
         assign_folds([record], 2)
+
+
+def test_a_cluster_stays_together_over_patients():
+    people = [("a", 1), ("b", 1), ("b", None), (None, 2), (None, 2), (None, None), (None, None)]
+    records = [
+        replace(make_record(f"i{n}", patient=patient), cluster=cluster)
+        for n, (patient, cluster) in enumerate(people)
+    ]
+    assert group_numbers(records).tolist() == [0, 0, 0, 1, 1, 2, 3]
+    assigned = assign_folds(records, 3)
+    assert len(set(assigned[:3])) == 1
+    assert assigned[3] == assigned[4]
+
+
+def test_areas_are_spread_over_the_folds():
+    records = [
+        replace(make_record(f"i{n}", positive=n % 2 == 0), area_px=n if n % 2 == 0 else 0)
+        for n in range(240)
+    ]
+    report = report_folds(records, assign_folds(records, 4))
+    assert [fold.images for fold in report.folds] == [60] * 4
+    assert report.largest_deviation < 0.01
+    assert all(80 < (fold.median_area_px or 0) < 160 for fold in report.folds)
+
+
+def test_a_table_is_obeyed_and_comes_back(tmp_path):
+    records = [make_record(f"i{n}", patient=str(n // 2), positive=n % 3 == 0) for n in range(40)]
+    assigned = assign_folds(records, 4, seed=3)
+    write_fold_table(records, assigned, tmp_path / "folds.csv")
+    folds = read_folds(tmp_path / "folds.csv")
+    given = fold_records(records, folds, "folds.csv")
+    assert np.array_equal(assign_folds(given, 4, seed=0), assigned)
+    with pytest.raises(DataError, match=r"the fold table has 4 folds, train.folds is 5; set train"):
+        assign_folds(given, 5)
+    assert report_folds(records, assigned).split_patients == ()
+    assert "1" not in (tmp_path / "folds.csv").read_text().splitlines()[0]
+
+
+def test_a_table_must_know_every_labelled_image():
+    records = [make_record("a"), make_record("b"), make_record("c", labelled=False)]
+    with pytest.raises(DataError, match=r"t.csv: 1 labelled images have no fold .* the first is b"):
+        fold_records(records, {"a": 0}, "t.csv")
+    assert fold_records(records, {"a": 0, "b": 1}, "t.csv")[2].fold is None
+
+
+def test_a_table_that_splits_a_patient_is_refused():
+    records = [replace(make_record(f"i{n}", patient="7"), fold=n % 2) for n in range(4)]
+    with pytest.raises(DataError, match="puts images of 1 patients into more than one fold"):
+        require_sound_folds(records)
+    with pytest.raises(DataError, match="make it with pleura folds"):
+        assign_folds(records, 2)
+    assert report_folds(records, np.array([0, 1, 0, 1])).split_patients == ("7",)
+
+
+def test_the_whole_stage_1_table_splits_cleanly(real_data):
+    table = real_data / "annotations" / "train-rle-stage1.csv.gz"
+    records = records_of_table(read_annotations(table, shape=(1024, 1024)))
+    report = report_folds(records, assign_folds(records, 5))
+    assert report.without_patient == 0
+    assert report.split_patients == report.split_clusters == ()
+    assert report.largest_deviation < 0.005
+    assert sum(fold.images for fold in report.folds) == 10_675

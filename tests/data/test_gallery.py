@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleura.data.gallery import MASK_COLOUR, TRUTH_COLOUR, gallery, overlay, sheet, write_png
-from pleura.data.index import ImageRecord
+from pleura.data.records import ImageRecord
 from pleura.errors import DataError, DicomError, OutputError, UsageError
 from pleura.formats.rle import mask2rle
 from tests.dicom_files import make_dicom

@@ -6,17 +6,11 @@ import polars as pl
 import pytest
 
 from pleura import config
-from pleura.data.audit import audit_index, write_tables
-from pleura.data.index import (
-    age_years,
-    build_index,
-    image_keys,
-    prevalence,
-    read_index,
-    read_patients,
-    write_index,
-)
-from pleura.data.sources import find_sources
+from pleura.data.audit.findings import Item
+from pleura.data.audit.report import audit_index
+from pleura.data.index import build_index, patient_ids_group
+from pleura.data.records import image_keys, read_index, write_index, write_masks
+from pleura.data.sources import Sources, find_sources
 from pleura.errors import AnnotationError, DataError
 from pleura.formats.rle import mask2rle, rle2mask
 from pleura.formats.secondary import write_secondary_capture
@@ -67,7 +61,11 @@ def index_of(folder, **settings):
 
 
 def findings(index):
-    return {finding.code: finding for finding in audit_index(index).findings}
+    return {finding.code: finding for finding in audit_of(index).findings}
+
+
+def audit_of(index):
+    return audit_index(index, Sources(Path("/"), (), (), None, None))
 
 
 def test_one_row_per_image_with_the_union_of_its_rows(data):
@@ -76,14 +74,13 @@ def test_one_row_per_image_with_the_union_of_its_rows(data):
     united = next(record for record in index.train if record.image_id == "1.2.1")
     assert (united.mask_rows, united.overlap_px, united.area_px) == (2, 3, 8)
     assert united.encoded_pixels == "10 8"
-    assert prevalence(index.train) == 2 / 5
 
 
 def test_a_file_without_a_row_is_unlabelled_and_no_negative(data):
     index = index_of(data)
     assert [record.image_id for record in index.unlabelled] == ["1.2.5"]
     assert index.unlabelled[0].positive is None
-    assert findings(index)["unlabelled"].items == ("1.2.5",)
+    assert findings(index)["unlabelled"].items == (Item("1.2.5"),)
 
 
 def test_header_facts_and_no_patient_of_the_file(data):
@@ -149,7 +146,8 @@ def test_a_mask_of_another_image_size_makes_its_image_unlabelled(data):
         table.write(f"1.2.5, {64 * 64} 10\n")
     index = index_of(data)
     assert "1.2.5" in {record.image_id for record in index.unlabelled}
-    assert "1.2.5" in findings(index)["bad-annotations"].items[0]
+    assert findings(index)["runs-outside"].items[0].id == "1.2.5"
+    assert "unlabelled" not in findings(index)
 
 
 def test_a_table_in_the_absolute_form_is_refused_with_the_way_out(data):
@@ -167,7 +165,47 @@ def test_the_patient_map_groups(data):
     index = index_of(data)
     assert [record.patient for record in index.train] == ["7", "7", "8", None, None]
     assert findings(index)["unmapped-patients"].count == 2
-    assert audit_index(index).counts.patients == 2
+    assert audit_of(index).counts.patients == 2
+    assert index.patients_from == "map"
+
+
+def test_the_files_own_patient_ids_group_where_they_can(data):
+    for number in range(6):
+        path = data / "dicom-images-train" / f"1.2.{number}.dcm"
+        write_film(path.parent, f"1.2.{number}", number, patient_id=f"secret-{number // 2}")
+    index = index_of(data)
+    assert index.patients_from == "header"
+    assert [r.patient for r in index.train] == ["p00001", "p00001", "p00002", "p00002", "p00003"]
+    assert {r.patient for r in index.test} == {None}  # all of them carry one id
+    assert "secret" not in repr(index)
+
+
+def test_the_patients_of_the_siim_set_are_known(data):
+    known = "1.2.276.0.7230010.3.1.4.8323329.1000.1517875165.878027"
+    write_film(data / "dicom-images-train", known, 3)
+    (data / "dicom-images-train" / "1.2.3.dcm").unlink()
+    with (data / "train-rle.csv").open("a") as table:
+        table.write(f"{known}, -1\n")
+    index = index_of(data)
+    assert index.patients_from == "siim"
+    assert [r.patient is not None for r in index.train] == [
+        r.image_id == known for r in index.train
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "group"),
+    [
+        ([], False),
+        (["a"], False),
+        (["a", "a"], False),
+        (["a", "b"], False),
+        (["a", "b", "a"], True),
+    ],
+)
+def test_patient_ids_group_when_some_but_not_all_are_shared(keys, group):
+    assert patient_ids_group(keys) is group
+    assert patient_ids_group([*keys, "", ""]) is group
 
 
 def test_a_table_of_other_images_is_refused(data):
@@ -193,7 +231,9 @@ def test_the_order_of_the_rows_does_not_matter(data):
 
 def test_the_two_tables(data):
     index = index_of(data)
-    indices, masks = write_tables(index, data / "out")
+    indices, masks = data / "out" / "indices.parquet", data / "out" / "masks.parquet"
+    write_index(index.records, indices)
+    write_masks(index.records, masks)
     assert pl.read_parquet(indices).height == len(index.records) == 8
     frame = pl.read_parquet(masks)
     assert frame.columns == ["image_id", "rows", "columns", "area_px", "encoded_pixels"]
@@ -220,28 +260,6 @@ def test_something_else_is_no_index(tmp_path):
         read_index(path)
 
 
-def test_a_patient_map_without_its_columns(tmp_path):
-    path = tmp_path / "patients.csv"
-    path.write_text("image,who\n1,2\n")
-    with pytest.raises(DataError, match="needs the columns ImageId and patient; found image, who"):
-        read_patients(path)
-    path.write_bytes(b"\xff\xff\x00")
-    with pytest.raises(DataError, match=r"patients.csv: cannot be read as a CSV"):
-        read_patients(path)
-    bad = tmp_path / "patients.csv.gz"
-    bad.write_bytes(b"\x1f\x8bnothing")
-    with pytest.raises(DataError, match=r"patients.csv.gz: cannot be read as a CSV"):
-        read_patients(bad)
-
-
-@pytest.mark.parametrize(
-    ("text", "years"),
-    [("038Y", 38), ("38", 38), ("018M", 1), ("060D", 0), ("", None), ("old", None), ("Y", None)],
-)
-def test_ages(text, years):
-    assert age_years(text) == years
-
-
 def test_keys_are_the_first_64_bits(data):
     records = index_of(data).train
     assert [f"{key:016x}" for key in image_keys(records)] == [r.pixel_hash[:16] for r in records]
@@ -255,6 +273,18 @@ class TestSources:
         sources = find_sources(config.Data(path=str(data)))
         assert (len(sources.train), len(sources.test)) == (8, 1)
         assert sources.annotations == data / "stage_2_train.csv"
+
+    def test_sample_submissions_are_found_and_a_fold_table_is_named(self, data):
+        for name in ("sample_submission.csv", "folds.csv", "other.csv"):
+            (data / name).write_text("ImageId,EncodedPixels\n")
+        sources = find_sources(config.Data(path=str(data)))
+        assert sources.submissions == (data / "sample_submission.csv",)
+        assert sources.folds is None
+        named = config.Data(path=str(data), folds=str(data / "folds.csv"))
+        assert find_sources(named).folds == data / "folds.csv"
+        gone = config.Data(path=str(data), folds=str(data / "gone.csv"))
+        with pytest.raises(DataError, match=r"gone.csv: there is no such file or folder"):
+            find_sources(gone)
 
     def test_without_stage_2_images_the_stage_1_table_is_taken(self, data):
         (data / "stage_2_train.csv").write_text("ImageId,EncodedPixels\n")

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from pleura.data.index import ImageRecord, pixel_hash, read_index, write_index
+from pleura.data.fold_table import read_folds
+from pleura.data.folds import fold_records, require_sound_folds
 from pleura.data.prepare import PREPARATION, prepare_mask, prepare_pixels
+from pleura.data.records import ImageRecord, read_index, write_index
+from pleura.data.scan import pixel_hash
 from pleura.data.workers import CHUNK, chunks, ordered_map
 from pleura.errors import DataError, InputError, OutputError
 from pleura.formats import dicom, rle
@@ -106,11 +109,13 @@ def write_prepared(
         on_progress: Told (images done, images in all).
 
     Raises:
-        DataError: There is no labelled image, or a file changed since it was indexed.
+        DataError: There is no labelled image, a file changed since it was indexed, or the fold
+            table puts a patient into two folds.
         OutputError: The folder could not be written.
     """
     if not train:
         raise DataError(f"{out}: there is no labelled image to prepare; see what pleura audit says")
+    require_sound_folds(train)
     fingerprint = _fingerprint(train, test, size)
     if _manifest_says(out, fingerprint):
         return open_prepared(out)
@@ -146,6 +151,17 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
         test=test,
         fingerprint=str(manifest["fingerprint"]),
     )
+
+
+def with_folds(prepared: Prepared, table: Path) -> Prepared:
+    """Return the prepared folder with the folds of a table instead of its own.
+
+    Raises:
+        DataError: The table cannot be used, or leaves out an image.
+    """
+    train = tuple(fold_records(prepared.train, read_folds(table), str(table)))
+    fingerprint = _fingerprint(train, prepared.test, prepared.size)
+    return replace(prepared, train=train, fingerprint=fingerprint)
 
 
 def _write_arrays(

@@ -1,19 +1,73 @@
-"""Splits that keep a patient on one side."""
+"""Splits that keep a patient, and a cluster of near-duplicates, on one side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from pleura.data.index import ImageRecord
+from pleura.data.fold_table import write_folds
+from pleura.data.records import ImageRecord
 from pleura.errors import DataError
+
+_AREA_CLASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One fold: how many images and positives it holds, of how many groups, and how large masks.
+
+    Attributes:
+        images: Images.
+        positive: Of these, with a pneumothorax.
+        groups: Patients, clusters and lone images, each counted once.
+        median_area_px: Median area of its masks; None where it has none.
+    """
+
+    images: int
+    positive: int
+    groups: int
+    median_area_px: float | None
+
+    @property
+    def prevalence(self) -> float:
+        """Share of its images with a pneumothorax."""
+        return self.positive / self.images
+
+
+@dataclass(frozen=True, slots=True)
+class FoldReport:
+    """What a split is worth.
+
+    Attributes:
+        folds: The folds, in order.
+        prevalence: Over all folds.
+        split_patients: Patients with images in more than one fold; must be none.
+        split_clusters: Clusters of near-duplicates in more than one fold; must be none.
+        without_patient: Images of no known patient.
+    """
+
+    folds: tuple[Fold, ...]
+    prevalence: float
+    split_patients: tuple[str, ...]
+    split_clusters: tuple[str, ...]
+    without_patient: int
+
+    @property
+    def largest_deviation(self) -> float:
+        """How far a fold's prevalence lies from that of all, at most; 0.005 is half a point."""
+        return max(abs(fold.prevalence - self.prevalence) for fold in self.folds)
 
 
 def assign_folds(records: Sequence[ImageRecord], folds: int, seed: int = 0) -> NDArray[np.int64]:
-    """Return the fold of each record: balanced by label, all images of a patient in one fold.
+    """Return the fold of each record: as its fold table says, or balanced by label and area.
 
-    An image of no known patient counts as a patient of its own.
+    Without a table, all images of a patient come into one fold, and all images of a cluster of
+    near-duplicates; an image without either is a group of its own.
 
     Args:
         records: Labelled records.
@@ -24,21 +78,179 @@ def assign_folds(records: Sequence[ImageRecord], folds: int, seed: int = 0) -> N
         ``(len(records),)`` int64 in 0..folds-1.
 
     Raises:
-        DataError: There are fewer patients than folds, or an unlabelled record.
+        DataError: There are fewer groups than folds, an unlabelled record, or a fold table with
+            another number of folds or with a patient in two of them.
     """
     unlabelled = [record.image_id for record in records if not record.labelled]
     if unlabelled:
         raise DataError(f"{unlabelled[0]}: an unlabelled image cannot be put into a fold")
-    groups = [f"patient {r.patient}" if r.patient else f"image {r.image_id}" for r in records]
-    if len(set(groups)) < folds:
-        raise DataError(
-            f"{len(set(groups))} patients cannot make {folds} folds; set train.folds lower"
-        )
-    labels = np.array([bool(record.positive) for record in records])
+    if records and all(record.fold is not None for record in records):
+        return _from_table(records, folds)
+    groups = group_numbers(records)
+    count = len(set(groups.tolist()))
+    if count < folds:
+        raise DataError(f"{count} patients cannot make {folds} folds; ask for fewer folds")
+    strata = _strata(records, folds)
     result = np.zeros(len(records), np.int64)
-    # Too few of one label for a fold each is not an error here: that fold has none of it.
-    strata = labels if min(labels.sum(), (~labels).sum()) >= folds else np.zeros_like(labels)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for fold, (_, chosen) in enumerate(splitter.split(strata, strata, groups)):
         result[chosen] = fold
     return result
+
+
+def fold_records(
+    records: Sequence[ImageRecord], folds: Mapping[str, int], table: str
+) -> list[ImageRecord]:
+    """Return the records with the folds that a table gives to the labelled ones.
+
+    Args:
+        records: Any images.
+        folds: Image id -> fold.
+        table: What to call the table in a message.
+
+    Raises:
+        DataError: The table leaves one of them out.
+    """
+    missing = [r.image_id for r in records if r.labelled and r.image_id not in folds]
+    if missing:
+        raise DataError(
+            f"{table}: {len(missing):,} labelled images have no fold in it, the first is "
+            f"{missing[0]}; make the table of these files with pleura folds"
+        )
+    return [replace(r, fold=folds[r.image_id]) if r.labelled else r for r in records]
+
+
+def require_sound_folds(records: Sequence[ImageRecord]) -> None:
+    """Check that the fold table, where there is one, keeps every patient in one fold.
+
+    Raises:
+        DataError: It does not.
+    """
+    split = split_values(records, [record.patient for record in records])
+    if split:
+        raise DataError(
+            f"the fold table puts images of {len(split):,} patients into more than one fold; make "
+            "it with pleura folds"
+        )
+
+
+def split_values(
+    records: Sequence[ImageRecord], values: Sequence[str | int | None]
+) -> tuple[str, ...]:
+    """Return the values (patients, clusters) that stand in more than one fold of the fold table."""
+    return _split(values, [record.fold for record in records])
+
+
+def group_numbers(records: Sequence[ImageRecord]) -> NDArray[np.int64]:
+    """Return the group of each record: what a patient or a cluster holds together has one number.
+
+    Returns:
+        ``(len(records),)`` int64. Two images of one patient have one number, two of one cluster
+        too, and so have those linked over a third.
+    """
+    patients = _numbers([record.patient for record in records])
+    clusters = _numbers([record.cluster for record in records])
+    count, most = len(records), len(records) * 3
+    images = np.arange(count)
+    ends = np.concatenate([count + patients, 2 * count + clusters])
+    starts = np.concatenate([images, images])
+    known = np.concatenate([patients >= 0, clusters >= 0])
+    links = coo_matrix((np.ones(known.sum()), (starts[known], ends[known])), shape=(most, most))
+    _, labels = connected_components(links, directed=False)
+    return np.asarray(labels[:count], np.int64)
+
+
+def report_folds(records: Sequence[ImageRecord], folds: NDArray[np.int64]) -> FoldReport:
+    """Return what a split is worth, counted anew from records and folds alone.
+
+    Args:
+        records: Labelled records.
+        folds: ``(len(records),)`` int64, the fold of each, each fold with one image or more.
+    """
+    groups = group_numbers(records)
+    positive = np.array([bool(record.positive) for record in records])
+    areas = np.array([record.area_px or 0 for record in records])
+    parts = []
+    for number in range(int(folds.max()) + 1):
+        inside = folds == number
+        masks = areas[inside & positive]
+        parts.append(
+            Fold(
+                images=int(inside.sum()),
+                positive=int(positive[inside].sum()),
+                groups=len(np.unique(groups[inside])),
+                median_area_px=float(np.median(masks)) if masks.size else None,
+            )
+        )
+    places = folds.tolist()
+    return FoldReport(
+        folds=tuple(parts),
+        prevalence=float(positive.mean()),
+        split_patients=_split([record.patient for record in records], places),
+        split_clusters=_split([record.cluster for record in records], places),
+        without_patient=sum(record.patient is None for record in records),
+    )
+
+
+def write_fold_table(records: Sequence[ImageRecord], folds: NDArray[np.int64], path: Path) -> None:
+    """Write the fold of each record, with its label and area; patients are not named.
+
+    Columns: ``image_id``, ``fold``, ``group`` (the number of its patient or cluster), ``positive``
+    (0 or 1) and ``area_px``.
+
+    Raises:
+        OutputError: The file could not be written.
+    """
+    rows = [
+        {
+            "image_id": record.image_id,
+            "fold": fold,
+            "group": group,
+            "positive": int(bool(record.positive)),
+            "area_px": record.area_px or 0,
+        }
+        for record, fold, group in zip(
+            records, folds.tolist(), group_numbers(records).tolist(), strict=True
+        )
+    ]
+    write_folds(path, ["image_id", "fold", "group", "positive", "area_px"], rows)
+
+
+def _from_table(records: Sequence[ImageRecord], folds: int) -> NDArray[np.int64]:
+    require_sound_folds(records)
+    result = np.array([record.fold for record in records], np.int64)
+    count = int(result.max()) + 1
+    if count != folds:
+        raise DataError(
+            f"the fold table has {count} folds, train.folds is {folds}; set train.folds={count}"
+        )
+    return result
+
+
+def _strata(records: Sequence[ImageRecord], folds: int) -> NDArray[np.int64]:
+    """Return 0 for no pneumothorax, 1 to 3 for one of a small to a large share of its image.
+
+    What is too rare for every fold to have some of it is not told apart.
+    """
+    positive = np.array([bool(record.positive) for record in records])
+    if min(positive.sum(), (~positive).sum()) < folds:
+        return np.zeros(len(records), np.int64)
+    if positive.sum() < folds * _AREA_CLASSES:
+        return positive.astype(np.int64)
+    shares = np.array([(r.area_px or 0) / (r.rows * r.columns) for r in records])
+    edges = np.quantile(shares[positive], np.linspace(0, 1, _AREA_CLASSES + 1)[1:-1])
+    return np.where(positive, 1 + np.searchsorted(edges, shares, side="left"), 0)
+
+
+def _numbers(values: Sequence[str | int | None]) -> NDArray[np.int64]:
+    """Return a number from 0 on for each different value, -1 for None."""
+    known = {value: n for n, value in enumerate(dict.fromkeys(v for v in values if v is not None))}
+    return np.array([-1 if value is None else known[value] for value in values], np.int64)
+
+
+def _split(values: Sequence[str | int | None], folds: Sequence[int | None]) -> tuple[str, ...]:
+    seen: dict[str | int, set[int]] = {}
+    for value, fold in zip(values, folds, strict=True):
+        if value is not None and fold is not None:
+            seen.setdefault(value, set()).add(fold)
+    return tuple(str(value) for value, places in seen.items() if len(places) > 1)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.index import ImageRecord
+from pleura.data.records import ImageRecord
 from pleura.errors import DataError, OutputError, UsageError
 from pleura.formats.atomic import write_bytes
 from pleura.formats.dicom import read_radiograph

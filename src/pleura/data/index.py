@@ -1,93 +1,41 @@
-"""The index: one row per image, made from a data folder, with everything that was set aside.
+"""The index: one record per image, made from a data folder, with everything that was set aside.
 
 One image is one SOP Instance UID, whatever the number of its files or of its rows in the annotation
 table. What cannot be used is kept apart with its reason: nothing is dropped without a trace, and a
 file without an annotation is unlabelled, never a negative.
 """
 
-import csv
-import gzip
-import io
-import os
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import polars as pl
-from numpy.typing import NDArray
-
-from pleura import config
+from pleura.data.fold_table import read_folds
+from pleura.data.folds import fold_records
+from pleura.data.near_duplicates import find_clusters
+from pleura.data.patients import read_patients, siim_patient
+from pleura.data.records import ImageRecord
+from pleura.data.scan import Failure, FailureCode, OnProgress, Scan, age_years, scan_files
 from pleura.data.sources import Part, Sources
-from pleura.data.workers import chunked_map
-from pleura.errors import DataError, DicomError, RleError
-from pleura.formats import annotations as tables
-from pleura.formats import dicom, rle
-from pleura.formats.atomic import atomic_path
+from pleura.data.workers import one_thread
+from pleura.errors import DataError
+from pleura.formats import rle
+from pleura.formats.annotations import Annotations, RowProblem, check_masks, read_annotations
+from pleura.formats.dicom import read_radiograph
+from pleura.formats.rle import Form as RleForm
 
-OnProgress = Callable[[int, int], None]
+PatientsFrom = Literal["map", "siim", "header", ""]
 Reason = Literal["same-uid", "same-pixels"]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One image of the index.
-
-    Attributes:
-        image_id: Its SOP Instance UID.
-        path: The file it is read from.
-        part: ``train`` or ``test``.
-        rows: Height of the file's pixels.
-        columns: Width of the file's pixels.
-        sex: As in the file (``M``, ``F``, ...), empty where absent.
-        age_years: Whole years, or None where the file gives no readable age.
-        view: View position, such as ``PA`` or ``AP``; empty where absent.
-        modality: Such as ``CR``.
-        photometric_interpretation: ``MONOCHROME1`` or ``MONOCHROME2``.
-        transfer_syntax: Its name.
-        patient: The patient of the patient map; None where unknown. Never the file's own id.
-        pixel_hash: 128-bit hash (hex) of size and pixel values, equal for identical pictures.
-        labelled: Whether the annotation table says anything about the image.
-        positive: Whether it has a pneumothorax; None where it is not labelled.
-        mask_rows: How many non-empty rows of the table describe it.
-        overlap_px: Pixels that more than one of its rows covers.
-        area_px: Pixels of its united mask, at the file's own size; None where not labelled.
-        encoded_pixels: Its united mask as run-length text, ``-1`` for none; None: not labelled.
-    """
-
-    image_id: str
-    path: str
-    part: Part
-    rows: int
-    columns: int
-    sex: str
-    age_years: int | None
-    view: str
-    modality: str
-    photometric_interpretation: str
-    transfer_syntax: str
-    patient: str | None
-    pixel_hash: str
-    labelled: bool = False
-    positive: bool | None = None
-    mask_rows: int = 0
-    overlap_px: int = 0
-    area_px: int | None = None
-    encoded_pixels: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that could not be read, and why."""
+    """A file that could not be read, why, and of what kind the trouble is."""
 
     path: str
     part: Part
     reason: str
+    code: FailureCode = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +46,7 @@ class Duplicate:
         path: The file set aside.
         image_id: Its SOP Instance UID.
         kept: The file that stays in the index.
+        kept_id: Its SOP Instance UID.
         reason: ``same-uid`` or ``same-pixels``.
         agrees: False where the two differ: in their pixels (same UID) or in their masks (same
             pixels). That is a contradiction somebody should look at.
@@ -106,6 +55,7 @@ class Duplicate:
     path: str
     image_id: str
     kept: str
+    kept_id: str
     reason: Reason
     agrees: bool
 
@@ -120,23 +70,28 @@ class Index:
         duplicates: Files that are not in the index because another shows the same image.
         bad_annotations: Rows of the table that were refused; their images stay unlabelled.
         rows_without_file: Annotated ids for which there is no file.
-        test_in_train: Ids of test images whose pixels are also among the training images.
-        annotated_test: Ids of test images that the table describes; the table is not used there.
+        test_in_train: Ids of test images that are also among the training images, by UID or pixels.
+        annotated_test: Ids of other test images that the table describes; it is not used there.
         files_train: Number of training files, readable or not.
         files_test: Number of test files.
         table: The annotation table as read, or None where there is none.
+        patients_from: How patients are known: ``map`` (a table), ``siim`` (the shipped map of the
+            SIIM-ACR set), ``header`` (the files' own ids) or empty.
+        scans: What each readable file says of itself, by path, duplicates included.
     """
 
     records: tuple[ImageRecord, ...]
     unreadable: tuple[Unreadable, ...]
     duplicates: tuple[Duplicate, ...]
-    bad_annotations: tuple[tables.RowProblem, ...]
+    bad_annotations: tuple[RowProblem, ...]
     rows_without_file: tuple[str, ...]
     test_in_train: tuple[str, ...]
     annotated_test: tuple[str, ...]
     files_train: int
     files_test: int
-    table: tables.Annotations | None
+    table: Annotations | None
+    patients_from: PatientsFrom = ""
+    scans: Mapping[str, Scan] = field(default_factory=dict)
 
     @property
     def train(self) -> tuple[ImageRecord, ...]:
@@ -154,10 +109,25 @@ class Index:
         return tuple(r for r in self.records if r.part == "test")
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of a data folder, each None where there is none.
+
+    Attributes:
+        annotations: The annotation table.
+        patients: Image id -> patient.
+        folds: Image id -> fold.
+    """
+
+    annotations: Annotations | None
+    patients: Mapping[str, str] | None
+    folds: Mapping[str, int] | None
+
+
 def build_index(
     sources: Sources,
     *,
-    form: config.RleForm = "relative",
+    form: RleForm = "relative",
     workers: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Index:
@@ -172,200 +142,211 @@ def build_index(
     Raises:
         AnnotationError: The annotation table cannot be read as a whole, or is written in the
             other run-length form.
-        DataError: The table matches none of the files.
+        DataError: The table matches none of the files, or the patient map or the fold table cannot
+            be used.
     """
-    table = None
-    if sources.annotations is not None:
-        table = tables.read_annotations(sources.annotations, form=form)
-    patients = read_patients(sources.patients) if sources.patients is not None else {}
+    tables = read_tables(sources, form=form)
+    paths = [*sources.train, *sources.test]
+    scans = scan_files(paths, workers=workers, on_progress=on_progress)
+    return make_index(sources, tables, scans)
 
-    files = [(path, "train") for path in sources.train] + [(path, "test") for path in sources.test]
-    scans = list(chunked_map(_scan, [str(path) for path, _ in files], workers, on_progress))
-    unreadable, records = [], []
-    for (path, part), scan in zip(files, scans, strict=True):
-        if isinstance(scan, str):
-            unreadable.append(Unreadable(str(path), _part(part), scan))
-        else:
-            patient = patients.get(scan.image_id)
-            records.append(replace(scan, part=_part(part), patient=patient))
 
-    records, same_uid = _drop_same_uid(records)
-    if table is not None:
-        shapes = {record.image_id: (record.rows, record.columns) for record in records}
-        table = tables.check_masks(table, shapes)
-    table_masks: Mapping[str, tuple[str, ...]] = table.masks if table is not None else {}
+def read_tables(sources: Sources, *, form: RleForm = "relative") -> Tables:
+    """Return the tables of `sources`: what is wrong with them shows before any file is read.
+
+    Raises:
+        AnnotationError, DataError: As for :func:`build_index`.
+    """
+    annotations, patients, folds = sources.annotations, sources.patients, sources.folds
+    return Tables(
+        annotations=None if annotations is None else read_annotations(annotations, form=form),
+        patients=None if patients is None else read_patients(patients),
+        folds=None if folds is None else read_folds(folds),
+    )
+
+
+def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]) -> Index:
+    """Return the index of files that are scanned already.
+
+    Args:
+        sources: As for :func:`build_index`.
+        tables: What :func:`read_tables` returned for it.
+        scans: One for each training file, then one for each test file, in order.
+
+    Raises:
+        AnnotationError, DataError: As for :func:`build_index`.
+    """
+    table = tables.annotations
+    found = list(zip(scans, _parts(sources), strict=True))
+    unreadable = [
+        Unreadable(scan.path, part, scan.reason, scan.code)
+        for scan, part in found
+        if isinstance(scan, Failure)
+    ]
+    read = [(scan, part) for scan, part in found if isinstance(scan, Scan)]
+    patients, patients_from = _patients(read, tables.patients)
+    records, same_uid = _drop_same_uid(
+        _record(scan, part, patient) for (scan, part), patient in zip(read, patients, strict=True)
+    )
     known = {record.image_id for record in records}
     train = [record for record in records if record.part == "train"]
     test = [record for record in records if record.part == "test"]
+    if table is not None:  # where an id is in both parts, the training file's size counts
+        shapes = {record.image_id: (record.rows, record.columns) for record in [*test, *train]}
+        table = check_masks(table, shapes)
+    table_masks: Mapping[str, tuple[str, ...]] = table.masks if table is not None else {}
     if table is not None and known.isdisjoint(table.masks) and table.masks and train:
         _refuse_foreign_table(table, train[0])
 
-    annotated, bad = _annotate(train, table_masks, form)
+    form = table.form if table is not None else "relative"
+    annotated = [_labelled(record, table_masks.get(record.image_id), form) for record in train]
     train, same_pixels = _drop_same_pixels(annotated)
-    train_hashes = {record.pixel_hash for record in train}
-    problems = table.problems if table is not None else ()
+    in_both = _in_both(train, test)
+    by_path = {scan.path: scan for scan, _ in read}
+    records = _with_clusters([*train, *test], by_path)
+    if tables.folds is not None:
+        records = fold_records(records, tables.folds, f"{sources.folds}")
     return Index(
-        records=(*train, *test),
+        records=tuple(records),
         unreadable=tuple(unreadable),
         duplicates=(*same_uid, *same_pixels),
-        bad_annotations=(*problems, *bad),
+        bad_annotations=table.problems if table is not None else (),
         rows_without_file=tuple(i for i in table_masks if i not in known),
-        test_in_train=tuple(r.image_id for r in test if r.pixel_hash in train_hashes),
-        annotated_test=tuple(r.image_id for r in test if r.image_id in table_masks),
+        test_in_train=in_both,
+        annotated_test=tuple(
+            r.image_id for r in test if r.image_id in table_masks and r.image_id not in in_both
+        ),
         files_train=len(sources.train),
         files_test=len(sources.test),
         table=table,
+        patients_from=patients_from,
+        scans=by_path,
     )
 
 
-def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return image id -> patient from a CSV with columns ``ImageId`` and ``patient``.
-
-    Args:
-        path: A ``.csv`` or ``.csv.gz``; other columns are ignored.
+def records_of_table(table: Annotations, patients: Path | None = None) -> tuple[ImageRecord, ...]:
+    """Return labelled records for a table without files, for 1024 x 1024 images.
 
     Raises:
-        DataError: The file cannot be read or lacks a column.
+        DataError: The patient map cannot be used.
     """
-    try:
-        raw = Path(path).read_bytes()
-        text = (gzip.decompress(raw) if str(path).endswith(".gz") else raw).decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = columns
-        if not {"ImageId", "patient"} <= set(columns):
-            raise DataError(
-                f"{path}: a patient map needs the columns ImageId and patient; found "
-                f"{', '.join(columns) or 'none'}"
-            )
-        return {
-            row["ImageId"].strip(): row["patient"].strip()
-            for row in reader
-            if row["ImageId"] and row["patient"]
-        }
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a CSV ({error})") from error
+    known = read_patients(patients) if patients is not None else None
+    blank = _record(_NO_FILE, "train", None)
+    return tuple(
+        _labelled(
+            replace(
+                blank,
+                image_id=image_id,
+                patient=siim_patient(image_id) if known is None else known.get(image_id),
+            ),
+            texts,
+            table.form,
+        )
+        for image_id, texts in table.masks.items()
+    )
 
 
-def write_index(records: Sequence[ImageRecord], path: Path) -> None:
-    """Write `records` to a Parquet file, one row per image, columns as in :class:`ImageRecord`.
-
-    Raises:
-        OutputError: The file could not be written.
-    """
-    columns = {
-        field.name: [getattr(record, field.name) for record in records]
-        for field in fields(ImageRecord)
-    }
-    with atomic_path(path) as partial_path:
-        pl.DataFrame(columns, schema=_SCHEMA, strict=True).write_parquet(partial_path)
-
-
-def write_masks(records: Sequence[ImageRecord], path: Path) -> None:
-    """Write the united masks of the labelled `records` to a Parquet file, one row per image.
-
-    Columns: ``image_id``, ``rows``, ``columns`` (the mask's size), ``area_px`` and
-    ``encoded_pixels`` (run-length text of the SIIM form, ``-1`` for none).
-
-    Raises:
-        OutputError: The file could not be written.
-    """
-    names = ["image_id", "rows", "columns", "area_px", "encoded_pixels"]
-    labelled = [record for record in records if record.labelled]
-    columns = {name: [getattr(record, name) for record in labelled] for name in names}
-    schema = {name: _SCHEMA[name] for name in names}
-    with atomic_path(path) as partial_path:
-        pl.DataFrame(columns, schema=schema, strict=True).write_parquet(partial_path)
+_NO_FILE = Scan(
+    path="",
+    image_id="",
+    study_uid="",
+    series_uid="",
+    patient_key="",
+    rows=1024,
+    columns=1024,
+    sex="",
+    age="",
+    view="",
+    modality="",
+    body_part="",
+    photometric_interpretation="",
+    transfer_syntax="",
+    bits_stored=8,
+    spacing_mm=None,
+    spacing_text="",
+    pixel_hash="",
+    picture=None,
+)
 
 
-def read_index(path: str | os.PathLike[str]) -> tuple[ImageRecord, ...]:
-    """Return the records that :func:`write_index` wrote.
-
-    Raises:
-        DataError: The file is missing, is not Parquet, or holds other columns.
-    """
-    try:
-        frame = pl.read_parquet(Path(path))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path}: cannot be read as an index ({error})") from error
-    if frame.schema != pl.Schema(_SCHEMA):
-        raise DataError(f"{path}: its columns are not those of an index of this version of pleura")
-    return tuple(ImageRecord(**row) for row in frame.iter_rows(named=True))
+def _parts(sources: Sources) -> list[Part]:
+    train: list[Part] = ["train"] * len(sources.train)
+    test: list[Part] = ["test"] * len(sources.test)
+    return train + test
 
 
-_SCHEMA: dict[str, pl.DataType] = {
-    "image_id": pl.String(),
-    "path": pl.String(),
-    "part": pl.String(),
-    "rows": pl.Int64(),
-    "columns": pl.Int64(),
-    "sex": pl.String(),
-    "age_years": pl.Int64(),
-    "view": pl.String(),
-    "modality": pl.String(),
-    "photometric_interpretation": pl.String(),
-    "transfer_syntax": pl.String(),
-    "patient": pl.String(),
-    "pixel_hash": pl.String(),
-    "labelled": pl.Boolean(),
-    "positive": pl.Boolean(),
-    "mask_rows": pl.Int64(),
-    "overlap_px": pl.Int64(),
-    "area_px": pl.Int64(),
-    "encoded_pixels": pl.String(),
-}
-
-
-def _scan(paths: Sequence[str]) -> list[ImageRecord | str]:
-    """Return a record, or the reason why there is none, for each path."""
-    return [_scan_one(path) for path in paths]
-
-
-def _scan_one(path: str) -> ImageRecord | str:
-    try:
-        radiograph = dicom.read_radiograph(path)
-    except DicomError as error:
-        return str(error)
-    header, pixels = radiograph.header, radiograph.pixels
+def _record(scan: Scan, part: Part, patient: str | None) -> ImageRecord:
     return ImageRecord(
-        image_id=header.sop_instance_uid,
-        path=path,
-        part="train",
-        rows=pixels.shape[0],
-        columns=pixels.shape[1],
-        sex=header.sex,
-        age_years=age_years(header.age),
-        view=header.view_position,
-        modality=header.modality,
-        photometric_interpretation=header.photometric_interpretation,
-        transfer_syntax=header.transfer_syntax_name,
-        patient=None,
-        pixel_hash=pixel_hash(pixels),
+        image_id=scan.image_id,
+        path=scan.path,
+        part=part,
+        rows=scan.rows,
+        columns=scan.columns,
+        sex=scan.sex,
+        age_years=age_years(scan.age),
+        view=scan.view,
+        modality=scan.modality,
+        photometric_interpretation=scan.photometric_interpretation,
+        transfer_syntax=scan.transfer_syntax,
+        patient=patient,
+        pixel_hash=scan.pixel_hash,
     )
 
 
-def pixel_hash(pixels: NDArray[np.generic]) -> str:
-    """Return a 128-bit hash (hex) of the size, type and values of C-contiguous pixels."""
-    digest = blake2b(repr((pixels.shape, pixels.dtype.str)).encode(), digest_size=16)
-    digest.update(pixels.data)
-    return digest.hexdigest()
+def _patients(
+    read: Sequence[tuple[Scan, Part]], table: Mapping[str, str] | None
+) -> tuple[list[str | None], PatientsFrom]:
+    """Return the patient of each scan, and where that is known from.
 
-
-def age_years(text: str) -> int | None:
-    """Return whole years from a DICOM age (``038Y``, ``18M``) or a bare number, else None.
-
-    Source: DICOM PS3.5 6.2, value representation AS; the SIIM-ACR files write ``38``.
+    A map that is named or found is all that counts. Else the images of the SIIM-ACR set are looked
+    up, and where there is none of them the files' own ids are used, if they group anything.
     """
-    text = text.strip()
-    number, unit = (text, "Y") if text.isdecimal() else (text[:-1], text[-1:].upper())
-    per_year = {"Y": 1, "M": 12, "W": 52, "D": 365}.get(unit)
-    if per_year is None or not (number.isascii() and number.isdecimal()):
-        return None
-    return int(number) // per_year
+    if table is not None:
+        return [table.get(scan.image_id) for scan, _ in read], "map"
+    siim = [siim_patient(scan.image_id) for scan, _ in read]
+    if any(siim):
+        return siim, "siim"
+    keys = _useful_keys(read)
+    if patient_ids_group(keys):
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(filter(None, keys)), 1)}
+        return [f"p{numbers[key]:05d}" if key else None for key in keys], "header"
+    return [None] * len(read), ""
 
 
-def _part(name: str) -> Part:
-    return "test" if name == "test" else "train"
+def _useful_keys(read: Sequence[tuple[Scan, Part]]) -> list[str]:
+    """Return the keyed patient ids, empty in a part where all files carry the same one."""
+    parts: dict[Part, set[str]] = {}
+    for scan, part in read:
+        parts.setdefault(part, set()).add(scan.patient_key)
+    return [scan.patient_key if len(parts[part]) > 1 else "" for scan, part in read]
+
+
+def patient_ids_group(keys: Sequence[str]) -> bool:
+    """Return whether the files' own patient ids group images: neither all one, nor each its own."""
+    different = len(set(filter(None, keys)))
+    return 1 < different < sum(map(bool, keys))
+
+
+def _in_both(train: Sequence[ImageRecord], test: Sequence[ImageRecord]) -> tuple[str, ...]:
+    ids = {record.image_id for record in train}
+    hashes = {record.pixel_hash for record in train} - {""}
+    return tuple(r.image_id for r in test if r.image_id in ids or r.pixel_hash in hashes)
+
+
+def _with_clusters(records: Sequence[ImageRecord], scans: Mapping[str, Scan]) -> list[ImageRecord]:
+    """Return the records with the numbers of their clusters of near-duplicates."""
+    pictures = [scans[record.path].picture for record in records]
+    numbers: dict[int, int] = {}
+    hashed = [place for place, picture in enumerate(pictures) if picture and not picture.blank]
+    with one_thread():
+        clusters = find_clusters(
+            [pictures[place].hash for place in hashed],  # type: ignore[union-attr]
+            [records[place].path for place in hashed],
+            lambda path: read_radiograph(path).pixels,
+        )
+    for number, members in enumerate(clusters, 1):
+        numbers |= {hashed[member]: number for member in members}
+    return [replace(record, cluster=numbers.get(place)) for place, record in enumerate(records)]
 
 
 def _drop_same_uid(
@@ -378,7 +359,11 @@ def _drop_same_uid(
         kept = first.setdefault((record.part, record.image_id), record)
         if kept is not record:
             agrees = kept.pixel_hash == record.pixel_hash
-            dropped.append(Duplicate(record.path, record.image_id, kept.path, "same-uid", agrees))
+            dropped.append(
+                Duplicate(
+                    record.path, record.image_id, kept.path, kept.image_id, "same-uid", agrees
+                )
+            )
     return list(first.values()), dropped
 
 
@@ -388,69 +373,54 @@ def _drop_same_pixels(
     """Keep one file of each picture: the first that is labelled, else the first."""
     kept: dict[str, ImageRecord] = {}
     for record in records:
-        other = kept.setdefault(record.pixel_hash, record)
+        other = kept.setdefault(_picture_key(record), record)
         if record.labelled and not other.labelled:
-            kept[record.pixel_hash] = record
+            kept[_picture_key(record)] = record
     dropped = []
     for record in records:
-        keeper = kept[record.pixel_hash]
+        keeper = kept[_picture_key(record)]
         if keeper is not record:
             agrees = not record.labelled or record.encoded_pixels == keeper.encoded_pixels
             dropped.append(
-                Duplicate(record.path, record.image_id, keeper.path, "same-pixels", agrees)
+                Duplicate(
+                    record.path,
+                    record.image_id,
+                    keeper.path,
+                    keeper.image_id,
+                    "same-pixels",
+                    agrees,
+                )
             )
-    return [record for record in records if kept[record.pixel_hash] is record], dropped
+    return [record for record in records if kept[_picture_key(record)] is record], dropped
 
 
-def _annotate(
-    records: Iterable[ImageRecord],
-    masks: Mapping[str, tuple[str, ...]],
-    form: config.RleForm,
-) -> tuple[list[ImageRecord], list[tables.RowProblem]]:
-    annotated, problems = [], []
-    label = partial(_labelled, form=form)
-    for record in records:
-        texts = masks.get(record.image_id)
-        try:
-            annotated.append(record if texts is None else label(record, texts))
-        except RleError as error:
-            annotated.append(record)
-            problems.append(tables.RowProblem(0, record.image_id, f"{error}"))
-    return annotated, problems
+def _picture_key(record: ImageRecord) -> str:
+    """Return what is equal for the same picture; where none was read, each file is its own."""
+    return record.pixel_hash or record.path
 
 
-def _labelled(record: ImageRecord, texts: tuple[str, ...], form: config.RleForm) -> ImageRecord:
-    """Return `record` with the union of its rows; raises RleError where a row does not fit."""
+def _labelled(record: ImageRecord, texts: tuple[str, ...] | None, form: RleForm) -> ImageRecord:
+    """Return `record` with the union of its rows, which fit it; None leaves it unlabelled."""
+    if texts is None:
+        return record
     shape = (record.rows, record.columns)
     if not texts:
         return replace(record, labelled=True, positive=False, area_px=0, encoded_pixels="-1")
-    mask = rle.union(texts, shape, form=form)
+    text = rle.united(texts, form=form)
     return replace(
         record,
         labelled=True,
         positive=True,
         mask_rows=len(texts),
         overlap_px=rle.overlap_px(texts, shape, form=form) if len(texts) > 1 else 0,
-        area_px=int(mask.sum()),
-        encoded_pixels=rle.mask2rle(mask),
+        area_px=rle.area_px(text),
+        encoded_pixels=text,
     )
 
 
-def _refuse_foreign_table(table: tables.Annotations, example: ImageRecord) -> None:
+def _refuse_foreign_table(table: Annotations, example: ImageRecord) -> None:
     raise DataError(
         f"{table.path}: none of its {len(table.masks)} ids belongs to a file found; the first id "
         f"is {next(iter(table.masks))}, the first file's is {example.image_id}; name the table of "
         "these files with --annotations"
     )
-
-
-def prevalence(records: Sequence[ImageRecord]) -> float:
-    """Return the share of positives among the labelled `records`; NaN where none is labelled."""
-    labels = Counter(record.positive for record in records if record.labelled)
-    total = labels[True] + labels[False]
-    return labels[True] / total if total else float("nan")
-
-
-def image_keys(records: Sequence[ImageRecord]) -> NDArray[np.uint64]:
-    """Return the first 64 bits of each record's pixel hash, as a bundle keeps them."""
-    return np.array([int(record.pixel_hash[:16], 16) for record in records], np.uint64)

@@ -9,15 +9,17 @@ Kaggle published the SIIM-ACR set in several layouts, and people re-save it in m
 * the annotation table is the first of ``stage_2_train.csv`` (only beside ``stage_2_images``),
   ``train-rle.csv``, ``stage_2_train.csv``, ``train-rle-sample.csv``, ``train.csv``, each also as
   ``.csv.gz``, in the folder itself or one below;
-* the patient map is ``patients.csv`` (``.csv.gz``) in the same places.
+* the patient map is ``patients.csv`` (``.csv.gz``) in the same places;
+* every CSV with the word "submission" in its name in the same places is a sample submission, which
+  is looked at but never used.
 
-Every one of them can be named instead.
+Tables and folders can be named instead; a fold table is only used when it is named.
 """
 
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +56,8 @@ class Sources:
         test: Test files, sorted.
         annotations: The run-length table, or None where there is none.
         patients: The patient map, or None.
+        folds: The fold table that was named, or None.
+        submissions: Sample submissions, sorted.
         other_files: How many files were passed over because they are not DICOM.
     """
 
@@ -62,7 +66,13 @@ class Sources:
     test: tuple[Path, ...]
     annotations: Path | None
     patients: Path | None
+    folds: Path | None = None
+    submissions: tuple[Path, ...] = ()
     other_files: int = 0
+
+    def without_annotations(self) -> "Sources":
+        """Return the same files without their annotation table."""
+        return replace(self, annotations=None)
 
 
 def find_sources(settings: config.Data) -> Sources:
@@ -72,22 +82,13 @@ def find_sources(settings: config.Data) -> Sources:
         DataError: A named place does not exist, or no DICOM file is found.
     """
     root = Path(settings.path or settings.images or settings.test_images)
-    named = [settings.images, settings.test_images, settings.annotations, settings.patients]
-    for place in [settings.path, *named]:
+    tables = [settings.annotations, settings.patients, settings.folds]
+    for place in [settings.path, settings.images, settings.test_images, *tables]:
         if place and not Path(place).exists():
             raise DataError(f"{place}: there is no such file or folder")
     if not root.is_dir():
         raise DataError(f"{root}: is a file; name the folder that holds the radiographs")
-    train, test, others = _split_by_folder(root) if settings.path else ([], [], 0)
-    if settings.images:
-        train, others = _dicom_files(Path(settings.images))
-    if settings.test_images:
-        test, others = _dicom_files(Path(settings.test_images))
-    named_train, named_test = set(train), set(test)
-    if settings.images and not settings.test_images:
-        test = [path for path in test if path not in named_train]
-    if settings.test_images and not settings.images:
-        train = [path for path in train if path not in named_test]
+    train, test, others = _split(settings, root)
     if not train and not test:
         raise DataError(
             f"{root}: holds no DICOM file ({others} other files); name the folder that holds the "
@@ -100,8 +101,27 @@ def find_sources(settings: config.Data) -> Sources:
         test=tuple(sorted(test)),
         annotations=_named_or(settings.annotations, _find_table(root, _table_names(stage_2))),
         patients=_named_or(settings.patients, _find_table(root, ["patients.csv"])),
+        folds=_named_or(settings.folds, None),
+        submissions=_submissions(root),
         other_files=others,
     )
+
+
+def _split(settings: config.Data, root: Path) -> tuple[list[Path], list[Path], int]:
+    """Return training files, test files and the number of others, as named or found below root."""
+    if settings.images and settings.test_images:
+        (train, others), (test, more) = map(
+            _dicom_files, (Path(settings.images), Path(settings.test_images))
+        )
+        return train, test, others + more
+    train, test, others = _split_by_folder(root) if settings.path else ([], [], 0)
+    if settings.images:
+        train, others = _dicom_files(Path(settings.images))
+        test = sorted(set(test) - set(train))
+    elif settings.test_images:
+        test, others = _dicom_files(Path(settings.test_images))
+        train = sorted(set(train) - set(test))
+    return train, test, others
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -158,10 +178,18 @@ def _table_names(stage_2: bool) -> list[str]:
     return ["stage_2_train.csv", *names] if stage_2 else names
 
 
+def _table_folders(root: Path) -> list[Path]:
+    return [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+
+
+def _submissions(root: Path) -> tuple[Path, ...]:
+    found = (path for folder in _table_folders(root) for path in sorted(folder.glob("*.csv")))
+    return tuple(path for path in found if "submission" in path.stem.lower())
+
+
 def _find_table(root: Path, names: Iterable[str]) -> Path | None:
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
     for name in names:
-        for folder in folders:
+        for folder in _table_folders(root):
             for candidate in (folder / name, folder / f"{name}.gz"):
                 if candidate.is_file():
                     return candidate

@@ -29,6 +29,7 @@ PATIENTS = "patients.csv"
 TRUTH = "test-truth.csv"
 
 _SMALLEST = 64  # pixels; below it ribs and vessels run into one another
+_FILM_MM = 400
 _DIRTY_FROM = 10  # training images from which on some files are faulty
 _BROKEN_FROM = 50
 _SPLIT_SHARE = 0.25  # of the positives have several rows
@@ -128,6 +129,7 @@ def write_cohort(
     seed: int,
     size: int = 1024,
     prevalence: float = 0.35,
+    clean: bool = False,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Cohort:
@@ -149,6 +151,8 @@ def write_cohort(
         seed: 0 or more.
         size: Side of the square films in pixels, 64 or more.
         prevalence: Share of images with a pneumothorax, 0 to 1, exact up to rounding.
+        clean: Leave out every fault and oddity of the real set: one row per image, no blanks in the
+            table, ages with their unit, one patient id per patient, spacings that suit the size.
         workers: Processes to draw with; None means one per core.
         on_progress: Called with (images done, images in all) after each image.
 
@@ -160,14 +164,18 @@ def write_cohort(
     _check(out, train, test, seed, size, prevalence, workers)
     jobs = _plan(train, seed, 0, prevalence)
     trials = _plan(test, seed, 1, prevalence)
-    jobs = _soiled(jobs, np.random.default_rng([seed, 2]))
+    if clean:
+        jobs, trials = _tidied(jobs, "train"), _tidied(trials, "test")
+    else:
+        jobs = _soiled(jobs, np.random.default_rng([seed, 2]))
     progress = _counter(on_progress, len(jobs) + len(trials))
-    rows = _written(jobs, out / TRAIN_FOLDER, size, workers, progress)
-    truth = _written(trials, out / TEST_FOLDER, size, workers, progress)
+    write = partial(_written, size=size, clean=clean, workers=workers, progress=progress)
+    rows = write(jobs, out / TRAIN_FOLDER)
+    truth = write(trials, out / TEST_FOLDER)
     (out / TEST_FOLDER).mkdir(parents=True, exist_ok=True)
     write_text(out / PATIENTS, _patient_table(jobs))
-    write_text(out / TRUTH, _row_table(trials, truth))
-    write_text(out / ANNOTATIONS, _row_table(jobs, rows))
+    write_text(out / TRUTH, _row_table(trials, truth, clean))
+    write_text(out / ANNOTATIONS, _row_table(jobs, rows, clean))
     return _cohort(out, jobs, trials, rows)
 
 
@@ -258,25 +266,35 @@ def _soiled(jobs: list[_Job], rng: np.random.Generator) -> list[_Job]:
     return jobs
 
 
+def _tidied(jobs: list[_Job], part: str) -> list[_Job]:
+    """Return `jobs` with a patient id that all images of one patient share."""
+    return [
+        replace(job, names=(replace(job.names[0], patient_id=f"phantom-{part}-{job.patient}"),))
+        for job in jobs
+    ]
+
+
 # ---------------------------------------------------------------------------- the files
 
 
 def _written(
     jobs: Sequence[_Job],
     folder: Path,
+    *,
     size: int,
+    clean: bool,
     workers: int | None,
     progress: Callable[[], None],
 ) -> list[tuple[str, ...]]:
     """Write the files of all jobs and return their run-length rows, in order."""
     rows = []
-    for texts in ordered_map(partial(_write_image, folder, size), jobs, workers or 0):
+    for texts in ordered_map(partial(_write_image, folder, size, clean), jobs, workers or 0):
         rows.append(texts)
         progress()
     return rows
 
 
-def _write_image(folder: Path, size: int, job: _Job) -> tuple[str, ...]:
+def _write_image(folder: Path, size: int, clean: bool, job: _Job) -> tuple[str, ...]:
     """Draw one image, write its files, and return its run-length rows."""
     rng = np.random.default_rng(job.film)
     person = draw_person(np.random.default_rng(job.body))
@@ -293,13 +311,15 @@ def _write_image(folder: Path, size: int, job: _Job) -> tuple[str, ...]:
             age=phantom.age,
             sex=phantom.sex,
             view=phantom.view,
-            spacing_mm=phantom.spacing_mm,
+            spacing_mm=_FILM_MM / size if clean else phantom.spacing_mm,
+            age_with_unit=clean,
         )
     if job.broken:
         path = job.names[0].path(folder)
         content = path.read_bytes()
         write_bytes(path, content[: len(content) // 2])
-    return tuple(mask2rle(piece) for piece in _pieces(rng, phantom.mask))
+    pieces = [phantom.mask] if clean else _pieces(rng, phantom.mask)
+    return tuple(mask2rle(piece) for piece in pieces)
 
 
 def _pieces(rng: np.random.Generator, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
@@ -333,15 +353,16 @@ def _counter(on_progress: Callable[[int, int], None] | None, total: int) -> Call
 # ---------------------------------------------------------------------------- the tables
 
 
-def _row_table(jobs: Iterable[_Job], rows: Iterable[tuple[str, ...]]) -> str:
+def _row_table(jobs: Iterable[_Job], rows: Iterable[tuple[str, ...]], clean: bool) -> str:
     """Return the run-length table, with the blanks after the commas that the real one has."""
-    lines = ["ImageId, EncodedPixels"]
+    comma = "," if clean else ", "
+    lines = [f"ImageId{comma}EncodedPixels"]
     for job, texts in zip(jobs, rows, strict=True):
         if not job.labelled:
             continue
         for image in (job.names[0].sop, job.twin):
             if image is not None:
-                lines += [f"{image}, {text}" for text in texts]
+                lines += [f"{image}{comma}{text}" for text in texts]
     return "\n".join(lines) + "\n"
 
 

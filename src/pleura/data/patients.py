@@ -1,0 +1,124 @@
+"""Which images are of the same patient: from a CSV, and for the SIIM-ACR set from a shipped table.
+
+The files of the SIIM-ACR set carry a random PatientID each, so nothing in them groups the images of
+one patient. The table ``siim_patients.npz`` beside this module does.
+"""
+
+import csv
+import functools
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.errors import DataError
+
+KEY_BITS = 40
+SIIM_TABLE = Path(__file__).with_name("siim_patients.npz")
+
+
+def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return image id -> patient from a CSV with columns ``ImageId`` and ``patient``.
+
+    Args:
+        path: A ``.csv`` or ``.csv.gz``; other columns are ignored.
+
+    Raises:
+        DataError: The file cannot be read or lacks a column.
+    """
+    try:
+        raw = Path(path).read_bytes()
+        text = (gzip.decompress(raw) if str(path).endswith(".gz") else raw).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+        columns = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = columns
+        if not {"ImageId", "patient"} <= set(columns):
+            raise DataError(
+                f"{path}: a patient map needs the columns ImageId and patient; found "
+                f"{', '.join(columns) or 'none'}"
+            )
+        return {
+            row["ImageId"].strip(): row["patient"].strip()
+            for row in reader
+            if row["ImageId"] and row["patient"]
+        }
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a CSV ({error})") from error
+
+
+def siim_patient(image_id: str) -> str | None:
+    """Return the NIH patient of an image of the SIIM-ACR set, or None for any other image.
+
+    The answer is the patient's number without leading zeros, as in the map's own column: ``2563``
+    for ``00002563_000.png``. Known are the 12,047 images that stage 2 annotates, of 6,171 patients;
+    the test images of stage 2 and the few that nobody annotated are not among them. The table keeps
+    a 40-bit key per image instead of its id, so another image is mistaken for one of them with a
+    probability of 12,047 / 2**40, about 1 in 91 million.
+
+    Args:
+        image_id: The SOP Instance UID.
+
+    Source:
+        The map from the challenge's UIDs to file names of NIH ChestX-ray14 that was published with
+        the challenge's fifth-place solution. The numbers are that public set's own pseudonyms.
+    """
+    number = _siim_table().get(_key(image_id))
+    return None if number is None else str(number)
+
+
+def siim_columns(patients: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
+    """Return the columns of the shipped table for a map of image id -> patient number.
+
+    The images stand in the order of their keys. Kept are the ``gaps`` between the keys (from 0 to
+    the first, from the first to the second, ...) and the ``patients``, each as planes of bytes, the
+    lowest first, because so they pack best.
+
+    Returns:
+        ``gaps`` (4, images) and ``patients`` (2, images), uint8.
+
+    Raises:
+        DataError: A patient is no number up to 65,535, or two images have the same key.
+    """
+    for image_id, patient in patients.items():
+        if not (patient.isascii() and patient.isdecimal() and str(int(patient)) == patient):
+            raise DataError(f"image {image_id}: patient {patient[:40]!r} is not a plain number")
+        if int(patient) >= 1 << 16:
+            raise DataError(f"image {image_id}: patient {patient} is above {(1 << 16) - 1}")
+    numbers = {_key(image_id): int(patient) for image_id, patient in patients.items()}
+    keys = sorted(numbers)
+    gaps = np.diff(np.array(keys, np.int64), prepend=0)
+    if len(keys) < len(patients) or gaps.max(initial=0) >= 1 << 32:
+        raise DataError(
+            f"the {len(patients)} images cannot be told apart by gaps of 32 bits between keys of "
+            f"{KEY_BITS}; choose another length for the keys"
+        )
+    return {"gaps": _planes(gaps, 4), "patients": _planes([numbers[key] for key in keys], 2)}
+
+
+@functools.cache
+def _siim_table() -> dict[int, int]:
+    with np.load(SIIM_TABLE, allow_pickle=False) as columns:
+        keys = np.cumsum(_values(columns["gaps"]))
+        return dict(zip(keys.tolist(), _values(columns["patients"]).tolist(), strict=True))
+
+
+def _key(image_id: str) -> int:
+    name = image_id.encode(errors="backslashreplace")
+    return int.from_bytes(blake2b(name, digest_size=KEY_BITS // 8).digest(), "big")
+
+
+def _planes(values: Iterable[int], count: int) -> NDArray[np.uint8]:
+    wide = np.array(list(values), "<i8").view(np.uint8).reshape(-1, 8)
+    return np.ascontiguousarray(wide[:, :count].T)
+
+
+def _values(planes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    shifts = 8 * np.arange(len(planes), dtype=np.int64)
+    values: NDArray[np.int64] = (planes.astype(np.int64) << shifts[:, None]).sum(axis=0)
+    return values
