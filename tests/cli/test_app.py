@@ -35,6 +35,8 @@ def test_the_verbs():
         "audit",
         "demo",
         "evaluate",
+        "fetch",
+        "folds",
         "gallery",
         "info",
         "inspect",

@@ -52,14 +52,22 @@ def test_the_cohort(cohort, capsys):
 def test_the_table_for_people(cohort, capsys):
     assert execute(["audit", str(cohort)]) == 0
     said = capsys.readouterr()
-    for words in ("files train", "38", "several rows", "warning unlabelled: 1", "kept:"):
+    for words in (
+        "38 training and 6 test files; 35 labelled, 17 with a pneumothorax (48.6%)",
+        "warning  unlabelled",
+        "1 image has no usable annotation",
+        "note     several-rows",
+        "--out DIR writes a page",
+    ):
         assert words in said.out
     assert "reading: 44 of 44 files" in said.err
 
 
 def test_the_cleaned_tables(cohort, tmp_path, capsys):
     found = audited([cohort, "--out", tmp_path / "new"], capsys)
-    assert json.loads((tmp_path / "new" / "audit.json").read_text()) == found
+    assert json.loads((tmp_path / "new" / "findings.json").read_text()) == found
+    assert not (tmp_path / "new" / ".audit.journal").exists()
+    assert (tmp_path / "new" / "audit.html").stat().st_size > 10_000
     index = pl.read_parquet(tmp_path / "new" / "indices.parquet")
     masks = pl.read_parquet(tmp_path / "new" / "masks.parquet")
     assert index["image_id"].n_unique() == len(index) == 35 + 1 + 6
@@ -84,9 +92,10 @@ def test_unreadable_files_are_listed_and_3(faulty, tmp_path, capsys):
     found = audited([faulty, "--out", tmp_path / "out"], capsys, status=3)
     assert found["counts"]["unreadable"] == 1
     assert found["counts"]["rows_without_file"] == 1
-    (unreadable,) = [item for item in found["findings"] if item["code"] == "unreadable"]
-    assert unreadable["severity"] == "error"
-    assert "torn.dcm" in unreadable["items"][0]
+    (torn,) = [item for item in found["findings"] if item["code"] == "truncated"]
+    assert torn["severity"] == "error"
+    assert torn["items"][0]["id"] == "torn.dcm"
+    assert torn["items"][0]["note"].startswith("(7FE0,0010) at byte")
     assert (tmp_path / "out" / "masks.parquet").exists()
     assert execute(["audit", str(faulty)]) == 3
     assert "torn.dcm" in capsys.readouterr().out
@@ -112,15 +121,15 @@ def test_a_table_alone_plain_and_gzipped(cohort, tmp_path, capsys):
     packed = tmp_path / "t.csv.gz"
     packed.write_bytes(gzip.compress(table.read_bytes()))
     found = audited(["--annotations", table], capsys)
-    assert audited(["--annotations", packed], capsys) == found
+    assert audited(["--annotations", packed], capsys) == {**found, "source": str(packed)}
     counts = found["counts"]
     assert counts["files_train"] is counts["unreadable"] is None
     assert (counts["rows"], counts["images"], counts["positive"], counts["empty"]) == (5, 3, 2, 1)
     assert (counts["several_rows"], counts["overlapping"]) == (2, 1)
     assert execute(["audit", "--annotations", str(table)]) == 0
     shown = capsys.readouterr().out
-    assert "rows" in shown
-    assert "files train" not in shown
+    assert "5 rows of 3 images; 3 labelled, 2 with a pneumothorax" in shown
+    assert "files" not in shown
 
 
 def test_the_other_run_length_form(tmp_path, capsys):
@@ -129,8 +138,10 @@ def test_the_other_run_length_form(tmp_path, capsys):
     found = audited(["--annotations", table], capsys)
     assert found["counts"]["positive"] == 1
     table.write_text("ImageId,EncodedPixels\nb,1048570 5 1048576 1\n")
-    assert execute(["audit", "--annotations", str(table)]) == 1
-    assert "--rle absolute" in capsys.readouterr().err
+    assert execute(["audit", "--annotations", str(table)]) == 3
+    shown = capsys.readouterr().out
+    assert "error    absolute-form" in shown
+    assert "--rle absolute" in shown
     assert audited(["--annotations", table, "--rle", "absolute"], capsys)["counts"]["positive"] == 1
 
 
@@ -175,6 +186,55 @@ def test_a_torn_patient_map(faulty, capsys):
 def test_a_folder_as_the_patient_map(faulty, capsys):
     assert execute(["audit", str(faulty), "--patients", str(faulty)]) == 1
     assert "internal error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("severity", "status"), [("error", 0), ("warning", 3), ("note", 3), (None, 0)]
+)
+def test_a_pipeline_can_fail_on_a_severity(cohort, severity, status, capsys):
+    wanted = ["--fail-on", severity] if severity else []
+    found = audited([cohort, *wanted], capsys, status)
+    assert {finding["severity"] for finding in found["findings"]} == {"warning", "note"}
+
+
+def test_an_unknown_severity_is_wrong_usage(cohort, capsys):
+    assert execute(["audit", str(cohort), "--fail-on", "worst"]) == 2
+    assert "--fail-on worst: the severities are error, warning and note" in capsys.readouterr().err
+
+
+def test_what_changed_since_an_older_audit(faulty, tmp_path, capsys):
+    old = tmp_path / "old"
+    audited([faulty, "--out", old], capsys, status=3)
+    compared = ["--compare", old / "findings.json"]
+    assert execute(["audit", str(faulty), *map(str, compared)]) == 3
+    assert f"Nothing changed since {old / 'findings.json'}." in capsys.readouterr().out
+    (faulty / "torn.dcm").unlink()
+    (faulty / "train-rle.csv").write_text("ImageId,EncodedPixels\n1.2.1,-1\n")
+    changes = audited([faulty, *compared], capsys)["changes"]
+    assert changes["other_label"] == [["1.2.1", "positive", "negative"]]
+    assert {"name": "truncated", "before": 1, "after": None} in changes["findings"]
+    assert execute(["audit", str(faulty), *map(str, compared)]) == 0
+    said = capsys.readouterr().out
+    assert "files train: 2 -> 1" in said
+    assert "1 images with another label: 1.2.1 (positive -> negative)" in said
+
+
+def test_something_else_cannot_be_compared_with(cohort, capsys):
+    assert execute(["audit", str(cohort), "--compare", str(cohort / "patients.csv")]) == 1
+    assert "cannot be read as a findings.json" in capsys.readouterr().err
+
+
+def test_headers_alone(cohort, capsys):
+    found = audited([cohort, "--headers"], capsys)
+    codes = {finding["code"] for finding in found["findings"]}
+    assert "duplicate-uid" in codes
+    assert "duplicate-pixels" not in codes
+    assert found["images"][0]["pixel_hash"] == ""
+
+
+def test_the_schema(capsys):
+    assert execute(["audit", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$id"] == "pleura.findings/1"
 
 
 # ------------------------------------------------------------------ the real tables

@@ -75,7 +75,7 @@ def test_everything_is_written(whole):
         "phantoms/train-rle.csv",
         "audit/indices.parquet",
         "audit/masks.parquet",
-        "audit/audit.json",
+        "audit/findings.json",
         "prepared/manifest.json",
         "prepared/X_train.npy",
         "model/model.h5",
@@ -97,7 +97,7 @@ def test_everything_is_written(whole):
 def test_the_result_is_what_the_files_say(whole):
     settings, result, _ = whole
     out = Path(settings.out)
-    assert result.counts == json.loads((out / "audit" / "audit.json").read_text())["counts"]
+    assert result.counts == json.loads((out / "audit" / "findings.json").read_text())["counts"]
     assert result.validation == json.loads((out / "evaluation" / "evaluation.json").read_text())
     assert result.test == json.loads((out / "predictions" / "test.json").read_text())
     assert result.test["images"] == 5

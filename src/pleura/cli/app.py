@@ -8,6 +8,8 @@ import typer
 from pleura.cli import console
 from pleura.cli.audit import audit
 from pleura.cli.evaluate import evaluate
+from pleura.cli.fetch import fetch
+from pleura.cli.folds import folds
 from pleura.cli.gallery import gallery
 from pleura.cli.info import info
 from pleura.cli.inspect import inspect
@@ -25,7 +27,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for verb in (inspect, audit, gallery, prepare, train, evaluate, predict, phantom, run, demo, info):
+VERBS = (
+    fetch,
+    inspect,
+    audit,
+    folds,
+    gallery,
+    prepare,
+    train,
+    evaluate,
+    predict,
+    phantom,
+    run,
+    demo,
+    info,
+)
+for verb in VERBS:
     app.command()(verb)
 
 

@@ -1,6 +1,5 @@
 """`pleura audit`: what a data folder holds, what is wrong with it, and the cleaned tables."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +8,29 @@ import typer
 from pleura.cli import console, options
 
 if TYPE_CHECKING:
-    from pleura.data.audit import Audit
+    from pleura.config import Data
+    from pleura.data.audit.compare import Comparison
+    from pleura.data.audit.findings import Audit, Counts
 
-_SHOWN = 5
+_SHOWN = 3
+_FAILED = {
+    "not-dicom",
+    "truncated",
+    "unreadable",
+    "absolute-form",
+    "malformed-rows",
+    "runs-outside",
+    "zero-runs",
+    "empty-beside-mask",
+}
+"""Findings of inputs that could not be taken: exit status 3, whatever --fail-on says."""
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_PATIENTS_FROM = {
+    "map": "patient map",
+    "siim": "shipped map of SIIM-ACR",
+    "header": "the files' own ids",
+}
 
 
 def audit(
@@ -23,72 +42,165 @@ def audit(
     images: options.Images = None,
     test_images: options.TestImages = None,
     patients: options.Patients = None,
+    folds: options.FoldTable = None,
     rle: options.Rle = "relative",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for indices.parquet, masks.parquet, audit.json.")
+        Path | None,
+        typer.Option(help="Folder for audit.html, findings.json, indices and masks.parquet."),
+    ] = None,
+    headers: Annotated[
+        bool, typer.Option("--headers", help="Read headers alone: fast, and blind to pictures.")
+    ] = False,
+    compare: Annotated[
+        Path | None, typer.Option(help="An older findings.json: say what changed since.")
+    ] = None,
+    fail_on: Annotated[
+        str | None, typer.Option(help="Exit with 3 at this severity or worse: error or warning.")
     ] = None,
     workers: options.Workers = 0,
     as_json: options.AsJson = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of findings.json and stop.")
+    ] = False,
 ) -> int:
-    """Count everything, find what would hurt, and write the two cleaned tables.
+    """Find everything that would hurt a model, say how pleura treats it, write the cleaned tables.
 
     With --annotations alone (no folder) the table is judged by itself, for images of 1024 x 1024.
+    With --out an audit that was cut off goes on where it was.
     """
-    from pleura.data.audit import audit_index, audit_table, write_tables
-    from pleura.data.index import build_index
-    from pleura.data.sources import find_sources
+    from pleura.data.audit.report import findings_schema, read_findings
     from pleura.errors import UsageError
-    from pleura.formats.annotations import read_annotations
 
-    settings = options.data_settings(data, images, test_images, annotations, patients, rle)
-    failures: list[tuple[str, str]] = []
+    if schema:
+        console.print_json(findings_schema())
+        return console.DONE
+    if fail_on not in (None, "error", "warning", "note"):
+        raise UsageError(f"--fail-on {fail_on}: the severities are error, warning and note")
+    settings = options.data_settings(data, images, test_images, annotations, patients, rle, folds)
+    old = read_findings(compare) if compare is not None else None
     if data is None and images is None and test_images is None:
-        if annotations is None:
-            raise UsageError("name a data folder, or a table with --annotations")
-        if out is not None:
-            raise UsageError("--out writes tables of a data folder; name the folder")
-        table = read_annotations(annotations, form=settings.rle, shape=(1024, 1024))
-        failures = [(item.image_id, item.reason) for item in table.problems]
-        result = audit_table(table)
+        result = _of_table(settings, out)
     else:
-        with console.progress("reading") as told:
-            index = build_index(
-                find_sources(settings), form=settings.rle, workers=workers, on_progress=told
-            )
-        result = audit_index(index)
-        failures = [(item.path, item.reason) for item in index.unreadable]
-        failures += [(item.image_id, item.reason) for item in index.bad_annotations]
-        if out is not None:
-            tables = write_tables(index, out)
-            _write_json(result, out / "audit.json")
-            console.say(f"wrote {tables[0]}, {tables[1]} and {out / 'audit.json'}")
+        result = _of_folder(settings, out, workers, pixels=not headers)
+    changes = None
+    if old is not None:
+        from pleura.data.audit.compare import compare as compared
+
+        changes = compared(old, result)
     if as_json:
-        console.print_json(result.as_json())
-    else:
-        _print(result)
-    return console.SOME_INPUTS_FAILED if failures else console.DONE
-
-
-def _print(result: "Audit") -> None:
-    labels = {
-        name: f"{value:,}" for name, value in asdict(result.counts).items() if value is not None
-    }
-    console.print_table("Counts", {name.replace("_", " "): n for name, n in labels.items()})
-    for finding in result.findings:
-        console.out.print(
-            f"\n{finding.severity} {finding.code}: {finding.count:,} {finding.message}",
-            markup=False,
+        console.print_json(
+            result.as_json() | ({} if changes is None else {"changes": changes.as_json()})
         )
-        for item in finding.items[:_SHOWN]:
-            console.out.print(f"  {item}", markup=False)
-        if len(finding.items) > _SHOWN:
-            rest = len(finding.items) - _SHOWN
-            console.out.print(f"  and {rest:,} more (--json lists all)", markup=False)
+    else:
+        _print(result, out)
+        if changes is not None and compare is not None:
+            _print_changes(changes, compare)
+    failed = any(finding.code in _FAILED for finding in result.findings)
+    return console.SOME_INPUTS_FAILED if failed or _reaches(result, fail_on) else console.DONE
 
 
-def _write_json(result: "Audit", path: Path) -> None:
-    import json
+def _of_table(settings: "Data", out: Path | None) -> "Audit":
+    from pleura.data.audit.report import audit_table
+    from pleura.errors import UsageError
 
-    from pleura.formats.atomic import write_text
+    if not settings.annotations:
+        raise UsageError("name a data folder, or a table with --annotations")
+    if out is not None:
+        raise UsageError("--out writes tables of a data folder; name the folder")
+    return audit_table(Path(settings.annotations), form=settings.rle)
 
-    write_text(path, json.dumps(result.as_json(), indent=2) + "\n")
+
+def _of_folder(settings: "Data", out: Path | None, workers: int, *, pixels: bool) -> "Audit":
+    from pleura.data.audit.report import audit_folder
+    from pleura.data.sources import find_sources
+
+    sources = find_sources(settings)
+    journal = None if out is None else out / ".audit.journal"
+    with console.progress("reading") as told:
+        result, index = audit_folder(
+            sources,
+            form=settings.rle,
+            pixels=pixels,
+            workers=workers,
+            journal=journal,
+            on_progress=told,
+        )
+    if out is not None and journal is not None:
+        from pleura.data.audit.pages import write_audit
+
+        with console.progress("drawing", "pictures") as told:
+            written = write_audit(result, index, out, workers=workers, on_progress=told)
+        journal.unlink()
+        console.say("wrote " + ", ".join(map(str, written)))
+    return result
+
+
+def _reaches(result: "Audit", fail_on: str | None) -> bool:
+    from pleura.data.audit.findings import SEVERITIES
+
+    ranks = {str(severity): rank for rank, severity in enumerate(SEVERITIES)}
+    return (
+        fail_on is not None and result.worst is not None and ranks[result.worst] >= ranks[fail_on]
+    )
+
+
+def _print(result: "Audit", out: Path | None) -> None:
+    console.out.print(_sentence(result.counts, result.patients_from), markup=False)
+    if not result.findings:
+        console.out.print("Nothing found that would hurt.", markup=False)
+        return
+    width = max(len(finding.code) for finding in result.findings)
+    for finding in result.findings:
+        severity = f"[{_STYLES[finding.severity]}]{finding.severity:<7}[/]"
+        console.out.print(f"{severity}  {finding.code:<{width}}  {finding.sentence}")
+        if finding.severity == "error":
+            for item in finding.items[:_SHOWN]:
+                note = f": {item.note}" if item.note else ""
+                console.out.print(f"{'':<{width + 11}}{item.id}{note}", markup=False)
+    everything = out / "audit.html" if out is not None else "--out DIR writes a page, --json all"
+    console.out.print(f"What pleura does about each, and every case: {everything}", markup=False)
+
+
+def _sentence(counts: "Counts", patients_from: str) -> str:
+    """Return the counts as one line that is read at a glance."""
+    parts = []
+    if counts.files_train is not None:
+        parts.append(f"{counts.files_train:,} training and {counts.files_test or 0:,} test files")
+    else:
+        parts.append(f"{counts.rows:,} rows of {counts.images:,} images")
+    images = counts.images if counts.labelled is None else counts.labelled
+    positive = counts.positive if counts.labelled_positive is None else counts.labelled_positive
+    share = f" ({positive / images:.1%})" if images else ""
+    parts.append(f"{images:,} labelled, {positive:,} with a pneumothorax{share}")
+    for count, what in (
+        (counts.unlabelled, "unlabelled"),
+        (counts.duplicates, "copies set aside"),
+        (counts.unreadable, "unreadable"),
+    ):
+        if count:
+            parts.append(f"{count:,} {what}")
+    if counts.patients:
+        source = _PATIENTS_FROM.get(patients_from)
+        parts.append(f"{counts.patients:,} patients" + (f" ({source})" if source else ""))
+    return "; ".join(parts)
+
+
+def _print_changes(changes: "Comparison", old: Path) -> None:
+    if changes.same:
+        console.out.print(f"\nNothing changed since {old}.", markup=False)
+        return
+    console.out.print(f"\nSince {old}:", markup=False)
+    for change in (*changes.counts, *changes.findings):
+        before, after = ("none" if n is None else f"{n:,}" for n in (change.before, change.after))
+        console.out.print(f"  {change.name.replace('_', ' ')}: {before} -> {after}", markup=False)
+    for ids, what in (
+        (changes.added, "new"),
+        (changes.removed, "gone"),
+        (changes.other_pixels, "with another picture"),
+        ([f"{i} ({a} -> {b})" for i, a, b in changes.other_label], "with another label"),
+        ([f"{i} ({a:,} -> {b:,} px)" for i, a, b in changes.other_mask], "with another mask"),
+    ):
+        if ids:
+            more = f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
+            shown = ", ".join(ids[:_SHOWN])
+            console.out.print(f"  {len(ids):,} images {what}: {shown}{more}", markup=False)

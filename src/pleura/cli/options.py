@@ -23,6 +23,10 @@ Patients = Annotated[
     Path | None,
     typer.Option(help="CSV with columns ImageId and patient, to keep a patient on one side."),
 ]
+FoldTable = Annotated[
+    Path | None,
+    typer.Option("--folds", help="A fold table, as pleura folds writes it, to split by."),
+]
 Rle = Annotated[
     str, typer.Option(help="How the table writes run lengths: relative (SIIM-ACR) or absolute.")
 ]
@@ -43,6 +47,7 @@ def data_settings(
     annotations: Path | None = None,
     patients: Path | None = None,
     rle: str = "relative",
+    folds: Path | None = None,
 ) -> "Data":
     """Return the options as settings.
 
@@ -60,5 +65,6 @@ def data_settings(
         test_images=str(test_images or ""),
         annotations=str(annotations or ""),
         patients=str(patients or ""),
+        folds=str(folds or ""),
         rle="absolute" if rle == "absolute" else "relative",
     )

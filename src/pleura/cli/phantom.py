@@ -17,6 +17,9 @@ def phantom(
     prevalence: Annotated[
         float, typer.Option(help="Share with a pneumothorax.", min=0.0, max=1.0)
     ] = 0.35,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Leave out every fault and oddity of the real set.")
+    ] = False,
     workers: Annotated[
         int, typer.Option(help="Processes to draw with; 0 means one per core.", min=0)
     ] = 0,
@@ -25,7 +28,7 @@ def phantom(
 
     The folder has the layout of the SIIM-ACR set: dicom-images-train, dicom-images-test and
     train-rle.csv, with patients.csv to group the images and test-truth.csv to score with. A few
-    files are faulty on purpose, as they are there.
+    files are faulty on purpose, as they are there, unless --clean is given.
     """
     from pleura.data.phantom import write_cohort
 
@@ -37,6 +40,7 @@ def phantom(
             seed=seed,
             size=size,
             prevalence=prevalence,
+            clean=clean,
             workers=workers or None,
             on_progress=on_progress,
         )

@@ -16,6 +16,7 @@ def prepare(
     images: options.Images = None,
     test_images: options.TestImages = None,
     patients: options.Patients = None,
+    folds: options.FoldTable = None,
     rle: options.Rle = "relative",
     workers: options.Workers = 0,
 ) -> int:
@@ -33,7 +34,7 @@ def prepare(
         wanted = config.parse(config.Prepare, {"size": size, "workers": workers}, "prepare")
     except ConfigError as error:
         raise UsageError(str(error)) from error
-    settings = options.data_settings(data, images, test_images, annotations, patients, rle)
+    settings = options.data_settings(data, images, test_images, annotations, patients, rle, folds)
     with console.progress("reading") as told:
         index = build_index(
             find_sources(settings), form=settings.rle, workers=wanted.workers, on_progress=told

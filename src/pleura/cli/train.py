@@ -20,6 +20,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
     run_file: options.RunFile = None,
     settings: options.Setting = None,
+    folds: options.FoldTable = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was cut off.")
     ] = False,
@@ -32,13 +33,17 @@ def train(
     from accelerate import PartialState
 
     from pleura import config
-    from pleura.data.arrays import open_prepared
+    from pleura.data.arrays import open_prepared, with_folds
     from pleura.stages.train import train_model
+    from pleura.training.loop import Trainer
 
     run = config.load_run(run_file, settings or ()) if run_file else config.make_run(settings or ())
     arrays = open_prepared(prepared)
+    if folds is not None:
+        arrays = with_folds(arrays, folds)
+    trainer = Trainer(arrays, out, run.network, run.train)
     with watch_training() as told:
-        bundle = train_model(arrays, out, run.network, run.train, resume=resume, on_step=told)
+        bundle = train_model(trainer, resume=resume, on_step=told)
     if PartialState().is_main_process:
         best = max(bundle.history["val_dice_coeff"])
         console.say(f"best validation dice_coeff {best:.3f}; wrote {out / 'model.h5'}")

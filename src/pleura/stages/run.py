@@ -6,7 +6,7 @@ came out. A model of other data or settings is set aside as ``OUT/model.previous
 ::
 
     OUT/phantoms/      the made-up cohort, where the run asks for one
-    OUT/audit/         indices.parquet, masks.parquet, audit.json
+    OUT/audit/         audit.html, findings.json, indices.parquet, masks.parquet
     OUT/prepared/      arrays
     OUT/model/         model.h5, history.csv, curves.png, run.json
     OUT/evaluation/    evaluation.json, report.html (validation part)
@@ -27,9 +27,13 @@ from typing import Any, Protocol
 
 from pleura import config
 from pleura.data.arrays import Prepared, write_prepared
-from pleura.data.audit import audit_index, write_tables
-from pleura.data.index import Index, build_index, read_index
+from pleura.data.audit.findings import Audit
+from pleura.data.audit.pages import Written, write_audit
+from pleura.data.audit.report import audit_index
+from pleura.data.index import Index, make_index, read_tables
 from pleura.data.phantom import write_cohort
+from pleura.data.records import read_index
+from pleura.data.scan import scan_files
 from pleura.data.sources import Sources, find_sources
 from pleura.errors import UsageError
 from pleura.formats.atomic import write_text
@@ -156,19 +160,26 @@ class _Job:
     def audit(self) -> Values:
         """Write the cleaned tables and the audit; return counts, failures and files."""
         sources, folder = self.sources, self.out / "audit"
-        tables = [[path] if path else [] for path in (sources.annotations, sources.patients)]
-        parts = [sources.train, sources.test, *tables]
+        tables = [sources.annotations, sources.patients, sources.folds]
+        parts = [sources.train, sources.test, *([path] if path else [] for path in tables)]
         inputs = [self.data.rle, [_listing(part) for part in parts]]
 
         def make() -> Values:
+            workers, journal = self.settings.prepare.workers, folder / ".audit.journal"
+            tables = read_tables(sources, form=self.data.rle)
             with self.listener.progress("reading", "files") as told:
-                index = build_index(
-                    sources,
-                    form=self.data.rle,
-                    workers=self.settings.prepare.workers,
+                scans = scan_files(
+                    [*sources.train, *sources.test],
+                    workers=workers,
+                    journal=journal,
                     on_progress=told,
                 )
-            return _write_audit(index, folder)
+            index = make_index(sources, tables, scans)
+            audit = audit_index(index, sources)
+            with self.listener.progress("drawing", "pictures") as told:
+                written = write_audit(audit, index, folder, workers=workers, on_progress=told)
+            journal.unlink()
+            return _audit_values(audit, index, written)
 
         count = len(sources.train) + len(sources.test)
         return self._stage("audit", inputs, f"{count} files", make)
@@ -193,9 +204,9 @@ class _Job:
     def train(self, prepared: Prepared) -> Bundle:
         """Return the trained model; an unfinished training of the same settings is continued."""
         folder = self.out / "model"
-        network, settings = self.settings.network, self.settings.train
-        trainer = Trainer(prepared, folder, network, settings)
-        if is_trained(folder, trainer.identity):
+        settings = self.settings.train
+        trainer = Trainer(prepared, folder, self.settings.network, settings)
+        if is_trained(trainer):
             self.listener.stage("train", "unchanged, reused")
             return read_bundle(folder / "model.h5")
         digest = _digest(trainer.identity)
@@ -214,7 +225,7 @@ class _Job:
             f"{len(split.validation)} to validate, {settings.epochs} epochs",
         )
         with self.listener.training() as told:
-            return train_model(prepared, folder, network, settings, resume=True, on_step=told)
+            return train_model(trainer, resume=True, on_step=told)
 
     def evaluate(self, bundle: Bundle, prepared: Prepared) -> Values:
         """Score the validation part; return the figures and files."""
@@ -311,11 +322,7 @@ class _Job:
         return self.out / ".stamps" / f"{name}.json"
 
 
-def _write_audit(index: Index, folder: Path) -> Values:
-    audit = audit_index(index)
-    indices, masks = write_tables(index, folder)
-    report = folder / "audit.json"
-    write_text(report, json.dumps(audit.as_json(), indent=2) + "\n")
+def _audit_values(audit: Audit, index: Index, written: Written) -> Values:
     return {
         "counts": asdict(audit.counts),
         "failures": [
@@ -323,7 +330,12 @@ def _write_audit(index: Index, folder: Path) -> Values:
             *([item.image_id, item.reason] for item in index.bad_annotations),
         ],
         "test_in_train": list(index.test_in_train),
-        "files": {"audit": str(report), "indices": str(indices), "masks": str(masks)},
+        "files": {
+            "audit": str(written.page),
+            "findings": str(written.findings),
+            "indices": str(written.indices),
+            "masks": str(written.masks),
+        },
     }
 
 

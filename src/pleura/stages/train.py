@@ -5,11 +5,7 @@ import io
 import json
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
-from pleura import config
-from pleura.data.arrays import Prepared
 from pleura.evaluation.operating_point import choose_operating_point
 from pleura.formats.atomic import write_text
 from pleura.inference.engine import TorchEngine
@@ -21,32 +17,23 @@ from pleura.training.curves import draw_curves
 from pleura.training.loop import COLUMNS, OnStep, Trainer
 
 
-def train_model(
-    prepared: Prepared,
-    out: Path,
-    network: config.Network,
-    settings: config.Train,
-    *,
-    resume: bool = False,
-    on_step: OnStep | None = None,
-) -> Bundle:
-    """Train, choose the operating point on the validation part, and write all of it into `out`.
+def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | None = None) -> Bundle:
+    """Train, choose the operating point on the validation part, and write all of it.
 
-    Writes ``model.h5``, ``history.csv``, ``curves.png`` and, last, ``run.json``. With `resume`, a
-    training that is finished already is returned as it is.
+    Writes ``model.h5``, ``history.csv``, ``curves.png`` and, last, ``run.json`` into the trainer's
+    folder. With `resume`, a training that is finished already is returned as it is.
 
     Raises:
-        ConfigError, DataError, UsageError, BundleError, OutputError: As
-            :class:`pleura.training.loop.Trainer` and its ``run`` say.
+        UsageError, BundleError, OutputError: As :meth:`pleura.training.loop.Trainer.run` says.
     """
-    begun = time.perf_counter()
-    trainer = Trainer(prepared, out, network, settings)
-    if resume and is_trained(out, trainer.identity):
+    begun, out = time.perf_counter(), trainer.out
+    if resume and is_trained(trainer):
         return read_bundle(out / "model.h5")
     bundle = trainer.run(resume=resume, on_step=on_step)
     if not trainer.accelerator.is_main_process:
         return bundle
-    point = choose_operating_point(maps(TorchEngine(bundle), prepared, trainer.split.validation))
+    validation = maps(TorchEngine(bundle), trainer.prepared, trainer.split.validation)
+    point = choose_operating_point(validation)
     bundle = replace(bundle, operating_point=point)
     bundle = replace(bundle, card=write_card(bundle))
     write_bundle(bundle, out / "model.h5")
@@ -69,11 +56,12 @@ def train_model(
     return bundle
 
 
-def is_trained(out: Path, identity: dict[str, Any]) -> bool:
-    """Return whether `out` holds a finished training of exactly this data and these settings."""
+def is_trained(trainer: Trainer) -> bool:
+    """Return whether the trainer's folder holds a finished training of its data and settings."""
     try:
-        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        return bool(record["identity"] == identity) and (out / "model.h5").is_file()
+        record = json.loads((trainer.out / "run.json").read_text(encoding="utf-8"))
+        same = bool(record["identity"] == trainer.identity)
+        return same and (trainer.out / "model.h5").is_file()
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
 from pleura.data.folds import assign_folds
-from pleura.data.index import image_keys
 from pleura.data.prepare import PREPARATION
+from pleura.data.records import image_keys
 from pleura.errors import DataError, UsageError
 from pleura.inference.engine import uses_bf16
 from pleura.models import zoo
@@ -175,7 +175,7 @@ class Trainer:
     def __init__(self, prepared: Prepared, out: Path, network: Network, settings: Train) -> None:
         self.network_settings = zoo.complete(network)
         zoo.check_size(self.network_settings, prepared.size)
-        self._prepared, self._out, self._settings = prepared, out, settings
+        self.prepared, self.out, self._settings = prepared, out, settings
         self.split = split(prepared, settings.folds, settings.fold, settings.seed)
         if not len(self.split.train) or not len(self.split.validation):
             raise DataError(f"{prepared.path}: fold {settings.fold} leaves nothing on one side")
@@ -197,7 +197,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(_parameter_groups(network, settings.weight_decay), fused=True)
         self._batches = _Batches(len(self.split.train), settings.batch, settings.seed)
         loader = DataLoader(
-            _Images(self._prepared, self.split.train),
+            _Images(self.prepared, self.split.train),
             batch_sampler=self._batches,
             collate_fn=_as_is,  # type: ignore[arg-type]
         )
@@ -246,11 +246,11 @@ class Trainer:
 
     @property
     def _checkpoint_path(self) -> Path:
-        return self._out / "checkpoint.h5"
+        return self.out / "checkpoint.h5"
 
     @property
     def _model_path(self) -> Path:
-        return self._out / "model.h5"
+        return self.out / "model.h5"
 
     def _begin(self, resume: bool) -> History:
         """Return the history so far, with network and optimizer as they were after it."""
@@ -284,7 +284,7 @@ class Trainer:
     def identity(self) -> dict[str, Any]:
         """What makes two trainings the same: data, network and settings, plain values."""
         return {
-            "fingerprint": self._prepared.fingerprint,
+            "fingerprint": self.prepared.fingerprint,
             "processes": self.accelerator.num_processes,
             **{f"network.{k}": v for k, v in asdict(self.network_settings).items()},
             **{f"train.{k}": v for k, v in asdict(self._settings).items()},
@@ -293,7 +293,7 @@ class Trainer:
     def _epoch(self, epoch: int, on_step: OnStep | None) -> dict[str, float]:
         begun = time.perf_counter()
         self._batches.epoch = epoch
-        choices = augment.draw(len(self._prepared.train), self._settings.seed, epoch)
+        choices = augment.draw(len(self.prepared.train), self._settings.seed, epoch)
         sums, steps, rate = _Sums(), len(self.loader), 0.0
         self.network.train()
         for step, (rows, x, y) in enumerate(self.loader):
@@ -338,7 +338,7 @@ class Trainer:
         self.network.eval()
         sums = _Sums()
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        images = _Images(self._prepared, self.split.validation[rank::world])
+        images = _Images(self.prepared, self.split.validation[rank::world])
         device = self.accelerator.device
         for start in range(0, len(images), self._settings.batch):
             stop = min(start + self._settings.batch, len(images))
@@ -395,7 +395,7 @@ class Trainer:
                 "precision": "bf16" if self.bf16 else "fp32",
                 "device": self.accelerator.device.type,
             },
-            trained_on=image_keys([self._prepared.train[row] for row in self.split.train]),
+            trained_on=image_keys([self.prepared.train[row] for row in self.split.train]),
             history={name: list(column) for name, column in history.items()},
             versions=current_versions(),
         )

@@ -1,0 +1,97 @@
+"""`pleura folds`: a split that keeps every patient on one side, as a table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pleura.cli import console, options
+
+if TYPE_CHECKING:
+    from pleura.data.folds import FoldReport
+
+
+def folds(
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with the radiographs and their table.", show_default=False),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", help="Number of folds.", min=2, max=100)] = 5,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same folds.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="The table to write.")] = Path("folds.csv"),
+    annotations: options.AnnotationTable = None,
+    images: options.Images = None,
+    patients: options.Patients = None,
+    rle: options.Rle = "relative",
+    workers: options.Workers = 0,
+    as_json: options.AsJson = False,
+) -> int:
+    """Split the labelled images into folds of like prevalence and areas, a patient in one each.
+
+    Where patients are not known, near-duplicates stay together instead. With --annotations alone
+    (no folder) the table is split by itself. `pleura prepare` and `pleura train` read the table
+    with --folds. Exits with 3 if a patient or a cluster came apart, which must not happen.
+    """
+    from dataclasses import asdict
+
+    from pleura.data.folds import assign_folds, report_folds, write_fold_table
+
+    settings = options.data_settings(data, images, None, annotations, patients, rle)
+    if data is None and images is None:
+        from pleura.data.index import records_of_table
+        from pleura.errors import UsageError
+        from pleura.formats.annotations import read_annotations
+
+        if annotations is None:
+            raise UsageError("name a data folder, or a table with --annotations")
+        table = read_annotations(annotations, form=settings.rle, shape=(1024, 1024))
+        records = records_of_table(table, patients)
+    else:
+        from pleura.data.index import build_index
+        from pleura.data.sources import find_sources
+
+        with console.progress("reading") as told:
+            index = build_index(
+                find_sources(settings), form=settings.rle, workers=workers, on_progress=told
+            )
+        records = index.train
+    assigned = assign_folds(records, k, seed)
+    write_fold_table(records, assigned, out)
+    report = report_folds(records, assigned)
+    if as_json:
+        leaks = {"largest_deviation": report.largest_deviation}
+        console.print_json({"table": str(out), "k": k, "seed": seed, **asdict(report), **leaks})
+    else:
+        _print(report)
+        console.say(f"wrote {out}")
+    leaking = report.split_patients or report.split_clusters
+    return console.SOME_INPUTS_FAILED if leaking else console.DONE
+
+
+def _print(report: "FoldReport") -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("fold", "images", "positive", "prevalence", "patients or groups", "median area"):
+        table.add_column(name, justify="right")
+    for number, fold in enumerate(report.folds):
+        area = "" if fold.median_area_px is None else f"{fold.median_area_px:,.0f} px"
+        table.add_row(
+            str(number),
+            f"{fold.images:,}",
+            f"{fold.positive:,}",
+            f"{fold.prevalence:.2%}",
+            f"{fold.groups:,}",
+            area,
+        )
+    console.out.print(table)
+    console.out.print(
+        f"patients in more than one fold: {len(report.split_patients)}; clusters of "
+        f"near-duplicates in more than one: {len(report.split_clusters)}; prevalence "
+        f"{report.prevalence:.2%}, furthest fold {100 * report.largest_deviation:.2f} points away"
+    )
+    if report.without_patient:
+        console.out.print(
+            f"{report.without_patient:,} images have no known patient: only near-duplicates hold "
+            "them together, so a patient may stand in two folds"
+        )

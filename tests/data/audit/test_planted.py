@@ -1,0 +1,630 @@
+"""Every finding, planted into clean phantoms: it is found, and nothing else is."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+from pleura import config
+from pleura.data.audit.findings import CATALOGUE, Audit
+from pleura.data.audit.report import audit_folder
+from pleura.data.phantom import write_cohort
+from pleura.data.sources import find_sources
+from pleura.formats.dicom import read_radiograph
+from pleura.formats.rle import mask2rle, rle2mask
+from pleura.formats.secondary import write_secondary_capture
+
+# pydicom warns of the very faults that are planted here.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+SIDE = 384
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 training and 4 test phantoms without a fault."""
+    folder = tmp_path_factory.mktemp("clean") / "phantoms"
+    write_cohort(folder, train=16, test=4, seed=5, size=SIDE, prevalence=0.5, clean=True, workers=1)
+    return folder
+
+
+class Plant:
+    """A copy of the clean cohort that can be spoiled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.table = folder / "train-rle.csv"
+        self.train = sorted((folder / "dicom-images-train").rglob("*.dcm"))
+        self.test = sorted((folder / "dicom-images-test").rglob("*.dcm"))
+
+    def edit(self, path: Path, **values: object) -> None:
+        """Change attributes of a file; None removes one."""
+        data = pydicom.dcmread(path)
+        for name, value in values.items():
+            if value is None:
+                delattr(data, name)
+            else:
+                with pydicom.config.disable_value_validation():
+                    setattr(data, name, value)
+        with pydicom.config.disable_value_validation():
+            data.save_as(path)
+
+    def copy(self, path: Path, pixels: np.ndarray | None = None, **values: object) -> Path:
+        """Write a film like that of `path` under a new id into its folder."""
+        data, header = read_radiograph(path), pydicom.dcmread(path, stop_before_pixels=True)
+        uid = values.pop("uid", f"2.25.{len(self.rows()) + 7}")
+        options = {
+            "sop_uid": uid,
+            "study_uid": "2.25.1",
+            "series_uid": "2.25.2",
+            "patient_id": str(header.PatientID),
+            "patient_name": "",
+            "age": 40,
+            "sex": str(header.PatientSex),
+            "view": "PA",
+            "spacing_mm": float(header.PixelSpacing[0]),
+            "age_with_unit": True,
+            **values,
+        }
+        target = path.parent / f"copy-{uid}.dcm"
+        write_secondary_capture(target, data.pixels if pixels is None else pixels, **options)
+        return target
+
+    def redraw(self, path: Path, pixels: np.ndarray) -> None:
+        """Put other pixels into a file."""
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        new = self.copy(path, pixels, uid=str(header.SOPInstanceUID))
+        new.replace(path)
+
+    def rows(self) -> list[tuple[str, str]]:
+        lines = self.table.read_text().splitlines()[1:]
+        return [(line.split(",")[0], line.split(",")[1]) for line in lines]
+
+    def write(self, rows: list[tuple[str, str]], header: str = "ImageId,EncodedPixels") -> None:
+        lines = [header] if header else []
+        self.table.write_text("\n".join([*lines, *(",".join(row) for row in rows)]) + "\n")
+
+    def add_row(self, image_id: str, text: str) -> None:
+        self.write([*self.rows(), (image_id, text)])
+
+    def map_patient(self, image_id: str, patient: str) -> None:
+        table = self.folder / "patients.csv"
+        table.write_text(table.read_text() + f"{image_id},{patient}\n")
+
+    def patient(self, path: Path) -> str:
+        return dict(
+            line.split(",") for line in (self.folder / "patients.csv").read_text().splitlines()
+        )[image_id(path)]
+
+    def positive(self) -> tuple[int, str, np.ndarray]:
+        """Return place, id and mask of the row with the largest mask."""
+        rows = self.rows()
+        masks = [rle2mask(text, (SIDE, SIDE)) for _, text in rows]
+        place = int(np.argmax([mask.sum() for mask in masks]))
+        return place, rows[place][0], masks[place]
+
+    def remask(self, mask: np.ndarray) -> None:
+        """Replace the largest mask."""
+        rows = self.rows()
+        place = self.positive()[0]
+        rows[place] = (rows[place][0], mask2rle(mask))
+        self.write(rows)
+
+    def audit(self, **settings: str) -> Audit:
+        sources = find_sources(config.Data(path=str(self.folder), **settings))
+        return audit_folder(sources, workers=1)[0]
+
+
+@pytest.fixture
+def plant(clean: Path, tmp_path: Path) -> Plant:
+    shutil.copytree(clean, tmp_path / "data")
+    return Plant(tmp_path / "data")
+
+
+def image_id(path: Path) -> str:
+    return path.stem
+
+
+def codes(audit: Audit) -> dict[str, int]:
+    return {finding.code: finding.count for finding in audit.findings}
+
+
+def test_clean_phantoms_have_no_finding(plant: Plant) -> None:
+    audit = plant.audit()
+    assert codes(audit) == {}
+    assert audit.counts.labelled == 16
+    assert audit.counts.labelled_positive == 8
+    assert audit.worst is None
+
+
+# --------------------------------------------------------------------------------- files
+
+
+def not_dicom(plant: Plant) -> None:
+    (plant.folder / "dicom-images-train" / "note.dcm").write_text("hello, this is no radiograph")
+
+
+def truncated(plant: Plant) -> None:
+    whole = plant.train[0].read_bytes()
+    (plant.train[0].parent / "half.dcm").write_bytes(whole[: len(whole) // 2])
+
+
+def unreadable(plant: Plant) -> None:
+    path = plant.copy(plant.train[0], uid="2.25.99")
+    plant.edit(path, NumberOfFrames="3")
+
+
+def duplicate_uid(plant: Plant) -> None:
+    shutil.copy(plant.train[0], plant.train[0].parent / "again.dcm")
+
+
+def duplicate_pixels(plant: Plant) -> None:
+    path = plant.train[0].parent / "twin.dcm"
+    shutil.copy(plant.train[0], path)
+    plant.edit(path, SOPInstanceUID="2.25.77")
+
+
+def contradicting_duplicates(plant: Plant) -> None:
+    path = plant.train[0].parent / "again.dcm"
+    shutil.copy(plant.train[1], path)
+    plant.edit(path, SOPInstanceUID=image_id(plant.train[0]))
+
+
+def near_duplicates(plant: Plant) -> None:
+    pixels = read_radiograph(plant.train[0]).pixels
+    small = cv2.resize(pixels, (SIDE - 40, SIDE - 40), interpolation=cv2.INTER_AREA)
+    brighter = cv2.resize(cv2.convertScaleAbs(small, alpha=0.9, beta=12), (SIDE, SIDE))
+    plant.copy(plant.train[0], brighter, uid="2.25.31", quality=60)
+    label = dict(plant.rows())[image_id(plant.train[0])]
+    plant.add_row("2.25.31", label)
+    plant.map_patient("2.25.31", plant.patient(plant.train[0]))
+
+
+def invalid_uid(plant: Plant) -> None:
+    old, new = image_id(plant.train[0]), "ID_0a1b2c3d4"
+    plant.edit(plant.train[0], SOPInstanceUID=new)
+    plant.write([(new if key == old else key, text) for key, text in plant.rows()])
+    plant.map_patient(new, "00000001")
+
+
+def shared_patient_id(plant: Plant) -> None:
+    for path in plant.train:
+        plant.edit(path, PatientID="one")
+
+
+def unique_patient_ids(plant: Plant) -> None:
+    for number, path in enumerate(plant.train):
+        plant.edit(path, PatientID=f"patient {number}")
+
+
+def mixed_encodings(plant: Plant) -> None:
+    data = pydicom.dcmread(plant.train[0])
+    pixels = read_radiograph(plant.train[0]).pixels
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data["PixelData"].is_undefined_length = False
+    data.PixelData = pixels.tobytes()
+    data.save_as(plant.train[0], enforce_file_format=True)
+
+
+def monochrome1(plant: Plant) -> None:
+    plant.redraw(plant.train[0], 255 - read_radiograph(plant.train[0]).pixels)
+    plant.edit(plant.train[0], PhotometricInterpretation="MONOCHROME1")
+
+
+def odd_size(plant: Plant) -> None:
+    path = negative(plant)
+    pixels = cv2.resize(read_radiograph(path).pixels, (SIDE, SIDE - 24))
+    plant.redraw(path, pixels)
+
+
+def spacing_too_long(plant: Plant) -> None:
+    spacing = pydicom.dcmread(plant.train[0]).PixelSpacing[0]
+    raw_spacing(plant.train[0], f"{float(spacing):.17f}")
+
+
+def spacing_inconsistent(plant: Plant) -> None:
+    plant.edit(plant.train[0], PixelSpacing=["0.143", "0.143"])
+    plant.edit(plant.train[1], PixelSpacing=["1", "1.2"])
+    plant.edit(plant.train[2], PixelSpacing=["0", "0"])
+
+
+def spacing_missing(plant: Plant) -> None:
+    plant.edit(plant.train[0], PixelSpacing=None)
+
+
+def view_missing(plant: Plant) -> None:
+    plant.edit(plant.train[0], ViewPosition=None)
+
+
+def lateral_view(plant: Plant) -> None:
+    plant.edit(plant.train[0], ViewPosition="LL")
+
+
+def not_chest(plant: Plant) -> None:
+    plant.edit(plant.train[0], BodyPartExamined="HAND")
+    plant.edit(plant.train[1], Modality="CT")
+
+
+def age_format(plant: Plant) -> None:
+    plant.edit(plant.train[0], PatientAge="38")
+
+
+def age_implausible(plant: Plant) -> None:
+    plant.edit(plant.train[0], PatientAge="148Y")
+    plant.edit(plant.train[1], PatientAge="oldY")
+
+
+# ------------------------------------------------------------------------------ pictures
+
+
+def drawn(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Plant], None]:
+    """Return a plant that changes the picture of one image without a pneumothorax."""
+
+    def spoil(plant: Plant) -> None:
+        path = negative(plant)
+        plant.redraw(path, np.ascontiguousarray(change(read_radiograph(path).pixels)))
+
+    return spoil
+
+
+def negative(plant: Plant) -> Path:
+    labels = dict(plant.rows())
+    return next(path for path in plant.train if labels[image_id(path)] == "-1")
+
+
+def cropped(pixels: np.ndarray) -> np.ndarray:
+    quarter = SIDE // 4
+    inside = pixels[quarter : SIDE - quarter, quarter : SIDE - quarter]
+    return cv2.resize(inside, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+
+
+def framed(pixels: np.ndarray) -> np.ndarray:
+    wide = SIDE // 8
+    inside = cv2.resize(pixels, (SIDE - 2 * wide,) * 2, interpolation=cv2.INTER_AREA)
+    return cv2.copyMakeBorder(inside, *([wide] * 4), cv2.BORDER_CONSTANT, value=255)
+
+
+def burnt(pixels: np.ndarray) -> np.ndarray:
+    return np.clip(pixels.astype(float) * 2.2, 0, 255).astype(np.uint8)
+
+
+# --------------------------------------------------------------------------- annotations
+
+
+def no_annotations(plant: Plant) -> None:
+    plant.table.unlink()
+
+
+def absolute_form(plant: Plant) -> None:
+    masks = [(key, rle2mask(text, (SIDE, SIDE))) for key, text in plant.rows()]
+    plant.write([(key, mask2rle(mask, form="absolute")) for key, mask in masks])
+
+
+def malformed_rows(plant: Plant) -> None:
+    place, _, _ = plant.positive()
+    rows = plant.rows()
+    rows[place] = (rows[place][0], rows[place][1] + " 17")
+    plant.write(rows)
+
+
+def runs_outside(plant: Plant) -> None:
+    place, _, _ = plant.positive()
+    rows = plant.rows()
+    rows[place] = (rows[place][0], rows[place][1] + f" 1 {SIDE * SIDE}")
+    plant.write(rows)
+
+
+def zero_runs(plant: Plant) -> None:
+    place, _, _ = plant.positive()
+    rows = plant.rows()
+    rows[place] = (rows[place][0], rows[place][1] + " 5 0")
+    plant.write(rows)
+
+
+def empty_beside_mask(plant: Plant) -> None:
+    plant.add_row(plant.positive()[1], "-1")
+
+
+def missing_transpose(plant: Plant) -> None:
+    masks = [(key, rle2mask(text, (SIDE, SIDE))) for key, text in plant.rows()]
+    plant.write([(key, mask2rle(mask.T)) for key, mask in masks])
+
+
+def unlabelled(plant: Plant) -> None:
+    plant.write(plant.rows()[1:])
+
+
+def rows_without_file(plant: Plant) -> None:
+    plant.add_row("2.25.4321", "-1")
+
+
+def annotated_test(plant: Plant) -> None:
+    plant.add_row(image_id(plant.test[0]), "-1")
+
+
+def mask_outside_body(plant: Plant) -> None:
+    _, key, mask = plant.positive()
+    corner = np.zeros_like(mask)
+    corner[:20, :20] = True
+    path = next(path for path in plant.train if image_id(path) == key)
+    pixels = read_radiograph(path).pixels.copy()
+    pixels[:40, :40] = 0
+    plant.redraw(path, pixels)
+    plant.remask(corner)
+
+
+def huge_mask(plant: Plant) -> None:
+    grown = cv2.dilate(np.ascontiguousarray(plant.positive()[2]).view(np.uint8), np.ones((9, 9)))
+    while grown.mean() < 0.12:
+        grown = cv2.dilate(grown, np.ones((9, 9)))
+    plant.remask(grown.astype(bool))
+
+
+def tiny_mask(plant: Plant) -> None:
+    mask = plant.positive()[2]
+    row, column = np.argwhere(mask)[int(mask.sum()) // 2]
+    dot = np.zeros_like(mask)
+    dot[row : row + 3, column : column + 3] = True
+    plant.remask(dot)
+
+
+def several_rows(plant: Plant) -> None:
+    place, key, mask = plant.positive()
+    rows = plant.rows()
+    half = np.flatnonzero(mask.any(axis=1))[mask.any(axis=1).sum() // 2]
+    top, bottom = mask.copy(), mask.copy()
+    top[half + 2 :] = False
+    bottom[:half] = False
+    rows[place] = (key, mask2rle(top))
+    plant.write([*rows, (key, mask2rle(bottom))])
+
+
+def repeated_rows(plant: Plant) -> None:
+    plant.write([*plant.rows(), plant.rows()[0]])
+
+
+def touching_runs(plant: Plant) -> None:
+    place, key, _ = plant.positive()
+    rows = plant.rows()
+    start, length, *rest = rows[place][1].split()
+    split = [start, "1", "0", str(int(length) - 1), *rest]
+    rows[place] = (key, " ".join(split))
+    plant.write(rows)
+
+
+def header_variant(plant: Plant) -> None:
+    plant.write(plant.rows(), header="ImageId, EncodedPixels")
+
+
+def no_header(plant: Plant) -> None:
+    plant.write(plant.rows(), header="")
+
+
+def byte_order_mark(plant: Plant) -> None:
+    plant.table.write_bytes(b"\xef\xbb\xbf" + plant.table.read_bytes())
+
+
+def empty_mark_variant(plant: Plant) -> None:
+    plant.write([(key, " -1" if text == "-1" else text) for key, text in plant.rows()])
+
+
+# --------------------------------------------------------------------------------- leaks
+
+
+def test_in_train(plant: Plant) -> None:
+    shutil.copy(plant.train[0], plant.test[0].parent / "leak.dcm")
+
+
+test_in_train.__test__ = False  # type: ignore[attr-defined]
+
+
+def near_duplicates_across_parts(plant: Plant) -> None:
+    pixels = cv2.convertScaleAbs(read_radiograph(plant.train[0]).pixels, alpha=0.92, beta=5)
+    plant.copy(plant.train[0], pixels, uid="2.25.32", quality=70).replace(
+        plant.test[0].parent / "leak.dcm"
+    )
+
+
+def patients_across_parts(plant: Plant) -> None:
+    plant.map_patient(image_id(plant.test[0]), plant.patient(plant.train[0]))
+
+
+def no_patients(plant: Plant) -> None:
+    (plant.folder / "patients.csv").unlink()
+    for path in (*plant.train, *plant.test):
+        plant.edit(path, PatientID="")
+
+
+def unmapped_patients(plant: Plant) -> None:
+    table = plant.folder / "patients.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+
+
+def submission_repeats_ids(plant: Plant) -> None:
+    (plant.folder / "sample_submission.csv").write_text(
+        "ImageId,EncodedPixels\na,-1\nb,-1\nb,-1\nc,-1\n"
+    )
+
+
+# ------------------------------------------------------------------------------- balance
+
+
+def one_class(plant: Plant) -> None:
+    plant.write([(key, "-1") for key, _ in plant.rows()])
+
+
+def shortcut(plant: Plant) -> None:
+    """Many more films, so that the association is sure: those of men all have a pneumothorax."""
+    rng = np.random.default_rng(0)
+    rows = plant.rows()
+    for number in range(24):
+        uid, ill = f"2.25.{5000 + number}", number % 2 == 0
+        source = read_radiograph(plant.train[number % 16]).pixels
+        bend = rng.normal(0, 0.02 * SIDE, (2, 4, 4)).astype(np.float32)
+        across, down = (cv2.resize(b, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for b in bend)
+        grid = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
+        pixels = cv2.remap(source, grid[1] + across, grid[0] + down, cv2.INTER_LINEAR)
+        plant.copy(plant.train[number % 16], pixels, uid=uid, sex="M" if ill else "F")
+        rows.append((uid, plant.rows()[plant.positive()[0]][1] if ill else "-1"))
+        plant.map_patient(uid, f"extra {number}")
+    plant.write(rows)
+    labels = dict(rows)
+    for path in plant.train:
+        plant.edit(path, PatientSex="F" if labels[image_id(path)] == "-1" else "M")
+
+
+def raw_spacing(path: Path, text: str) -> None:
+    """Write a spacing longer than pydicom would."""
+    content = path.read_bytes()
+    at = content.index(b"\x28\x00\x30\x00DS")
+    length = int.from_bytes(content[at + 6 : at + 8], "little")
+    value = f"{text}\\{text}".encode()
+    value += b" " * (len(value) % 2)
+    head = content[: at + 6] + len(value).to_bytes(2, "little") + value
+    path.write_bytes(head + content[at + 8 + length :])
+
+
+PLANTS: dict[str, Callable[[Plant], None]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        not_dicom,
+        truncated,
+        unreadable,
+        contradicting_duplicates,
+        duplicate_uid,
+        duplicate_pixels,
+        near_duplicates,
+        invalid_uid,
+        shared_patient_id,
+        unique_patient_ids,
+        mixed_encodings,
+        monochrome1,
+        odd_size,
+        spacing_too_long,
+        spacing_inconsistent,
+        spacing_missing,
+        view_missing,
+        lateral_view,
+        not_chest,
+        age_format,
+        age_implausible,
+        no_annotations,
+        absolute_form,
+        malformed_rows,
+        runs_outside,
+        zero_runs,
+        empty_beside_mask,
+        missing_transpose,
+        unlabelled,
+        rows_without_file,
+        annotated_test,
+        mask_outside_body,
+        huge_mask,
+        tiny_mask,
+        several_rows,
+        repeated_rows,
+        touching_runs,
+        header_variant,
+        no_header,
+        byte_order_mark,
+        empty_mark_variant,
+        test_in_train,
+        near_duplicates_across_parts,
+        patients_across_parts,
+        no_patients,
+        unmapped_patients,
+        submission_repeats_ids,
+        one_class,
+        shortcut,
+    )
+} | {
+    "blank": drawn(lambda pixels: np.full_like(pixels, 90)),
+    "inverted": drawn(lambda pixels: 255 - pixels),
+    "upside-down": drawn(lambda pixels: pixels[::-1]),
+    "rotated": drawn(np.rot90),
+    "mirrored": drawn(lambda pixels: pixels[:, ::-1]),
+    "hard-cropped": drawn(cropped),
+    "saturated": drawn(burnt),
+    "low-contrast": drawn(lambda pixels: (110 + pixels // 12).astype(np.uint8)),
+    "burned-in-border": drawn(framed),
+}
+
+COUNTS = {
+    "shared-patient-id": 16,
+    "unique-patient-ids": 16,
+    "spacing-inconsistent": 3,
+    "not-chest": 2,
+    "age-implausible": 2,
+    "no-annotations": 16,
+    "absolute-form": 8,
+    "missing-transpose": None,
+    "empty-mark-variant": 8,
+    "no-patients": 16,
+    "one-class": 16,
+}
+"""Where one plant makes more than one of its kind; None: at least one."""
+
+
+@pytest.mark.parametrize("code", PLANTS)
+def test_what_is_planted_is_found_and_nothing_else(code: str, plant: Plant) -> None:
+    PLANTS[code](plant)
+    found = codes(plant.audit())
+    assert list(found) == [code]
+    if COUNTS.get(code, 1) is not None:
+        assert found[code] == COUNTS.get(code, 1)
+
+
+def fold_table(plant: Plant, folds: dict[str, int]) -> str:
+    path = plant.folder / "folds.csv"
+    lines = [f"{key},{folds.get(key, 0)}" for key, _ in plant.rows()]
+    path.write_text("\n".join(["image_id,fold", *lines]) + "\n")
+    return str(path)
+
+
+def test_a_fold_table_that_splits_a_patient(plant: Plant) -> None:
+    patients = {image_id(path): plant.patient(path) for path in plant.train}
+    several = next(p for p in patients.values() if list(patients.values()).count(p) > 1)
+    first = next(key for key, patient in patients.items() if patient == several)
+    audit = plant.audit(folds=fold_table(plant, {first: 1}))
+    assert codes(audit) == {"fold-splits-patients": 1}
+    assert first in {item.id for item in audit.findings[0].items}
+
+
+def test_a_fold_table_that_splits_a_cluster(plant: Plant) -> None:
+    near_duplicates(plant)
+    plant.map_patient("2.25.31", "somebody else")
+    audit = plant.audit(folds=fold_table(plant, {"2.25.31": 1}))
+    assert codes(audit) == {"fold-splits-clusters": 1, "near-duplicates": 1}
+
+
+def test_near_duplicates_with_two_labels_disagree(plant: Plant) -> None:
+    near_duplicates(plant)
+    old = image_id(plant.train[0])
+    text = mask2rle(plant.positive()[2]) if dict(plant.rows())[old] == "-1" else "-1"
+    rows = [(key, text if key == "2.25.31" else label) for key, label in plant.rows()]
+    plant.write(rows)
+    assert codes(plant.audit()) == {"near-duplicates-disagree": 1, "near-duplicates": 1}
+
+
+def test_every_code_is_planted() -> None:
+    elsewhere = {"fold-splits-patients", "fold-splits-clusters", "near-duplicates-disagree"}
+    assert set(PLANTS) | elsewhere == set(CATALOGUE)
+
+
+def test_headers_alone_find_what_headers_say(plant: Plant) -> None:
+    duplicate_pixels(plant)
+    plant.edit(plant.train[0], ViewPosition="LL")
+    sources = find_sources(config.Data(path=str(plant.folder)))
+    audit, index = audit_folder(sources, pixels=False, workers=1)
+    assert codes(audit) == {"lateral-view": 1, "unlabelled": 1}
+    assert index.records[0].pixel_hash == ""
+
+
+def test_the_paths_do_not_matter(plant: Plant) -> None:
+    sources = find_sources(config.Data(path=str(plant.folder)))
+    assert codes(audit_folder(replace(sources, root=Path("/nowhere")), workers=1)[0]) == {}
