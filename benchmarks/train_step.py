@@ -18,7 +18,7 @@ import torch
 
 from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
-from pleura.data.index import ImageRecord
+from pleura.data.records import ImageRecord
 from pleura.models import zoo
 from pleura.training import augment
 from pleura.training.loop import Trainer, _Sums
