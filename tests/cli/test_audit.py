@@ -140,7 +140,7 @@ def test_the_other_run_length_form(tmp_path, capsys):
     table.write_text("ImageId,EncodedPixels\nb,1048570 5 1048576 1\n")
     assert execute(["audit", "--annotations", str(table)]) == 3
     shown = capsys.readouterr().out
-    assert "error    absolute-form" in shown
+    assert "error  absolute-form" in shown
     assert "--rle absolute" in shown
     assert audited(["--annotations", table, "--rle", "absolute"], capsys)["counts"]["positive"] == 1
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_audited(arguments, status, message, tmp_path, monkeypatc
     assert said.out == ""
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8bnot gzip", b"\xff\xfe,", b"", b"ImageId\n"])
+@pytest.mark.parametrize("content", [b"\x1f\x8bnot gzip", b"\xff\xfe,"])
 @pytest.mark.parametrize("name", ["patients.csv", "patients.csv.gz"])
 def test_a_bad_patient_map_is_one_line(faulty, name, content, capsys):
     (faulty / name).write_bytes(content)
@@ -173,6 +173,15 @@ def test_a_bad_patient_map_is_one_line(faulty, name, content, capsys):
     said = capsys.readouterr().err
     assert name in said
     assert "internal error" not in said
+
+
+@pytest.mark.parametrize("content", ["", "ImageId\n", "name,room\nDoe,7\n"])
+def test_a_table_that_is_no_patient_map_is_passed_over_and_named(faulty, content, capsys):
+    (faulty / "patients.csv").write_text(content)
+    found = {f["code"]: f for f in audited([faulty], capsys, status=3)["findings"]}
+    assert found["foreign-table"]["items"][0]["id"] == "patients.csv"
+    assert execute(["audit", str(faulty), "--patients", str(faulty / "patients.csv")]) == 1
+    assert "a patient map needs the columns ImageId and patient" in capsys.readouterr().err
 
 
 def test_a_torn_patient_map(faulty, capsys):
@@ -212,11 +221,12 @@ def test_what_changed_since_an_older_audit(faulty, tmp_path, capsys):
     (faulty / "train-rle.csv").write_text("ImageId,EncodedPixels\n1.2.1,-1\n")
     changes = audited([faulty, *compared], capsys)["changes"]
     assert changes["other_label"] == [["1.2.1", "positive", "negative"]]
-    assert {"name": "truncated", "before": 1, "after": None} in changes["findings"]
+    (gone,) = [f for f in changes["findings"] if f["name"] == "truncated"]
+    assert (gone["before"], gone["after"], gone["went"]) == (1, None, ["torn.dcm"])
     assert execute(["audit", str(faulty), *map(str, compared)]) == 0
     said = capsys.readouterr().out
     assert "files train: 2 -> 1" in said
-    assert "1 images with another label: 1.2.1 (positive -> negative)" in said
+    assert "1 image with another label: 1.2.1 (positive to negative)" in said
 
 
 def test_something_else_cannot_be_compared_with(cohort, capsys):

@@ -76,6 +76,28 @@ def test_a_cluster_stays_together_over_patients():
     assert assigned[3] == assigned[4]
 
 
+def test_what_is_set_aside_links_those_that_are_left():
+    records = [
+        replace(make_record(f"i{n}", patient=f"p{n}"), group=group)
+        for n, group in enumerate([7, 8, 7, 9, 10])
+    ]
+    assert group_numbers(records).tolist() == [0, 1, 0, 2, 3]
+    assigned = assign_folds(records, 2)
+    assert assigned[0] == assigned[2]
+
+
+def test_nothing_to_split_is_said_so():
+    with pytest.raises(DataError, match="no image is labelled, so there is nothing to split"):
+        assign_folds([], 5)
+
+
+def test_masks_of_one_size_are_no_strata_of_their_own():
+    records = [make_record(f"i{n}", positive=n % 2 == 0, patient=f"p{n}") for n in range(60)]
+    report = report_folds(records, assign_folds(records, 5))
+    assert report.largest_deviation < 0.01
+    assert report.largest_group == (1, 1)
+
+
 def test_areas_are_spread_over_the_folds():
     records = [
         replace(make_record(f"i{n}", positive=n % 2 == 0), area_px=n if n % 2 == 0 else 0)

@@ -1,3 +1,5 @@
+import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -7,8 +9,9 @@ import pytest
 
 from pleura import config
 from pleura.data.audit.findings import Item
-from pleura.data.audit.report import audit_index
-from pleura.data.index import build_index, patient_ids_group
+from pleura.data.audit.report import audit_index, write_findings
+from pleura.data.folds import assign_folds, group_numbers, report_folds
+from pleura.data.index import build_index
 from pleura.data.records import image_keys, read_index, write_index, write_masks
 from pleura.data.sources import Sources, find_sources
 from pleura.errors import AnnotationError, DataError
@@ -163,7 +166,7 @@ def test_a_table_in_the_absolute_form_is_refused_with_the_way_out(data):
 def test_the_patient_map_groups(data):
     (data / "patients.csv").write_text("ImageId,patient\n1.2.0,7\n1.2.1,7\n1.2.2,8\n")
     index = index_of(data)
-    assert [record.patient for record in index.train] == ["7", "7", "8", None, None]
+    assert [r.patient for r in index.train] == ["p00001", "p00001", "p00002", None, None]
     assert findings(index)["unmapped-patients"].count == 2
     assert audit_of(index).counts.patients == 2
     assert index.patients_from == "map"
@@ -176,7 +179,7 @@ def test_the_files_own_patient_ids_group_where_they_can(data):
     index = index_of(data)
     assert index.patients_from == "header"
     assert [r.patient for r in index.train] == ["p00001", "p00001", "p00002", "p00002", "p00003"]
-    assert {r.patient for r in index.test} == {None}  # all of them carry one id
+    assert {r.patient for r in index.test} == {"p00004"}
     assert "secret" not in repr(index)
 
 
@@ -193,19 +196,124 @@ def test_the_patients_of_the_siim_set_are_known(data):
     ]
 
 
-@pytest.mark.parametrize(
-    ("keys", "group"),
-    [
-        ([], False),
-        (["a"], False),
-        (["a", "a"], False),
-        (["a", "b"], False),
-        (["a", "b", "a"], True),
-    ],
-)
-def test_patient_ids_group_when_some_but_not_all_are_shared(keys, group):
-    assert patient_ids_group(keys) is group
-    assert patient_ids_group([*keys, "", ""]) is group
+def films(folder, patients, **names):
+    """Write a training film for each patient id, and its row of the table."""
+    rows = ["ImageId,EncodedPixels"]
+    for number, patient in enumerate(patients):
+        write_film(folder / "dicom-images-train", f"1.7.{number}", 100 + number, patient_id=patient)
+        rows.append(f"1.7.{number},{'-1' if number % 2 else '5 9'}")
+    (folder / "train-rle.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def bare(tmp_path):
+    (tmp_path / "dicom-images-train").mkdir()
+    (tmp_path / "dicom-images-test").mkdir()
+    return tmp_path
+
+
+def test_a_copied_file_does_not_make_random_ids_stand_for_patients(bare):
+    films(bare, [f"random {n}" for n in range(12)])
+    shutil.copy(bare / "dicom-images-train" / "1.7.0.dcm", bare / "dicom-images-train" / "z.dcm")
+    index = index_of(bare)
+    assert index.patients_from == ""
+    found = findings(index)
+    assert found["no-patients"].count == found["unique-patient-ids"].count == 12
+
+
+def test_one_film_of_the_siim_set_leaves_the_others_their_own_ids(bare):
+    films(bare, [f"mine {n // 3}" for n in range(12)])
+    known = "1.2.276.0.7230010.3.1.4.8323329.1000.1517875165.878027"
+    write_film(bare / "dicom-images-train", known, 3, patient_id="random")
+    with (bare / "train-rle.csv").open("a") as table:
+        table.write(f"{known},-1\n")
+    index = index_of(bare)
+    assert index.patients_from == "siim+header"
+    assert len({record.patient for record in index.train}) == 5
+    assert "some-patients" not in findings(index)
+    assigned = assign_folds(index.train, 2)
+    assert report_folds(index.train, assigned).split_patients == ()
+
+
+def test_a_map_of_other_images_is_refused(bare):
+    films(bare, ["a", "b"])
+    (bare / "patients.csv").write_text("ImageId,patient\n9.9,1\n")
+    with pytest.raises(DataError, match=r"patients.csv: none of the 1 images of this patient map"):
+        index_of(bare)
+
+
+def test_no_id_of_a_map_is_written(bare):
+    films(bare, ["a", "b"])
+    (bare / "patients.csv").write_text("ImageId,patient\n1.7.0,MRN-DOE\n1.7.1,MRN-DOE\n")
+    index = index_of(bare)
+    assert {record.patient for record in index.train} == {"p00001"}
+    assert "MRN" not in repr(index)
+
+
+def test_a_picture_that_two_patients_share_links_their_other_films(bare):
+    films(bare, ["x"] * 4)
+    (bare / "patients.csv").write_text(
+        "ImageId,patient\n1.7.0,one\n1.7.1,two\n1.7.2,two\n1.7.3,three\n"
+    )
+    write_film(bare / "dicom-images-train", "1.7.1", 100)  # the picture of 1.7.0
+    index = index_of(bare)
+    assert [record.image_id for record in index.train] == ["1.7.0", "1.7.2", "1.7.3"]
+    groups = group_numbers(index.train).tolist()
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_an_unlabelled_film_links_too(bare):
+    films(bare, ["x"] * 4)
+    (bare / "patients.csv").write_text(
+        "ImageId,patient\n1.7.0,one\n1.7.1,two\n1.7.2,three\n1.7.3,four\n1.8,two\n"
+    )
+    write_film(bare / "dicom-images-test", "1.7.0", 999)  # the same id, another picture
+    write_film(bare / "dicom-images-train", "1.8", 999)
+    index = index_of(bare)
+    groups = group_numbers(index.train).tolist()
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_a_refused_row_shows_that_the_table_belongs_to_the_files(bare):
+    films(bare, ["x"])
+    (bare / "train-rle.csv").write_text("ImageId,EncodedPixels\n1.7.0,5\n9.9,-1\n")
+    found = findings(index_of(bare))
+    assert found["malformed-rows"].items[0].id == "1.7.0"
+    assert found["rows-without-file"].items == (Item("9.9"),)
+
+
+def test_a_leak_names_the_training_image_and_hides_no_near_duplicate(bare):
+    films(bare, ["x"] * 3)
+    write_film(bare / "dicom-images-test", "1.9", 100)
+    assert findings(index_of(bare))["test-in-train"].items == (Item("1.9", others=("1.7.0",)),)
+
+
+def test_a_test_image_with_the_id_of_a_copy_that_was_set_aside_is_a_leak(bare):
+    films(bare, ["x"] * 3)
+    write_film(bare / "dicom-images-train", "1.7.9", 100)  # a copy of 1.7.0
+    write_film(bare / "dicom-images-test", "1.7.9", 555)
+    index = index_of(bare)
+    assert index.test_in_train == ("1.7.9",)
+
+
+def test_the_same_picture_twice_in_the_test_part_is_told(bare):
+    films(bare, ["x"] * 2)
+    for uid in ("1.9.1", "1.9.2"):
+        write_film(bare / "dicom-images-test", uid, 77)
+    found = findings(index_of(bare))["near-duplicates"]
+    assert {item.id for item in found.items} == {"1.9.1", "1.9.2"}
+
+
+def test_a_name_that_is_no_text_is_told(bare):
+    films(bare, ["x"] * 2)
+    odd = os.fsencode(bare / "dicom-images-train") + b"/\xff.dcm"
+    shutil.copy(bare / "dicom-images-train" / "1.7.0.dcm", odd)
+    index = index_of(bare)
+    assert index.unreadable[0].reason.endswith(
+        r"\udcff.dcm: its name is not UTF-8; rename the file"
+    )
+    write_index(index.records, bare / "out.parquet")
+    write_findings(audit_of(index), bare / "out.json")
 
 
 def test_a_table_of_other_images_is_refused(data):
@@ -319,7 +427,35 @@ class TestSources:
         (data / "README").write_text("words")
         sources = find_sources(config.Data(path=str(data)))
         assert len(sources.train) == 6
-        assert sources.other_files == 2  # README and the table
+        assert sources.not_read == {"no suffix": 1}  # README; the table is one
+
+    def test_links_are_followed_and_never_round_in_circles(self, data):
+        (data / "dicom-images-train").rename(data.parent / "elsewhere")
+        (data / "dicom-images-train").symlink_to(data.parent / "elsewhere")
+        (data.parent / "elsewhere" / "back").symlink_to(data)
+        sources = find_sources(config.Data(path=str(data)))
+        assert (len(sources.train), len(sources.test)) == (6, 2)
+
+    @pytest.mark.parametrize("name", ["test", "Testing", "my tests"])
+    def test_words_of_a_test_folder(self, data, name):
+        (data / "dicom-images-test").rename(data / name)
+        assert len(find_sources(config.Data(path=str(data))).test) == 2
+
+    def test_a_table_of_a_common_name_is_taken_only_with_its_columns(self, data):
+        (data / "train-rle.csv").unlink()
+        (data / "train.csv").write_text("id,target\n1,0\n")
+        (data / "patients.csv").write_text("ImageId,patient\n1.2.0,7\n")
+        sources = find_sources(config.Data(path=str(data)))
+        assert sources.annotations is None
+        assert sources.foreign == (data / "train.csv",)
+        assert sources.patients == data / "patients.csv"
+
+    def test_a_packed_sample_submission_is_found(self, data):
+        (data / "Sample_Submission.csv.gz").write_bytes(gzip.compress(b"ImageId\na\na\n"))
+        sources = find_sources(config.Data(path=str(data)))
+        audit = audit_index(index_of(data), sources)
+        (found,) = [f for f in audit.findings if f.code == "submission-repeats-ids"]
+        assert found.items == (Item("a", "2 rows in Sample_Submission.csv.gz"),)
 
     def test_no_dicom(self, tmp_path):
         (tmp_path / "x.csv").write_text("")

@@ -40,6 +40,12 @@ class TestReadPatients:
         with pytest.raises(DataError, match=message):
             read_patients(path)
 
+    def test_an_image_of_two_patients_is_refused(self, tmp_path):
+        path = tmp_path / "p.csv"
+        path.write_text("ImageId,patient\na,1\na,1\na,2\n")
+        with pytest.raises(DataError, match=r"p.csv: line 4 gives image a another patient than"):
+            read_patients(path)
+
     def test_no_file(self, tmp_path):
         with pytest.raises(DataError, match=r"no\.csv: cannot be read as a CSV \(.*No such file"):
             read_patients(tmp_path / "no.csv")

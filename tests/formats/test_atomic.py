@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pleura.errors import OutputError
-from pleura.formats.atomic import atomic_path, write_bytes, write_text
+from pleura.formats.atomic import atomic_path, require_writable, write_bytes, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -76,8 +76,7 @@ def test_an_os_error_becomes_an_output_error_with_path_and_reason(tmp_path: Path
         write_text(tmp_path / "a.txt", "x")
 
     assert str(caught.value) == (
-        f"{tmp_path}/a.txt: could not be written (Is a directory); free some space or choose "
-        "another place"
+        f"{tmp_path}/a.txt: could not be written (Is a directory); choose another place"
     )
     assert isinstance(caught.value.__cause__, IsADirectoryError)
     assert names(tmp_path) == ["a.txt"]
@@ -85,7 +84,9 @@ def test_an_os_error_becomes_an_output_error_with_path_and_reason(tmp_path: Path
 
 def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match=r"file/a\.txt: could not be written \(.*\); free some"):
+    with pytest.raises(
+        OutputError, match=r"file/a\.txt: could not be written \(.*\); choose another"
+    ):
         write_text(tmp_path / "file" / "a.txt", "x")
 
     assert names(tmp_path) == ["file"]
@@ -151,3 +152,11 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match=r"\(Permission denied\)"):
         write_text(tmp_path / "a.txt", "x")
+
+
+def test_a_folder_is_tried_before_the_work(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "folder")
+    assert names(tmp_path / "new" / "folder") == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match=r"file: could not be written \(File exists\); choose"):
+        require_writable(tmp_path / "file")

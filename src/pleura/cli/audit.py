@@ -1,5 +1,6 @@
 """`pleura audit`: what a data folder holds, what is wrong with it, and the cleaned tables."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,7 @@ from pleura.cli import console, options
 
 if TYPE_CHECKING:
     from pleura.config import Data
-    from pleura.data.audit.compare import Comparison
-    from pleura.data.audit.findings import Audit, Counts
+    from pleura.data.audit.findings import Audit, Comparison, Counts
 
 _SHOWN = 3
 _FAILED = {
@@ -30,6 +30,7 @@ _PATIENTS_FROM = {
     "map": "patient map",
     "siim": "shipped map of SIIM-ACR",
     "header": "the files' own ids",
+    "siim+header": "shipped map of SIIM-ACR and the files' own ids",
 }
 
 
@@ -55,7 +56,8 @@ def audit(
         Path | None, typer.Option(help="An older findings.json: say what changed since.")
     ] = None,
     fail_on: Annotated[
-        str | None, typer.Option(help="Exit with 3 at this severity or worse: error or warning.")
+        str | None,
+        typer.Option(help="Exit with 3 at this severity or worse: error, warning or note."),
     ] = None,
     workers: options.Workers = 0,
     as_json: options.AsJson = False,
@@ -78,23 +80,26 @@ def audit(
         raise UsageError(f"--fail-on {fail_on}: the severities are error, warning and note")
     settings = options.data_settings(data, images, test_images, annotations, patients, rle, folds)
     old = read_findings(compare) if compare is not None else None
-    if data is None and images is None and test_images is None:
-        result = _of_table(settings, out)
-    else:
-        result = _of_folder(settings, out, workers, pixels=not headers)
-    changes = None
-    if old is not None:
-        from pleura.data.audit.compare import compare as compared
 
-        changes = compared(old, result)
+    def compared(new: "Audit") -> "Audit":
+        if old is None:
+            return new
+        from dataclasses import replace
+
+        from pleura.data.audit.compare import compare as changes
+
+        return replace(new, changes=changes(old, new, str(compare)))
+
+    if data is None and images is None and test_images is None:
+        result = compared(_of_table(settings, out))
+    else:
+        result = _of_folder(settings, out, workers, compared, pixels=not headers)
     if as_json:
-        console.print_json(
-            result.as_json() | ({} if changes is None else {"changes": changes.as_json()})
-        )
+        console.print_json(result.as_json())
     else:
         _print(result, out)
-        if changes is not None and compare is not None:
-            _print_changes(changes, compare)
+        if result.changes is not None:
+            _print_changes(result.changes)
     failed = any(finding.code in _FAILED for finding in result.findings)
     return console.SOME_INPUTS_FAILED if failed or _reaches(result, fail_on) else console.DONE
 
@@ -107,14 +112,29 @@ def _of_table(settings: "Data", out: Path | None) -> "Audit":
         raise UsageError("name a data folder, or a table with --annotations")
     if out is not None:
         raise UsageError("--out writes tables of a data folder; name the folder")
-    return audit_table(Path(settings.annotations), form=settings.rle)
+    return audit_table(
+        Path(settings.annotations),
+        form=settings.rle,
+        patients=Path(settings.patients) if settings.patients else None,
+        folds=Path(settings.folds) if settings.folds else None,
+    )
 
 
-def _of_folder(settings: "Data", out: Path | None, workers: int, *, pixels: bool) -> "Audit":
+def _of_folder(
+    settings: "Data",
+    out: Path | None,
+    workers: int,
+    finished: Callable[["Audit"], "Audit"],
+    *,
+    pixels: bool,
+) -> "Audit":
     from pleura.data.audit.report import audit_folder
     from pleura.data.sources import find_sources
+    from pleura.formats.atomic import require_writable
 
     sources = find_sources(settings)
+    if out is not None:
+        require_writable(out)
     journal = None if out is None else out / ".audit.journal"
     with console.progress("reading") as told:
         result, index = audit_folder(
@@ -125,6 +145,7 @@ def _of_folder(settings: "Data", out: Path | None, workers: int, *, pixels: bool
             journal=journal,
             on_progress=told,
         )
+    result = finished(result)
     if out is not None and journal is not None:
         from pleura.data.audit.pages import write_audit
 
@@ -149,15 +170,19 @@ def _print(result: "Audit", out: Path | None) -> None:
     if not result.findings:
         console.out.print("Nothing found that would hurt.", markup=False)
         return
-    width = max(len(finding.code) for finding in result.findings)
+    lines: list[tuple[str, str, str]] = []
     for finding in result.findings:
-        severity = f"[{_STYLES[finding.severity]}]{finding.severity:<7}[/]"
-        console.out.print(f"{severity}  {finding.code:<{width}}  {finding.sentence}")
+        lines.append((finding.severity, finding.code, finding.sentence))
         if finding.severity == "error":
             for item in finding.items[:_SHOWN]:
-                note = f": {item.note}" if item.note else ""
-                console.out.print(f"{'':<{width + 11}}{item.id}{note}", markup=False)
-    everything = out / "audit.html" if out is not None else "--out DIR writes a page, --json all"
+                lines.append(("", "", f"{item.id}: {item.note}" if item.note else item.id))
+    console.print_columns(lines, _STYLES)
+    if out is not None:
+        everything = f"{out / 'audit.html'}"
+    elif result.counts.files_train is not None:
+        everything = "--out DIR writes a page, --json all"
+    else:
+        everything = "--json"
     console.out.print(f"What pleura does about each, and every case: {everything}", markup=False)
 
 
@@ -185,22 +210,25 @@ def _sentence(counts: "Counts", patients_from: str) -> str:
     return "; ".join(parts)
 
 
-def _print_changes(changes: "Comparison", old: Path) -> None:
+def _print_changes(changes: "Comparison") -> None:
     if changes.same:
-        console.out.print(f"\nNothing changed since {old}.", markup=False)
+        console.out.print(f"\nNothing changed since {changes.since}.", markup=False)
         return
-    console.out.print(f"\nSince {old}:", markup=False)
-    for change in (*changes.counts, *changes.findings):
-        before, after = ("none" if n is None else f"{n:,}" for n in (change.before, change.after))
-        console.out.print(f"  {change.name.replace('_', ' ')}: {before} -> {after}", markup=False)
-    for ids, what in (
-        (changes.added, "new"),
-        (changes.removed, "gone"),
-        (changes.other_pixels, "with another picture"),
-        ([f"{i} ({a} -> {b})" for i, a, b in changes.other_label], "with another label"),
-        ([f"{i} ({a:,} -> {b:,} px)" for i, a, b in changes.other_mask], "with another mask"),
-    ):
-        if ids:
-            more = f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
-            shown = ", ".join(ids[:_SHOWN])
-            console.out.print(f"  {len(ids):,} images {what}: {shown}{more}", markup=False)
+    console.out.print(f"\nSince {changes.since}:", markup=False)
+    numbers = [(c.name, c.before, c.after) for c in changes.counts]
+    numbers += [(f.name, f.before, f.after) for f in changes.findings]
+    for name, *both in numbers:
+        before, after = ("none" if n is None else f"{n:,}" for n in both)
+        console.out.print(f"  {name.replace('_', ' ')}: {before} -> {after}", markup=False)
+    for finding in changes.findings:
+        for ids, what in ((finding.came, "now concerns"), (finding.went, "no longer concerns")):
+            if ids:
+                console.out.print(f"  {finding.name} {what} {_few(ids)}", markup=False)
+    for what, ids in changes.images():
+        images = "image" if len(ids) == 1 else "images"
+        console.out.print(f"  {len(ids):,} {images} {what}: {_few(ids)}", markup=False)
+
+
+def _few(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
+    return ", ".join(ids[:_SHOWN]) + more

@@ -54,6 +54,24 @@ def print_table(title: str, rows: Mapping[str, object]) -> None:
     out.print(table)
 
 
+def print_columns(lines: Sequence[tuple[str, str, str]], styles: Mapping[str, str]) -> None:
+    """Print lines of a word in its style, a name and a text: wrapped on a terminal alone."""
+    if out.is_terminal:
+        from rich.table import Table
+
+        table = Table(show_header=False, box=None, pad_edge=False, expand=False)
+        for _ in range(2):
+            table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for word, name, text in lines:
+            table.add_row(f"[{styles[word]}]{word}[/]" if word else "", name, escape(text))
+        out.print(table, soft_wrap=False)
+        return
+    wide = [max(len(line[column]) for line in lines) for column in (0, 1)]
+    for word, name, text in lines:
+        out.print(f"{word:<{wide[0]}}  {name:<{wide[1]}}  {text}", markup=False)
+
+
 @contextmanager
 def progress(description: str, unit: str = "files") -> Iterator[OnProgress]:
     """Yield a function of (done, total): a bar on a terminal, plain lines in a pipe."""

@@ -31,15 +31,17 @@ def fetch(
     """
     from contextlib import ExitStack
 
-    from pleura.data.fetch import DATASET, Stage, fetch_siim, needs
+    from pleura.data.fetch import DATASET, Stage, fetch_siim
     from pleura.errors import UsageError
 
     if what != "siim":
         raise UsageError(f"{what[:40]!r} is no data set that can be fetched; there is siim")
     chosen: Stage = 2 if stage == 2 else 1
-    dataset = source or DATASET
-    for sentence in needs(chosen, dataset):
-        console.say(sentence)
+
+    def begin(needs: tuple[str, ...]) -> None:
+        for sentence in needs:
+            console.say(sentence)
+
     with ExitStack() as stack:
         bars: list[console.OnProgress] = []  # opened late: kagglehub draws its own before
 
@@ -48,7 +50,9 @@ def fetch(
                 bars.append(stack.enter_context(console.progress("placing")))
             bars[0](done, total)
 
-        fetched = fetch_siim(out, stage=chosen, dataset=dataset, on_progress=told)
+        fetched = fetch_siim(
+            out, stage=chosen, dataset=source or DATASET, on_begin=begin, on_progress=told
+        )
     counts = fetched.counts
     console.say(
         f"{counts.train:,} training and {counts.test:,} test files, {counts.rows:,} rows for "

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pleura.data.folds import FoldReport
 
 
+_FAR = 0.02
+"""From this distance of a fold's prevalence on, the reason is told."""
+
+
 def folds(
     data: Annotated[
         Path | None,
@@ -30,13 +34,17 @@ def folds(
 
     Where patients are not known, near-duplicates stay together instead. With --annotations alone
     (no folder) the table is split by itself. `pleura prepare` and `pleura train` read the table
-    with --folds. Exits with 3 if a patient or a cluster came apart, which must not happen.
+    with --folds. Exits with 3 where inputs failed, or if a patient or a cluster came apart, which
+    must not happen.
     """
     from dataclasses import asdict
 
     from pleura.data.folds import assign_folds, report_folds, write_fold_table
+    from pleura.formats.atomic import require_writable
 
     settings = options.data_settings(data, images, None, annotations, patients, rle)
+    require_writable(out.parent)
+    failures: list[tuple[str, str]] = []
     if data is None and images is None:
         from pleura.data.index import records_of_table
         from pleura.errors import UsageError
@@ -46,6 +54,7 @@ def folds(
             raise UsageError("name a data folder, or a table with --annotations")
         table = read_annotations(annotations, form=settings.rle, shape=(1024, 1024))
         records = records_of_table(table, patients)
+        failures = [(problem.image_id, str(problem)) for problem in table.problems]
     else:
         from pleura.data.index import build_index
         from pleura.data.sources import find_sources
@@ -55,6 +64,9 @@ def folds(
                 find_sources(settings), form=settings.rle, workers=workers, on_progress=told
             )
         records = index.train
+        console.say(index.set_aside)
+        failures = index.failures
+    console.print_failures(failures)
     assigned = assign_folds(records, k, seed)
     write_fold_table(records, assigned, out)
     report = report_folds(records, assigned)
@@ -65,7 +77,7 @@ def folds(
         _print(report)
         console.say(f"wrote {out}")
     leaking = report.split_patients or report.split_clusters
-    return console.SOME_INPUTS_FAILED if leaking else console.DONE
+    return console.SOME_INPUTS_FAILED if leaking or failures else console.DONE
 
 
 def _print(report: "FoldReport") -> None:
@@ -90,6 +102,12 @@ def _print(report: "FoldReport") -> None:
         f"near-duplicates in more than one: {len(report.split_clusters)}; prevalence "
         f"{report.prevalence:.2%}, furthest fold {100 * report.largest_deviation:.2f} points away"
     )
+    if report.largest_deviation > _FAR:
+        images, positive = report.largest_group
+        console.out.print(
+            f"the largest patient or group has {images:,} images, {positive:,} with a "
+            "pneumothorax, and stays in one fold"
+        )
     if report.without_patient:
         console.out.print(
             f"{report.without_patient:,} images have no known patient: only near-duplicates hold "

@@ -31,13 +31,15 @@ def gallery(
     from pleura.data.index import build_index
     from pleura.data.sources import find_sources
     from pleura.errors import UsageError
+    from pleura.formats.atomic import require_writable
 
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the picture is a PNG; give it a name that ends with .png")
     if healthy + positive == 0:
         raise UsageError("--healthy 0 --positive 0: nothing is left to draw")
     settings = options.data_settings(data, images, None, annotations, None, rle)
-    sources = replace(find_sources(settings), test=())
+    require_writable(out.parent)
+    sources = replace(find_sources(settings), test=(), patients=None)
     with console.progress("reading") as told:
         index = build_index(sources, form=settings.rle, workers=workers, on_progress=told)
     picture = draw(index.train, healthy=healthy, positive=positive, tile=tile, seed=seed)

@@ -29,12 +29,14 @@ def prepare(
     from pleura.data.index import build_index
     from pleura.data.sources import find_sources
     from pleura.errors import ConfigError, UsageError
+    from pleura.formats.atomic import require_writable
 
     try:
         wanted = config.parse(config.Prepare, {"size": size, "workers": workers}, "prepare")
     except ConfigError as error:
         raise UsageError(str(error)) from error
     settings = options.data_settings(data, images, test_images, annotations, patients, rle, folds)
+    require_writable(out)
     with console.progress("reading") as told:
         index = build_index(
             find_sources(settings), form=settings.rle, workers=wanted.workers, on_progress=told
@@ -50,12 +52,8 @@ def prepare(
         )
     console.say(
         f"{len(prepared.train)} training and {len(prepared.test)} test images at "
-        f"{prepared.size} pixels; left out: {len(index.unlabelled)} unlabelled, "
-        f"{len(index.duplicates)} duplicates, {len(index.unreadable)} unreadable, "
-        f"{len(index.bad_annotations)} refused annotations"
+        f"{prepared.size} pixels; {index.set_aside}"
     )
-    failures = [(item.path, item.reason) for item in index.unreadable]
-    failures += [(item.image_id, item.reason) for item in index.bad_annotations]
-    console.print_failures(failures)
+    console.print_failures(index.failures)
     console.out.print(str(out), markup=False)
-    return console.SOME_INPUTS_FAILED if failures else console.DONE
+    return console.SOME_INPUTS_FAILED if index.failures else console.DONE

@@ -33,7 +33,7 @@ from pleura.data.scan import pixel_hash
 from pleura.data.workers import CHUNK, chunks, ordered_map
 from pleura.errors import DataError, InputError, OutputError
 from pleura.formats import dicom, rle
-from pleura.formats.atomic import write_text
+from pleura.formats.atomic import way_out, write_text
 
 FORMAT = 1
 OnProgress = Callable[[int, int], None]
@@ -124,7 +124,7 @@ def write_prepared(
     except OSError as error:
         raise OutputError(
             f"{out}: could not be written ({error.strerror or error}); what is finished is kept: "
-            "free some space and run it again"
+            f"{way_out(error)} and run it again"
         ) from error
     return open_prepared(out)
 

@@ -18,7 +18,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -126,7 +126,12 @@ class Fetched:
 
 
 def fetch_siim(
-    out: Path, *, stage: Stage = 1, dataset: str = DATASET, on_progress: OnProgress | None = None
+    out: Path,
+    *,
+    stage: Stage = 1,
+    dataset: str = DATASET,
+    on_begin: Callable[[tuple[str, ...]], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Fetched:
     """Bring a stage of the SIIM-ACR set into `out` and return what is there then.
 
@@ -138,6 +143,7 @@ def fetch_siim(
         stage: 1: training and test files of stage 1 and their table. 2: the same files, all for
             training, with stage 2's table and test files, which the challenge's page hands out.
         dataset: The Kaggle data set that holds the files of stage 1, as ``OWNER/SLUG``.
+        on_begin: Told what :func:`needs` says, where Kaggle is going to be asked.
         on_progress: Told (files in place, files in all).
 
     Raises:
@@ -147,14 +153,16 @@ def fetch_siim(
         OutputError: There is no space or no permission to write.
     """
     sources = _sources(stage, dataset)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: no folder can be made here ({error.strerror})") from error
     counts, warnings = check(out, stage)
     if not warnings:
         return Fetched(out, stage, (), 0, counts.train + counts.test, counts, ())
     hub = _kagglehub()
+    if on_begin is not None:
+        on_begin(needs(stage, dataset))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: no folder can be made here ({error.strerror})") from error
     layout = LAYOUTS[stage]
     folders = tuple(dict.fromkeys((*layout.train, layout.test)))
     found = Found(folders, (layout.table, *layout.others, *layout.optional))

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pleura.data.fold_table import write_folds
+from pleura.data.groups import group_by
 from pleura.data.records import ImageRecord
 from pleura.errors import DataError
 
@@ -49,6 +48,7 @@ class FoldReport:
         split_patients: Patients with images in more than one fold; must be none.
         split_clusters: Clusters of near-duplicates in more than one fold; must be none.
         without_patient: Images of no known patient.
+        largest_group: How many images the largest group has, and how many positives of these.
     """
 
     folds: tuple[Fold, ...]
@@ -56,6 +56,7 @@ class FoldReport:
     split_patients: tuple[str, ...]
     split_clusters: tuple[str, ...]
     without_patient: int
+    largest_group: tuple[int, int]
 
     @property
     def largest_deviation(self) -> float:
@@ -86,6 +87,8 @@ def assign_folds(records: Sequence[ImageRecord], folds: int, seed: int = 0) -> N
         raise DataError(f"{unlabelled[0]}: an unlabelled image cannot be put into a fold")
     if records and all(record.fold is not None for record in records):
         return _from_table(records, folds)
+    if not records:
+        raise DataError("no image is labelled, so there is nothing to split; see pleura audit")
     groups = group_numbers(records)
     count = len(set(groups.tolist()))
     if count < folds:
@@ -146,18 +149,13 @@ def group_numbers(records: Sequence[ImageRecord]) -> NDArray[np.int64]:
 
     Returns:
         ``(len(records),)`` int64. Two images of one patient have one number, two of one cluster
-        too, and so have those linked over a third.
+        too, and so have those linked over a third, be it among `records` or not.
     """
-    patients = _numbers([record.patient for record in records])
-    clusters = _numbers([record.cluster for record in records])
-    count, most = len(records), len(records) * 3
-    images = np.arange(count)
-    ends = np.concatenate([count + patients, 2 * count + clusters])
-    starts = np.concatenate([images, images])
-    known = np.concatenate([patients >= 0, clusters >= 0])
-    links = coo_matrix((np.ones(known.sum()), (starts[known], ends[known])), shape=(most, most))
-    _, labels = connected_components(links, directed=False)
-    return np.asarray(labels[:count], np.int64)
+    return group_by(
+        [record.patient for record in records],
+        [record.cluster for record in records],
+        [record.group for record in records],
+    )
 
 
 def report_folds(records: Sequence[ImageRecord], folds: NDArray[np.int64]) -> FoldReport:
@@ -183,12 +181,16 @@ def report_folds(records: Sequence[ImageRecord], folds: NDArray[np.int64]) -> Fo
             )
         )
     places = folds.tolist()
+    _, group = np.unique(groups, return_inverse=True)
+    sizes, ill = np.bincount(group), np.bincount(group, positive)
+    largest = int(sizes.argmax())
     return FoldReport(
         folds=tuple(parts),
         prevalence=float(positive.mean()),
         split_patients=_split([record.patient for record in records], places),
         split_clusters=_split([record.cluster for record in records], places),
         without_patient=sum(record.patient is None for record in records),
+        largest_group=(int(sizes[largest]), int(ill[largest])),
     )
 
 
@@ -235,17 +237,11 @@ def _strata(records: Sequence[ImageRecord], folds: int) -> NDArray[np.int64]:
     positive = np.array([bool(record.positive) for record in records])
     if min(positive.sum(), (~positive).sum()) < folds:
         return np.zeros(len(records), np.int64)
-    if positive.sum() < folds * _AREA_CLASSES:
-        return positive.astype(np.int64)
     shares = np.array([(r.area_px or 0) / (r.rows * r.columns) for r in records])
     edges = np.quantile(shares[positive], np.linspace(0, 1, _AREA_CLASSES + 1)[1:-1])
-    return np.where(positive, 1 + np.searchsorted(edges, shares, side="left"), 0)
-
-
-def _numbers(values: Sequence[str | int | None]) -> NDArray[np.int64]:
-    """Return a number from 0 on for each different value, -1 for None."""
-    known = {value: n for n, value in enumerate(dict.fromkeys(v for v in values if v is not None))}
-    return np.array([-1 if value is None else known[value] for value in values], np.int64)
+    strata = np.where(positive, 1 + np.searchsorted(edges, shares, side="left"), 0)
+    rare = min(np.bincount(strata)[1:]) if strata.max() == _AREA_CLASSES else 0
+    return strata if rare >= folds else positive.astype(np.int64)
 
 
 def _split(values: Sequence[str | int | None], folds: Sequence[int | None]) -> tuple[str, ...]:

@@ -5,13 +5,14 @@ table. What cannot be used is kept apart with its reason: nothing is dropped wit
 file without an annotation is unlabelled, never a negative.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from pleura.data.fold_table import read_folds
 from pleura.data.folds import fold_records
+from pleura.data.groups import Bearer, IdUse, group_by, judge_ids
 from pleura.data.near_duplicates import find_clusters
 from pleura.data.patients import read_patients, siim_patient
 from pleura.data.records import ImageRecord
@@ -24,7 +25,7 @@ from pleura.formats.annotations import Annotations, RowProblem, check_masks, rea
 from pleura.formats.dicom import read_radiograph
 from pleura.formats.rle import Form as RleForm
 
-PatientsFrom = Literal["map", "siim", "header", ""]
+PatientsFrom = Literal["map", "siim", "header", "siim+header", ""]
 Reason = Literal["same-uid", "same-pixels"]
 
 
@@ -69,15 +70,18 @@ class Index:
         unreadable: Files that are not in the index because they cannot be read.
         duplicates: Files that are not in the index because another shows the same image.
         bad_annotations: Rows of the table that were refused; their images stay unlabelled.
-        rows_without_file: Annotated ids for which there is no file.
+        rows_without_file: Annotated ids for which there is no file that can be read.
         test_in_train: Ids of test images that are also among the training images, by UID or pixels.
         annotated_test: Ids of other test images that the table describes; it is not used there.
         files_train: Number of training files, readable or not.
         files_test: Number of test files.
         table: The annotation table as read, or None where there is none.
         patients_from: How patients are known: ``map`` (a table), ``siim`` (the shipped map of the
-            SIIM-ACR set), ``header`` (the files' own ids) or empty.
+            SIIM-ACR set), ``header`` (the files' own ids), ``siim+header`` (of some images the one,
+            of some the other) or empty.
         scans: What each readable file says of itself, by path, duplicates included.
+        own_ids: What the patient id of each of these files is good for, by path.
+        not_read: How many files were passed over as no radiographs, by suffix.
     """
 
     records: tuple[ImageRecord, ...]
@@ -92,6 +96,8 @@ class Index:
     table: Annotations | None
     patients_from: PatientsFrom = ""
     scans: Mapping[str, Scan] = field(default_factory=dict)
+    own_ids: Mapping[str, IdUse] = field(default_factory=dict)
+    not_read: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def train(self) -> tuple[ImageRecord, ...]:
@@ -107,6 +113,20 @@ class Index:
     def test(self) -> tuple[ImageRecord, ...]:
         """The test images."""
         return tuple(r for r in self.records if r.part == "test")
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Each input that could not be taken, a file or an image, with its reason."""
+        files = [(item.path, item.reason) for item in self.unreadable]
+        return files + [(item.image_id, item.reason) for item in self.bad_annotations]
+
+    @property
+    def set_aside(self) -> str:
+        """What is not used to train, in words."""
+        return (
+            f"left out: {len(self.unlabelled)} unlabelled, {len(self.duplicates)} duplicates, "
+            f"{len(self.unreadable)} unreadable, {len(self.bad_annotations)} refused annotations"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,26 +204,25 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         if isinstance(scan, Failure)
     ]
     read = [(scan, part) for scan, part in found if isinstance(scan, Scan)]
-    patients, patients_from = _patients(read, tables.patients)
-    records, same_uid = _drop_same_uid(
-        _record(scan, part, patient) for (scan, part), patient in zip(read, patients, strict=True)
-    )
-    known = {record.image_id for record in records}
+    known = {scan.image_id for scan, _ in read}
+    records, same_uid = _drop_same_uid(_record(scan, part) for scan, part in read)
     train = [record for record in records if record.part == "train"]
     test = [record for record in records if record.part == "test"]
     if table is not None:  # where an id is in both parts, the training file's size counts
         shapes = {record.image_id: (record.rows, record.columns) for record in [*test, *train]}
         table = check_masks(table, shapes)
+        if table.masks and train and known.isdisjoint({*table.masks, *table.refused}):
+            _refuse_foreign_table(table, train[0])
     table_masks: Mapping[str, tuple[str, ...]] = table.masks if table is not None else {}
-    if table is not None and known.isdisjoint(table.masks) and table.masks and train:
-        _refuse_foreign_table(table, train[0])
-
     form = table.form if table is not None else "relative"
     annotated = [_labelled(record, table_masks.get(record.image_id), form) for record in train]
+    in_both = _in_both(annotated, test)
     train, same_pixels = _drop_same_pixels(annotated)
-    in_both = _in_both(train, test)
     by_path = {scan.path: scan for scan, _ in read}
     records = _with_clusters([*train, *test], by_path)
+    own_ids = _own_ids(records, read)
+    patients, patients_from = _patients(read, own_ids, tables.patients, f"{sources.patients}")
+    records = _with_groups(records, read, patients)
     if tables.folds is not None:
         records = fold_records(records, tables.folds, f"{sources.folds}")
     return Index(
@@ -221,6 +240,8 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         table=table,
         patients_from=patients_from,
         scans=by_path,
+        own_ids=own_ids,
+        not_read=sources.not_read,
     )
 
 
@@ -230,19 +251,17 @@ def records_of_table(table: Annotations, patients: Path | None = None) -> tuple[
     Raises:
         DataError: The patient map cannot be used.
     """
-    known = read_patients(patients) if patients is not None else None
-    blank = _record(_NO_FILE, "train", None)
+    ids = list(table.masks)
+    if patients is None:
+        names = [siim_patient(image_id) for image_id in ids]
+    else:
+        names = _by_map(ids, read_patients(patients), f"{patients}")
+    blank = _record(_NO_FILE, "train")
     return tuple(
         _labelled(
-            replace(
-                blank,
-                image_id=image_id,
-                patient=siim_patient(image_id) if known is None else known.get(image_id),
-            ),
-            texts,
-            table.form,
+            replace(blank, image_id=image_id, patient=patient), table.masks[image_id], table.form
         )
-        for image_id, texts in table.masks.items()
+        for image_id, patient in zip(ids, _numbered(names), strict=True)
     )
 
 
@@ -259,6 +278,7 @@ _NO_FILE = Scan(
     view="",
     modality="",
     body_part="",
+    patient_orientation="",
     photometric_interpretation="",
     transfer_syntax="",
     bits_stored=8,
@@ -275,7 +295,7 @@ def _parts(sources: Sources) -> list[Part]:
     return train + test
 
 
-def _record(scan: Scan, part: Part, patient: str | None) -> ImageRecord:
+def _record(scan: Scan, part: Part) -> ImageRecord:
     return ImageRecord(
         image_id=scan.image_id,
         path=scan.path,
@@ -288,43 +308,86 @@ def _record(scan: Scan, part: Part, patient: str | None) -> ImageRecord:
         modality=scan.modality,
         photometric_interpretation=scan.photometric_interpretation,
         transfer_syntax=scan.transfer_syntax,
-        patient=patient,
+        patient=None,
         pixel_hash=scan.pixel_hash,
     )
 
 
+def _own_ids(records: Sequence[ImageRecord], read: Sequence[tuple[Scan, Part]]) -> dict[str, IdUse]:
+    """Return what the patient id of each file is good for, by path; a copy says nothing new."""
+    pictures = {r.path: r.cluster or r.pixel_hash or r.path for r in records}
+    uses = judge_ids(
+        [
+            Bearer(scan.patient_key if scan.path in pictures else "", part, pictures.get(scan.path))
+            for scan, part in read
+        ]
+    )
+    of_key = {(s.patient_key, part): use for (s, part), use in zip(read, uses, strict=True) if use}
+    return {scan.path: of_key.get((scan.patient_key, part), "") for scan, part in read}
+
+
 def _patients(
-    read: Sequence[tuple[Scan, Part]], table: Mapping[str, str] | None
+    read: Sequence[tuple[Scan, Part]],
+    own_ids: Mapping[str, IdUse],
+    table: Mapping[str, str] | None,
+    table_name: str,
 ) -> tuple[list[str | None], PatientsFrom]:
     """Return the patient of each scan, and where that is known from.
 
-    A map that is named or found is all that counts. Else the images of the SIIM-ACR set are looked
-    up, and where there is none of them the files' own ids are used, if they group anything.
+    A map that is named or found is all that counts. Else each image of the SIIM-ACR set is looked
+    up, and for the others the files' own ids are used, if they group anything.
     """
+    scans = [scan for scan, _ in read]
     if table is not None:
-        return [table.get(scan.image_id) for scan, _ in read], "map"
-    siim = [siim_patient(scan.image_id) for scan, _ in read]
-    if any(siim):
-        return siim, "siim"
-    keys = _useful_keys(read)
-    if patient_ids_group(keys):
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(filter(None, keys)), 1)}
-        return [f"p{numbers[key]:05d}" if key else None for key in keys], "header"
-    return [None] * len(read), ""
+        return _numbered(_by_map([s.image_id for s in scans], table, table_name)), "map"
+    siim = [siim_patient(scan.image_id) for scan in scans]
+    own = [scan.patient_key if own_ids[scan.path] == "groups" else "" for scan in scans]
+    own = ["" if known else key for known, key in zip(siim, own, strict=True)]
+    named = [(known or key, bool(known)) for known, key in zip(siim, own, strict=True)]
+    source: PatientsFrom = (
+        "siim+header" if any(siim) and any(own) else "siim" if any(siim) else "header"
+    )
+    return _numbered([n if n[0] else None for n in named]), source if any(siim) or any(own) else ""
 
 
-def _useful_keys(read: Sequence[tuple[Scan, Part]]) -> list[str]:
-    """Return the keyed patient ids, empty in a part where all files carry the same one."""
-    parts: dict[Part, set[str]] = {}
-    for scan, part in read:
-        parts.setdefault(part, set()).add(scan.patient_key)
-    return [scan.patient_key if len(parts[part]) > 1 else "" for scan, part in read]
+def _by_map(ids: Sequence[str], table: Mapping[str, str], name: str) -> list[str | None]:
+    """Return the patients of images by a map, which must know one of them."""
+    patients = [table.get(image_id) for image_id in ids]
+    if ids and not any(patients):
+        raise DataError(
+            f"{name}: none of the {len(table):,} images of this patient map is here; the first "
+            f"image here is {ids[0]}; name the map of these files with --patients, or move it away"
+        )
+    return patients
 
 
-def patient_ids_group(keys: Sequence[str]) -> bool:
-    """Return whether the files' own patient ids group images: neither all one, nor each its own."""
-    different = len(set(filter(None, keys)))
-    return 1 < different < sum(map(bool, keys))
+def _numbered(names: Sequence[Hashable | None]) -> list[str | None]:
+    """Return a number for each patient in place of what a file or a map calls him."""
+    numbers = {
+        name: n for n, name in enumerate(dict.fromkeys(n for n in names if n is not None), 1)
+    }
+    return [None if name is None else f"p{numbers[name]:05d}" for name in names]
+
+
+def _with_groups(
+    records: Sequence[ImageRecord],
+    read: Sequence[tuple[Scan, Part]],
+    patients: Sequence[str | None],
+) -> list[ImageRecord]:
+    """Return the records with their patients and groups; files set aside link them too."""
+    clusters = {record.path: record.cluster for record in records}
+    scans = [scan for scan, _ in read]
+    groups = group_by(
+        patients,
+        [clusters.get(scan.path) for scan in scans],
+        [scan.image_id for scan in scans],
+        [scan.pixel_hash for scan in scans],
+    )
+    of_path = {s.path: (p, g) for s, p, g in zip(scans, patients, groups.tolist(), strict=True)}
+    return [
+        replace(record, patient=of_path[record.path][0], group=of_path[record.path][1])
+        for record in records
+    ]
 
 
 def _in_both(train: Sequence[ImageRecord], test: Sequence[ImageRecord]) -> tuple[str, ...]:

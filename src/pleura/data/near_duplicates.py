@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.data.groups import components
 from pleura.data.pictures import inside_frame, shrunk
 
 RADIUS = 60
@@ -114,20 +115,9 @@ def clusters(pairs: Iterable[tuple[int, int]], count: int) -> list[tuple[int, ..
     Returns:
         The members of each, ascending; the clusters in the order of their first members.
     """
-    parent = list(range(count))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    for one, other in pairs:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
     members: dict[int, list[int]] = {}
-    for place in range(count):
-        members.setdefault(root(place), []).append(place)
+    for place, number in enumerate(components(pairs, count).tolist()):
+        members.setdefault(number, []).append(place)
     return [tuple(own) for own in members.values() if len(own) > 1]
 
 

@@ -30,7 +30,7 @@ def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
         path: A ``.csv`` or ``.csv.gz``; other columns are ignored.
 
     Raises:
-        DataError: The file cannot be read or lacks a column.
+        DataError: The file cannot be read, lacks a column, or gives an image two patients.
     """
     try:
         raw = Path(path).read_bytes()
@@ -43,11 +43,15 @@ def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
                 f"{path}: a patient map needs the columns ImageId and patient; found "
                 f"{', '.join(columns) or 'none'}"
             )
-        return {
-            row["ImageId"].strip(): row["patient"].strip()
-            for row in reader
-            if row["ImageId"] and row["patient"]
-        }
+        patients: dict[str, str] = {}
+        for row in reader:
+            image_id, patient = (row["ImageId"] or "").strip(), (row["patient"] or "").strip()
+            if image_id and patient and patients.setdefault(image_id, patient) != patient:
+                raise DataError(
+                    f"{path}: line {reader.line_num} gives image {image_id} another patient than "
+                    "an earlier line; keep one of them"
+                )
+        return patients
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a CSV ({error})") from error
 

@@ -30,8 +30,8 @@ class ImageRecord:
         modality: Such as ``CR``.
         photometric_interpretation: ``MONOCHROME1`` or ``MONOCHROME2``.
         transfer_syntax: Its name.
-        patient: The patient of the patient map, or a number for the file's own patient id; None
-            where unknown. Never the file's own id.
+        patient: A number for the patient (``p00001`` ...), equal for images of one patient; None
+            where unknown. Never an id of the file or of a map.
         pixel_hash: 128-bit hash (hex) of size and pixel values, equal for identical pictures.
         labelled: Whether the annotation table says anything about the image.
         positive: Whether it has a pneumothorax; None where it is not labelled.
@@ -40,6 +40,8 @@ class ImageRecord:
         area_px: Pixels of its united mask, at the file's own size; None where not labelled.
         encoded_pixels: Its united mask as run-length text, ``-1`` for none; None: not labelled.
         cluster: Number of its cluster of near-duplicates, from 1; None where it has none.
+        group: Number of what it belongs together with, over patients, copies and near-duplicates,
+            those set aside and unlabelled included; None where only a table was given.
         fold: Its fold in the fold table, from 0; None where there is no table.
     """
 
@@ -63,6 +65,7 @@ class ImageRecord:
     area_px: int | None = None
     encoded_pixels: str | None = None
     cluster: int | None = None
+    group: int | None = None
     fold: int | None = None
 
 
@@ -133,6 +136,7 @@ _SCHEMA: dict[str, pl.DataType] = {
     "area_px": pl.Int64(),
     "encoded_pixels": pl.String(),
     "cluster": pl.Int64(),
+    "group": pl.Int64(),
     "fold": pl.Int64(),
 }
 

@@ -6,6 +6,7 @@ one JSON line per file, written as soon as it is known.
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -22,11 +23,15 @@ from pleura.data.pictures import Picture, measure_thumb, thumb_of
 from pleura.data.workers import chunked_map
 from pleura.errors import DicomError, NotDicomError, OutputError, TruncatedError
 from pleura.formats import dicom
+from pleura.formats.atomic import why_not_written
 
 OnProgress = Callable[[int, int], None]
 FailureCode = Literal["not-dicom", "truncated", "unreadable"]
 
-_JOURNAL = "pleura.scan/1"
+OLDEST_YEARS = 120
+
+_JOURNAL = "pleura.scan/2"
+_AGE = re.compile("([0-9]{1,3})([DWMY]?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Scan:
         view: View Position, as in the file.
         modality: As in the file.
         body_part: As in the file.
+        patient_orientation: Directions of rows and columns, as in the file.
         photometric_interpretation: ``MONOCHROME1`` or ``MONOCHROME2``.
         transfer_syntax: Its name.
         bits_stored: 1 to 16.
@@ -68,6 +74,7 @@ class Scan:
     view: str
     modality: str
     body_part: str
+    patient_orientation: str
     photometric_interpretation: str
     transfer_syntax: str
     bits_stored: int
@@ -102,7 +109,8 @@ def scan_files(
         workers: Processes; 0 means one per core.
         journal: A file that keeps what is finished. One that is there already is continued: files
             of the same path, size and time of change are not read again. It holds patient ids as
-            keyed hashes and must be removed when it is no longer needed.
+            keyed hashes, and the key, so it is readable by its owner alone and must be removed
+            when it is no longer needed.
         on_progress: Told (files done, files in all).
 
     Raises:
@@ -117,8 +125,7 @@ def scan_files(
         return _journalled(names, pixels, workers, journal, on_progress)
     except OSError as error:
         raise OutputError(
-            f"{journal}: could not be written ({error.strerror or error}); free some space and run "
-            "it again: what is finished is kept"
+            f"{why_not_written(journal, error)}, and run it again: what is finished is kept"
         ) from error
 
 
@@ -136,14 +143,15 @@ def pixel_hash(pixels: NDArray[np.generic]) -> str:
 def age_years(text: str) -> int | None:
     """Return whole years from a DICOM age (``038Y``, ``18M``) or a bare number, else None.
 
+    None too above `OLDEST_YEARS`.
+
     Source: DICOM PS3.5 6.2, value representation AS; the SIIM-ACR files write ``38``.
     """
-    text = text.strip()
-    number, unit = (text, "Y") if text.isdecimal() else (text[:-1], text[-1:].upper())
-    per_year = {"Y": 1, "M": 12, "W": 52, "D": 365}.get(unit)
-    if per_year is None or not (number.isascii() and number.isdecimal()):
+    found = _AGE.fullmatch(text.strip().upper())
+    if found is None:
         return None
-    return int(number) // per_year
+    years = int(found[1]) // {"Y": 1, "M": 12, "W": 52, "D": 365}[found[2] or "Y"]
+    return years if years <= OLDEST_YEARS else None
 
 
 class _Opened(NamedTuple):
@@ -178,6 +186,9 @@ def _ask_ahead(paths: Sequence[str]) -> None:
 
 
 def _open(path: str, pixels: bool) -> _Opened | Failure:
+    fault = _name_fault(path)
+    if fault is not None:
+        return fault
     try:
         if pixels:
             film = dicom.read_radiograph(path)
@@ -191,6 +202,14 @@ def _open(path: str, pixels: bool) -> _Opened | Failure:
         return Failure(path, "truncated", str(error))
     except DicomError as error:
         return Failure(path, "unreadable", str(error))
+
+
+def _name_fault(path: str) -> Failure | None:
+    """Return what is wrong with a file's name: it must be text, or no table can name the file."""
+    shown = path.encode("utf-8", "backslashreplace").decode()
+    if shown == path:
+        return None
+    return Failure(shown, "unreadable", f"{shown}: its name is not UTF-8; rename the file")
 
 
 def _found(file: _Opened, key: bytes) -> Scan:
@@ -209,6 +228,7 @@ def _found(file: _Opened, key: bytes) -> Scan:
         view=header.view_position,
         modality=header.modality,
         body_part=header.body_part,
+        patient_orientation=header.patient_orientation,
         photometric_interpretation=header.photometric_interpretation,
         transfer_syntax=header.transfer_syntax_name,
         bits_stored=header.bits_stored,
@@ -261,7 +281,9 @@ def _begin_journal(
     """Write the journal anew with what is known: a torn last line must not stay in it."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     partial_path = journal.with_name(journal.name + ".partial")
-    with partial_path.open("w", encoding="utf-8") as log:
+    partial_path.unlink(missing_ok=True)
+    private = os.open(partial_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(private, "w", encoding="utf-8") as log:
         head = {"journal": _JOURNAL, "pixels": pixels, "key": key.hex()}
         log.write(json.dumps(head) + "\n")
         for stamp, scan in finished:
@@ -281,7 +303,7 @@ def _read_journal(journal: Path, pixels: bool) -> tuple[bytes, dict[str, tuple[s
                 raise ValueError
             key = bytes.fromhex(head["key"])
             return key, {scan.path: (stamp, scan) for stamp, scan in _lines(log)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         return secrets.token_bytes(16), {}
 
 
@@ -290,7 +312,7 @@ def _lines(log: Iterator[str]) -> Iterator[tuple[str, Scan]]:
         try:
             stamp, values = json.loads(line)
             yield stamp, _revived(values)
-        except (ValueError, KeyError, TypeError):  # the line that was being written
+        except (ValueError, LookupError, TypeError):  # the line that was being written
             continue
 
 

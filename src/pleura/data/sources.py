@@ -2,8 +2,8 @@
 
 Kaggle published the SIIM-ACR set in several layouts, and people re-save it in more. The rules:
 
-* a file below a folder with the word "test" in its name, such as ``dicom-images-test``, is a test
-  file, every other DICOM file a training file;
+* a file below a folder with the word "test" (or tests, testing) in its name, such as
+  ``dicom-images-test``, is a test file, every other DICOM file a training file;
 * where a folder ``stage_2_images`` stands beside them, that one holds the test files, and all
   others are training files (stage 2 trains on both folders of stage 1);
 * the annotation table is the first of ``stage_2_train.csv`` (only beside ``stage_2_images``),
@@ -18,19 +18,21 @@ Tables and folders can be named instead; a fold table is only used when it is na
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from pleura import config
 from pleura.errors import DataError
 from pleura.formats import dicom
+from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of
 
 Part = Literal["train", "test"]
 
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
-_TABLES = (
+_DOCUMENTS = {
     ".csv",
     ".gz",
     ".zip",
@@ -42,8 +44,17 @@ _TABLES = (
     ".py",
     ".parquet",
     ".npy",
-)
-_OTHER_SUFFIXES = {*_TABLES, ".html", ".png", ".jpg", ".jpeg", ".h5"}
+    ".html",
+    ".pdf",
+    ".xml",
+    ".yaml",
+    ".h5",
+}
+_OTHER_SUFFIXES = {*_DOCUMENTS, ".png", ".jpg", ".jpeg"}
+_SUBMISSION = re.compile(r".*submission.*\.csv(\.gz)?")
+_TEST_WORDS = {"test", "tests", "testing"}
+_COLUMNS = {"train.csv": {ID_COLUMN, MASK_COLUMN}, "patients.csv": {ID_COLUMN, "patient"}}
+"""Names so common that a table under one of them is only taken where it has these columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,9 @@ class Sources:
         patients: The patient map, or None.
         folds: The fold table that was named, or None.
         submissions: Sample submissions, sorted.
-        other_files: How many files were passed over because they are not DICOM.
+        not_read: How many files were passed over because they are not DICOM, by suffix; tables,
+            texts and pages, as they lie beside any data set, are not counted.
+        foreign: Files named like a table of the set that are none, and so were passed over.
     """
 
     root: Path
@@ -68,7 +81,8 @@ class Sources:
     patients: Path | None
     folds: Path | None = None
     submissions: tuple[Path, ...] = ()
-    other_files: int = 0
+    not_read: Mapping[str, int] = field(default_factory=dict)
+    foreign: tuple[Path, ...] = ()
 
     def without_annotations(self) -> "Sources":
         """Return the same files without their annotation table."""
@@ -91,30 +105,34 @@ def find_sources(settings: config.Data) -> Sources:
     train, test, others = _split(settings, root)
     if not train and not test:
         raise DataError(
-            f"{root}: holds no DICOM file ({others} other files); name the folder that holds the "
-            "radiographs, for example the one above dicom-images-train"
+            f"{root}: holds no DICOM file ({others.total():,} other files); name the folder that "
+            "holds the radiographs, for example the one above dicom-images-train"
         )
     stage_2 = any("stage_2_images" in path.parts for path in test)
+    foreign: list[Path] = []
+    annotations = settings.annotations or _find_table(root, _table_names(stage_2), foreign)
+    patients = settings.patients or _find_table(root, ["patients.csv"], foreign)
     return Sources(
         root=root,
         train=tuple(sorted(train)),
         test=tuple(sorted(test)),
-        annotations=_named_or(settings.annotations, _find_table(root, _table_names(stage_2))),
-        patients=_named_or(settings.patients, _find_table(root, ["patients.csv"])),
-        folds=_named_or(settings.folds, None),
+        annotations=Path(annotations) if annotations else None,
+        patients=Path(patients) if patients else None,
+        folds=Path(settings.folds) if settings.folds else None,
         submissions=_submissions(root),
-        other_files=others,
+        not_read={key: n for key, n in sorted(others.items()) if key not in _DOCUMENTS},
+        foreign=tuple(foreign),
     )
 
 
-def _split(settings: config.Data, root: Path) -> tuple[list[Path], list[Path], int]:
-    """Return training files, test files and the number of others, as named or found below root."""
+def _split(settings: config.Data, root: Path) -> tuple[list[Path], list[Path], Counter[str]]:
+    """Return training files, test files and others by suffix, as named or found below root."""
     if settings.images and settings.test_images:
         (train, others), (test, more) = map(
             _dicom_files, (Path(settings.images), Path(settings.test_images))
         )
         return train, test, others + more
-    train, test, others = _split_by_folder(root) if settings.path else ([], [], 0)
+    train, test, others = _split_by_folder(root) if settings.path else ([], [], Counter())
     if settings.images:
         train, others = _dicom_files(Path(settings.images))
         test = sorted(set(test) - set(train))
@@ -133,20 +151,27 @@ def dicom_files(folder: Path) -> list[Path]:
     return sorted(_dicom_files(folder)[0])
 
 
-def _dicom_files(folder: Path) -> tuple[list[Path], int]:
-    found, others = [], 0
+def _dicom_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    found: list[Path] = []
+    others: Counter[str] = Counter()
     for path in _walk(folder):
         if _may_be_dicom(path):
             found.append(path)
         else:
-            others += 1
+            others[path.suffix.lower() or "no suffix"] += 1
     return found, others
 
 
 def _walk(folder: Path) -> Iterator[Path]:
     if folder.is_file():
         yield folder
-    for parent, folders, names in os.walk(folder):
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link that leads back, or to where we were
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
@@ -155,10 +180,12 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _may_be_dicom(path: Path) -> bool:
     suffix = path.suffix.lower()
+    if path.name.upper() == "DICOMDIR":  # the table of contents of a medium, no picture
+        return False
     return suffix in _DICOM_SUFFIXES or (suffix not in _OTHER_SUFFIXES and dicom.is_dicom(path))
 
 
-def _split_by_folder(root: Path) -> tuple[list[Path], list[Path], int]:
+def _split_by_folder(root: Path) -> tuple[list[Path], list[Path], Counter[str]]:
     files, others = _dicom_files(root)
     folders = {path: path.relative_to(root).parts[:-1] for path in files}
     stage_2 = any("stage_2_images" in parts for parts in folders.values())
@@ -166,7 +193,8 @@ def _split_by_folder(root: Path) -> tuple[list[Path], list[Path], int]:
     def is_test(path: Path) -> bool:
         if stage_2:
             return "stage_2_images" in folders[path]
-        return any("test" in re.split("[^a-z]+", part.lower()) for part in folders[path])
+        words = (word for part in folders[path] for word in re.split("[^a-z]+", part.lower()))
+        return not _TEST_WORDS.isdisjoint(words)
 
     test = [path for path in files if is_test(path)]
     train = [path for path in files if not is_test(path)]
@@ -183,18 +211,19 @@ def _table_folders(root: Path) -> list[Path]:
 
 
 def _submissions(root: Path) -> tuple[Path, ...]:
-    found = (path for folder in _table_folders(root) for path in sorted(folder.glob("*.csv")))
-    return tuple(path for path in found if "submission" in path.stem.lower())
+    found = (path for folder in _table_folders(root) for path in sorted(folder.iterdir()))
+    return tuple(path for path in found if _SUBMISSION.fullmatch(path.name.lower()))
 
 
-def _find_table(root: Path, names: Iterable[str]) -> Path | None:
+def _find_table(root: Path, names: Iterable[str], foreign: list[Path]) -> Path | None:
+    """Return the first table of `names`; add those that are something else to `foreign`."""
     for name in names:
         for folder in _table_folders(root):
             for candidate in (folder / name, folder / f"{name}.gz"):
-                if candidate.is_file():
+                if not candidate.is_file():
+                    continue
+                columns = columns_of(candidate) if name in _COLUMNS else None
+                if columns is None or columns >= _COLUMNS[name]:  # a damaged one is no foreign one
                     return candidate
+                foreign.append(candidate)
     return None
-
-
-def _named_or(named: str, found: Path | None) -> Path | None:
-    return Path(named) if named else found

@@ -98,6 +98,7 @@ class Annotations:
         lines: Image id -> the line of each of those texts (of its ``-1`` for an empty one).
         problems: The rows refused, in the order of the file.
         notes: What is odd about the table, yet harmless.
+        last: Image id -> the text of its last row, which some programs take for all of it.
     """
 
     path: Path
@@ -107,6 +108,7 @@ class Annotations:
     lines: Mapping[str, tuple[int, ...]]
     problems: tuple[RowProblem, ...] = ()
     notes: tuple[TableNote, ...] = ()
+    last: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -274,6 +276,17 @@ def write_submission(path: str | os.PathLike[str], rows: Iterable[tuple[str, str
             file.write(f"{image_id},{text.strip()}\n")
 
 
+def columns_of(path: str | os.PathLike[str]) -> set[str] | None:
+    """Return the columns that the first line of a CSV names; None where it cannot be read."""
+    try:
+        with ExitStack() as stack:
+            _, line = next(_lines(Path(path), stack), (1, b""))
+            fields = _fields(line.removeprefix(_BYTE_ORDER_MARK).decode("utf-8").strip())
+    except (AnnotationError, UnicodeDecodeError):
+        return None
+    return {field.strip() for field in fields or ()}
+
+
 def id_fault(image_id: str) -> str:
     """Return why a text is not an image id, or an empty str where it is one."""
     return (
@@ -347,6 +360,7 @@ class _Table:
     verdict: _Verdict = field(init=False)
     rows: int = 0
     found: dict[str, dict[str, int]] = field(default_factory=dict)
+    last: dict[str, str] = field(default_factory=dict)
     repeated: int = 0
     problems: list[RowProblem] = field(default_factory=list)
     notes: list[TableNote] = field(default_factory=list)
@@ -392,6 +406,7 @@ class _Table:
             lines={key: tuple(found.values()) for key, found in good.items()},
             problems=_by_line(self.problems),
             notes=tuple(self.notes),
+            last=self.last,
         )
 
     def _decoded(self, number: int, raw: bytes) -> str:
@@ -443,6 +458,7 @@ class _Table:
             self.padded_marks += 1
         found = self.found.setdefault(image_id, {})
         self.repeated += found.setdefault(values[self.mask_at], number) != number
+        self.last[image_id] = values[self.mask_at]
 
     def _refuse(self, problem: RowProblem) -> None:
         self.problems.append(problem)

@@ -1,7 +1,9 @@
 """Writes that either happen whole or not at all."""
 
 import contextlib
+import errno
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,10 +33,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.replace(target)
         _fsync(target.parent)
     except OSError as error:
-        raise OutputError(_reason(target, error)) from error
+        raise OutputError(why_not_written(target, error)) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Make a folder and see that a file can be written there, before the work that is to fill it.
+
+    Raises:
+        OutputError: It cannot be.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target, prefix=".pleura-"):
+            pass
+    except OSError as error:
+        raise OutputError(why_not_written(target, error)) from error
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -67,6 +84,16 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _reason(path: Path, error: OSError) -> str:
+def why_not_written(path: Path, error: OSError) -> str:
+    """Return that, and why, a file or folder could not be written, and what to do."""
     why = error.strerror or str(error) or type(error).__name__
-    return f"{path}: could not be written ({why}); free some space or choose another place"
+    more = " or choose another place" if way_out(error) == FREE_SPACE else ""
+    return f"{path}: could not be written ({why}); {way_out(error)}{more}"
+
+
+FREE_SPACE = "free some space"
+
+
+def way_out(error: OSError) -> str:
+    """Return what to do about a write that failed."""
+    return FREE_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another place"

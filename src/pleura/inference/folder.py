@@ -22,7 +22,7 @@ from pleura.data.gallery import overlay, write_png
 from pleura.data.sources import dicom_files
 from pleura.errors import DataError, OutputError
 from pleura.formats.annotations import id_fault, write_submission
-from pleura.formats.atomic import write_text
+from pleura.formats.atomic import way_out, write_text
 from pleura.formats.dicom import read_radiograph
 from pleura.formats.rle import rle2mask
 from pleura.inference.predictor import Answered, Failed, Predictor
@@ -281,7 +281,7 @@ class _Journal:
     def _trouble(self, error: OSError) -> OutputError:
         return OutputError(
             f"{self._path.parent}: results could not be written ({error.strerror or error}); what "
-            "is finished is kept: free some space and run it again"
+            f"is finished is kept: {way_out(error)} and run it again"
         )
 
 

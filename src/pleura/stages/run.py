@@ -325,10 +325,7 @@ class _Job:
 def _audit_values(audit: Audit, index: Index, written: Written) -> Values:
     return {
         "counts": asdict(audit.counts),
-        "failures": [
-            *([item.path, item.reason] for item in index.unreadable),
-            *([item.image_id, item.reason] for item in index.bad_annotations),
-        ],
+        "failures": [list(failure) for failure in index.failures],
         "test_in_train": list(index.test_in_train),
         "files": {
             "audit": str(written.page),

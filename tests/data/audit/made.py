@@ -68,21 +68,22 @@ def balance(hostile: str = "") -> Balance:
     return Balance(
         images=10_712,
         positive=2_379,
+        patients=6_171,
         area_quantiles=(Quantile(0.0, 37, 0.0035), Quantile(0.5, 9_800, 0.93)),
         area_edges_percent=(0.01, 0.1, 1.0, 10.0, 100.0),
         area_counts=(20, 900, 1_300, 159),
         strata=(
-            Stratum("sex", "F" + hostile, 4_821, 1_010),
-            Stratum("sex", "M", 5_891, 1_369),
-            Stratum("age", "40-49", 1_880, 400),
-            Stratum("age", "", 11, 0),
-            Stratum("view", "AP" + hostile, 4_288, 1_201),
-            Stratum("view", "PA", 6_424, 1_178),
+            Stratum("sex", "F" + hostile, 4_821, 1_010, 2_410),
+            Stratum("sex", "M", 5_891, 1_369, 2_945),
+            Stratum("age", "40-49", 1_880, 400, 940),
+            Stratum("age", "", 11, 0, 5),
+            Stratum("view", "AP" + hostile, 4_288, 1_201, 2_144),
+            Stratum("view", "PA", 6_424, 1_178, 3_212),
         ),
         associations=(
-            Association("sex", 8.1, 1, 0.0044, 0.0275, 10_712),
-            Association("age", 12.3, 9, 0.2, 0.034, 10_701),
-            Association("view", 143.2, 1, 5e-33, 0.1156, 10_712),
+            Association("sex", 8.1, 1, 0.0044, 0.0275, 10_712, 6_171),
+            Association("age", 12.3, 9, 0.2, 0.034, 10_701, 6_171),
+            Association("view", 143.2, 1, 5e-33, 0.1156, 10_712, 6_171),
         ),
     )
 

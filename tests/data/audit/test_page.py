@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleura.data.audit.charts import MOST_VALUES, area_svg, prevalence_svg, shown, wilson
+from pleura.data.audit.compare import compare
 from pleura.data.audit.findings import CATALOGUE, Audit, Balance, Item, Stratum, found
 from pleura.data.audit.page import CLUSTERS, PICTURES, render_page, thumb, write_page
 from pleura.errors import OutputError
@@ -97,7 +98,7 @@ def test_the_head_says_what_was_audited_how_much_there_is_and_how_bad_it_is() ->
     assert "(pleura.findings/1)" in text
 
 
-def test_each_finding_says_what_pleura_does_and_how_to_have_it_otherwise() -> None:
+def test_each_finding_says_what_pleura_does_and_what_to_do() -> None:
     page = Page(usual_page())
     for finding in usual().audit.findings:
         assert finding.sentence in page.text
@@ -132,10 +133,16 @@ def test_an_empty_audit_has_a_page() -> None:
 
 def test_the_balance_is_told_in_words_and_numbers() -> None:
     text = Page(usual_page()).text
-    assert "2,379 show a pneumothorax: 22.2 % (95 %: 21.4 to 23.0)" in text
-    assert "view 143.2 (1) < 0.001 0.116 Goes weakly with the label: a network may learn" in text
-    assert "sex 8.1 (1) 0.004 0.028 Perhaps more than chance, but it goes hardly" in text
-    assert "age 12.3 (9) 0.200 0.034 No more than chance would do" in text
+    assert "2,379 show a pneumothorax: 22.2 % (95 %: 21.2 to 23.3)" in text
+    assert (
+        "view 10,712 (6,171) 143.2 (1) < 0.001 0.116 Goes weakly with the label: a network may"
+        in text
+    )
+    assert (
+        "sex 10,712 (6,171) 8.1 (1) 0.004 0.028 Perhaps more than chance, but it goes hardly"
+        in text
+    )
+    assert "age 10,701 (6,171) 12.3 (9) 0.200 0.034 No more than chance would do" in text
     assert "age not known 11 0 0.0 %" in text
     assert "median 9,800 0.93" in text
 
@@ -387,7 +394,7 @@ def test_charts_that_have_nothing_to_show_are_left_out() -> None:
 
 
 def test_a_chart_keeps_the_values_of_the_most_images_in_their_order() -> None:
-    strata = [Stratum("view", f"v{n}", 10 + n % 7, 1) for n in range(40)]
+    strata = [Stratum("view", f"v{n}", 10 + n % 7, 1, 9) for n in range(40)]
     kept = shown(strata, "view")
     assert len(kept) == MOST_VALUES
     assert kept == sorted(kept, key=strata.index)
@@ -395,6 +402,20 @@ def test_a_chart_keeps_the_values_of_the_most_images_in_their_order() -> None:
 
 
 def test_a_chart_where_nobody_is_ill() -> None:
-    strata = (Stratum("sex", "F", 30, 0), Stratum("sex", "M", 20, 0))
-    nobody = Balance(50, 0, (), (), (), strata, ())
+    strata = (Stratum("sex", "F", 30, 0, 30), Stratum("sex", "M", 20, 0, 20))
+    nobody = Balance(50, 0, 50, (), (), (), strata, ())
     assert "<svg" in prevalence_svg(nobody, "sex")
+
+
+def test_what_changed_stands_on_the_page() -> None:
+    made = pages()
+    old = replace(made.audit, findings=made.audit.findings[1:], images=made.audit.images[1:])
+    changed = replace(made.audit, changes=compare(old, made.audit, "old/findings.json"))
+    page = Page(render_page(changed, made.thumbs, [], []))
+    gone = made.audit.findings[0]
+    assert "Since old/findings.json" in page.text
+    assert f"{gone.code} \N{EN DASH} \N{RIGHTWARDS ARROW} {gone.count} new: " in page.text
+    assert f"images new 1 {made.audit.images[0].id}" in page.text
+    same = replace(made.audit, changes=compare(made.audit, made.audit, "x.json"))
+    assert "Nothing changed since x.json" in Page(render_page(same, {}, [], [])).text
+    assert "Nothing changed" not in Page(usual_page()).text

@@ -5,8 +5,18 @@ import pytest
 
 from pleura import config
 from pleura.data.audit.balance import age_band, balance_findings, balance_of
-from pleura.data.audit.compare import Change, compare
-from pleura.data.audit.findings import CATALOGUE, GROUPS, SCHEMA, SEVERITIES, Item, found, in_order
+from pleura.data.audit.compare import compare
+from pleura.data.audit.findings import (
+    CATALOGUE,
+    GROUPS,
+    SCHEMA,
+    SEVERITIES,
+    Change,
+    FindingChange,
+    Item,
+    found,
+    in_order,
+)
 from pleura.data.audit.report import audit_folder, audit_table, read_findings, write_findings
 from pleura.data.audit.transpose import look_transposed, transpose_evidence
 from pleura.data.pictures import mask_cells
@@ -92,7 +102,7 @@ def test_no_patient_is_named(cohort, audit):
 def test_nothing_changed(audit):
     same = compare(audit, audit)
     assert same.same
-    assert same.as_json()["added"] == ()
+    assert same.added == ()
 
 
 def test_what_changed_is_said(audit):
@@ -114,12 +124,46 @@ def test_what_changed_is_said(audit):
     assert not changes.same
     assert changes.counts == (Change("rows", audit.counts.rows, 99),)
     gone = audit.findings[0]
-    assert changes.findings == (Change(gone.code, gone.count, None),)
+    went = tuple(item.id for item in gone.items)
+    assert changes.findings == (FindingChange(gone.code, gone.count, None, (), went),)
     assert changes.added == ("new",)
     assert changes.removed == (first.id,)
     assert changes.other_pixels == (second.id,)
     assert changes.other_label == ((third.id, third.label, "unlabelled"),)
     assert changes.other_mask == ((ill.id, ill.area_px, (ill.area_px or 0) + 5),)
+
+
+def test_a_mask_that_moved_a_case_that_moved_and_other_facts_are_said(audit):
+    ill = next(image for image in audit.images if image.label == "positive")
+    moved = [
+        replace(i, mask_hash="moved", sex="X", view="Y") if i is ill else i for i in audit.images
+    ]
+    finding = audit.findings[0]
+    items = (replace(finding.items[0], id="another"), *finding.items[1:])
+    other = replace(
+        audit, images=tuple(moved), findings=(replace(finding, items=items), *audit.findings[1:])
+    )
+    changes = compare(audit, other, "old.json")
+    assert changes.since == "old.json"
+    assert changes.other_mask == ((ill.id, ill.area_px, ill.area_px),)
+    assert changes.other_facts == ((ill.id, ("sex", "view")),)
+    (change,) = changes.findings
+    assert (change.came, change.went) == (("another",), (finding.items[0].id,))
+    assert [what for what, _ in changes.images()] == ["with another mask", "with other facts"]
+
+
+def test_an_image_in_both_parts_is_two(audit):
+    first = next(image for image in audit.images if image.label == "positive")
+    twin = replace(first, part="test", label="test")
+    before = replace(audit, images=(first, twin))
+    after = replace(audit, images=(replace(first, label="negative", area_px=None), twin))
+    assert compare(before, after).other_label == ((first.id, "positive", "negative"),)
+
+
+def test_a_nested_bomb_is_no_audit(tmp_path):
+    (tmp_path / "old.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"old.json: cannot be read as a findings.json"):
+        read_findings(tmp_path / "old.json")
 
 
 # ------------------------------------------------------------------------------- balance
@@ -154,6 +198,30 @@ def test_an_association_is_measured():
     (finding,) = [f for f in balance_findings(balance_of(tied)) if f.count]
     assert finding.items[0].id == "view"
     assert finding.items[0].note.startswith("Cramér's V 1.00, p = ")
+
+
+def test_the_images_of_a_patient_share_one_vote():
+    tied = [make_record(f"i{n}", positive=n < 60, patient="one") for n in range(60)]
+    rest = [make_record(f"j{n}", positive=n % 2 == 0, patient=f"p{n}") for n in range(60)]
+    records = [replace(r, view="AP") for r in tied] + [
+        replace(r, view="AP" if n % 4 < 2 else "PA") for n, r in enumerate(rest)
+    ]
+    balance = balance_of(records)
+    (view,) = [a for a in balance.associations if a.attribute == "view"]
+    assert (view.images, view.patients, balance.patients) == (120, 61, 61)
+    assert view.p > 0.5  # by image it would be far below 0.001
+    (ap,) = [s for s in balance.strata if (s.attribute, s.value) == ("view", "AP")]
+    assert (ap.images, ap.patients) == (90, 31)
+
+
+def test_rare_values_are_taken_together_not_left_out():
+    records = [
+        replace(make_record(f"i{n}", positive=n >= 30), view="PA" if n < 30 else f"rare {n}")
+        for n in range(42)
+    ]
+    (view,) = [a for a in balance_of(records).associations if a.attribute == "view"]
+    assert (view.degrees, view.images) == (1, 42)
+    assert view.cramers_v == pytest.approx(1.0)
 
 
 def test_nothing_labelled_has_no_balance():

@@ -147,7 +147,7 @@ def _several_figures(
 ) -> dict[str, float]:
     """Return how many images overlap, and the share of pixels that the last row alone loses."""
     whole = sum(rle.area_px(rle.united(texts, form=table.form)) for texts in several.values())
-    last = sum(rle.area_px(texts[-1], form=table.form) for texts in several.values())
+    last = sum(rle.area_px(table.last[key], form=table.form) for key in several)
     return {
         "images with rows that overlap": sum(map(bool, overlaps.values())),
         "share of their pixels lost by keeping the last row alone": (

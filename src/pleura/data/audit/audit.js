@@ -290,6 +290,7 @@ function tell(name, picture) {
     fact("Encoding", images.encoding[name]);
     fact("File", images.path[name]);
     fact("Cluster", images.cluster[name]);
+    fact("Group", images.group[name]);
   }
   if (picture !== undefined) {
     const shown = $(`picture-${picture}`);
@@ -466,6 +467,10 @@ function startTable() {
     id, images.path[row], images.part[row], images.label[row], images.view[row], images.sex[row], images.age[row] ?? "",
     images.encoding[row], images.rows[row] ? `${images.rows[row]} x ${images.columns[row]}` : "", ...codesOf(row).map((finding) => finding.code),
   ].join("\n").toLowerCase());
+  /* One to three letters are a view or a sex; within ids and codes they would be anywhere. */
+  const short = /^[a-z]{1,3}$/;
+  const has = (row, word) =>
+    short.test(word) ? [images.view[row], images.sex[row]].some((value) => value.toLowerCase() === word) : texts[row].includes(word);
   const keys = {
     id: (row) => images.id[row],
     part: (row) => images.part[row],
@@ -526,7 +531,7 @@ function startTable() {
       if (part.value && images.part[row] !== part.value) continue;
       if (label.value && images.label[row] !== label.value) continue;
       if (code.value === "none" ? codesOf(row).length : code.value && !codesOf(row).some((finding) => finding.code === code.value)) continue;
-      if (wanted.every((word) => texts[row].includes(word))) rows.push(row);
+      if (wanted.every((word) => has(row, word))) rows.push(row);
     }
     if (order.key) {
       const value = keys[order.key];

@@ -4,16 +4,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
 from pleura.data.audit.findings import Association, Balance, Finding, Item, Quantile, Stratum, found
+from pleura.data.folds import group_numbers
 from pleura.data.records import ImageRecord
 
 QUANTILES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
 BINS = 24
 
-LEAST_IMAGES = 10
-"""A value that fewer images have is left out of an association."""
+LEAST_VOTES = 10
+"""Values of an attribute that have fewer votes are taken together in an association."""
 
 LARGEST_P = 0.001
 LEAST_V = 0.1
@@ -52,9 +54,11 @@ def balance_of(records: Sequence[ImageRecord]) -> Balance | None:
     shares = np.array([100 * (r.area_px or 0) / (r.rows * r.columns) for r in positive])
     areas = np.array([record.area_px or 0 for record in positive])
     edges, counts = _histogram(shares)
+    groups = group_numbers(labelled)
     return Balance(
         images=len(labelled),
         positive=len(positive),
+        patients=len(np.unique(groups)),
         area_quantiles=tuple(
             Quantile(q, int(np.quantile(areas, q)), float(np.quantile(shares, q)))
             for q in QUANTILES
@@ -62,8 +66,8 @@ def balance_of(records: Sequence[ImageRecord]) -> Balance | None:
         ),
         area_edges_percent=edges,
         area_counts=counts,
-        strata=tuple(_strata(labelled)),
-        associations=tuple(_associations(labelled)),
+        strata=tuple(_strata(labelled, groups)),
+        associations=tuple(_associations(labelled, groups)),
     )
 
 
@@ -97,12 +101,14 @@ def _histogram(percent: np.ndarray) -> tuple[tuple[float, ...], tuple[int, ...]]
     return tuple(map(float, edges)), tuple(map(int, counts))
 
 
-def _strata(labelled: Sequence[ImageRecord]) -> Iterator[Stratum]:
+def _strata(labelled: Sequence[ImageRecord], groups: NDArray[np.int64]) -> Iterator[Stratum]:
     for name, value_of in STRATA.items():
         images = Counter(value_of(record) for record in labelled)
         positive = Counter(value_of(record) for record in labelled if record.positive)
+        pairs = {(value_of(r), g) for r, g in zip(labelled, groups.tolist(), strict=True)}
+        patients = Counter(value for value, _ in pairs)
         for value in sorted(images, key=_in_words):
-            yield Stratum(name, value, images[value], positive[value])
+            yield Stratum(name, value, images[value], positive[value], patients[value])
 
 
 def _in_words(value: str) -> tuple[int, str]:
@@ -111,12 +117,19 @@ def _in_words(value: str) -> tuple[int, str]:
     return (10_000, "") if not value else (int(number) if number.isdecimal() else 9_999, value)
 
 
-def _associations(labelled: Sequence[ImageRecord]) -> Iterator[Association]:
+def _associations(
+    labelled: Sequence[ImageRecord], groups: NDArray[np.int64]
+) -> Iterator[Association]:
+    positive = np.array([bool(record.positive) for record in labelled])
     for name, value_of in ATTRIBUTES.items():
-        counts = Counter((value_of(record), bool(record.positive)) for record in labelled)
-        values = sorted({value for value, _ in counts if value})
-        table = np.array([[counts[value, False], counts[value, True]] for value in values])
-        table = table[table.sum(axis=1) >= LEAST_IMAGES] if values else np.zeros((0, 2), int)
+        values = np.array([value_of(record) for record in labelled])
+        known = np.flatnonzero(values != "")
+        _, patient = np.unique(groups[known], return_inverse=True)
+        vote = 1 / np.bincount(patient)[patient] if known.size else np.zeros(0)
+        names, place = np.unique(values[known], return_inverse=True)
+        table = np.zeros((len(names), 2))
+        np.add.at(table, (place, positive[known].astype(int)), vote)
+        table = _pooled(table)
         if len(table) < 2 or not table.sum(axis=0).all():
             continue
         chi2, p, degrees, _ = chi2_contingency(table, correction=False)
@@ -126,5 +139,13 @@ def _associations(labelled: Sequence[ImageRecord]) -> Iterator[Association]:
             degrees=int(degrees),
             p=float(p),
             cramers_v=float(np.sqrt(chi2 / table.sum())),
-            images=int(table.sum()),
+            images=known.size,
+            patients=int(patient.max()) + 1,
         )
+
+
+def _pooled(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rows of enough votes, and one of all others where those have enough together."""
+    enough = table.sum(axis=1) >= LEAST_VOTES
+    rest = table[~enough].sum(axis=0, keepdims=True)
+    return np.concatenate([table[enough], rest[rest.sum(axis=1) >= LEAST_VOTES]])

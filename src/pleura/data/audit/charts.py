@@ -16,16 +16,21 @@ MOST_VALUES = 12
 _Z = 1.959963984540054
 
 
-def wilson(positive: int, images: int) -> tuple[float, float]:
+def wilson(positive: int, images: int, patients: int | None = None) -> tuple[float, float]:
     """Return the 95 % interval of a share, low and high; (0, 1) where there is no image.
+
+    Args:
+        positive: Images that count.
+        images: Images.
+        patients: How many independent witnesses they are; None: as many as images.
 
     Source: Wilson 1927, the score interval without continuity correction.
     """
     if not images:
         return 0.0, 1.0
-    share, part = positive / images, _Z**2 / images
+    share, part = positive / images, _Z**2 / (patients or images)
     middle = (share + part / 2) / (1 + part)
-    half = _Z * sqrt(share * (1 - share) / images + part / images / 4) / (1 + part)
+    half = sqrt(share * (1 - share) * part + part * part / 4) / (1 + part)
     low = 0.0 if positive == 0 else max(0.0, middle - half)
     return low, 1.0 if positive == images else min(1.0, middle + half)
 
@@ -79,7 +84,7 @@ def prevalence_svg(balance: Balance, attribute: str) -> str:
         return ""
     from matplotlib.ticker import MaxNLocator
 
-    bounds = [wilson(stratum.positive, stratum.images) for stratum in strata]
+    bounds = [wilson(s.positive, s.images, s.patients) for s in strata]
     whole = balance.prevalence or 0.0
     # A value of next to no images has a wide interval; it may leave the chart, others set its end.
     ends = [high for (_, high), stratum in zip(bounds, strata, strict=True) if stratum.images >= 30]
@@ -126,7 +131,7 @@ def prevalence_svg(balance: Balance, attribute: str) -> str:
         axes.set_ylim(len(strata) - 0.4, -0.6)
         axes.set_xlim(0, max(1.0, 100 * end))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
-        axes.set_xlabel("% with a pneumothorax, 95 % interval")
+        axes.set_xlabel("% with a pneumothorax, 95 % interval; dashed: all")
 
     return figures.svg(draw, f"Prevalence by {attribute}")
 

@@ -1,66 +1,23 @@
 """What changed between two versions of a data set, from their two audits."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
-from pleura.data.audit.findings import Audit
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A number that changed; None where there was, or is, no such thing."""
-
-    name: str
-    before: int | None
-    after: int | None
+from pleura.data.audit.findings import Audit, Change, Comparison, FindingChange
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What changed; images are told apart by their id.
-
-    Attributes:
-        counts: The counts that changed.
-        findings: The codes of which the count changed, came or went.
-        added: Ids of images that are new.
-        removed: Ids of images that are gone.
-        other_pixels: Ids of images of which the picture changed.
-        other_label: Ids of images of which the label or part changed, with both.
-        other_mask: Ids of images with a pneumothorax before and after, of which the area changed.
-    """
-
-    counts: tuple[Change, ...]
-    findings: tuple[Change, ...]
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    other_pixels: tuple[str, ...]
-    other_label: tuple[tuple[str, str, str], ...]
-    other_mask: tuple[tuple[str, int, int], ...]
-
-    @property
-    def same(self) -> bool:
-        """Whether nothing changed."""
-        return not any(asdict(self).values())
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
-
-def compare(old: Audit, new: Audit) -> Comparison:
-    """Return what changed from `old` to `new`."""
-    before = {image.id: image for image in old.images}
-    after = {image.id: image for image in new.images}
+def compare(old: Audit, new: Audit, since: str = "") -> Comparison:
+    """Return what changed from `old` to `new`; `since` names the old one."""
+    before = {(image.part, image.id): image for image in old.images}
+    after = {(image.part, image.id): image for image in new.images}
     both = [(before[key], after[key]) for key in before if key in after]
+    facts = ((a.id, tuple(n for n in _FACTS if getattr(a, n) != getattr(b, n))) for a, b in both)
     return Comparison(
+        since=since,
         counts=_changes(asdict(old.counts), asdict(new.counts)),
-        findings=_changes(
-            {finding.code: finding.count for finding in old.findings},
-            {finding.code: finding.count for finding in new.findings},
-        ),
-        added=tuple(key for key in after if key not in before),
-        removed=tuple(key for key in before if key not in after),
+        findings=tuple(_finding_changes(old, new)),
+        added=tuple(key[1] for key in after if key not in before),
+        removed=tuple(key[1] for key in before if key not in after),
         other_pixels=tuple(
             a.id for a, b in both if a.pixel_hash != b.pixel_hash and a.pixel_hash and b.pixel_hash
         ),
@@ -68,9 +25,33 @@ def compare(old: Audit, new: Audit) -> Comparison:
         other_mask=tuple(
             (a.id, a.area_px, b.area_px)
             for a, b in both
-            if a.area_px is not None and b.area_px is not None and a.area_px != b.area_px
+            if a.area_px is not None
+            and b.area_px is not None
+            and (a.area_px, a.mask_hash) != (b.area_px, b.mask_hash)
         ),
+        other_facts=tuple((image_id, names) for image_id, names in facts if names),
     )
+
+
+_FACTS = ("path", "rows", "columns", "sex", "age_years", "view", "encoding")
+
+
+def _finding_changes(old: Audit, new: Audit) -> Iterator[FindingChange]:
+    before = {finding.code: finding for finding in old.findings}
+    after = {finding.code: finding for finding in new.findings}
+    for code in dict.fromkeys([*before, *after]):
+        was, is_now = before.get(code), after.get(code)
+        ids_before = dict.fromkeys(item.id for item in (was.items if was else ()))
+        ids_after = dict.fromkeys(item.id for item in (is_now.items if is_now else ()))
+        change = FindingChange(
+            name=code,
+            before=was.count if was else None,
+            after=is_now.count if is_now else None,
+            came=tuple(key for key in ids_after if key not in ids_before),
+            went=tuple(key for key in ids_before if key not in ids_after),
+        )
+        if change.came or change.went or change.before != change.after:
+            yield change
 
 
 def _changes(

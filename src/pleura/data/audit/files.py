@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pleura.data.audit.findings import Finding, Item, found
-from pleura.data.index import Duplicate, Index, patient_ids_group
+from pleura.data.index import Duplicate, Index
 from pleura.data.records import ImageRecord
 from pleura.data.scan import Scan, age_years
 
@@ -15,12 +15,12 @@ MOST_ELONGATED = 1.6
 FILM_MM = (200.0, 600.0)
 """The longer side of a chest film; a cassette has 350 to 430, a child's 240."""
 
-OLDEST_YEARS = 120
 ENOUGH_FILES = 10
-"""Below this many files nothing is said of how patient ids or sizes are spread."""
+"""Below this many files nothing is said of how sizes are spread."""
 
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
-_LATERAL = re.compile("LL|RL|[RL][AP]O|[RL]LO|.*(LAT|OBL).*", re.IGNORECASE)
+_LATERAL = re.compile("L|R|LL|RL|[RL][AP]O|[RL]L[OD]|.*(LAT|OBL|DECUB).*", re.IGNORECASE)
+_SIDEWAYS = re.compile(r"[AP][A-Z]*\\.*")
 _CHEST = re.compile("CHEST|THORAX|LUNG", re.IGNORECASE)
 _RADIOGRAPHY = {"", "CR", "DX", "DR", "RG", "RF", "OT"}
 _AGE = re.compile("[0-9]{3}[DWMY]")
@@ -39,7 +39,10 @@ def file_findings(index: Index, root: Path) -> Iterator[Finding]:
     for code, check in _CHECKS.items():
         values = ((record, check(scan)) for record, scan in scans)
         yield found(code, (Item(r.image_id, value) for r, value in values if value is not None))
-    yield from _patient_ids(scans)
+    yield from _patient_ids(index)
+    passed = index.not_read.items()
+    total = sum(index.not_read.values())
+    yield found("not-read", (Item(key, f"{n:,} files") for key, n in passed), count=total)
     yield from _unlike_the_others(scans)
 
 
@@ -52,12 +55,12 @@ def below(root: Path, path: str) -> str:
 
 
 def cluster_members(records: Iterable[ImageRecord]) -> dict[int, list[ImageRecord]]:
-    """Return the clusters of near-duplicates by number: more than one picture, nearly the same."""
+    """Return the members of each cluster of near-duplicates by its number."""
     members: dict[int, list[ImageRecord]] = defaultdict(list)
     for record in records:
         if record.cluster is not None:
             members[record.cluster].append(record)
-    return {n: own for n, own in members.items() if len({r.pixel_hash for r in own}) > 1}
+    return members
 
 
 def cluster_items(clusters: Iterable[tuple[int, Sequence[ImageRecord]]]) -> Iterator[Item]:
@@ -82,37 +85,38 @@ def _failures(index: Index, root: Path) -> Iterator[Finding]:
 
 
 def _copies(duplicates: Sequence[Duplicate], root: Path) -> Iterator[Finding]:
+    """Name each copy by its file, because it shares its id, or its picture, with what is used."""
     kinds: dict[str, list[Item]] = defaultdict(list)
     for copy in duplicates:
         code = {"same-uid": "duplicate-uid", "same-pixels": "duplicate-pixels"}[copy.reason]
-        note = f"{below(root, copy.path)} is set aside, {below(root, copy.kept)} is used"
-        others = () if copy.kept_id == copy.image_id else (copy.kept_id,)
-        item = Item(copy.image_id, note, others)
+        item = Item(below(root, copy.path), f"set aside for {copy.kept_id}", (copy.kept_id,))
         kinds[code if copy.agrees else "contradicting-duplicates"].append(item)
     for code in ("contradicting-duplicates", "duplicate-uid", "duplicate-pixels"):
         yield found(code, kinds[code])
 
 
 def _near_duplicates(records: Sequence[ImageRecord]) -> Iterator[Finding]:
-    clusters = {
-        number: own
-        for number, own in cluster_members(records).items()
-        if len({record.part for record in own}) == 1  # the others are leaks, and worse
-    }
-    yield found("near-duplicates", cluster_items(clusters.items()), count=len(clusters))
-    contradicting = {
-        number: own
-        for number, own in clusters.items()
-        if len({record.positive for record in own if record.labelled}) > 1
-    }
-    items = cluster_items(contradicting.items())
+    clusters = cluster_members(records)
+    inside = [  # what lies on both sides is a leak, and named there
+        (number, own)
+        for number, members in clusters.items()
+        for part in ("train", "test")
+        if len(own := [record for record in members if record.part == part]) > 1
+    ]
+    yield found("near-duplicates", cluster_items(inside), count=len(inside))
+    labelled = {n: [r for r in own if r.labelled] for n, own in clusters.items()}
+    contradicting = [(n, own) for n, own in labelled.items() if len({r.positive for r in own}) > 1]
+    items = cluster_items(contradicting)
     yield found("near-duplicates-disagree", items, count=len(contradicting))
 
 
 def _invalid_uid(scan: Scan) -> str | None:
     uids = {"SOP": scan.image_id, "study": scan.study_uid, "series": scan.series_uid}
-    wrong = [name for name, uid in uids.items() if len(uid) > 64 or not _UID.fullmatch(uid)]
-    return f"{' and '.join(wrong)} instance UID" if wrong else None
+    faults = {
+        "missing": [name for name, uid in uids.items() if not uid],
+        "invalid": [n for n, u in uids.items() if u and (len(u) > 64 or not _UID.fullmatch(u))],
+    }
+    return "; ".join(f"{fault}: {', '.join(n)}" for fault, n in faults.items() if n) or None
 
 
 def _spacing_too_long(scan: Scan) -> str | None:
@@ -130,8 +134,15 @@ def _spacing_inconsistent(scan: Scan) -> str | None:
     if abs(down - across) > 0.01 * max(down, across):
         return f"{down:g} x {across:g} mm"
     if not FILM_MM[0] <= longest <= FILM_MM[1]:
-        return f"{down:g} mm, a film of {longest / 10:.0f} cm"
+        return f"{down:.3g} mm, a film of {longest / 10:.1f} cm"
     return None
+
+
+def _lateral(scan: Scan) -> str | None:
+    if _LATERAL.fullmatch(scan.view):
+        return f"view {scan.view[:16]}"
+    orientation = scan.patient_orientation
+    return f"patient orientation {orientation[:16]}" if _SIDEWAYS.fullmatch(orientation) else None
 
 
 def _not_chest(scan: Scan) -> str | None:
@@ -141,9 +152,7 @@ def _not_chest(scan: Scan) -> str | None:
 
 
 def _age_implausible(scan: Scan) -> str | None:
-    years = age_years(scan.age)
-    wrong = scan.age and (years is None or years > OLDEST_YEARS)
-    return scan.age[:16] if wrong else None
+    return scan.age[:16] if scan.age and age_years(scan.age) is None else None
 
 
 def _age_format(scan: Scan) -> str | None:
@@ -153,30 +162,25 @@ def _age_format(scan: Scan) -> str | None:
 
 _CHECKS: dict[str, Check] = {
     "invalid-uid": _invalid_uid,
+    "patient-id-missing": lambda s: None if s.patient_key else "",
     "monochrome1": lambda s: "" if s.photometric_interpretation == "MONOCHROME1" else None,
     "spacing-too-long": _spacing_too_long,
     "spacing-inconsistent": _spacing_inconsistent,
     "spacing-missing": lambda s: None if s.spacing_text else "",
     "view-missing": lambda s: None if s.view else "",
-    "lateral-view": lambda s: s.view[:16] if _LATERAL.fullmatch(s.view) else None,
+    "lateral-view": _lateral,
     "not-chest": _not_chest,
     "age-format": _age_format,
     "age-implausible": _age_implausible,
 }
 
 
-def _patient_ids(scans: Sequence[tuple[ImageRecord, Scan]]) -> Iterator[Finding]:
-    """Judge the files' own patient ids, training and test files apart."""
-    kinds: dict[str, list[Item]] = defaultdict(list)
-    for part in ("train", "test"):
-        own = [(record, scan) for record, scan in scans if record.part == part]
-        keys = [scan.patient_key for _, scan in own]
-        if len(own) < ENOUGH_FILES or not all(keys) or patient_ids_group(keys):
-            continue
-        code = "shared-patient-id" if len(set(keys)) == 1 else "unique-patient-ids"
-        kinds[code] += [Item(record.image_id, f"{part} file") for record, _ in own]
-    for code in ("shared-patient-id", "unique-patient-ids"):
-        yield found(code, kinds[code])
+def _patient_ids(index: Index) -> Iterator[Finding]:
+    """Say which files' own patient ids stand for no patient."""
+    codes = {"shared": "shared-patient-id", "unique": "unique-patient-ids"}
+    for use, code in codes.items():
+        own = (r for r in index.records if index.own_ids[r.path] == use)
+        yield found(code, (Item(record.image_id, f"{record.part} file") for record in own))
 
 
 def _unlike_the_others(scans: Sequence[tuple[ImageRecord, Scan]]) -> Iterator[Finding]:

@@ -163,17 +163,24 @@ class Quantile:
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Labelled images that share a value of an attribute: sex F, view AP, age 40-49."""
+    """Labelled images that share a value of an attribute: sex F, view AP, age 40-49.
+
+    `patients` of them: patients, and images that belong to none, each counted once.
+    """
 
     attribute: str
     value: str
     images: int
     positive: int
+    patients: int
 
 
 @dataclass(frozen=True, slots=True)
 class Association:
     """How strongly an attribute goes with the label, over the labelled images that have it.
+
+    The images of a patient share one vote, because they are no independent witnesses. Values of few
+    votes are taken together.
 
     Attributes:
         attribute: ``sex``, ``age``, ``view``, ``size``, ``encoding`` ...
@@ -182,6 +189,7 @@ class Association:
         p: The chance of a statistic as large where there is no association.
         cramers_v: Strength of the association, 0 none to 1 (Cramér 1946).
         images: How many images were counted.
+        patients: How many patients, or images of none, so votes.
     """
 
     attribute: str
@@ -190,6 +198,7 @@ class Association:
     p: float
     cramers_v: float
     images: int
+    patients: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +208,7 @@ class Balance:
     Attributes:
         images: Labelled images.
         positive: Of these, with a pneumothorax.
+        patients: Patients among them, and images that belong to none, each counted once.
         area_quantiles: Of the masks' areas, small to large.
         area_edges_percent: Edges of a histogram over the masks' share of their image, in percent,
             evenly spaced on a logarithmic axis; one more than counts.
@@ -209,6 +219,7 @@ class Balance:
 
     images: int
     positive: int
+    patients: int
     area_quantiles: tuple[Quantile, ...]
     area_edges_percent: tuple[float, ...]
     area_counts: tuple[int, ...]
@@ -239,6 +250,9 @@ class ImageSummary:
         encoding: Transfer syntax, bits stored and photometric interpretation, in words.
         pixel_hash: Equal for identical pictures; empty where pixels were not read.
         cluster: Number of its cluster of near-duplicates, from 1; None where it has none.
+        mask_hash: Equal for identical masks; empty where it has none.
+        group: Equal for images of one patient or picture, or linked over a third, which folds keep
+            on one side; None where only a table was given.
     """
 
     id: str
@@ -254,6 +268,85 @@ class ImageSummary:
     encoding: str
     pixel_hash: str
     cluster: int | None
+    mask_hash: str = ""
+    group: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A number that changed; None where there was, or is, no such thing."""
+
+    name: str
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingChange:
+    """A finding that changed.
+
+    Attributes:
+        name: Its code.
+        before: Its count; None where it was not there.
+        after: Its count; None where it is gone.
+        came: Ids that it concerns now and did not.
+        went: Ids that it concerned and does no longer.
+    """
+
+    name: str
+    before: int | None
+    after: int | None
+    came: tuple[str, ...]
+    went: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What changed; images are told apart by their part (training, test) and id.
+
+    Attributes:
+        since: The older audit, as it was named.
+        counts: The counts that changed.
+        findings: The findings that came, went, or concern other things.
+        added: Ids of images that are new.
+        removed: Ids of images that are gone.
+        other_pixels: Ids of images of which the picture changed.
+        other_label: Ids of images of which the label changed, with both.
+        other_mask: Ids of images with a pneumothorax before and after, of which the mask changed,
+            with both areas.
+        other_facts: Ids of images of which the size, sex, age, view, encoding or file changed, and
+            which of these.
+    """
+
+    since: str
+    counts: tuple[Change, ...]
+    findings: tuple[FindingChange, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    other_pixels: tuple[str, ...]
+    other_label: tuple[tuple[str, str, str], ...]
+    other_mask: tuple[tuple[str, int, int], ...]
+    other_facts: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing changed."""
+        return not any(value for name, value in asdict(self).items() if name != "since")
+
+    def images(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return for each way in which images changed its name and them, in words."""
+        labels = (f"{key} ({before} to {after})" for key, before, after in self.other_label)
+        masks = (f"{key} ({before:,} to {after:,} px)" for key, before, after in self.other_mask)
+        facts = (f"{key} ({', '.join(names)})" for key, names in self.other_facts)
+        changed = [
+            ("new", self.added),
+            ("gone", self.removed),
+            ("with another picture", self.other_pixels),
+            ("with another label", tuple(labels)),
+            ("with another mask", tuple(masks)),
+            ("with other facts", tuple(facts)),
+        ]
+        return [(what, ids) for what, ids in changed if ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +360,8 @@ class Audit:
         findings: Errors first, then warnings, then notes; within these as in `CATALOGUE`.
         images: One entry per image, duplicates left out.
         patients_from: How patients are known: ``map`` (a table), ``siim`` (the map of the SIIM-ACR
-            set that comes with pleura), ``header`` (the files' own ids) or empty.
+            set that comes with pleura), ``header`` (the files' own ids), ``siim+header`` or empty.
+        changes: What changed since an older audit; None where none was named.
         schema: `SCHEMA`.
     """
 
@@ -277,6 +371,7 @@ class Audit:
     findings: tuple[Finding, ...]
     images: tuple[ImageSummary, ...]
     patients_from: str = ""
+    changes: Comparison | None = None
     schema: str = SCHEMA
 
     def as_json(self) -> dict[str, Any]:
@@ -372,7 +467,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "warning",
         "files",
         "files",
-        "show exactly the same picture as another file",
+        "show exactly the same picture as another training file",
         "one file of each picture is used, one that is labelled if there is one",
         "remove the copy that you do not want",
     ),
@@ -380,7 +475,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "warning",
         "files",
         "clusters",
-        "hold images that show nearly the same picture: re-encoded, resized, windowed or trimmed",
+        "hold images that show the same picture: re-encoded, resized, windowed or trimmed",
         "all are used; where patients are not known, folds keep a cluster on one side",
         "remove the copies that you do not want",
     ),
@@ -396,31 +491,55 @@ CATALOGUE: Mapping[str, Kind] = {
         "warning",
         "files",
         "files",
-        "have a SOP, study or series UID that is none (such as stage 2's ID_...)",
+        "have a SOP, study or series UID that is missing or invalid (such as stage 2's ID_...)",
         "it is used as the image's id as it is; DICOM results cannot refer to it",
         "give the files valid UIDs",
     ),
     "shared-patient-id": Kind(
         "warning",
         "files",
-        "files",
-        "all carry one and the same patient id",
+        "images",
+        "carry a patient id that most files share, so it stands for nobody",
         "the id is not used to group images",
         "name a patient map with --patients",
     ),
     "unique-patient-ids": Kind(
         "note",
         "files",
-        "files",
+        "images",
         "each carry a patient id of their own, so none groups a patient's images",
         "the id is not used to group images",
         "name a patient map with --patients",
+    ),
+    "patient-id-missing": Kind(
+        "note",
+        "files",
+        "files",
+        "carry no patient id",
+        "they are grouped by a patient map, else by near-duplicates alone",
+        "name a patient map with --patients",
+    ),
+    "not-read": Kind(
+        "note",
+        "files",
+        "files",
+        "are no DICOM and were passed over",
+        "only DICOM files are read",
+        "convert pictures to DICOM if they are radiographs to use",
+    ),
+    "foreign-table": Kind(
+        "note",
+        "files",
+        "files",
+        "have the name of an annotation table or a patient map, but not its columns",
+        "they are passed over",
+        "name the table with --annotations, the map with --patients",
     ),
     "mixed-encodings": Kind(
         "note",
         "files",
         "files",
-        "are encoded (transfer syntax, bits stored) unlike most of the others",
+        "are encoded (transfer syntax, bits stored) otherwise than the commonest kind",
         "all are decoded to the same grey scale",
         "none is needed; see whether the encoding goes with the label",
     ),
@@ -477,7 +596,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "warning",
         "files",
         "files",
-        "are lateral or oblique by their header",
+        "are lateral, oblique or decubitus by their header",
         "they are used; pleura is made for frontal radiographs",
         _LOOK,
     ),
@@ -647,7 +766,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "warning",
         "annotations",
         "images",
-        "are annotated, but their file is not there",
+        "are annotated, but no file that can be read is theirs",
         "their rows are not used",
         "name the folder of the files with --images",
     ),
@@ -671,7 +790,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "warning",
         "annotations",
         "images",
-        "have a mask as large as a whole lung",
+        "have a mask of more than a tenth of the image, as large as a small lung",
         "it is used as it is written",
         "look at them",
     ),
@@ -679,7 +798,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "warning",
         "annotations",
         "images",
-        "have a mask of a few pixels",
+        "have a mask of a few pixels: less than 0.03 % of the image",
         "it is used as it is written; it may vanish at a small network size",
         "look at them",
     ),
@@ -689,7 +808,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "images",
         "are described by several rows",
         "their mask is the union of the rows",
-        "none: a library that keeps the last row alone loses the share of pixels given here",
+        "none is needed; a library that keeps the last row alone loses the share given here",
     ),
     "repeated-rows": Kind(
         "note",
@@ -788,6 +907,14 @@ CATALOGUE: Mapping[str, Kind] = {
         "folds are made by cluster of near-duplicates; a patient may land on both sides",
         "name a patient map with --patients",
     ),
+    "some-patients": Kind(
+        "warning",
+        "leaks",
+        "images",
+        "have no known patient: their files carry no useful patient id",
+        "folds keep near-duplicates of them together; a patient may land on both sides",
+        "name a patient map with --patients",
+    ),
     "unmapped-patients": Kind(
         "warning",
         "leaks",
@@ -819,7 +946,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "balance",
         "attributes",
         "go with the label, so a network may learn them instead of the finding",
-        "nothing is changed; pleura evaluate judges by stratum",
+        "nothing is changed",
         "balance the attribute, or judge within its strata",
     ),
 }

@@ -1,6 +1,7 @@
 """What would make a score too good: the same patient, picture or answer on both sides."""
 
-import csv
+import gzip
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,63 +15,72 @@ from pleura.data.records import ImageRecord
 
 def leak_findings(index: Index, submissions: Sequence[Path]) -> Iterator[Finding]:
     """Yield the leaks between training and test, between folds, and of sample submissions."""
-    yield found("test-in-train", (Item(image_id) for image_id in index.test_in_train))
+    yield found("test-in-train", _twins(index))
     yield from _across_parts(index)
-    yield from _across_folds(index.train)
-    yield from _without_patient(index.train)
+    yield from fold_findings(index.train)
+    yield from patient_findings(index.train, index.patients_from)
     yield found("submission-repeats-ids", _repeated(submissions))
+
+
+def _twins(index: Index) -> Iterator[Item]:
+    """Yield the test images that are training images too, with those."""
+    by_picture: dict[str, list[str]] = {}
+    for record in index.records:
+        if record.part == "train":
+            by_picture.setdefault(record.pixel_hash, []).append(record.image_id)
+    hashes = {record.image_id: record.pixel_hash for record in index.test}
+    for image_id in index.test_in_train:
+        others = by_picture.get(hashes[image_id] or "no picture", [])
+        yield Item(image_id, others=tuple(other for other in others if other != image_id))
 
 
 def _across_parts(index: Index) -> Iterator[Finding]:
     named = set(index.test_in_train)
-    clusters = {
-        number: own
-        for number, own in cluster_members(index.records).items()
-        if any(record.part == "train" for record in own)
-        and any(record.part == "test" and record.image_id not in named for record in own)
-    }
-    items = cluster_items(clusters.items())
+    train = [record for record in index.records if record.part == "train"]
+    test = [record for record in index.test if record.image_id not in named]
+    apart = cluster_members([*train, *test])
+    clusters = [(n, own) for n, own in apart.items() if len({record.part for record in own}) > 1]
+    items = cluster_items(clusters)
     yield found("near-duplicates-across-parts", items, count=len(clusters))
-    parts: dict[str, set[str]] = {}
-    for record in index.records:
-        if record.patient is not None and record.image_id not in named:
-            parts.setdefault(record.patient, set()).add(record.part)
-    both = {patient for patient, places in parts.items() if len(places) > 1}
-    yield found(
-        "patients-across-parts",
-        (Item(r.image_id, f"{r.part} image") for r in index.records if r.patient in both),
-        count=len(both),
-    )
+    both = {r.patient for r in train} & {r.patient for r in test} - {None}
+    own = (r for r in (*train, *test) if r.patient in both)
+    items = (Item(record.image_id, f"{record.part} image") for record in own)
+    yield found("patients-across-parts", items, count=len(both))
 
 
-def _across_folds(train: Sequence[ImageRecord]) -> Iterator[Finding]:
-    patients = split_values(train, [record.patient for record in train])
-    yield found(
-        "fold-splits-patients",
-        (Item(r.image_id, f"fold {r.fold}") for r in train if r.patient in set(patients)),
-        count=len(patients),
-    )
-    clusters = split_values(train, [record.cluster for record in train])
-    yield found(
-        "fold-splits-clusters",
-        (Item(r.image_id, f"fold {r.fold}") for r in train if str(r.cluster) in set(clusters)),
-        count=len(clusters),
-    )
+def fold_findings(train: Sequence[ImageRecord]) -> Iterator[Finding]:
+    """Yield what a fold table takes apart."""
+    for code, values in (
+        ("fold-splits-patients", [record.patient for record in train]),
+        ("fold-splits-clusters", [record.cluster for record in train]),
+    ):
+        split = set(split_values(train, values))
+        items = (
+            Item(record.image_id, f"fold {record.fold}")
+            for record, value in zip(train, values, strict=True)
+            if value is not None and str(value) in split
+        )
+        yield found(code, items, count=len(split))
 
 
-def _without_patient(train: Sequence[ImageRecord]) -> Iterator[Finding]:
-    missing = [record.image_id for record in train if record.patient is None]
-    code = "no-patients" if len(missing) == len(train) else "unmapped-patients"
-    yield found(code, (Item(image_id) for image_id in missing))
+def patient_findings(train: Sequence[ImageRecord], patients_from: str) -> Iterator[Finding]:
+    """Yield which labelled images have no known patient."""
+    missing = [Item(record.image_id) for record in train if record.patient is None]
+    if len(missing) == len(train):
+        yield found("no-patients", missing)
+    else:
+        yield found("unmapped-patients" if patients_from == "map" else "some-patients", missing)
 
 
 def _repeated(submissions: Sequence[Path]) -> Iterator[Item]:
     for path in submissions:
         try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                ids = Counter(row[0].strip() for row in csv.reader(file) if row)
-        except (OSError, UnicodeDecodeError, csv.Error):
+            raw = path.read_bytes()
+            text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        except (OSError, EOFError, zlib.error):
             continue  # it is never used, so its own faults are nobody's
+        lines = text.decode("utf-8-sig", "replace").splitlines()
+        ids = Counter(line.split(",", 1)[0].strip().strip('"') for line in lines)
         for image_id, times in ids.items():
-            if times > 1:
+            if image_id and times > 1:
                 yield Item(image_id[:64], f"{times} rows in {path.name}")

@@ -25,6 +25,7 @@ from pleura.data.audit.findings import (
     Association,
     Audit,
     Balance,
+    Comparison,
     Finding,
     ImageSummary,
     Item,
@@ -53,6 +54,7 @@ _PATIENTS_FROM = {
     "map": "from the patient map",
     "siim": "from the SIIM-ACR map of pleura",
     "header": "from the files' own ids",
+    "siim+header": "from the SIIM-ACR map of pleura and the files' own ids",
     "": "not known",
 }
 
@@ -132,6 +134,7 @@ def render_page(
         "audit",
         audit=audit,
         tiles=list(_tiles(audit)),
+        changes=None if audit.changes is None else list(_changes(audit.changes)),
         verdict=_verdict(severities),
         severities={name: count for name, count in severities.items() if count},
         groups={name: count for name, count in groups.items() if count},
@@ -282,6 +285,7 @@ class _Page:
                 "view": _column(image.view for image in images),
                 "encoding": _column(image.encoding for image in images),
                 "cluster": [image.cluster for image in images],
+                "group": [image.group for image in images],
             },
             "pictures": [self._named(image_id) for image_id in self.thumbs],
             "findings": [self._finding(finding) for finding in self.audit.findings],
@@ -371,8 +375,28 @@ def _tiles(audit: Audit) -> Iterator[_Tile]:
         yield _Tile("Unlabelled", _count(counts.unlabelled), "kept apart")
         yield _Tile("Duplicates", _count(counts.duplicates), "set aside")
         yield _Tile("Unreadable", _count(counts.unreadable), "left out")
-    origin = _PATIENTS_FROM.get(audit.patients_from, audit.patients_from)
+    known = audit.patients_from if counts.patients else ""
+    origin = _PATIENTS_FROM.get(known, known)
     yield _Tile("Patients", _count(counts.patients), origin)
+
+
+def _changes(changes: Comparison) -> Iterator[tuple[str, str, str]]:
+    """Yield what changed, from what to what, and which images, a line each."""
+    for count in changes.counts:
+        before, after = _count(count.before), _count(count.after)
+        yield count.name.replace("_", " "), f"{before} \N{RIGHTWARDS ARROW} {after}", ""
+    for finding in changes.findings:
+        before, after = _count(finding.before), _count(finding.after)
+        moved = [("new", finding.came), ("gone", finding.went)]
+        which = "; ".join(f"{word}: {_few(ids)}" for word, ids in moved if ids)
+        yield finding.name, f"{before} \N{RIGHTWARDS ARROW} {after}", which
+    for what, ids in changes.images():
+        yield f"images {what}", f"{len(ids):,}", _few(ids)
+
+
+def _few(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - LISTED:,} more" if len(ids) > LISTED else ""
+    return ", ".join(ids[:LISTED]) + more
 
 
 def _count(value: int | None) -> str:
@@ -418,6 +442,7 @@ class _StratumRow:
 @dataclass(frozen=True, slots=True)
 class _AssociationRow:
     attribute: str
+    counted: str
     statistic: str
     p: str
     strength: str
@@ -439,7 +464,7 @@ def _balance(audit: Audit, balance: Balance) -> _Balance:
     attributes = list(dict.fromkeys(stratum.attribute for stratum in balance.strata))
     drawn = [charts.prevalence_svg(balance, attribute) for attribute in attributes]
     flagged = {item.id for f in audit.findings if f.code == "shortcut" for item in f.items}
-    low, high = charts.wilson(balance.positive, balance.images)
+    low, high = charts.wilson(balance.positive, balance.images, balance.patients)
     whole = balance.prevalence
     return _Balance(
         areas=Markup(charts.area_svg(balance)),
@@ -463,7 +488,7 @@ def _quantile(share: float) -> str:
 
 
 def _stratum(stratum: Stratum) -> _StratumRow:
-    low, high = charts.wilson(stratum.positive, stratum.images)
+    low, high = charts.wilson(stratum.positive, stratum.images, stratum.patients)
     return _StratumRow(
         attribute=stratum.attribute,
         value=stratum.value or "not known",
@@ -492,6 +517,7 @@ def _association(association: Association, flagged: bool) -> _AssociationRow:
         meaning = "No more than chance would do."
     return _AssociationRow(
         attribute=name,
+        counted=f"{association.images:,} ({association.patients:,})",
         statistic=f"{association.chi2:,.1f} ({association.degrees})",
         p="< 0.001" if association.p < 0.001 else f"{association.p:.3f}",
         strength=f"{v:.3f}",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pleura.data.audit.files import below
 from pleura.data.audit.findings import Audit
 from pleura.data.audit.page import Thumb, thumb, write_page
 from pleura.data.audit.report import write_findings
@@ -59,8 +60,10 @@ def write_audit(
     write_findings(audit, written.findings)
     healthy, positive = _galleries(index.train)
     shown = dict.fromkeys([*healthy, *positive, *_of_findings(audit)])
-    records = {record.image_id: record for record in reversed(index.records)}
-    wanted = [records[image_id] for image_id in shown if image_id in records]
+    root = Path(audit.source)
+    films = {below(root, copy.path): _Film(copy.path, None) for copy in index.duplicates}
+    films |= {r.image_id: _Film(r.path, r.encoded_pixels) for r in reversed(index.records)}
+    wanted = {name: films[name] for name in shown if name in films}
     thumbs = _thumbs(wanted, workers, on_progress)
     write_page(audit, thumbs, healthy, positive, written.page)
     return written
@@ -86,25 +89,29 @@ def _of_findings(audit: Audit) -> Iterable[str]:
             yield from item.others[:PER_FINDING]
 
 
+class _Film(NamedTuple):
+    """A file to be shown, with its mask as run-length text."""
+
+    path: str
+    encoded_pixels: str | None
+
+
 def _thumbs(
-    records: Sequence[ImageRecord], workers: int, on_progress: OnProgress | None
+    films: Mapping[str, _Film], workers: int, on_progress: OnProgress | None
 ) -> Mapping[str, Thumb]:
-    made = chunked_map(_read_thumbs, records, workers, on_progress)
-    return {
-        record.image_id: picture
-        for record, picture in zip(records, made, strict=True)
-        if picture is not None
-    }
+    made = chunked_map(_read_thumbs, list(films.values()), workers, on_progress)
+    pairs = zip(films, made, strict=True)
+    return {name: picture for name, picture in pairs if picture is not None}
 
 
-def _read_thumbs(records: Sequence[ImageRecord]) -> list[Thumb | None]:
-    return [_read_thumb(record) for record in records]
+def _read_thumbs(films: Sequence[_Film]) -> list[Thumb | None]:
+    return [_read_thumb(film) for film in films]
 
 
-def _read_thumb(record: ImageRecord) -> Thumb | None:
+def _read_thumb(film: _Film) -> Thumb | None:
     try:
-        pixels = read_radiograph(record.path).pixels
+        pixels = read_radiograph(film.path).pixels
     except DicomError:  # read before, gone since: the page does without
         return None
-    mask = rle2mask(record.encoded_pixels or EMPTY, pixels.shape) if record.positive else None
-    return thumb(pixels, mask)
+    text = film.encoded_pixels or EMPTY
+    return thumb(pixels, None if text == EMPTY else rle2mask(text, pixels.shape))

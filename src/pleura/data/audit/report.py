@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from pydantic import TypeAdapter, ValidationError
 
 from pleura.data.audit.annotations import absolute_form, annotation_findings, table_findings
@@ -17,11 +18,15 @@ from pleura.data.audit.findings import (
     Counts,
     Finding,
     ImageSummary,
+    Item,
     Label,
+    found,
     in_order,
 )
-from pleura.data.audit.leaks import leak_findings
+from pleura.data.audit.leaks import fold_findings, leak_findings, patient_findings
 from pleura.data.audit.pictures import picture_findings
+from pleura.data.fold_table import read_folds
+from pleura.data.folds import fold_records
 from pleura.data.index import Index, make_index, read_tables, records_of_table
 from pleura.data.records import ImageRecord
 from pleura.data.scan import OnProgress, scan_files
@@ -95,6 +100,7 @@ def audit_index(index: Index, sources: Sources, wrong_form: Finding | None = Non
         findings=in_order(
             [
                 *file_findings(index, sources.root),
+                found("foreign-table", (Item(p.name) for p in sources.foreign)),
                 *picture_findings(index),
                 *annotations,
                 *leak_findings(index, sources.submissions),
@@ -106,11 +112,24 @@ def audit_index(index: Index, sources: Sources, wrong_form: Finding | None = Non
     )
 
 
-def audit_table(path: Path, *, form: RleForm = "relative") -> Audit:
+def audit_table(
+    path: Path,
+    *,
+    form: RleForm = "relative",
+    patients: Path | None = None,
+    folds: Path | None = None,
+) -> Audit:
     """Return the audit of an annotation table alone, for images of 1024 x 1024.
+
+    Args:
+        path: The table.
+        form: How it writes run lengths.
+        patients: A patient map; without one, that of the SIIM-ACR set is asked.
+        folds: A fold table.
 
     Raises:
         AnnotationError: The table cannot be read.
+        DataError: The patient map or the fold table cannot be used.
     """
     wrong_form = None
     try:
@@ -118,17 +137,27 @@ def audit_table(path: Path, *, form: RleForm = "relative") -> Audit:
     except OtherFormError as error:
         wrong_form = _wrong_form(path, form, error)
         table = Annotations(path, form, rows=wrong_form.count, masks={}, lines={})
-    records = records_of_table(table)
+    records = records_of_table(table, patients)
+    if folds is not None:
+        records = tuple(fold_records(records, read_folds(folds), f"{folds}"))
+    known = {record.patient for record in records} - {None}
+    patients_from = ("map" if patients is not None else "siim") if known else ""
     balance = balance_of(records)
     findings = [wrong_form] if wrong_form is not None else table_findings(table, records)
-    patients = {record.patient for record in records} - {None}
     return Audit(
         source=str(path),
-        counts=Counts(**{**_no_files(), **_table_counts(table), "patients": len(patients) or None}),
+        counts=Counts(**{**_no_files(), **_table_counts(table), "patients": len(known) or None}),
         balance=balance,
-        findings=in_order([*findings, *balance_findings(balance)]),
+        findings=in_order(
+            [
+                *findings,
+                *fold_findings(records),
+                *patient_findings(records, patients_from),
+                *balance_findings(balance),
+            ]
+        ),
         images=tuple(_summary(record, None, path.parent) for record in records),
-        patients_from="siim" if patients else "",
+        patients_from=patients_from,
     )
 
 
@@ -149,7 +178,7 @@ def read_findings(path: str | os.PathLike[str]) -> Audit:
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as a findings.json ({error})") from error
     schema = values.get("schema") if isinstance(values, dict) else None
     if schema != SCHEMA:
@@ -231,7 +260,13 @@ def _summary(record: ImageRecord, index: Index | None, root: Path) -> ImageSumma
         encoding=", ".join(encoding),
         pixel_hash=record.pixel_hash,
         cluster=record.cluster,
+        mask_hash=_mask_hash(record.encoded_pixels) if record.positive else "",
+        group=record.group,
     )
+
+
+def _mask_hash(encoded_pixels: str | None) -> str:
+    return xxhash.xxh3_64_hexdigest((encoded_pixels or "").encode())
 
 
 def _label(record: ImageRecord) -> Label:
