@@ -478,7 +478,7 @@ def test_a_file_that_may_not_grow(predictor, unbroken, films, tiny_model, tmp_pa
     kind, message = queue.get(timeout=120)
     child.join()
     assert kind == "OutputError", message
-    assert "free some space and run it again" in message
+    assert "choose another place and run it again" in message
     assert_equal_answers(predict_files(predictor, films, tmp_path), unbroken)
 
 

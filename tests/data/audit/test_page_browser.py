@@ -134,7 +134,7 @@ def test_findings_are_filtered_by_severity_and_group(visit: Visit) -> None:
     assert cards.count() == 1
     pressed = page.locator("[aria-pressed=true]:visible").all_inner_texts()
     assert [text.split()[0] for text in pressed] == ["warnings", "annotations"]
-    page.get_by_role("button", name="of everything").click()
+    page.get_by_role("button", name="all parts").click()
     page.get_by_role("button", name=f"all {everything}").click()
     assert cards.count() == everything
 
