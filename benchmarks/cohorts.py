@@ -1,5 +1,6 @@
 """Cohorts as large as the challenge's, of pictures that all differ, made in a minute or two."""
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,7 @@ def write_large_cohort(folder: Path, count: int, *, first: int = 0) -> Path:
 
 def write_reidentified(folder: Path, films: Sequence[Path], count: int) -> Path:
     """Write `count` copies of real `films`, each with ids of its own, into `folder`; return it."""
+    warnings.filterwarnings("ignore", "Invalid value for VR", UserWarning)  # stage 2's ID_...
     for number in range(count):
         data = pydicom.dcmread(films[number % len(films)])
         uid = f"1.2.276.0.7230010.3.1.4.8323329.{number}.1517875166.1"

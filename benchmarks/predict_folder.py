@@ -18,7 +18,6 @@ from pleura.config import Network
 from pleura.data.prepare import PREPARATION, prepare_pixels
 from pleura.formats.dicom import read_radiograph
 from pleura.inference.folder import predict_files
-from pleura.inference.prediction import image_score
 from pleura.inference.predictor import Predictor
 from pleura.models import zoo
 from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing
@@ -52,7 +51,5 @@ def measure(paths: list[Path]) -> list[dict[str, Any]]:
 
 def _half_positive(bundle: Bundle, ready: NDArray[np.uint8]) -> OperatingPoint:
     """Return thresholds that call about half of the files positive, with masks of 1 % of a film."""
-    maps = Predictor(bundle).engine.probabilities(ready)
-    share = OperatingPoint().score_share
-    score = float(np.median([image_score(one, share) for one in maps]))
-    return OperatingPoint(score=score, mask=float(np.quantile(maps, 0.99)))
+    maps, scores = Predictor(bundle).engine.probabilities(ready)
+    return OperatingPoint(score=float(np.median(scores)), mask=float(np.quantile(maps, 0.99)))

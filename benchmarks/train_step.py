@@ -22,7 +22,7 @@ from pleura.data.records import ImageRecord
 from pleura.models import zoo
 from pleura.training import augment
 from pleura.training.loop import Trainer, _Sums
-from pleura.training.losses import bce_dice
+from pleura.training.losses import bce_dice, image_bce
 
 SIZE, BATCH, STEPS, GOAL = 512, 8, 12, 1.05
 
@@ -69,8 +69,8 @@ def _bare(bf16: bool) -> Iterator[None]:
     y = (torch.rand(BATCH, 1, SIZE, SIZE) > 0.98).float()
     while True:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            logits = network(x)
-        loss = bce_dice(logits.float(), y)
+            outputs = network(x)
+        loss = bce_dice(outputs.mask.float(), y) + 0.1 * image_bce(outputs.score.float(), y)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

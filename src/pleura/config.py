@@ -99,7 +99,8 @@ class Train:
 
     Of `folds` parts (by patient where patients are known) the one numbered `fold` validates and
     the others train. The learning rate rises for the first tenth of the steps and falls along a
-    cosine to zero. `augment` is the strength of the augmentation, 0 for none, 1 for the default.
+    cosine to zero. `image_loss` is the weight of the image score's cross-entropy beside the mask's
+    loss. `augment` is the strength of the augmentation, 0 for none, 1 for the default.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
@@ -107,6 +108,7 @@ class Train:
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
     loss: LossName = "bce_dice"
+    image_loss: Annotated[float, Field(ge=0, le=100)] = 0.1
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     fold: Count = 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pleura.evaluation.intervals import bootstrap
 from pleura.evaluation.operating_point import choose_operating_point
 from pleura.evaluation.scores import outcome, summarise
-from pleura.inference.prediction import decide, image_score
+from pleura.inference.prediction import decide
 from pleura.metrics import dice_coeff
 from pleura.models.bundle import OperatingPoint
 
@@ -107,7 +107,7 @@ def maps_of(items):
     for level, truth_px in items:
         probability = np.zeros((10, 10), np.float32)
         probability.reshape(-1)[:10] = level
-        yield probability, mask_of(truth_px)
+        yield probability, level, mask_of(truth_px)
 
 
 @given(
@@ -124,8 +124,8 @@ def test_no_other_thresholds_do_much_better(items):
     def mean_dice(point):
         return np.mean(
             [
-                dice_coeff(truth, decide(p, image_score(p, point.score_share), point), smooth=0)
-                for p, truth in maps_of(items)
+                dice_coeff(truth, decide(p, score, point), smooth=0)
+                for p, score, truth in maps_of(items)
             ]
         )
 
@@ -139,8 +139,8 @@ def test_no_other_thresholds_do_much_better(items):
 def test_many_images_give_the_best_thresholds():
     items = [(0.55, 0), (0.75, 10)] * 100
     point = choose_operating_point(maps_of(items))
-    for probability, truth in maps_of(items[:2]):
-        mask = decide(probability, image_score(probability, point.score_share), point)
+    for probability, score, truth in maps_of(items[:2]):
+        mask = decide(probability, score, point)
         assert np.array_equal(mask, truth)
 
 

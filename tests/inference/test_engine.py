@@ -21,11 +21,13 @@ def pixels():
 
 
 def test_probabilities_have_the_shape_of_the_pixels(bundle, pixels):
-    found = TorchEngine(bundle).probabilities(pixels)
-    assert found.shape == pixels.shape
-    assert found.dtype == np.float32
-    assert found.min() >= 0
-    assert found.max() <= 1
+    maps, scores = TorchEngine(bundle).probabilities(pixels)
+    assert maps.shape == pixels.shape
+    assert scores.shape == (len(pixels),)
+    for found in (maps, scores):
+        assert found.dtype == np.float32
+        assert found.min() >= 0
+        assert found.max() <= 1
 
 
 def test_they_are_the_sigmoid_of_the_networks_logits(bundle, pixels):
@@ -33,20 +35,25 @@ def test_they_are_the_sigmoid_of_the_networks_logits(bundle, pixels):
     assert not network.training
     with torch.inference_mode():
         x = torch.from_numpy(bundle.preprocessing.normalise(pixels))[:, None]
-        expected = torch.sigmoid(network(x))[:, 0].numpy()
-    found = TorchEngine(bundle, precision="fp32").probabilities(pixels)
-    assert found == pytest.approx(expected, abs=1e-5)
+        logits = network(x)
+    maps, scores = TorchEngine(bundle, precision="fp32").probabilities(pixels)
+    assert maps == pytest.approx(torch.sigmoid(logits.mask)[:, 0].numpy(), abs=1e-5)
+    assert scores == pytest.approx(torch.sigmoid(logits.score).numpy(), abs=1e-5)
 
 
 def test_a_batch_gives_what_one_by_one_gives(bundle, pixels):
     engine = TorchEngine(bundle, precision="fp32")
-    one_by_one = np.concatenate([engine.probabilities(one[None]) for one in pixels])
-    assert engine.probabilities(pixels) == pytest.approx(one_by_one, abs=1e-5)
+    one_by_one = [engine.probabilities(one[None]) for one in pixels]
+    together = engine.probabilities(pixels)
+    assert together.maps == pytest.approx(np.concatenate([o.maps for o in one_by_one]), abs=1e-5)
+    assert together.scores == pytest.approx(
+        np.concatenate([o.scores for o in one_by_one]), abs=1e-5
+    )
 
 
 def test_half_precision_stays_close_to_full(bundle, pixels):
-    full = TorchEngine(bundle, precision="fp32").probabilities(pixels)
-    half = TorchEngine(bundle, precision="bf16").probabilities(pixels)
+    full = TorchEngine(bundle, precision="fp32").probabilities(pixels).maps
+    half = TorchEngine(bundle, precision="bf16").probabilities(pixels).maps
     assert half.dtype == np.float32
     assert np.abs(half - full).max() < 0.05
     assert np.abs(half - full).mean() < 0.005

@@ -6,10 +6,8 @@ from hypothesis.extra.numpy import arrays
 
 from pleura.data.prepare import Frame
 from pleura.formats.rle import rle2mask
-from pleura.inference.prediction import Prediction, decide, finish, image_score
+from pleura.inference.prediction import Prediction, decide, finish
 from pleura.models.bundle import OperatingPoint
-
-SHARE = OperatingPoint().score_share
 
 shares = st.floats(0, 1, width=32)
 maps = arrays(
@@ -17,27 +15,6 @@ maps = arrays(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     elements=shares,
 )
-
-
-@given(maps)
-def test_the_score_lies_among_the_pixels(probability):
-    score = image_score(probability, SHARE)
-    assert probability.min() - 1e-6 <= score <= probability.max() + 1e-6
-
-
-@given(maps)
-def test_the_score_is_the_mean_of_the_most_likely_pixels(probability):
-    count = max(1, round(probability.size * SHARE))
-    expected = np.sort(probability, axis=None)[::-1][:count].mean()
-    assert image_score(probability, SHARE) == pytest.approx(expected, abs=1e-6)
-    assert image_score(probability.T[::-1], SHARE) == pytest.approx(expected, abs=1e-6)
-
-
-def test_the_score_of_a_spot_half_as_large_as_what_counts():
-    probability = np.zeros((100, 200), np.float32)
-    counted = round(probability.size * SHARE)
-    probability[40, : counted // 2] = 0.8
-    assert image_score(probability, SHARE) == pytest.approx(0.4)
 
 
 def test_a_score_below_the_threshold_empties_the_mask_and_one_at_it_does_not():
@@ -82,18 +59,18 @@ def test_the_run_length_text_is_the_mask(mask):
 @pytest.mark.parametrize("shape", [(64, 64), (30, 70), (70, 30), (1, 9)])
 def test_a_finished_answer_has_the_shape_of_the_file(shape):
     prepared = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
-    prediction = finish("1.2", prepared, Frame(*shape, 32), OperatingPoint(), seconds=0.25)
+    prediction = finish("1.2", prepared, 0.75, Frame(*shape, 32), OperatingPoint(), seconds=0.25)
     assert prediction.probability.shape == prediction.mask.shape == shape
     assert prediction.probability.dtype == np.float32
     assert prediction.mask.dtype == np.bool_
-    assert prediction.score == image_score(prepared, SHARE)
+    assert prediction.score == 0.75
     assert (prediction.image_id, prediction.seconds) == ("1.2", 0.25)
 
 
 def test_the_mask_of_a_wide_film_lies_where_the_network_saw_it():
     prepared = np.zeros((32, 32), np.float32)
     prepared[12:16, 0:8] = 1  # above the middle, at the left edge
-    mask = finish("1.2", prepared, Frame(32, 64, 32), OperatingPoint(mask=0.5)).mask
+    mask = finish("1.2", prepared, 1.0, Frame(32, 64, 32), OperatingPoint(mask=0.5)).mask
     rows, columns = np.nonzero(mask)
     assert 8 <= rows.min() <= rows.max() <= 16  # 16 rows of black lie above the film
     assert columns.max() <= 17

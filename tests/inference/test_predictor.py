@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pleura.errors import BundleError, DicomError, OutputError, UsageError
-from pleura.inference.engine import TorchEngine
+from pleura.inference.engine import Probabilities, TorchEngine
 from pleura.inference.predictor import Answered, Failed, Predictor, load
 from pleura.models.bundle import read_bundle
 from tests.dicom_files import make_dicom
@@ -128,7 +128,8 @@ def test_a_single_bad_file_raises(predictor, files):
 def test_another_engine_is_used_where_one_is_given(predictor, files):
     class Everywhere:
         def probabilities(self, pixels):
-            return np.ones(pixels.shape, np.float32)
+            ones = np.ones(pixels.shape, np.float32)
+            return Probabilities(ones, ones[:, 0, 0])
 
     sure = Predictor(predictor.bundle, Everywhere())
     assert sure.predict(files[2]).mask.all()

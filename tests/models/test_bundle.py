@@ -117,7 +117,14 @@ def test_a_later_format_names_the_version_it_needs(path):
     with h5py.File(path, "a") as file:
         file.attrs["pleura_format"] = FORMAT + 1
         file.attrs["pleura_version"] = "9.9"
-    with pytest.raises(BundleError, match=r"has format 2, written by pleura 9.9; this pleura read"):
+    with pytest.raises(BundleError, match=r"has format 3, written by pleura 9.9; this pleura read"):
+        read_bundle(path)
+
+
+def test_an_earlier_format_is_refused(path):
+    with h5py.File(path, "a") as file:
+        file.attrs["pleura_format"] = 1
+    with pytest.raises(BundleError, match=r"has format 1, of a pleura before its first release; t"):
         read_bundle(path)
 
 

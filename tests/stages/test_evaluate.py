@@ -15,7 +15,7 @@ from pleura.models.bundle import read_bundle
 from pleura.stages.evaluate import (
     CASES,
     evaluate_model,
-    maps,
+    judged,
     score_answers,
     write_test_report,
     write_validation_report,
@@ -63,11 +63,12 @@ def test_an_outcome_is_what_predicting_the_file_gives(bundle, engine, small_prep
 
 def test_the_maps_come_in_the_order_of_the_rows(engine, small_prepared):
     rows = np.array([20, 3, 3, 0, 34, 7, 8, 9, 10, 11])
-    found = list(maps(engine, small_prepared, rows))
-    for row, (probability, mask) in zip(rows, found, strict=True):
-        alone = engine.probabilities(np.asarray(small_prepared.x_train[row][None]))[0]
-        assert probability == pytest.approx(alone, abs=1e-5)
-        assert np.array_equal(mask, small_prepared.y_train[row])
+    found = list(judged(engine, small_prepared, rows))
+    for row, said in zip(rows, found, strict=True):
+        alone = engine.probabilities(np.asarray(small_prepared.x_train[row][None]))
+        assert said.probability == pytest.approx(alone.maps[0], abs=1e-5)
+        assert said.score == pytest.approx(alone.scores[0], abs=1e-5)
+        assert np.array_equal(said.truth, small_prepared.y_train[row])
 
 
 def test_progress_counts_to_the_end(bundle, engine, small_prepared):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pleura.metrics import dice_coeff
-from pleura.training.losses import LOSSES, bce, bce_dice, soft_dice
+from pleura.training.losses import LOSSES, bce, bce_dice, image_bce, soft_dice
 
 
 def batch(seed, images=3):
@@ -63,3 +63,13 @@ def test_extreme_logits_stay_finite(name):
     assert torch.isfinite(loss)
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+def test_image_bce_asks_whether_the_mask_is_empty():
+    truth = torch.zeros(3, 1, 4, 4)
+    truth[1, 0, 2, 3] = 1
+    score = torch.tensor([-2.0, 1.0, 0.5])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        score, torch.tensor([0.0, 1.0, 0.0])
+    )
+    assert image_bce(score, truth).item() == pytest.approx(expected.item())

@@ -15,9 +15,12 @@ Images = Annotated[
     Path | None,
     typer.Option(help="Folder of the training radiographs, where it cannot be found by name."),
 ]
-TestImages = Annotated[Path | None, typer.Option(help="Folder of the test radiographs, where it cannot be found.")]
+TestImages = Annotated[
+    Path | None, typer.Option(help="Folder of the test radiographs, where it cannot be found.")
+]
 AnnotationTable = Annotated[
-    Path | None, typer.Option(help="The annotation table (.csv or .csv.gz), where it cannot be found.")
+    Path | None,
+    typer.Option(help="The annotation table (.csv or .csv.gz), where it cannot be found."),
 ]
 Patients = Annotated[
     Path | None,

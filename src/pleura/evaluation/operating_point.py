@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.inference.prediction import image_score
 from pleura.metrics import dice_coeff
 from pleura.models.bundle import OperatingPoint
 
@@ -15,9 +14,9 @@ GATES = 200
 
 
 def choose_operating_point(
-    maps: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    judged: Iterable[tuple[NDArray[np.float32], float, NDArray[np.bool_]]],
 ) -> OperatingPoint:
-    """Return mask and score thresholds with about the best mean Dice over `maps`.
+    """Return mask and score thresholds with about the best mean Dice over `judged`.
 
     Every mask threshold is tried with every score threshold that lies midway between neighbouring
     scores. The very best pair of a small set is mostly luck, so the pair nearest to (0.5, 0.5) is
@@ -26,17 +25,17 @@ def choose_operating_point(
     same images with these thresholds is still a little too good.
 
     Args:
-        maps: Pairs of probability map ``(S, S)`` float32 and true mask ``(S, S)`` bool.
+        judged: For each image its probability map ``(S, S)`` float32, its score, and its true mask
+            ``(S, S)`` bool.
 
     Returns:
-        The thresholds; ``OperatingPoint()`` where there are no maps.
+        The thresholds; ``OperatingPoint()`` where there is no image.
 
     Source: the one-standard-error rule (Breiman et al. 1984, 3.4.3).
     """
-    share = OperatingPoint().score_share
     scores, rows, empty = [], [], []
-    for probability, truth in maps:
-        scores.append(image_score(probability, share))
+    for probability, score, truth in judged:
+        scores.append(score)
         rows.append([dice_coeff(truth, probability > t, smooth=0) for t in MASK_THRESHOLDS])
         empty.append(not truth.any())
     if not scores:
@@ -44,7 +43,7 @@ def choose_operating_point(
     gates = _gates(np.array(scores))
     dice = _dice_table(np.array(scores), np.array(rows), np.array(empty, float), gates)
     mask, gate = _nearest_of_the_best(dice, gates)
-    return OperatingPoint(score=gate, mask=mask, score_share=share)
+    return OperatingPoint(score=gate, mask=mask)
 
 
 def _gates(scores: NDArray[np.float64]) -> NDArray[np.float64]:

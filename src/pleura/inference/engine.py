@@ -3,7 +3,7 @@
 Shapes: N images, S side length in pixels.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,11 +15,23 @@ from pleura.models import zoo
 from pleura.models.bundle import Bundle
 
 
+class Probabilities(NamedTuple):
+    """What a network says of some images.
+
+    Attributes:
+        maps: ``(N, S, S)`` float32 in 0..1, for each pixel.
+        scores: ``(N,)`` float32 in 0..1, for each image.
+    """
+
+    maps: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
 class Engine(Protocol):
     """Anything that turns prepared pixels into probabilities."""
 
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return ``(N, S, S)`` float32 in 0..1 for ``(N, S, S)`` uint8 prepared pixels."""
+    def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
+        """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
 
 
 class TorchEngine:
@@ -42,8 +54,8 @@ class TorchEngine:
         network = load_network(bundle).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return ``(N, S, S)`` float32 in 0..1 for ``(N, S, S)`` uint8 prepared pixels."""
+    def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
+        """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
         x = torch.from_numpy(self._preprocessing.normalise(pixels)[:, None]).to(self._device)
         x = x.contiguous(memory_format=torch.channels_last)
         with (
@@ -53,8 +65,8 @@ class TorchEngine:
             ),
         ):
             logits = self._network(x)
-        result: NDArray[np.float32] = torch.sigmoid(logits.float())[:, 0].cpu().numpy()
-        return result
+        maps = torch.sigmoid(logits.mask.float())[:, 0].cpu().numpy()
+        return Probabilities(maps, torch.sigmoid(logits.score.float()).cpu().numpy())
 
 
 def load_network(bundle: Bundle) -> torch.nn.Module:

@@ -47,26 +47,6 @@ class Prediction:
         return int(np.count_nonzero(self.mask))
 
 
-def image_score(probability: NDArray[np.float32], share: float) -> float:
-    """Return the image's score: the mean probability of its most likely pixels.
-
-    Args:
-        probability: ``(S, S)`` float32 in 0..1, over the prepared square.
-        share: How many of the pixels count, as in
-            :attr:`pleura.models.bundle.OperatingPoint.score_share`; at least one does.
-    """
-    count = max(1, round(probability.size * share))
-    flat = probability.reshape(-1)
-    # Most pixels are far from the top: a sixteenth of them tells where it begins, roughly, and only
-    # what lies above is sorted out exactly.
-    sample = flat[::16]
-    place = sample.size - min(sample.size, 1 + count // 4)
-    top = flat[flat >= np.partition(sample, place)[place]]
-    if top.size < count:
-        top = flat
-    return float(np.partition(top, top.size - count)[-count:].mean())
-
-
 def decide(
     probability: NDArray[np.float32], score: float, point: OperatingPoint
 ) -> NDArray[np.bool_]:
@@ -89,6 +69,7 @@ def decide(
 def finish(
     image_id: str,
     prepared_map: NDArray[np.float32],
+    score: float,
     frame: Frame,
     point: OperatingPoint,
     seconds: float = 0.0,
@@ -98,11 +79,11 @@ def finish(
     Args:
         image_id: SOP Instance UID.
         prepared_map: ``(frame.size, frame.size)`` float32 in 0..1.
+        score: The image score, 0..1.
         frame: Where the file's pixels lie in the square.
         point: The thresholds.
         seconds: Time the network spent.
     """
-    score = image_score(prepared_map, point.score_share)
     if score < point.score:  # what decide would say, without the map at full size
         mask = np.zeros((frame.rows, frame.columns), np.bool_)
     else:

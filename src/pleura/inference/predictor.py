@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,14 @@ class Answered:
 
     path: Path
     prediction: Prediction
+
+
+class _Ran(NamedTuple):
+    """What the network says of one image: map over the prepared square, score; seconds spent."""
+
+    map: NDArray[np.float32]
+    score: float
+    seconds: float
 
 
 class Predictor:
@@ -142,25 +150,26 @@ class Predictor:
         except DicomError as error:
             return Failed(path, str(error))
 
-    def _run(self, ready: Sequence[Ready]) -> list[tuple[NDArray[np.float32], float]]:
-        """Return each image's map over the prepared square, and its share of the time."""
+    def _run(self, ready: Sequence[Ready]) -> list[_Ran]:
+        """Return what the network says of each image, and its share of the time."""
         if not ready:
             return []
         begun = time.perf_counter()
-        maps = self.engine.probabilities(np.stack([item.pixels for item in ready]))
+        found = self.engine.probabilities(np.stack([item.pixels for item in ready]))
         seconds = (time.perf_counter() - begun) / len(ready)
-        return [(one, seconds) for one in maps]
+        return [
+            _Ran(one, float(score), seconds)
+            for one, score in zip(found.maps, found.scores, strict=True)
+        ]
 
-    def _finish(self, ready: Ready, ran: tuple[NDArray[np.float32], float]) -> Prediction:
-        probability, seconds = ran
-        return finish(
-            ready.image_id, probability, ready.frame, self.bundle.operating_point, seconds
-        )
+    def _finish(self, ready: Ready, ran: _Ran) -> Prediction:
+        point = self.bundle.operating_point
+        return finish(ready.image_id, ran.map, ran.score, ready.frame, point, ran.seconds)
 
     def _finish_then(
         self,
         ready: Ready,
-        ran: tuple[NDArray[np.float32], float],
+        ran: _Ran,
         then: Callable[[Answered], Result],
     ) -> Result:
         return then(Answered(ready.path, self._finish(ready, ran)))

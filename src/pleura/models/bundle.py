@@ -30,8 +30,8 @@ from pleura.errors import BundleError, ConfigError
 from pleura.formats.atomic import atomic_path
 from pleura.models import weights as stored
 
-FORMAT = 1
-"""Raised when a bundle of this version could be misread by an earlier pleura."""
+FORMAT = 2
+"""Raised when a bundle of this version could be misread by an earlier pleura; 2: two heads."""
 
 _MAX_BYTES = 4 * 2**30
 
@@ -71,16 +71,11 @@ class OperatingPoint:
         score: Threshold on the image score, 0..1.
         mask: Threshold on a pixel's probability, 0..1.
         min_area: Smallest mask that is kept, as a share of the image's pixels.
-        score_share: The image score is the mean probability of this share of the pixels, the most
-            likely ones. Six in seven annotated pneumothoraces of the SIIM-ACR set are larger than
-            the default; a mean over so many pixels saturates less than the single maximum, which
-            is near 1 on almost every film.
     """
 
     score: Share = 0.5
     mask: Share = 0.5
     min_area: Share = 0.0
-    score_share: Share = 1 / 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +177,10 @@ def _read(file: h5py.File, path: Path) -> Bundle:
         raise BundleError(
             "is HDF5 but not a model of pleura (no pleura_format); models of other programs cannot "
             "be loaded"
+        )
+    if int(found) < FORMAT:
+        raise BundleError(
+            f"has format {int(found)}, of a pleura before its first release; train the model again"
         )
     if int(found) > FORMAT:
         raise BundleError(

@@ -7,32 +7,34 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from pleura.models.blocks import Head, channels
+from pleura.models.blocks import Head, Outputs, ScoreHead, channels
 
 
 class CNN(nn.Module):
     """An encoder-decoder of 3 x 3 "same" convolutions with ReLU, max-pooling and upsampling.
 
     Each level has two convolutions. `depth` poolings halve the picture, as many upsamplings bring
-    it back; there are no connections across. The output are logits: their sigmoid is the
-    probability of each pixel.
+    it back; there are no connections across.
     """
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
         sizes = channels(width, depth)
-        layers: list[nn.Module] = [*_convolutions(1, sizes[0])]
+        down: list[nn.Module] = [*_convolutions(1, sizes[0])]
         for small, large in pairwise(sizes):
-            layers += [nn.MaxPool2d(2), *_convolutions(small, large)]
+            down += [nn.MaxPool2d(2), *_convolutions(small, large)]
+        up: list[nn.Module] = []
         for large, small in pairwise(reversed(sizes)):
-            layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_convolutions(large, small)]
-        self.layers = nn.Sequential(*layers)
+            up += [nn.Upsample(scale_factor=2, mode="nearest"), *_convolutions(large, small)]
+        self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
         self.head = Head(sizes[0])
+        self.score = ScoreHead(sizes[-1])
 
-    def forward(self, x_B1HW: Tensor) -> Tensor:
-        """Return logits (B, 1, H, W) for normalised radiographs (B, 1, H, W)."""
-        logits: Tensor = self.head(self.layers(x_B1HW))
-        return logits
+    def forward(self, x_B1HW: Tensor) -> Outputs:
+        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        features = self.encoder(x_B1HW)
+        mask: Tensor = self.head(self.decoder(features))
+        return Outputs(mask, self.score(features, mask))
 
 
 def _convolutions(in_channels: int, out_channels: int) -> list[nn.Module]:

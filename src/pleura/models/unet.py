@@ -13,14 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pleura.models.blocks import ConvNormReLU, Head, Residual, channels
+from pleura.models.blocks import ConvNormReLU, Head, Outputs, Residual, ScoreHead, channels
 
 
 class UNet(nn.Module):
-    """A U-Net of residual blocks; `depth` counts all halvings, the first convolution's included.
-
-    The output are logits: their sigmoid is the probability of each pixel.
-    """
+    """A U-Net of residual blocks; `depth` counts all halvings, the first convolution's included."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -33,9 +30,10 @@ class UNet(nn.Module):
             Residual(large + small, small) for large, small in pairwise(reversed(sizes))
         )
         self.head = Head(sizes[0])
+        self.score = ScoreHead(sizes[-1])
 
-    def forward(self, x_B1HW: Tensor) -> Tensor:
-        """Return logits (B, 1, H, W) for normalised radiographs (B, 1, H, W)."""
+    def forward(self, x_B1HW: Tensor) -> Outputs:
+        """Return the logits for normalised radiographs (B, 1, H, W)."""
         x = self.stem(x_B1HW)
         levels: list[Tensor] = []
         for number, encoder in enumerate(self.encoders):
@@ -44,4 +42,5 @@ class UNet(nn.Module):
         for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = decoder(torch.cat([x, skip], dim=1))
-        return functional.interpolate(self.head(x), scale_factor=2.0, mode="bilinear")
+        mask = functional.interpolate(self.head(x), scale_factor=2.0, mode="bilinear")
+        return Outputs(mask, self.score(levels[-1], mask))

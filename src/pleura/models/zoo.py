@@ -51,8 +51,8 @@ def complete(network: Network) -> Network:
 def build(network: Network) -> nn.Module:
     """Return the network, freshly initialised from torch's current seed.
 
-    It takes normalised radiographs ``(batch, 1, size, size)`` float32 and returns logits of the
-    same shape.
+    It takes normalised radiographs ``(batch, 1, size, size)`` float32 and returns
+    :class:`pleura.models.blocks.Outputs`.
 
     Raises:
         ConfigError: As for :func:`complete`.

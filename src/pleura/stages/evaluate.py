@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +38,23 @@ CASES = 24
 """Pictures in a report."""
 
 
-def maps(
-    engine: Engine, prepared: Prepared, rows: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Yield probability map and true mask, both over the prepared square, for `rows` of X_train."""
+class Judged(NamedTuple):
+    """What a network says of a prepared image, and the truth, both over the prepared square."""
+
+    probability: NDArray[np.float32]
+    score: float
+    truth: NDArray[np.bool_]
+
+
+def judged(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> Iterator[Judged]:
+    """Yield what `engine` says of `rows` of ``X_train``, beside the truth, in order."""
     for start in range(0, len(rows), BATCH):
         piece = rows[start : start + BATCH]
-        probabilities = engine.probabilities(np.asarray(prepared.x_train[piece]))
-        yield from zip(probabilities, prepared.y_train[piece], strict=True)
+        found = engine.probabilities(np.asarray(prepared.x_train[piece]))
+        for one, score, truth in zip(
+            found.maps, found.scores, prepared.y_train[piece], strict=True
+        ):
+            yield Judged(one, float(score), truth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +104,9 @@ def evaluate_model(
         )
     engine = engine or TorchEngine(bundle)
     outcomes = []
-    for row, (probability, _) in zip(rows, maps(engine, prepared, rows), strict=True):
+    for row, said in zip(rows, judged(engine, prepared, rows), strict=True):
         record = prepared.train[row]
-        answer = _predicted(record, probability, bundle)
+        answer = _predicted(record, said, bundle)
         truth = _truth(record)
         outcomes.append(outcome(record.image_id, answer.score, answer.mask, truth, record.patient))
         if on_progress is not None:
@@ -168,9 +178,9 @@ def write_validation_report(
     rows = np.array([by_id[image_id] for image_id in chosen], np.int64)
     cases = []
     engine = TorchEngine(bundle)
-    for row, (probability, _) in zip(rows, maps(engine, prepared, rows), strict=True):
+    for row, said in zip(rows, judged(engine, prepared, rows), strict=True):
         record = prepared.train[row]
-        mask = _predicted(record, probability, bundle).mask
+        mask = _predicted(record, said, bundle).mask
         picture = _tile(Path(record.path), mask, _truth(record))
         cases.append(Case(outcomes[record.image_id], picture))
     facts = {**_facts(bundle), "Scored on": f"validation part of {prepared.path}"}
@@ -223,9 +233,10 @@ def write_test_report(
     return evaluation
 
 
-def _predicted(record: ImageRecord, probability: NDArray[np.float32], bundle: Bundle) -> Prediction:
+def _predicted(record: ImageRecord, said: Judged, bundle: Bundle) -> Prediction:
     frame = Frame(record.rows, record.columns, bundle.preprocessing.size)
-    return finish(record.image_id, probability, frame, bundle.operating_point)
+    point = bundle.operating_point
+    return finish(record.image_id, said.probability, said.score, frame, point)
 
 
 def _truth(record: ImageRecord) -> NDArray[np.bool_]:

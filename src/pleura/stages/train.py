@@ -12,7 +12,7 @@ from pleura.inference.engine import TorchEngine
 from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.zoo import count_parameters
-from pleura.stages.evaluate import maps
+from pleura.stages.evaluate import judged
 from pleura.training.curves import draw_curves
 from pleura.training.loop import COLUMNS, OnStep, Trainer
 
@@ -32,7 +32,7 @@ def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | Non
     bundle = trainer.run(resume=resume, on_step=on_step)
     if not trainer.accelerator.is_main_process:
         return bundle
-    validation = maps(TorchEngine(bundle), trainer.prepared, trainer.split.validation)
+    validation = judged(TorchEngine(bundle), trainer.prepared, trainer.split.validation)
     point = choose_operating_point(validation)
     bundle = replace(bundle, operating_point=point)
     bundle = replace(bundle, card=write_card(bundle))

@@ -26,6 +26,7 @@ from pleura.data.records import image_keys
 from pleura.errors import DataError, UsageError
 from pleura.inference.engine import uses_bf16
 from pleura.models import zoo
+from pleura.models.blocks import Outputs
 from pleura.models.bundle import (
     Bundle,
     Preprocessing,
@@ -34,7 +35,7 @@ from pleura.models.bundle import (
     write_bundle,
 )
 from pleura.training import augment, checkpoint
-from pleura.training.losses import LOSSES
+from pleura.training.losses import LOSSES, image_bce
 
 Batch = tuple[Tensor, Tensor, Tensor]
 History = dict[str, list[float]]
@@ -318,7 +319,7 @@ class Trainer:
         return row
 
     def step(self, x: Tensor, y: Tensor, choices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Make one optimisation step; return its loss, logits and (augmented) truth.
+        """Make one optimisation step; return its loss, the mask's logits and (augmented) truth.
 
         Args:
             x: ``(B, 1, H, W)`` uint8 prepared pixels.
@@ -326,12 +327,16 @@ class Trainer:
             choices: Rows of :func:`pleura.training.augment.draw` for these images.
         """
         pixels, truth = augment.augment(x.float() / 255, y.float(), choices, self._settings.augment)
-        logits = self.network(self._normalised(pixels))
-        loss = self._loss(logits, truth)
+        outputs = self.network(self._normalised(pixels))
+        loss = self._total_loss(outputs, truth)
         self.accelerator.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss, logits, truth
+        return loss, outputs.mask, truth
+
+    def _total_loss(self, outputs: Outputs, truth: Tensor) -> Tensor:
+        image = image_bce(outputs.score, truth)
+        return self._loss(outputs.mask, truth) + self._settings.image_loss * image
 
     @torch.no_grad()
     def _validate(self) -> _Sums:
@@ -344,8 +349,8 @@ class Trainer:
             stop = min(start + self._settings.batch, len(images))
             _, x, y = images.__getitems__(list(range(start, stop)))
             truth = y.to(device).float()
-            logits = self._bare()(self._normalised(x.to(device).float() / 255))
-            sums.add(self._loss(logits, truth), logits, truth)
+            outputs = self._bare()(self._normalised(x.to(device).float() / 255))
+            sums.add(self._total_loss(outputs, truth), outputs.mask, truth)
         return _Sums(self.accelerator.reduce(sums.values.to(device)).cpu())
 
     def _normalised(self, pixels: Tensor) -> Tensor:

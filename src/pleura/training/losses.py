@@ -1,6 +1,6 @@
 """What training minimises.
 
-Shapes: B batch, H rows, W columns; all tensors (B, 1, H, W).
+Shapes: B batch, H rows, W columns; tensors are (B, 1, H, W) where nothing else is said.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,17 @@ def soft_dice(logits: Tensor, truth: Tensor, smooth: float = 1.0) -> Tensor:
     positive = (truth_B.sum(1) > 0).to(logits.dtype)
     loss = (1 - (2 * both + smooth) / (total + smooth)) * positive
     return loss.sum() / positive.sum().clamp(min=1)
+
+
+def image_bce(score: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of the image scores.
+
+    Args:
+        score: ``(B,)`` float, logits.
+        truth: ``(B, 1, H, W)`` float, 0 or 1: an image is positive where its mask is not empty.
+    """
+    positive = truth.flatten(1).amax(1)
+    return functional.binary_cross_entropy_with_logits(score, positive.to(score.dtype))
 
 
 def bce_dice(logits: Tensor, truth: Tensor) -> Tensor:
