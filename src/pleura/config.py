@@ -35,6 +35,8 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 NetworkName = Literal["cnn", "unet"]
 LossName = Literal["bce", "bce_dice"]
 Precision = Literal["auto", "fp32", "bf16"]
+TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+Schedule = Literal["cosine", "onecycle", "plateau"]
 RleForm = Literal["relative", "absolute"]
 IdSource = Literal["uid", "stem"]
 
@@ -98,22 +100,38 @@ class Train:
     """How a network is trained.
 
     Of `folds` parts (by patient where patients are known) the one numbered `fold` validates and
-    the others train. The learning rate rises for the first tenth of the steps and falls along a
-    cosine to zero. `image_loss` is the weight of the image score's cross-entropy beside the mask's
-    loss. `augment` is the strength of the augmentation, 0 for none, 1 for the default.
+    the others train.
+
+    `batch` is a number of images or ``auto``, the most that fit. `accumulate` batches make one
+    step. The learning rate follows `schedule`, its rise taking the share `warmup` of the steps;
+    `clip` is the largest norm of a gradient (0: any). `ema` is the decay of a moving average of the
+    weights, which is then what is validated and kept (0: none).
+
+    `image_loss` is the weight of the image score's cross-entropy beside the mask's loss. `augment`
+    is the strength of the augmentation, 0 for none, 1 for the default. `grow` lists smaller sizes
+    to begin with. A training ends early after `patience` epochs without a better one (0: never),
+    and the average of the `best` best epochs replaces the best one where it is no worse.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
-    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = 16
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    schedule: Schedule = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     loss: LossName = "bce_dice"
     image_loss: Annotated[float, Field(ge=0, le=100)] = 0.1
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
+    grow: list[Size] = Field(default_factory=list)
+    patience: Count = 0
+    best: Annotated[int, Field(ge=1, le=100)] = 1
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     fold: Count = 0
     seed: Count = 0
-    precision: Precision = "auto"
+    precision: TrainPrecision = "auto"
 
     def __post_init__(self) -> None:
         """Check what concerns two settings at once."""
