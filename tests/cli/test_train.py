@@ -49,6 +49,20 @@ def test_a_run_file_and_set_over_it(small_prepared, tmp_path):
     assert bundle.history["epoch"] == [1]
 
 
+def test_all_folds(small_prepared, tmp_path, capsys):
+    out = tmp_path / "m"
+    command = ["train", str(small_prepared.path), "--out", str(out), *settings("train.epochs=1")]
+    assert execute([*command, "--folds", "2"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-2:] == [str(out / f"fold-{n}" / "model.h5") for n in (0, 1)]
+    assert "Out of fold" in said.out
+    assert "fold 2 of 2" in said.err
+    assert (out / "out_of_fold.csv").exists()
+    assert execute([*command, "--folds", "2", "--resume"]) == 0
+    assert execute([*command, "--folds", "1"]) == 2
+    assert "train.folds is 1" in capsys.readouterr().err
+
+
 def test_a_second_training_into_the_same_folder(small_prepared, tmp_path, capsys):
     command = ["train", str(small_prepared.path), "--out", str(tmp_path / "m")]
     command += settings("train.epochs=1")
