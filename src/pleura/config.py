@@ -37,6 +37,7 @@ LossName = Literal["bce", "bce_dice"]
 Precision = Literal["auto", "fp32", "bf16"]
 TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["cosine", "onecycle", "plateau"]
+TrackerName = Literal["tensorboard", "mlflow"]
 RleForm = Literal["relative", "absolute"]
 IdSource = Literal["uid", "stem"]
 
@@ -110,7 +111,8 @@ class Train:
     `image_loss` is the weight of the image score's cross-entropy beside the mask's loss. `augment`
     is the strength of the augmentation, 0 for none, 1 for the default. `grow` lists smaller sizes
     to begin with. A training ends early after `patience` epochs without a better one (0: never),
-    and the average of the `best` best epochs replaces the best one where it is no worse.
+    and the average of the `best` best epochs replaces the best one where it is no worse. `track`
+    names what is told of the epochs, beside the JSON lines that are always written.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
@@ -132,6 +134,7 @@ class Train:
     fold: Count = 0
     seed: Count = 0
     precision: TrainPrecision = "auto"
+    track: list[TrackerName] = Field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check what concerns two settings at once."""

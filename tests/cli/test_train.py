@@ -24,7 +24,7 @@ def test_a_model_and_what_tells_of_it(small_prepared, tmp_path, capsys):
     assert "epoch   2 of 2: loss " in said.err
     assert "best validation dice_coeff" in said.err
     names = {path.name for path in out.iterdir()}
-    assert names == {"model.h5", "history.csv", "curves.png", "run.json"}
+    assert names == {"model.h5", "history.csv", "history.jsonl", "curves.png", "run.json"}
     bundle = read_bundle(out / "model.h5")
     with (out / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

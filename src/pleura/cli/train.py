@@ -36,7 +36,7 @@ def train(
         bool, typer.Option("--resume", help="Go on with a training that was cut off.")
     ] = False,
 ) -> None:
-    """Train a network and write model.h5, history.csv, curves.png and run.json.
+    """Train a network; write model.h5, history.csv, history.jsonl, curves.png and run.json.
 
     Settings come from the sections network and train of a run file and of --set, such as
     --set train.epochs=3 or --set network.name=cnn. Several processes or machines train one model
@@ -103,11 +103,12 @@ def watch_training() -> Iterator["OnStep"]:
     columns = (
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  dice {task.fields[dice]:.3f}  left"),
+        TextColumn("loss {task.fields[loss]:.4f}  dice {task.fields[dice]:.3f}"),
+        TextColumn("{task.fields[rate]:.1f} images/s  left"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=console.err) as bar:
-        task = bar.add_task("", total=None, epoch="1", loss=0.0, dice=0.0)
+        task = bar.add_task("", total=None, epoch="1", loss=0.0, dice=0.0, rate=0.0)
 
         def update(step: "Step") -> None:
             bar.update(
@@ -117,6 +118,7 @@ def watch_training() -> Iterator["OnStep"]:
                 epoch=f"{step.epoch}/{step.epochs}",
                 loss=step.loss,
                 dice=step.dice_coeff,
+                rate=step.images_per_second,
             )
             _say_epoch(step)
 
@@ -129,5 +131,6 @@ def _say_epoch(step: "Step") -> None:
         console.say(
             f"epoch {step.epoch:>3} of {step.epochs}: loss {row['loss']:.4f}, dice "
             f"{row['dice_coeff']:.3f}; validation loss {row['val_loss']:.4f}, dice "
-            f"{row['val_dice_coeff']:.3f}; {row['seconds']:.1f} s"
+            f"{row['val_dice_coeff']:.3f}; {step.images_per_second:.1f} images/s, "
+            f"{row['seconds']:.1f} s"
         )

@@ -5,7 +5,7 @@ Shapes: B batch, H rows, W columns.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,7 @@ from pleura.training.batches import Batch, Batches, Images, shrunk
 from pleura.training.losses import LOSSES, image_bce
 from pleura.training.memory import largest_batch, memory_errors_as_usage
 from pleura.training.optimizer import make_optimizer, set_rate
+from pleura.training.tracking import Tracking
 
 History = dict[str, list[float]]
 
@@ -68,6 +69,7 @@ class Step:
         steps: Steps in an epoch.
         loss: Mean loss of the epoch so far.
         dice_coeff: Over the epoch so far.
+        images_per_second: That were trained on, in all processes together, in the epoch so far.
         finished: The history's newest row, at the end of an epoch only.
     """
 
@@ -77,6 +79,7 @@ class Step:
     steps: int
     loss: float
     dice_coeff: float
+    images_per_second: float
     finished: dict[str, float] | None = None
 
 
@@ -209,19 +212,28 @@ class Trainer:
         """
         history = self._begin(resume)
         on_step = on_step if self.accelerator.is_main_process else None
-        for epoch in range(len(history["epoch"]), self._settings.epochs):
-            if schedule.is_over(history["val_dice_coeff"], self._settings.patience):
-                break
-            best = _best(history)
-            row = self._epoch(epoch, history, on_step)
-            for name in COLUMNS:
-                history[name].append(row[name])
-            if self.accelerator.is_main_process:
-                if row["val_dice_coeff"] >= best:
-                    self._write_model(history)
-                self._keep_best(history)
-                self._write_checkpoint(history)
+        with self._tracking(history) as tracking:
+            for epoch in range(len(history["epoch"]), self._settings.epochs):
+                if schedule.is_over(history["val_dice_coeff"], self._settings.patience):
+                    break
+                best = _best(history)
+                row = self._epoch(epoch, history, on_step)
+                for name in COLUMNS:
+                    history[name].append(row[name])
+                if tracking is not None:  # the main process
+                    if row["val_dice_coeff"] >= best:
+                        self._write_model(history)
+                    self._keep_best(history)
+                    self._write_checkpoint(history)
+                    tracking.tell(row)
         return self._finished(history)
+
+    def _tracking(self, history: History) -> AbstractContextManager[Tracking | None]:
+        """Return what is told of epochs, in the main process alone."""
+        if not self.accelerator.is_main_process:
+            return nullcontext()
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*history.values(), strict=True)]
+        return Tracking(self._settings.track, self.out, self.identity, rows)
 
     def finish(self) -> None:
         """Remove the checkpoint: everything that the training leaves is written."""
@@ -274,7 +286,7 @@ class Trainer:
             "fingerprint": self.prepared.fingerprint,
             "processes": self.accelerator.num_processes,
             **{f"network.{k}": v for k, v in asdict(self.network_settings).items()},
-            **{f"train.{k}": v for k, v in asdict(self._settings).items()},
+            **{f"train.{k}": v for k, v in asdict(self._settings).items() if k != "track"},
             "train.batch": self._batch,
         }
 
@@ -295,7 +307,8 @@ class Trainer:
                 loss, logits, truth = self.step(x, y, choices[rows.cpu()], size)
             sums.add(loss, logits, truth)
             if on_step is not None:
-                on_step(self._told(epoch, step, steps, sums))
+                on_step(self._told(epoch, step, steps, sums, time.perf_counter() - begun))
+        trained_s = time.perf_counter() - begun
         validation = self._validate()
         trained = self.accelerator.reduce(sums.values.to(self.accelerator.device)).cpu()
         row = {
@@ -308,7 +321,7 @@ class Trainer:
             "seconds": time.perf_counter() - begun,
         }
         if on_step is not None:
-            on_step(self._told(epoch, steps - 1, steps, sums, row))
+            on_step(self._told(epoch, steps - 1, steps, sums, trained_s, row))
         return row
 
     def step(
@@ -412,10 +425,24 @@ class Trainer:
         return rate
 
     def _told(
-        self, epoch: int, step: int, steps: int, sums: _Sums, row: dict[str, float] | None = None
+        self,
+        epoch: int,
+        step: int,
+        steps: int,
+        sums: _Sums,
+        seconds: float,
+        row: dict[str, float] | None = None,
     ) -> Step:
+        images = (step + 1) * self._batches.batch_size * self.accelerator.num_processes
         return Step(
-            epoch + 1, self._settings.epochs, step + 1, steps, sums.loss, sums.dice_coeff, row
+            epoch=epoch + 1,
+            epochs=self._settings.epochs,
+            step=step + 1,
+            steps=steps,
+            loss=sums.loss,
+            dice_coeff=sums.dice_coeff,
+            images_per_second=images / seconds,
+            finished=row,
         )
 
     def _bare(self) -> nn.Module:
