@@ -11,6 +11,9 @@ for the data::
     [network]   name, width, depth
     [train]     epochs, batch, learning_rate, loss, ...
     [predict]   inputs, id, overlays
+    [tune]      trials, warmup, seed, and what to try:
+    [tune.space]    "train.loss" = ["bce", "bce_dice"]
+                    "train.learning_rate" = {low = 1e-4, high = 1e-2, log = true}
 
 An unknown key, a wrong type or a value out of range is refused with the key's full name, the value
 and the rule; nothing is converted or guessed.
@@ -151,6 +154,39 @@ class Predict:
     overlays: bool = True
 
 
+Scalar = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Range:
+    """Numbers to try, from `low` to `high`: whole ones where both are; `log`: evenly by factors."""
+
+    low: int | float
+    high: int | float
+    step: Annotated[int | float, Field(gt=0)] = 1
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what concerns two settings at once."""
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low}, high is {self.high}; high must be above low")
+        if self.log and (self.low <= 0 or self.step != 1):
+            raise ValueError("a range by factors begins above 0 and has no step")
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Tune:
+    """What a search tries: for ``section.key`` a list of values, or a range.
+
+    It ends after `trials`. A trial may be pruned after `warmup` epochs.
+    """
+
+    trials: Annotated[int, Field(ge=1)] = 20
+    warmup: Count = 3
+    seed: Count = 0
+    space: dict[str, list[Scalar] | Range] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Run:
     """A whole run, from files to results."""
@@ -162,6 +198,7 @@ class Run:
     network: Network = Field(default_factory=Network)
     train: Train = Field(default_factory=Train)
     predict: Predict = Field(default_factory=Predict)
+    tune: Tune | None = None
 
 
 T = TypeVar("T")
@@ -293,4 +330,5 @@ _SECTIONS: dict[str, type] = {
     "network": Network,
     "train": Train,
     "predict": Predict,
+    "tune": Tune,
 }
