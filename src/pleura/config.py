@@ -33,7 +33,7 @@ from pleura.errors import ConfigError, SettingError
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 NetworkName = Literal["cnn", "unet"]
-LossName = Literal["bce", "bce_dice"]
+LossName = Literal["bce", "bce_dice", "winner", "lovasz", "bce_lovasz"]
 Precision = Literal["auto", "fp32", "bf16"]
 RleForm = Literal["relative", "absolute"]
 IdSource = Literal["uid", "stem"]
