@@ -49,7 +49,10 @@ def test_there_are_run_files():
         ("train.epochs=2.5", "train.epochs is 2.5: input should be a valid integer"),
         ("train.learning_rate=nan", "train.learning_rate is nan"),
         ("train.fold=5", "fold is 5 but folds are numbered 0 to 4"),
-        ("train.loss=dice", "train.loss is 'dice': input should be 'bce' or 'bce_dice'"),
+        (
+            "train.loss=dice",
+            "train.loss is 'dice': input should be 'bce', 'bce_dice', 'winner', 'lovasz' or",
+        ),
         ("prepare.size=100", "prepare.size is 100: input should be a multiple of 32"),
         ("network=3", "network is 3: input should be an object"),
         ("train", "--set train: write it as section.key=value"),

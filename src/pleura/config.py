@@ -36,7 +36,7 @@ from pleura.errors import ConfigError, SettingError
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 NetworkName = Literal["cnn", "unet"]
-LossName = Literal["bce", "bce_dice"]
+LossName = Literal["bce", "bce_dice", "winner", "lovasz", "bce_lovasz"]
 Precision = Literal["auto", "fp32", "bf16"]
 TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["cosine", "onecycle", "plateau"]
@@ -111,7 +111,8 @@ class Train:
     `clip` is the largest norm of a gradient (0: any). `ema` is the decay of a moving average of the
     weights, which is then what is validated and kept (0: none).
 
-    `image_loss` is the weight of the image score's cross-entropy beside the mask's loss. `augment`
+    `positives` is the share of images with a pneumothorax in the first epoch, falling to their true
+    share in the last (0: images as they are). `image_loss` is the weight of the image score's cross-entropy beside the mask's loss. `augment`
     is the strength of the augmentation, 0 for none, 1 for the default. `grow` lists smaller sizes
     to begin with. A training ends early after `patience` epochs without a better one (0: never),
     and the average of the `best` best epochs replaces the best one where it is no worse. `track`
@@ -129,6 +130,7 @@ class Train:
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     loss: LossName = "bce_dice"
     image_loss: Annotated[float, Field(ge=0, le=100)] = 0.1
+    positives: Annotated[float, Field(ge=0, le=1)] = 0.0
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
     grow: list[Size] = Field(default_factory=list)
     patience: Count = 0

@@ -12,14 +12,14 @@ def batches(images, batch, accumulate=1):
 
 def test_batches_are_pieces_of_the_epochs_order():
     sampler = batches(7, 3)
-    assert list(sampler) == [[0, 1, 2], [3, 4, 5]]
+    assert list(sampler) == [[(0, 0), (1, 1), (2, 2)], [(3, 3), (4, 4), (5, 5)]]
     sampler.epoch = 1
-    assert list(sampler) == [[6, 0, 1], [2, 3, 4]]
+    assert list(sampler) == [[(0, 6), (1, 0), (2, 1)], [(3, 2), (4, 3), (5, 4)]]
     assert len(sampler) == 2
 
 
 def test_fewer_images_than_a_batch_are_one():
-    assert list(batches(3, 8)) == [[0, 1, 2]]
+    assert list(batches(3, 8)) == [[(0, 0), (1, 1), (2, 2)]]
 
 
 @pytest.mark.parametrize(("images", "expected"), [(23, 4), (24, 6), (11, 2), (5, 1)])

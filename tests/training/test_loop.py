@@ -117,6 +117,8 @@ EVERYTHING = replace(
     schedule="plateau",
     best=2,
     warmup=0.2,
+    positives=0.8,
+    loss="winner",
 )
 
 
@@ -193,6 +195,15 @@ def test_the_batch_that_fits_is_found_and_resumed_with(prepared, tmp_path, monke
     resumed = Trainer(prepared, tmp_path / "cut", NETWORK, settings)
     assert resumed.identity["train.batch"] == 8
     resumed.run(resume=True)
+
+
+def test_the_share_of_positives_falls_to_the_true_one(prepared, tmp_path):
+    trainer = Trainer(prepared, tmp_path, NETWORK, replace(SETTINGS, positives=0.9))
+    positive = np.array([prepared.train[row].positive for row in trainer.split.train])
+    shares = [positive[trainer._order(epoch)].mean() for epoch in range(SETTINGS.epochs)]
+    assert shares[0] == pytest.approx(0.9, abs=0.03)
+    assert shares[-1] == pytest.approx(positive.mean(), abs=0.03)
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_half_precision_needs_a_gpu(prepared, tmp_path):

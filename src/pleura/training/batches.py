@@ -15,7 +15,10 @@ from torch.utils.data import Dataset, Sampler
 from pleura.data.arrays import Prepared
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Rows of the table (B,), pixels (B, 1, H, W) uint8, masks (B, 1, H, W) uint8, 0 or 1."""
+"""Places in the epoch's order (B,) int64, pixels (B, 1, H, W) uint8, masks likewise, 0 or 1."""
+
+Item = tuple[int, int]
+"""A place in the epoch's order, and which image stands there."""
 
 
 class Images(Dataset[Batch]):
@@ -33,22 +36,27 @@ class Images(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
+    def __getitem__(self, item: Item) -> Batch:
+        return self.__getitems__([item])
 
-    def __getitems__(self, indices: list[int]) -> Batch:
-        rows = self._rows[indices]
+    def __getitems__(self, items: list[Item]) -> Batch:
+        places = torch.tensor([place for place, _ in items])
+        return places, *self.read([image for _, image in items])
+
+    def read(self, images: list[int]) -> tuple[Tensor, Tensor]:
+        """Return pixels and masks of some images, by their place among the rows."""
+        rows = self._rows[images]
         x = torch.from_numpy(np.ascontiguousarray(self._x[rows]))[:, None]
         y = torch.from_numpy(np.ascontiguousarray(self._y[rows]).view(np.uint8))[:, None]
-        return torch.from_numpy(rows), x, y
+        return x, y
 
 
-class Batches(Sampler[list[int]]):
-    """Batches of positions; the last ones that do not fill a step are left out.
+class Batches(Sampler[list[Item]]):
+    """Batches of an epoch's images, each with its place in the order; what fills no step is left out.
 
     Args:
-        order: From an epoch to the positions in their order, as many in each epoch.
-        images: How many positions that are.
+        order: From an epoch to its images in their order, as many in each epoch.
+        images: How many that are.
         batch: Images in a batch; fewer where there are fewer images.
         accumulate: Batches in a step; where there are too few for one, all are a step.
     """
@@ -70,8 +78,8 @@ class Batches(Sampler[list[int]]):
     def __len__(self) -> int:
         return self._batches
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = self._order(self.epoch).tolist()
+    def __iter__(self) -> Iterator[list[Item]]:
+        order: list[Item] = list(enumerate(self._order(self.epoch).tolist()))
         for number in range(len(self)):
             yield order[number * self.batch_size : (number + 1) * self.batch_size]
 

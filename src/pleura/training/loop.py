@@ -41,6 +41,7 @@ from pleura.training.batches import Batch, Batches, Images, shrunk
 from pleura.training.losses import LOSSES, image_bce
 from pleura.training.memory import largest_batch, memory_errors_as_usage
 from pleura.training.optimizer import make_optimizer, set_rate
+from pleura.training.sampling import epoch_rows, positive_share
 from pleura.training.tracking import Tracking
 
 History = dict[str, list[float]]
@@ -183,11 +184,17 @@ class Trainer:
         self._average = MovingAverage(network, settings.ema) if settings.ema else None
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        generator = torch.Generator().manual_seed(self._settings.seed * 1_000_003 + epoch)
-        order: NDArray[np.int64] = torch.randperm(
-            len(self.split.train), generator=generator
-        ).numpy()
-        return order
+        """Return the images of an epoch, by their place among the rows that train, in order."""
+        settings = self._settings
+        positive = np.array([bool(self.prepared.train[row].positive) for row in self.split.train])
+        shares = None
+        if settings.positives:
+            last = float(positive.mean())
+            shares = [
+                positive_share(number, settings.epochs, settings.positives, last)
+                for number in range(epoch + 1)
+            ]
+        return epoch_rows(positive, shares, settings.seed, epoch)
 
     @property
     def device(self) -> str:
@@ -293,18 +300,18 @@ class Trainer:
     def _epoch(self, epoch: int, history: History, on_step: OnStep | None) -> dict[str, float]:
         begun = time.perf_counter()
         self._batches.epoch = epoch
-        choices = augment.draw(len(self.prepared.train), self._settings.seed, epoch)
+        choices = augment.draw(len(self.split.train), self._settings.seed, epoch)
         size = schedule.size_of(self._settings, self.prepared.size, epoch)
         falling = self._settings.schedule == "plateau"
         peak = schedule.plateau_factor(history["val_dice_coeff"]) if falling else 1.0
         sums, steps, rate = _Sums(), len(self.loader), 0.0
         moves = -(-steps // self._settings.accumulate)  # of the weights, in an epoch
         self.network.train()
-        for step, (rows, x, y) in enumerate(self.loader):
+        for step, (places, x, y) in enumerate(self.loader):
             move = epoch * moves + step // self._settings.accumulate
             rate = self._set_rate(move, self._settings.epochs * moves, peak)
             with memory_errors_as_usage(self._batch, size, self.accelerator.device):
-                loss, logits, truth = self.step(x, y, choices[rows.cpu()], size)
+                loss, logits, truth = self.step(x, y, choices[places.cpu()], size)
             sums.add(loss, logits, truth)
             if on_step is not None:
                 on_step(self._told(epoch, step, steps, sums, time.perf_counter() - begun))
@@ -365,7 +372,7 @@ class Trainer:
             self.network.eval()
             for start in range(0, len(images), self._batch):
                 stop = min(start + self._batch, len(images))
-                _, x, y = images.__getitems__(list(range(start, stop)))
+                x, y = images.read(list(range(start, stop)))
                 truth = y.to(device).float()
                 outputs = self._bare()(self._normalised(x.to(device).float() / 255))
                 sums.add(self._total_loss(outputs, truth), outputs.mask, truth)
