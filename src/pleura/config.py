@@ -112,11 +112,13 @@ class Train:
     weights, which is then what is validated and kept (0: none).
 
     `positives` is the share of images with a pneumothorax in the first epoch, falling to their true
-    share in the last (0: images as they are). `image_loss` is the weight of the image score's cross-entropy beside the mask's loss. `augment`
-    is the strength of the augmentation, 0 for none, 1 for the default. `grow` lists smaller sizes
-    to begin with. A training ends early after `patience` epochs without a better one (0: never),
-    and the average of the `best` best epochs replaces the best one where it is no worse. `track`
-    names what is told of the epochs, beside the JSON lines that are always written.
+    share in the last (0: images as they are). `image_loss` is the weight of the image score's
+    cross-entropy beside the mask's loss. `augment` is the strength of the augmentation, 0 for none,
+    1 for the default. `grow` lists smaller sizes to begin with.
+
+    A training ends early after `patience` epochs without a better one (0: never), and the average
+    of the `best` best epochs replaces the best one where it is no worse. `track` names what is told
+    of the epochs, beside the JSON lines that are always written.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30

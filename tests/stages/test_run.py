@@ -429,3 +429,18 @@ def test_the_demo_comes_with_the_package():
 def test_each_run_of_the_repository_loads(file):
     settings = config.load_run(file)
     assert settings.out.startswith("results/")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("runs/*.toml")))
+def test_each_run_of_the_repository_makes_two_steps(file, small_prepared, tmp_path):
+    settings = config.load_run(file)
+    few = replace(settings.train, batch=4, folds=3, fold=0, grow=[])
+
+    def two(step):
+        if step.step == 2:
+            raise KeyboardInterrupt
+
+    trainer = Trainer(small_prepared, tmp_path / "m", settings.network, few)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(on_step=two)

@@ -52,7 +52,7 @@ class Images(Dataset[Batch]):
 
 
 class Batches(Sampler[list[Item]]):
-    """Batches of an epoch's images, each with its place in the order; what fills no step is left out.
+    """Batches of an epoch's images, each with its place; what fills no step is left out.
 
     Args:
         order: From an epoch to its images in their order, as many in each epoch.
