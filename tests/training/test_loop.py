@@ -11,7 +11,8 @@ from pleura.config import Network, Train
 from pleura.data.arrays import open_prepared, write_prepared
 from pleura.errors import BundleError, ConfigError, DataError, UsageError
 from pleura.models.bundle import read_bundle
-from pleura.training.checkpoint import read_checkpoint
+from pleura.models.efficientnet import read_weights
+from pleura.training.checkpoint import network_arrays, read_checkpoint
 from pleura.training.loop import COLUMNS, Trainer, learning_rate, split
 
 NETWORK = Network(name="unet", width=4, depth=3)
@@ -159,3 +160,12 @@ def test_the_rate_rises_then_falls_to_nothing():
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 0.01
+
+
+def test_a_training_begins_with_pretrained_weights(prepared, tmp_path):
+    stored = read_weights()["_bn0.weight"]
+    for pretrained in (True, False):
+        network = Network(name="efficientnet", depth=3, pretrained=pretrained)
+        trainer = Trainer(prepared, tmp_path, network, SETTINGS)
+        found = network_arrays(trainer.network)["encoder.stem.1.weight"]
+        assert np.array_equal(found, stored.numpy()) == pretrained

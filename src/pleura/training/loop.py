@@ -193,7 +193,7 @@ class Trainer:
             mixed_precision="bf16" if self.bf16 else "no", cpu=device_type == "cpu"
         )
         torch.manual_seed(settings.seed)
-        network = zoo.build(self.network_settings)
+        network = zoo.begin(self.network_settings)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(_parameter_groups(network, settings.weight_decay), fused=True)
         self._batches = _Batches(len(self.split.train), settings.batch, settings.seed)
