@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -40,13 +39,6 @@ _LEFT_OUT = (
 
 _MAYBE_STORED = "hidden_states_norms"
 """The norms of the maps, which an image classifier does not have: they begin as the identity."""
-
-
-_LIBRARY_ERRORS = (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, ImportError),
-    StrictDataclassError,
-)
-"""What the library raises over a configuration that it does not like."""
 
 
 class BackboneEncoder(Encoder):
@@ -76,7 +68,7 @@ class BackboneEncoder(Encoder):
             for name, parameter in self.body.named_parameters()
             if name not in self._idle
         ]
-        deepest = max(stage for stage, _ in numbered if stage is not None)
+        deepest = max((stage for stage, _ in numbered if stage is not None), default=0)
         depths: list[list[nn.Parameter]] = [[] for _ in range(deepest + 1)]
         for stage, parameter in numbered:
             depths[deepest if stage is None else stage].append(parameter)
@@ -122,7 +114,7 @@ def read_configuration(source: str) -> str:
         raise ConfigError(f"network.backbone is {source!r}: there is no such folder. {_WAY_OUT}")
     try:
         config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except _LIBRARY_ERRORS as error:
+    except Exception as error:  # the library raises a dozen kinds over a wrong configuration
         raise ConfigError(
             f"network.backbone is {source!r}: it is no folder with a config.json, and the hub does "
             f"not give it ({_first_line(error)}). {_WAY_OUT}"
@@ -192,7 +184,7 @@ def _read_weights(model: Any, source: str) -> Mapping[str, Tensor]:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except (*_LIBRARY_ERRORS, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"network.backbone: the weights of {source} cannot be read ({_first_line(error)}); "
             f"pleura reads a model.safetensors of this very model. {_WAY_OUT}"
@@ -291,7 +283,7 @@ def _config(configuration: str) -> Any:
         )
     try:
         return transformers.AutoConfig.for_model(kind, **table)
-    except _LIBRARY_ERRORS as error:
+    except Exception as error:  # the library raises a dozen kinds over a wrong configuration
         raise ConfigError(
             f"network.backbone of type {kind} has wrong settings: {_first_line(error)}"
         ) from error
@@ -300,7 +292,7 @@ def _config(configuration: str) -> Any:
 def _model(config: Any) -> Any:
     try:
         return _transformers().AutoBackbone.from_config(config)
-    except _LIBRARY_ERRORS as error:
+    except Exception as error:  # the library raises a dozen kinds over a wrong configuration
         raise ConfigError(
             f"network.backbone of type {config.model_type} cannot be built: {_first_line(error)}"
         ) from error
