@@ -57,8 +57,8 @@ def _ours(trainer: Trainer) -> Iterator[None]:
     trainer.network.train()
     sums = _Sums()
     while True:
-        for rows, x, y in trainer.loader:
-            sums.add(*trainer.step(x, y, choices[rows]))
+        for places, x, y in trainer.loader:
+            sums.add(*trainer.step(x, y, choices[places]))
             yield
 
 

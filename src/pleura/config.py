@@ -11,6 +11,9 @@ for the data::
     [network]   name, width, depth, pretrained, backbone
     [train]     epochs, batch, learning_rate, loss, ...
     [predict]   inputs, id, overlays
+    [tune]      trials, warmup, seed, and what to try:
+    [tune.space]    "train.loss" = ["bce", "bce_dice"]
+                    "train.learning_rate" = {low = 1e-4, high = 1e-2, log = true}
 
 An unknown key, a wrong type or a value out of range is refused with the key's full name, the value
 and the rule; nothing is converted or guessed.
@@ -44,8 +47,11 @@ NetworkName = Literal[
     "efficientnet",
     "backbone",
 ]
-LossName = Literal["bce", "bce_dice"]
+LossName = Literal["bce", "bce_dice", "winner", "lovasz", "bce_lovasz"]
 Precision = Literal["auto", "fp32", "bf16"]
+TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+Schedule = Literal["cosine", "onecycle", "plateau"]
+TrackerName = Literal["tensorboard", "mlflow"]
 RleForm = Literal["relative", "absolute"]
 IdSource = Literal["uid", "stem"]
 
@@ -123,22 +129,44 @@ class Train:
     """How a network is trained.
 
     Of `folds` parts (by patient where patients are known) the one numbered `fold` validates and
-    the others train. The learning rate rises for the first tenth of the steps and falls along a
-    cosine to zero. `image_loss` is the weight of the image score's cross-entropy beside the mask's
-    loss. `augment` is the strength of the augmentation, 0 for none, 1 for the default.
+    the others train.
+
+    `batch` is a number of images or ``auto``, the most that fit. `accumulate` batches make one
+    step. The learning rate follows `schedule`, its rise taking the share `warmup` of the steps;
+    `clip` is the largest norm of a gradient (0: any). `ema` is the decay of a moving average of the
+    weights, which is then what is validated and kept (0: none).
+
+    `positives` is the share of images with a pneumothorax in the first epoch, falling to their true
+    share in the last (0: images as they are). `image_loss` is the weight of the image score's
+    cross-entropy beside the mask's loss. `augment` is the strength of the augmentation, 0 for none,
+    1 for the default. `grow` lists smaller sizes to begin with.
+
+    A training ends early after `patience` epochs without a better one (0: never), and the average
+    of the `best` best epochs replaces the best one where it is no worse. `track` names what is told
+    of the epochs, beside the JSON lines that are always written.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
-    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = 16
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    schedule: Schedule = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     loss: LossName = "bce_dice"
     image_loss: Annotated[float, Field(ge=0, le=100)] = 0.1
+    positives: Annotated[float, Field(ge=0, le=1)] = 0.0
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
+    grow: list[Size] = Field(default_factory=list)
+    patience: Count = 0
+    best: Annotated[int, Field(ge=1, le=100)] = 1
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     fold: Count = 0
     seed: Count = 0
-    precision: Precision = "auto"
+    precision: TrainPrecision = "auto"
+    track: list[TrackerName] = Field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check what concerns two settings at once."""
@@ -155,6 +183,39 @@ class Predict:
     overlays: bool = True
 
 
+Scalar = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Range:
+    """Numbers to try, from `low` to `high`: whole ones where both are; `log`: evenly by factors."""
+
+    low: int | float
+    high: int | float
+    step: Annotated[int | float, Field(gt=0)] = 1
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what concerns two settings at once."""
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low}, high is {self.high}; high must be above low")
+        if self.log and (self.low <= 0 or self.step != 1):
+            raise ValueError("a range by factors begins above 0 and has no step")
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Tune:
+    """What a search tries: for ``section.key`` a list of values, or a range.
+
+    It ends after `trials`. A trial may be pruned after `warmup` epochs.
+    """
+
+    trials: Annotated[int, Field(ge=1)] = 20
+    warmup: Count = 3
+    seed: Count = 0
+    space: dict[str, list[Scalar] | Range] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Run:
     """A whole run, from files to results."""
@@ -166,6 +227,7 @@ class Run:
     network: Network = Field(default_factory=Network)
     train: Train = Field(default_factory=Train)
     predict: Predict = Field(default_factory=Predict)
+    tune: Tune | None = None
 
 
 T = TypeVar("T")
@@ -297,4 +359,5 @@ _SECTIONS: dict[str, type] = {
     "network": Network,
     "train": Train,
     "predict": Predict,
+    "tune": Tune,
 }

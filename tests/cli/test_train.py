@@ -24,7 +24,7 @@ def test_a_model_and_what_tells_of_it(small_prepared, tmp_path, capsys):
     assert "epoch   2 of 2: loss " in said.err
     assert "best validation dice_coeff" in said.err
     names = {path.name for path in out.iterdir()}
-    assert names == {"model.h5", "history.csv", "curves.png", "run.json"}
+    assert names == {"model.h5", "history.csv", "history.jsonl", "curves.png", "run.json"}
     bundle = read_bundle(out / "model.h5")
     with (out / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -47,6 +47,20 @@ def test_a_run_file_and_set_over_it(small_prepared, tmp_path):
     bundle = read_bundle(tmp_path / "m" / "model.h5")
     assert bundle.network.depth == 1
     assert bundle.history["epoch"] == [1]
+
+
+def test_all_folds(small_prepared, tmp_path, capsys):
+    out = tmp_path / "m"
+    command = ["train", str(small_prepared.path), "--out", str(out), *settings("train.epochs=1")]
+    assert execute([*command, "--folds", "2"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-2:] == [str(out / f"fold-{n}" / "model.h5") for n in (0, 1)]
+    assert "Out of fold" in said.out
+    assert "fold 2 of 2" in said.err
+    assert (out / "out_of_fold.csv").exists()
+    assert execute([*command, "--folds", "2", "--resume"]) == 0
+    assert execute([*command, "--folds", "1"]) == 2
+    assert "train.folds is 1" in capsys.readouterr().err
 
 
 def test_a_second_training_into_the_same_folder(small_prepared, tmp_path, capsys):

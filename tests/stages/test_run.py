@@ -327,11 +327,11 @@ def test_an_interrupted_training_is_continued(small, tmp_path, monkeypatch):
     settings = tiny(tmp_path / "out", small, train=config.Train(epochs=3, batch=4, folds=3))
     epochs, real = [], Trainer._epoch
 
-    def interrupted(self, epoch, on_step):
+    def interrupted(self, epoch, *others):
         epochs.append(epoch)
         if len(epochs) == 2:
             raise KeyboardInterrupt
-        return real(self, epoch, on_step)
+        return real(self, epoch, *others)
 
     monkeypatch.setattr(Trainer, "_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -349,10 +349,10 @@ def test_an_interrupted_training_of_other_settings_is_begun_anew(small, tmp_path
     settings = tiny(tmp_path / "out", small, train=config.Train(epochs=3, batch=4, folds=3))
     real = Trainer._epoch
 
-    def interrupted(self, epoch, on_step):
+    def interrupted(self, epoch, *others):
         if epoch == 1:
             raise KeyboardInterrupt
-        return real(self, epoch, on_step)
+        return real(self, epoch, *others)
 
     monkeypatch.setattr(Trainer, "_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -429,3 +429,18 @@ def test_the_demo_comes_with_the_package():
 def test_each_run_of_the_repository_loads(file):
     settings = config.load_run(file)
     assert settings.out.startswith("results/")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("runs/*.toml")))
+def test_each_run_of_the_repository_makes_two_steps(file, small_prepared, tmp_path):
+    settings = config.load_run(file)
+    few = replace(settings.train, batch=4, folds=3, fold=0, grow=[])
+
+    def two(step):
+        if step.step == 2:
+            raise KeyboardInterrupt
+
+    trainer = Trainer(small_prepared, tmp_path / "m", settings.network, few)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(on_step=two)

@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from pleura.config import Network, Train
 from pleura.data.arrays import open_prepared, write_prepared
 from pleura.errors import BundleError, ConfigError, DataError, UsageError
+from pleura.inference.engine import load_network
 from pleura.models.bundle import read_bundle
 from pleura.models.efficientnet import read_weights
+from pleura.training import memory
 from pleura.training.checkpoint import network_arrays, read_checkpoint
-from pleura.training.loop import COLUMNS, Trainer, learning_rate, split
+from pleura.training.loop import COLUMNS, Trainer, split
 
 NETWORK = Network(name="unet", width=4, depth=3)
 SETTINGS = Train(epochs=3, batch=8, folds=3, precision="fp32")
@@ -96,13 +99,119 @@ def test_a_killed_training_resumes_to_the_same_numbers(unbroken, prepared, tmp_p
     same(unbroken, read_bundle(tmp_path / "model.h5"))
 
 
-def _interrupted(prepared, out):
+def _interrupted(prepared, out, settings=SETTINGS):
     def stop(step):
         if step.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Trainer(prepared, out, NETWORK, SETTINGS).run(on_step=stop)
+        Trainer(prepared, out, NETWORK, settings).run(on_step=stop)
+
+
+EVERYTHING = replace(
+    SETTINGS,
+    epochs=4,
+    batch=4,
+    accumulate=2,
+    ema=0.9,
+    clip=0.5,
+    schedule="plateau",
+    best=2,
+    warmup=0.2,
+    positives=0.8,
+    loss="winner",
+)
+
+
+def test_with_everything_on_a_cut_off_training_resumes_to_the_same_numbers(prepared, tmp_path):
+    whole = Trainer(prepared, tmp_path / "whole", NETWORK, EVERYTHING).run()
+    _interrupted(prepared, tmp_path / "cut", EVERYTHING)
+    same(whole, Trainer(prepared, tmp_path / "cut", NETWORK, EVERYTHING).run(resume=True))
+    assert not list(tmp_path.rglob("best-*.h5"))
+
+
+def test_the_average_of_the_best_epochs_is_kept_only_where_it_is_no_worse(prepared, tmp_path):
+    trainer = Trainer(prepared, tmp_path, NETWORK, replace(SETTINGS, best=3))
+    bundle = trainer.run()
+    about, best = bundle.training, max(bundle.history["val_dice_coeff"])
+    assert about["averaged_epochs"] == 3
+    assert about["averaged"] == (about["averaged_val_dice_coeff"] >= best)
+    alone = Trainer(prepared, tmp_path / "alone", NETWORK, SETTINGS).run()
+    name = next(iter(bundle.weights))
+    assert np.array_equal(bundle.weights[name], alone.weights[name]) != about["averaged"]
+
+
+def test_the_moving_average_is_what_is_validated_and_kept(prepared, tmp_path, unbroken):
+    settings = replace(SETTINGS, ema=0.99)
+    trainer = Trainer(prepared, tmp_path, NETWORK, settings)
+    bundle = trainer.run()
+    assert bundle.history["loss"] == unbroken.history["loss"]  # it does not touch the training
+    assert bundle.history["val_loss"] != unbroken.history["val_loss"]
+    best = int(np.argmax(bundle.history["val_dice_coeff"]))
+    loaded = load_network(bundle)
+    trainer._average = None
+    trainer._bare().load_state_dict(loaded.state_dict())
+    assert trainer._validate().dice_coeff == pytest.approx(bundle.history["val_dice_coeff"][best])
+
+
+def test_a_training_that_gets_no_better_ends_early(prepared, tmp_path):
+    settings = replace(SETTINGS, epochs=30, learning_rate=1e-9, patience=2)
+    history = Trainer(prepared, tmp_path, NETWORK, settings).run().history
+    assert 3 <= len(history["epoch"]) < 30
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(prepared, tmp_path):
+    cnn = Network(name="cnn", width=4, depth=2)  # no batch statistics
+    large = replace(SETTINGS, loss="bce", epochs=2, batch=8)
+    small = replace(large, batch=4, accumulate=2)
+    bundles = [
+        Trainer(prepared, tmp_path / str(n), cnn, settings).run()
+        for n, settings in enumerate((large, small))
+    ]
+    for name, weights in bundles[0].weights.items():
+        assert bundles[1].weights[name] == pytest.approx(weights, abs=1e-5), name
+
+
+def test_images_grow_over_the_training(small_index, tmp_path):
+    arrays = write_prepared(small_index.train, [], tmp_path / "p", size=64, workers=1)
+    settings = replace(SETTINGS, epochs=2, grow=[32])
+    trainer = Trainer(arrays, tmp_path / "m", NETWORK, settings)
+    seen = []
+    trainer.network.register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[-1]))
+    trainer.run()
+    training = [size for size in seen if size == 32]
+    assert len(training) == len(trainer.loader)
+    assert seen[-1] == 64
+    with pytest.raises(ConfigError, match=r"train.grow has 64, but the images are prepared at 64"):
+        Trainer(arrays, tmp_path / "n", NETWORK, replace(settings, grow=[64]))
+
+
+def test_the_batch_that_fits_is_found_and_resumed_with(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "MOST", 8)
+    settings = replace(SETTINGS, batch="auto", epochs=2)
+    trainer = Trainer(prepared, tmp_path, NETWORK, settings)
+    assert trainer.identity["train.batch"] == 8
+    _interrupted(prepared, tmp_path / "cut", settings)
+    monkeypatch.setattr(memory, "MOST", 2)  # what fits is another thing now
+    resumed = Trainer(prepared, tmp_path / "cut", NETWORK, settings)
+    assert resumed.identity["train.batch"] == 8
+    resumed.run(resume=True)
+
+
+def test_the_share_of_positives_falls_to_the_true_one(prepared, tmp_path):
+    trainer = Trainer(prepared, tmp_path, NETWORK, replace(SETTINGS, positives=0.9))
+    positive = np.array([prepared.train[row].positive for row in trainer.split.train])
+    shares = [positive[trainer._order(epoch)].mean() for epoch in range(SETTINGS.epochs)]
+    assert shares[0] == pytest.approx(0.9, abs=0.03)
+    assert shares[-1] == pytest.approx(positive.mean(), abs=0.03)
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_half_precision_needs_a_gpu(prepared, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UsageError, match=r"train.precision is fp16, which needs a GPU; take bf16"):
+        Trainer(prepared, tmp_path, NETWORK, replace(SETTINGS, precision="fp16"))
 
 
 def test_after_ctrl_c_the_finished_epochs_are_there(prepared, tmp_path):
@@ -152,14 +261,6 @@ def test_a_network_too_deep_for_the_size(prepared, tmp_path):
 def test_more_folds_than_patients(prepared, tmp_path):
     with pytest.raises(DataError, match="patients cannot make 90 folds"):
         Trainer(prepared, tmp_path, NETWORK, replace(SETTINGS, folds=90))
-
-
-def test_the_rate_rises_then_falls_to_nothing():
-    rates = [learning_rate(step, 100, 1.0) for step in range(100)]
-    assert rates[9] == 1.0 == max(rates)
-    assert rates[:10] == sorted(rates[:10])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] < 0.01
 
 
 def test_a_training_begins_with_pretrained_weights(prepared, tmp_path):

@@ -18,6 +18,7 @@ from pleura.cli.predict import predict
 from pleura.cli.prepare import prepare
 from pleura.cli.run import demo, run
 from pleura.cli.train import train
+from pleura.cli.tune import tune
 from pleura.errors import PleuraError, UsageError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ VERBS = (
     gallery,
     prepare,
     train,
+    tune,
     evaluate,
     predict,
     phantom,

@@ -10,6 +10,8 @@ import typer
 from pleura.cli import console, options
 
 if TYPE_CHECKING:
+    from pleura.config import Network, Train
+    from pleura.data.arrays import Prepared
     from pleura.training.loop import OnStep, Step
 
 
@@ -20,15 +22,25 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
     run_file: options.RunFile = None,
     settings: options.Setting = None,
-    folds: options.FoldTable = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help="A number: train so many folds, one after another, and judge each image by the "
+            "network that never saw it. Or a fold table, as pleura folds writes it, to split by."
+        ),
+    ] = None,
+    all_folds: Annotated[
+        bool, typer.Option("--all-folds", help="Train all folds of the settings or the table.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was cut off.")
     ] = False,
 ) -> None:
-    """Train a network and write model.h5, history.csv, curves.png and run.json.
+    """Train a network; write model.h5, history.csv, history.jsonl, curves.png and run.json.
 
     Settings come from the sections network and train of a run file and of --set, such as
-    --set train.epochs=3 or --set network.name=cnn.
+    --set train.epochs=3 or --set network.name=cnn. Several processes or machines train one model
+    when it is started with torchrun or accelerate launch.
     """
     from accelerate import PartialState
 
@@ -37,10 +49,17 @@ def train(
     from pleura.stages.train import train_model
     from pleura.training.loop import Trainer
 
-    run = config.load_run(run_file, settings or ()) if run_file else config.make_run(settings or ())
+    texts = list(settings or ())
+    count = folds is not None and folds.isdecimal()
+    if count:
+        texts += [f"train.folds={folds}", "train.fold=0"]
+    run = config.load_run(run_file, texts) if run_file else config.make_run(texts)
     arrays = open_prepared(prepared)
-    if folds is not None:
-        arrays = with_folds(arrays, folds)
+    if folds is not None and not count:
+        arrays = with_folds(arrays, Path(folds))
+    if count or all_folds:
+        _train_all(arrays, out, run.network, run.train, resume=resume)
+        return
     trainer = Trainer(arrays, out, run.network, run.train)
     with watch_training() as told:
         bundle = train_model(trainer, resume=resume, on_step=told)
@@ -48,6 +67,29 @@ def train(
         best = max(bundle.history["val_dice_coeff"])
         console.say(f"best validation dice_coeff {best:.3f}; wrote {out / 'model.h5'}")
         console.out.print(str(out / "model.h5"), markup=False)
+
+
+def _train_all(
+    arrays: "Prepared", out: Path, network: "Network", settings: "Train", *, resume: bool
+) -> None:
+    from contextlib import ExitStack
+
+    from pleura.cli.evaluate import print_figures
+    from pleura.stages.folds import train_folds
+
+    with ExitStack() as watching:
+
+        def on_fold(fold: int) -> "OnStep":
+            watching.close()
+            console.say(f"fold {fold + 1} of {settings.folds}")
+            return watching.enter_context(watch_training())
+
+        found = train_folds(arrays, out, network, settings, resume=resume, on_fold=on_fold)
+    if found is not None:
+        print_figures("Out of fold", found.evaluation.as_json())
+        console.say(f"wrote {len(found.models)} models, {out / 'out_of_fold.csv'}")
+        for path in found.models:
+            console.out.print(str(path), markup=False)
 
 
 @contextmanager
@@ -61,11 +103,12 @@ def watch_training() -> Iterator["OnStep"]:
     columns = (
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  dice {task.fields[dice]:.3f}  left"),
+        TextColumn("loss {task.fields[loss]:.4f}  dice {task.fields[dice]:.3f}"),
+        TextColumn("{task.fields[rate]:.1f} images/s  left"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=console.err) as bar:
-        task = bar.add_task("", total=None, epoch="1", loss=0.0, dice=0.0)
+        task = bar.add_task("", total=None, epoch="1", loss=0.0, dice=0.0, rate=0.0)
 
         def update(step: "Step") -> None:
             bar.update(
@@ -75,6 +118,7 @@ def watch_training() -> Iterator["OnStep"]:
                 epoch=f"{step.epoch}/{step.epochs}",
                 loss=step.loss,
                 dice=step.dice_coeff,
+                rate=step.images_per_second,
             )
             _say_epoch(step)
 
@@ -87,5 +131,6 @@ def _say_epoch(step: "Step") -> None:
         console.say(
             f"epoch {step.epoch:>3} of {step.epochs}: loss {row['loss']:.4f}, dice "
             f"{row['dice_coeff']:.3f}; validation loss {row['val_loss']:.4f}, dice "
-            f"{row['val_dice_coeff']:.3f}; {row['seconds']:.1f} s"
+            f"{row['val_dice_coeff']:.3f}; {step.images_per_second:.1f} images/s, "
+            f"{row['seconds']:.1f} s"
         )

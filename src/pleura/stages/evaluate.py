@@ -22,7 +22,7 @@ from pleura.formats.rle import rle2mask
 from pleura.inference.engine import Engine, TorchEngine
 from pleura.inference.folder import Answer
 from pleura.inference.prediction import Prediction, finish
-from pleura.models.bundle import Bundle
+from pleura.models.bundle import Bundle, OperatingPoint
 from pleura.models.zoo import count_parameters
 from pleura.training.curves import curves_svg
 
@@ -105,10 +105,8 @@ def evaluate_model(
     engine = engine or TorchEngine(bundle)
     outcomes = []
     for row, said in zip(rows, judged(engine, prepared, rows), strict=True):
-        record = prepared.train[row]
-        answer = _predicted(record, said, bundle)
-        truth = _truth(record)
-        outcomes.append(outcome(record.image_id, answer.score, answer.mask, truth, record.patient))
+        point = bundle.operating_point
+        outcomes.append(outcome_of(prepared.train[row], said, size, point))
         if on_progress is not None:
             on_progress(len(outcomes), len(rows))
     notes = []
@@ -180,7 +178,7 @@ def write_validation_report(
     engine = TorchEngine(bundle)
     for row, said in zip(rows, judged(engine, prepared, rows), strict=True):
         record = prepared.train[row]
-        mask = _predicted(record, said, bundle).mask
+        mask = _predicted(record, said, prepared.size, bundle.operating_point).mask
         picture = _tile(Path(record.path), mask, _truth(record))
         cases.append(Case(outcomes[record.image_id], picture))
     facts = {**_facts(bundle), "Scored on": f"validation part of {prepared.path}"}
@@ -233,9 +231,21 @@ def write_test_report(
     return evaluation
 
 
-def _predicted(record: ImageRecord, said: Judged, bundle: Bundle) -> Prediction:
-    frame = Frame(record.rows, record.columns, bundle.preprocessing.size)
-    point = bundle.operating_point
+def outcome_of(record: ImageRecord, said: Judged, size: int, point: OperatingPoint) -> Outcome:
+    """Return how an answer at an operating point fares against the truth, at the file's own size.
+
+    Args:
+        record: The image.
+        said: What the network says of it, over the prepared square.
+        size: Side of that square in pixels.
+        point: The thresholds.
+    """
+    answer = _predicted(record, said, size, point)
+    return outcome(record.image_id, answer.score, answer.mask, _truth(record), record.patient)
+
+
+def _predicted(record: ImageRecord, said: Judged, size: int, point: OperatingPoint) -> Prediction:
+    frame = Frame(record.rows, record.columns, size)
     return finish(record.image_id, said.probability, said.score, frame, point)
 
 

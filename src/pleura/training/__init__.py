@@ -1,1 +1,1 @@
-"""Losses, augmentation and the loop that trains a network."""
+"""Losses, sampling, augmentation and the loop that trains a network."""

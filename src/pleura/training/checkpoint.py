@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from pleura.errors import BundleError
 from pleura.formats.atomic import atomic_path
 from pleura.models import weights as stored
+from pleura.training.average import MovingAverage
 
 _MAX_BYTES = 64 * 2**30
 
@@ -28,7 +30,10 @@ class Checkpoint:
         identity: What the run is: settings and data fingerprint, plain values.
         history: Column -> one number per finished epoch.
         weights: The network's arrays by name.
-        optimizer: The optimizer's arrays, named ``<parameter number>/<state>``.
+        optimizer: The optimizer's arrays, named ``<parameter number>.<state>``.
+        average: The moving average's arrays by name; empty where there is none.
+        updates: How often that was updated.
+        scaler: The state of a gradient scaler, plain numbers; empty where there is none.
     """
 
     epoch: int
@@ -36,6 +41,9 @@ class Checkpoint:
     history: dict[str, list[float]]
     weights: stored.Arrays
     optimizer: stored.Arrays
+    average: stored.Arrays = field(default_factory=dict)
+    updates: int = 0
+    scaler: dict[str, float] = field(default_factory=dict)
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -50,6 +58,9 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         file.attrs["history"] = json.dumps(checkpoint.history)
         stored.write_arrays(file.create_group("weights"), checkpoint.weights)
         stored.write_arrays(file.create_group("optimizer"), checkpoint.optimizer)
+        stored.write_arrays(file.create_group("average"), checkpoint.average)
+        file.attrs["updates"] = checkpoint.updates
+        file.attrs["scaler"] = json.dumps(checkpoint.scaler)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -66,6 +77,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
                 history=json.loads(file.attrs["history"]),
                 weights=stored.read_arrays(file["weights"], _MAX_BYTES),
                 optimizer=stored.read_arrays(file["optimizer"], _MAX_BYTES),
+                average=stored.read_arrays(file["average"], _MAX_BYTES),
+                updates=int(file.attrs["updates"]),
+                scaler=json.loads(file.attrs["scaler"]),
             )
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, BundleError) as error:
         raise BundleError(
@@ -75,10 +89,21 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 def network_arrays(network: nn.Module) -> stored.Arrays:
     """Return the parameters and buffers of `network` as arrays by name, copied."""
+    return plain_arrays(network.state_dict())
+
+
+def plain_arrays(values: Mapping[str, torch.Tensor]) -> stored.Arrays:
+    """Return tensors as arrays by name, copied."""
     return {
-        name: value.detach().cpu().contiguous().numpy().copy()
-        for name, value in network.state_dict().items()
+        name: value.detach().cpu().contiguous().numpy().copy() for name, value in values.items()
     }
+
+
+def restore_average(average: MovingAverage, arrays: stored.Arrays, updates: int) -> None:
+    """Put back into `average` the values and the count that were taken out of one like it."""
+    for name, value in average.values.items():
+        value.copy_(_tensor(arrays[name]))
+    average.updates = updates
 
 
 def optimizer_arrays(optimizer: torch.optim.Optimizer) -> stored.Arrays:

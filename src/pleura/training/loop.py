@@ -3,12 +3,12 @@
 Shapes: B batch, H rows, W columns.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
@@ -34,10 +34,16 @@ from pleura.models.bundle import (
     read_bundle,
     write_bundle,
 )
-from pleura.training import augment, checkpoint
+from pleura.models.weights import Arrays
+from pleura.training import augment, checkpoint, schedule
+from pleura.training.average import MovingAverage, mean_of
+from pleura.training.batches import Batch, Batches, Images, shrunk
 from pleura.training.losses import LOSSES, image_bce
+from pleura.training.memory import largest_batch, memory_errors_as_usage
+from pleura.training.optimizer import make_optimizer, set_rate
+from pleura.training.sampling import epoch_rows, positive_share
+from pleura.training.tracking import Tracking
 
-Batch = tuple[Tensor, Tensor, Tensor]
 History = dict[str, list[float]]
 
 COLUMNS = (
@@ -64,6 +70,7 @@ class Step:
         steps: Steps in an epoch.
         loss: Mean loss of the epoch so far.
         dice_coeff: Over the epoch so far.
+        images_per_second: That were trained on, in all processes together, in the epoch so far.
         finished: The history's newest row, at the end of an epoch only.
     """
 
@@ -73,6 +80,7 @@ class Step:
     steps: int
     loss: float
     dice_coeff: float
+    images_per_second: float
     finished: dict[str, float] | None = None
 
 
@@ -100,45 +108,6 @@ class _Sums:
     @property
     def dice_coeff(self) -> float:
         return float((2 * self.values[2] + 1) / (self.values[3] + 1))
-
-
-class _Images(Dataset[Batch]):
-    """Batches straight from the memory-mapped arrays: (row of the table, pixels, mask), uint8."""
-
-    def __init__(self, prepared: Prepared, rows: NDArray[np.int64]) -> None:
-        self._x, self._y = prepared.x_train, prepared.y_train
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        rows = self._rows[indices]
-        x = torch.from_numpy(np.ascontiguousarray(self._x[rows]))[:, None]
-        y = torch.from_numpy(np.ascontiguousarray(self._y[rows]).view(np.uint8))[:, None]
-        return torch.from_numpy(rows), x, y
-
-
-class _Batches(Sampler[list[int]]):
-    """Batches of positions in an order that depends on seed and epoch alone."""
-
-    def __init__(self, images: int, batch: int, seed: int) -> None:
-        self._images, self._seed = images, seed
-        self.batch_size = min(batch, images)
-        self.drop_last = True
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self._images // self.batch_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self._images, generator=generator).tolist()
-        for number in range(len(self)):
-            yield order[number * self.batch_size : (number + 1) * self.batch_size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +140,13 @@ class Trainer:
     Raises:
         ConfigError: The network cannot take images of the prepared size.
         DataError: The split leaves nothing to train or validate on.
+        UsageError: The device has no such precision, or not one image fits into its memory.
     """
 
     def __init__(self, prepared: Prepared, out: Path, network: Network, settings: Train) -> None:
         self.network_settings = zoo.complete(network)
         zoo.check_size(self.network_settings, prepared.size)
+        schedule.check_growth(self.network_settings, settings, prepared.size)
         self.prepared, self.out, self._settings = prepared, out, settings
         self.split = split(prepared, settings.folds, settings.fold, settings.seed)
         if not len(self.split.train) or not len(self.split.validation):
@@ -187,24 +158,43 @@ class Trainer:
     def _set_up(self) -> None:
         settings = self._settings
         device_type = "cuda" if torch.cuda.is_available() else "cpu"
-        self.bf16 = uses_bf16(settings.precision, torch.device(device_type))
+        self.precision = _precision(settings, torch.device(device_type))
         AcceleratorState._reset_state()  # or it holds on to the precision of an earlier training
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if self.bf16 else "no", cpu=device_type == "cpu"
+            mixed_precision="no" if self.precision == "fp32" else self.precision,
+            cpu=device_type == "cpu",
+            gradient_accumulation_steps=settings.accumulate,
         )
+        self._batch = self._chosen_batch() if settings.batch == "auto" else settings.batch
         torch.manual_seed(settings.seed)
         network = zoo.begin(self.network_settings)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(_parameter_groups(network, settings.weight_decay), fused=True)
-        self._batches = _Batches(len(self.split.train), settings.batch, settings.seed)
+        network = network.to(self.accelerator.device)
+        optimizer = make_optimizer(network, settings.weight_decay)
+        images = len(self.split.train)
+        self._batches = Batches(self._order, images, self._batch, settings.accumulate)
         loader = DataLoader(
-            _Images(self.prepared, self.split.train),
+            Images(self.prepared, self.split.train),
             batch_sampler=self._batches,
             collate_fn=_as_is,  # type: ignore[arg-type]
         )
         self.network, self.optimizer, self.loader = self.accelerator.prepare(
             network, optimizer, loader
         )
+        self._average = MovingAverage(network, settings.ema) if settings.ema else None
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the images of an epoch, by their place among the rows that train, in order."""
+        settings = self._settings
+        positive = np.array([bool(self.prepared.train[row].positive) for row in self.split.train])
+        shares = None
+        if settings.positives:
+            last = float(positive.mean())
+            shares = [
+                positive_share(number, settings.epochs, settings.positives, last)
+                for number in range(epoch + 1)
+            ]
+        return epoch_rows(positive, shares, settings.seed, epoch)
 
     @property
     def device(self) -> str:
@@ -228,18 +218,29 @@ class Trainer:
             OutputError: A file could not be written.
         """
         history = self._begin(resume)
-        best = _best(history)
         on_step = on_step if self.accelerator.is_main_process else None
-        for epoch in range(len(history["epoch"]), self._settings.epochs):
-            row = self._epoch(epoch, on_step)
-            for name in COLUMNS:
-                history[name].append(row[name])
-            if self.accelerator.is_main_process:
-                if row["val_dice_coeff"] >= best:
-                    self._write_model(history)
-                self._write_checkpoint(history)
-            best = _best(history)
-        return self._read_best(history)
+        with self._tracking(history) as tracking:
+            for epoch in range(len(history["epoch"]), self._settings.epochs):
+                if schedule.is_over(history["val_dice_coeff"], self._settings.patience):
+                    break
+                best = _best(history)
+                row = self._epoch(epoch, history, on_step)
+                for name in COLUMNS:
+                    history[name].append(row[name])
+                if tracking is not None:  # the main process
+                    if row["val_dice_coeff"] >= best:
+                        self._write_model(history)
+                    self._keep_best(history)
+                    self._write_checkpoint(history)
+                    tracking.tell(row)
+        return self._finished(history)
+
+    def _tracking(self, history: History) -> AbstractContextManager[Tracking | None]:
+        """Return what is told of epochs, in the main process alone."""
+        if not self.accelerator.is_main_process:
+            return nullcontext()
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*history.values(), strict=True)]
+        return Tracking(self._settings.track, self.out, self.identity, rows)
 
     def finish(self) -> None:
         """Remove the checkpoint: everything that the training leaves is written."""
@@ -274,6 +275,10 @@ class Trainer:
         _check_identity(path, state.identity, self.identity)
         checkpoint.restore_network(self._bare(), state.weights)
         checkpoint.restore_optimizer(self.optimizer.optimizer, state.optimizer)
+        if self._average is not None:
+            checkpoint.restore_average(self._average, state.average, state.updates)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler)
         return state.history
 
     def _is_ours(self) -> bool:
@@ -288,21 +293,29 @@ class Trainer:
             "fingerprint": self.prepared.fingerprint,
             "processes": self.accelerator.num_processes,
             **{f"network.{k}": v for k, v in asdict(self.network_settings).items()},
-            **{f"train.{k}": v for k, v in asdict(self._settings).items()},
+            **{f"train.{k}": v for k, v in asdict(self._settings).items() if k != "track"},
+            "train.batch": self._batch,
         }
 
-    def _epoch(self, epoch: int, on_step: OnStep | None) -> dict[str, float]:
+    def _epoch(self, epoch: int, history: History, on_step: OnStep | None) -> dict[str, float]:
         begun = time.perf_counter()
         self._batches.epoch = epoch
-        choices = augment.draw(len(self.prepared.train), self._settings.seed, epoch)
+        choices = augment.draw(len(self.split.train), self._settings.seed, epoch)
+        size = schedule.size_of(self._settings, self.prepared.size, epoch)
+        falling = self._settings.schedule == "plateau"
+        peak = schedule.plateau_factor(history["val_dice_coeff"]) if falling else 1.0
         sums, steps, rate = _Sums(), len(self.loader), 0.0
+        moves = -(-steps // self._settings.accumulate)  # of the weights, in an epoch
         self.network.train()
-        for step, (rows, x, y) in enumerate(self.loader):
-            rate = self._set_rate(epoch * steps + step, self._settings.epochs * steps)
-            loss, logits, truth = self.step(x, y, choices[rows.cpu()])
+        for step, (places, x, y) in enumerate(self.loader):
+            move = epoch * moves + step // self._settings.accumulate
+            rate = self._set_rate(move, self._settings.epochs * moves, peak)
+            with memory_errors_as_usage(self._batch, size, self.accelerator.device):
+                loss, logits, truth = self.step(x, y, choices[places.cpu()], size)
             sums.add(loss, logits, truth)
             if on_step is not None:
-                on_step(self._told(epoch, step, steps, sums))
+                on_step(self._told(epoch, step, steps, sums, time.perf_counter() - begun))
+        trained_s = time.perf_counter() - begun
         validation = self._validate()
         trained = self.accelerator.reduce(sums.values.to(self.accelerator.device)).cpu()
         row = {
@@ -315,23 +328,34 @@ class Trainer:
             "seconds": time.perf_counter() - begun,
         }
         if on_step is not None:
-            on_step(self._told(epoch, steps - 1, steps, sums, row))
+            on_step(self._told(epoch, steps - 1, steps, sums, trained_s, row))
         return row
 
-    def step(self, x: Tensor, y: Tensor, choices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Make one optimisation step; return its loss, the mask's logits and (augmented) truth.
+    def step(
+        self, x: Tensor, y: Tensor, choices: Tensor, size: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Take in one batch; return its loss, the mask's logits and the (augmented) truth.
+
+        The weights move once ``train.accumulate`` batches are taken in, and at an epoch's end.
 
         Args:
-            x: ``(B, 1, H, W)`` uint8 prepared pixels.
-            y: ``(B, 1, H, W)`` uint8, 0 or 1.
+            x: ``(B, 1, S, S)`` uint8 prepared pixels.
+            y: ``(B, 1, S, S)`` uint8, 0 or 1.
             choices: Rows of :func:`pleura.training.augment.draw` for these images.
+            size: Side in pixels to train at, S or less; None means S.
         """
-        pixels, truth = augment.augment(x.float() / 255, y.float(), choices, self._settings.augment)
-        outputs = self.network(self._normalised(pixels))
-        loss = self._total_loss(outputs, truth)
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        pixels, truth = shrunk(x.float() / 255, y.float(), size or x.shape[-1])
+        pixels, truth = augment.augment(pixels, truth, choices, self._settings.augment)
+        with self.accelerator.accumulate(self.network):
+            outputs = self.network(self._normalised(pixels))
+            loss = self._total_loss(outputs, truth)
+            self.accelerator.backward(loss)
+            if self._settings.clip and self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.network.parameters(), self._settings.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        if self._average is not None and self.accelerator.sync_gradients:
+            self._average.update(self._bare())
         return loss, outputs.mask, truth
 
     def _total_loss(self, outputs: Outputs, truth: Tensor) -> Tensor:
@@ -340,35 +364,92 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> _Sums:
-        self.network.eval()
         sums = _Sums()
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        images = _Images(self.prepared, self.split.validation[rank::world])
+        images = Images(self.prepared, self.split.validation[rank::world])
         device = self.accelerator.device
-        for start in range(0, len(images), self._settings.batch):
-            stop = min(start + self._settings.batch, len(images))
-            _, x, y = images.__getitems__(list(range(start, stop)))
-            truth = y.to(device).float()
-            outputs = self._bare()(self._normalised(x.to(device).float() / 255))
-            sums.add(self._total_loss(outputs, truth), outputs.mask, truth)
+        with self._averaged():
+            self.network.eval()
+            for start in range(0, len(images), self._batch):
+                stop = min(start + self._batch, len(images))
+                x, y = images.read(list(range(start, stop)))
+                truth = y.to(device).float()
+                outputs = self._bare()(self._normalised(x.to(device).float() / 255))
+                sums.add(self._total_loss(outputs, truth), outputs.mask, truth)
         return _Sums(self.accelerator.reduce(sums.values.to(device)).cpu())
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the moving average of the weights, where there is one, into the network meanwhile."""
+        if self._average is None:
+            yield
+            return
+        self._average.swap(self._bare())
+        try:
+            yield
+        finally:
+            self._average.swap(self._bare())
+
+    def _chosen_batch(self) -> int:
+        """Return the batch that a training to be resumed was begun with, else what fits."""
+        if self._checkpoint_path.exists():
+            return int(checkpoint.read_checkpoint(self._checkpoint_path).identity["train.batch"])
+        if self._model_path.exists():
+            return int(read_bundle(self._model_path).training["train.batch"])
+        return self._fitting_batch()
+
+    def _fitting_batch(self) -> int:
+        """Return the largest batch with which a step fits, the same in all processes."""
+        network = zoo.build(self.network_settings).to(self.accelerator.device)
+        optimizer = make_optimizer(network, 0.0)
+        size = self.prepared.size
+
+        def try_batch(batch: int) -> None:
+            x = torch.zeros(batch, 1, size, size, device=self.accelerator.device)
+            with self.accelerator.autocast():
+                loss = self._total_loss(network(x), x)
+            self.accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        most = max(1, len(self.split.train) // self.accelerator.num_processes)
+        found = largest_batch(try_batch, most, self.accelerator.device)
+        smallest = -self.accelerator.gather(
+            torch.tensor([-found], device=self.accelerator.device)
+        ).max()
+        return int(smallest)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """Return 0..1 pixels, changed in place, as the bundle's preprocessing makes them."""
         x = pixels.sub_(self._preprocessing.mean).div_(self._preprocessing.std)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _set_rate(self, step: int, steps: int) -> float:
-        rate = learning_rate(step, steps, self._settings.learning_rate)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+    def _set_rate(self, step: int, steps: int, peak: float) -> float:
+        settings = self._settings
+        factor = schedule.rate_factor(settings.schedule, step, steps, settings.warmup)
+        rate = settings.learning_rate * peak * factor
+        set_rate(self.optimizer, rate)
         return rate
 
     def _told(
-        self, epoch: int, step: int, steps: int, sums: _Sums, row: dict[str, float] | None = None
+        self,
+        epoch: int,
+        step: int,
+        steps: int,
+        sums: _Sums,
+        seconds: float,
+        row: dict[str, float] | None = None,
     ) -> Step:
+        images = (step + 1) * self._batches.batch_size * self.accelerator.num_processes
         return Step(
-            epoch + 1, self._settings.epochs, step + 1, steps, sums.loss, sums.dice_coeff, row
+            epoch=epoch + 1,
+            epochs=self._settings.epochs,
+            step=step + 1,
+            steps=steps,
+            loss=sums.loss,
+            dice_coeff=sums.dice_coeff,
+            images_per_second=images / seconds,
+            finished=row,
         )
 
     def _bare(self) -> nn.Module:
@@ -376,12 +457,16 @@ class Trainer:
         return network
 
     def _write_checkpoint(self, history: History) -> None:
+        average, scaler = self._average, self.accelerator.scaler
         state = checkpoint.Checkpoint(
             epoch=len(history["epoch"]),
             identity=self.identity,
             history=history,
             weights=checkpoint.network_arrays(self._bare()),
             optimizer=checkpoint.optimizer_arrays(self.optimizer.optimizer),
+            average={} if average is None else checkpoint.plain_arrays(average.values),
+            updates=0 if average is None else average.updates,
+            scaler={} if scaler is None else scaler.state_dict(),
         )
         checkpoint.write_checkpoint(state, self._checkpoint_path)
 
@@ -391,13 +476,13 @@ class Trainer:
     def _bundle(self, history: History) -> Bundle:
         return Bundle(
             network=self.network_settings,
-            weights=checkpoint.network_arrays(self._bare()),
+            weights=self._kept_weights(),
             preprocessing=self._preprocessing,
             training={
                 **self.identity,
                 "images": len(self.split.train),
                 "validation_images": len(self.split.validation),
-                "precision": "bf16" if self.bf16 else "fp32",
+                "precision": self.precision,
                 "device": self.accelerator.device.type,
             },
             trained_on=image_keys([self.prepared.train[row] for row in self.split.train]),
@@ -405,30 +490,68 @@ class Trainer:
             versions=current_versions(),
         )
 
-    def _read_best(self, history: History) -> Bundle:
-        """Return the best epoch's bundle with the whole history, and write it back like that."""
+    def _kept_weights(self) -> Arrays:
+        """Return what the model keeps: the average where there is one, else the weights."""
+        with self._averaged():
+            return checkpoint.network_arrays(self._bare())
+
+    def _keep_best(self, history: History) -> None:
+        """Keep the weights of the newest epoch if it is among the best, and no others."""
+        if self._settings.best == 1:
+            return
+        wanted = _best_epochs(history, self._settings.best)
+        newest = len(history["epoch"])
+        if newest in wanted:
+            write_bundle(self._bundle(history), self._best_path(newest))
+        for path in self.out.glob("best-*.h5"):
+            if path not in map(self._best_path, wanted):
+                path.unlink()
+
+    def _best_path(self, epoch: int) -> Path:
+        return self.out / f"best-{epoch:04d}.h5"
+
+    def _finished(self, history: History) -> Bundle:
+        """Return the bundle that is kept, with the whole history, and write it back like that.
+
+        It is the best epoch's, or the mean of the best ones' weights where that validates no worse.
+        """
         self.accelerator.wait_for_everyone()
         bundle = replace(read_bundle(self._model_path), history=history)
+        if self._settings.best > 1:
+            bundle = self._averaged_bundle(bundle, history)
+        self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             write_bundle(bundle, self._model_path)
+            for path in self.out.glob("best-*.h5"):
+                path.unlink()
         return bundle
 
+    def _averaged_bundle(self, bundle: Bundle, history: History) -> Bundle:
+        paths = [self._best_path(epoch) for epoch in _best_epochs(history, self._settings.best)]
+        several = [read_bundle(path).weights for path in paths if path.exists()]
+        if len(several) < 2:
+            return bundle
+        mean = mean_of([dict(weights) for weights in several])
+        self._average = None
+        checkpoint.restore_network(self._bare(), mean)
+        found = self._validate().dice_coeff
+        no_worse = found >= _best(history)
+        about = {"averaged_epochs": len(several), "averaged_val_dice_coeff": found}
+        training = {**bundle.training, **about, "averaged": no_worse}
+        return replace(bundle, training=training, weights=mean if no_worse else bundle.weights)
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Return the rate of `step` of `steps`: a linear rise over a tenth, then a cosine to zero."""
-    rise = max(1, steps // 10)
-    if step < rise:
-        return peak * (step + 1) / rise
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
+def _precision(settings: Train, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    """Return the precision that is trained in.
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return groups for the optimizer: biases and norms are not decayed."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    Raises:
+        UsageError: Half precision was asked for on a CPU.
+    """
+    if settings.precision == "fp16":
+        if device.type == "cpu":
+            raise UsageError("train.precision is fp16, which needs a GPU; take bf16, auto or fp32")
+        return "fp16"
+    return "bf16" if uses_bf16(settings.precision, device) else "fp32"
 
 
 def _as_is(batch: Batch) -> Batch:
@@ -437,6 +560,13 @@ def _as_is(batch: Batch) -> Batch:
 
 def _best(history: History) -> float:
     return max(history["val_dice_coeff"], default=-1.0)
+
+
+def _best_epochs(history: History, count: int) -> list[int]:
+    """Return the numbers, from 1, of the best epochs; of equals the later."""
+    values = history["val_dice_coeff"]
+    ranked = sorted(range(1, len(values) + 1), key=lambda e: (values[e - 1], e), reverse=True)
+    return ranked[:count]
 
 
 def _check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

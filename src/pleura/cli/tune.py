@@ -1,0 +1,62 @@
+"""`pleura tune`: search a space of settings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pleura.cli import console, options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pleura.config import Scalar
+    from pleura.training.loop import OnStep
+
+
+def tune(
+    file: Annotated[
+        Path, typer.Argument(help="A run as a TOML file, with a [tune.space].", show_default=False)
+    ],
+    prepared: Annotated[
+        Path, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the study.", show_default=False)],
+    settings: options.Setting = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Try settings, prune what is worse than the median, and write the best as a run file.
+
+    The study is kept in the folder: what was cut off goes on with the same command, and a larger
+    tune.trials adds to it. The best settings were chosen on the validation part, so its figures are
+    too good; judge them on other images. Optuna is an extra: `pip install 'pleura[tune]'`.
+    """
+    from contextlib import ExitStack
+    from dataclasses import asdict
+
+    from pleura import config
+    from pleura.cli.train import watch_training
+    from pleura.data.arrays import open_prepared
+    from pleura.stages.tune import METRIC
+    from pleura.stages.tune import tune as search
+
+    run = config.load_run(file, settings or ())
+    arrays = open_prepared(prepared)
+    with ExitStack() as watching:
+
+        def on_trial(number: int, tried: "Mapping[str, Scalar]") -> "OnStep":
+            watching.close()
+            words = ", ".join(f"{name} {value}" for name, value in tried.items())
+            console.say(f"trial {number}: {words}")
+            return watching.enter_context(watch_training())
+
+        trials = search(arrays, out, run, on_trial=on_trial)
+    if as_json:
+        console.print_json([asdict(trial) for trial in trials])
+        return
+    ranked = sorted(trials, key=lambda trial: -(trial.value or 0.0))
+    for trial in ranked[:10]:
+        words = ", ".join(f"{name} {value}" for name, value in trial.settings.items())
+        value = "none" if trial.value is None else f"{trial.value:.4f}"
+        console.out.print(f"trial {trial.number} ({trial.state}): {METRIC} {value}; {words}")
+    console.say(f"wrote {out / 'best.toml'} and {out / 'trials.csv'}")

@@ -1,0 +1,94 @@
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pleura.config import Network, Train
+from pleura.errors import BundleError, UsageError
+from pleura.inference.engine import TorchEngine
+from pleura.models.bundle import read_bundle
+from pleura.stages.folds import NAME, train_folds
+
+NETWORK = Network(name="cnn", width=4, depth=2)
+SETTINGS = Train(epochs=1, batch=8, folds=3, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def trained(small_prepared, tmp_path_factory):
+    out = tmp_path_factory.mktemp("folds") / "all"
+    return out, train_folds(small_prepared, out, NETWORK, SETTINGS)
+
+
+def test_each_image_is_judged_once_by_a_network_that_never_saw_it(trained, small_prepared):
+    out, found = trained
+    with (out / "out_of_fold.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    records = {record.image_id: record for record in small_prepared.train}
+    assert sorted(row["image_id"] for row in rows) == sorted(records)
+    assert found.evaluation.images == len(records)
+    for row in rows:
+        bundle = read_bundle(out / f"fold-{row['fold']}" / "model.h5")
+        key = int(records[row["image_id"]].pixel_hash[:16], 16)
+        assert key not in bundle.trained_on
+        assert int(row["positive"]) == records[row["image_id"]].positive
+
+
+def test_the_scores_are_those_of_the_folds_own_network(trained, small_prepared):
+    out, _ = trained
+    with (out / "out_of_fold.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    place = {record.image_id: n for n, record in enumerate(small_prepared.train)}
+    for row in rows[::9]:
+        engine = TorchEngine(read_bundle(out / f"fold-{row['fold']}" / "model.h5"))
+        x = np.asarray(small_prepared.x_train[place[row["image_id"]]][None])
+        assert float(row["score"]) == pytest.approx(engine.probabilities(x).scores[0], abs=1e-4)
+
+
+def test_all_models_have_the_thresholds_of_all_folds(trained):
+    out, found = trained
+    assert len(found.models) == 3
+    points = {read_bundle(path).operating_point for path in found.models}
+    assert points == {found.operating_point}
+    values = json.loads((out / "evaluation.json").read_text())
+    assert values["images"] == found.evaluation.images
+    assert values["operating_point"]["score"] == found.operating_point.score
+
+
+def test_what_is_finished_is_not_done_again(trained, small_prepared):
+    out, found = trained
+    before = {path: (out / path).read_bytes() for path in ("out_of_fold.csv", "evaluation.json")}
+    seen = []
+    again = train_folds(
+        small_prepared,
+        out,
+        NETWORK,
+        SETTINGS,
+        resume=True,
+        on_fold=lambda fold: seen.append,
+    )
+    assert again == found
+    assert seen == []  # not one step
+    assert {path: (out / path).read_bytes() for path in before} == before
+    with pytest.raises(UsageError, match="there is a training in this folder already"):
+        train_folds(small_prepared, out, NETWORK, SETTINGS)
+
+
+def test_damaged_predictions_are_named(trained, small_prepared, tmp_path):
+    out, _ = trained
+    path = out / "fold-1" / NAME
+    kept = path.read_bytes()
+    path.write_bytes(b"nothing")
+    try:
+        message = r"fold-1/out_of_fold.h5: cannot be read as out-of-fold predictions .*; remove it"
+        with pytest.raises(BundleError, match=message):
+            train_folds(small_prepared, out, NETWORK, SETTINGS, resume=True)
+    finally:
+        path.write_bytes(kept)
+
+
+def test_the_fold_of_the_settings_does_not_matter(trained, small_prepared):
+    out, found = trained
+    other = replace(SETTINGS, fold=2)
+    assert train_folds(small_prepared, out, NETWORK, other, resume=True) == found
