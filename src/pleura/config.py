@@ -46,6 +46,7 @@ NetworkName = Literal[
     "swin_unetr",
     "efficientnet",
     "backbone",
+    "ensemble",
 ]
 LossName = Literal["bce", "bce_dice", "winner", "lovasz", "bce_lovasz"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -114,6 +115,9 @@ class Network:
     `backbone`: a model of the Hugging Face hub, or a folder with ``config.json`` and
     ``model.safetensors``. `backbone_config` is that model's configuration as JSON, filled in by
     pleura and stored in model.h5.
+
+    An ensemble is made of trained models by ``pleura ensemble``: the mean of its `members` and,
+    with `flip`, over the picture and its mirror image.
     """
 
     name: NetworkName = "unet"
@@ -122,6 +126,8 @@ class Network:
     pretrained: bool = False
     backbone: str = ""
     backbone_config: str = ""
+    members: list["Network"] = Field(default_factory=list)
+    flip: bool = False
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)

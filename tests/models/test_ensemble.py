@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pleura.config import Network
+from pleura.errors import ConfigError
 from pleura.models import zoo
 from pleura.models.ensemble import Ensemble
 
@@ -54,3 +55,26 @@ def test_members_that_are_sure_give_finite_logits():
     outputs = Ensemble([member], flip=False)(torch.zeros(1, 1, 32, 32))
     assert torch.isfinite(outputs.mask).all()
     assert torch.isfinite(outputs.score).all()
+
+
+TWO = [Network(name="unet", width=4, depth=3), Network(name="cnn", width=4, depth=4)]
+
+
+def test_an_ensemble_is_a_network_of_the_list():
+    network = Network(name="ensemble", members=TWO, flip=True)
+    assert zoo.stride(network) == 16
+    assert zoo.count_parameters(network) == sum(map(zoo.count_parameters, TWO))
+    assert zoo.count_gflop(network, 64) == pytest.approx(
+        2 * sum(zoo.count_gflop(member, 64) for member in TWO), rel=0.01
+    )
+    assert zoo.complete(network).members == [zoo.complete(member) for member in TWO]
+    with pytest.raises(ConfigError, match="cnn of depth 4 needs a size divisible by 16, not 40"):
+        zoo.check_size(network, 40)
+    with pytest.raises(ConfigError, match="an ensemble is not trained; train its members, then"):
+        zoo.begin(network)
+
+
+@pytest.mark.parametrize("network", [Network(name="ensemble"), Network(name="cnn", members=TWO)])
+def test_an_ensemble_and_nothing_else_has_members(network):
+    with pytest.raises(ConfigError, match="an ensemble, and nothing else, has members: make one"):
+        zoo.complete(network)

@@ -12,6 +12,7 @@ from pleura.config import SIZE_STEP, Network, NetworkName
 from pleura.errors import ConfigError
 from pleura.models.cnn import CNN
 from pleura.models.encoder_unet import EncoderUNet
+from pleura.models.ensemble import Ensemble
 from pleura.models.unet import UNet
 
 DEEPEST = 7
@@ -132,6 +133,10 @@ NETWORKS: dict[NetworkName, Entry] = {
         extra="hub",
     ),
 }
+"""The networks that can be trained. An ensemble is one of several of them, see `ENSEMBLE`."""
+
+ENSEMBLE: NetworkName = "ensemble"
+"""The name of several trained networks that answer as one; it has members in place of settings."""
 
 
 def missing(name: NetworkName) -> str:
@@ -150,6 +155,9 @@ def complete(network: Network) -> Network:
     Raises:
         ConfigError: A setting does not suit the network, or its extra is not installed.
     """
+    _check_members(network)
+    if network.name == ENSEMBLE:
+        return replace(network, members=[complete(member) for member in network.members])
     entry = NETWORKS[network.name]
     _check(network, entry)
     whole = replace(network, width=network.width or entry.width, depth=network.depth or entry.depth)
@@ -158,6 +166,14 @@ def complete(network: Network) -> Network:
 
         return replace(whole, backbone_config=read_configuration(network.backbone))
     return whole
+
+
+def _check_members(network: Network) -> None:
+    if (network.name == ENSEMBLE) != bool(network.members):
+        raise ConfigError(
+            f"network.name is {network.name!r} and network.members has {len(network.members)}; an "
+            "ensemble, and nothing else, has members: make one with pleura ensemble"
+        )
 
 
 def _check(network: Network, entry: Entry) -> None:
@@ -204,6 +220,8 @@ def build(network: Network) -> nn.Module:
         ConfigError: As for :func:`complete`.
     """
     whole = complete(network)
+    if whole.name == ENSEMBLE:
+        return Ensemble([build(member) for member in whole.members], whole.flip)
     return NETWORKS[whole.name].build(whole)
 
 
@@ -214,6 +232,8 @@ def begin(network: Network) -> nn.Module:
         ConfigError: As for :func:`complete`, or the trained weights cannot be had.
     """
     whole = complete(network)
+    if whole.name == ENSEMBLE:
+        raise ConfigError("an ensemble is not trained; train its members, then pleura ensemble")
     built = build(whole)
     if whole.pretrained and isinstance(built, EncoderUNet):
         built.encoder.load_pretrained(whole.backbone)
@@ -245,6 +265,8 @@ def stride(network: Network) -> int:
         ConfigError: As for :func:`complete`.
     """
     whole = complete(network)
+    if whole.name == ENSEMBLE:
+        return lcm(*(stride(member) for member in whole.members))
     if whole.name != "backbone":
         return 1 << whole.depth
     from pleura.models.backbone import maps
@@ -255,6 +277,10 @@ def stride(network: Network) -> int:
 def check_size(network: Network, size: int) -> None:
     """Raise ConfigError with the right sizes where `network` cannot take images of `size`."""
     whole = complete(network)
+    for member in whole.members:
+        check_size(member, size)
+    if whole.name == ENSEMBLE:
+        return
     step = stride(whole)
     bottom = NETWORKS[whole.name].bottom
     least = step * bottom
