@@ -7,6 +7,7 @@ import typer
 
 from pleura.cli import console
 from pleura.cli.audit import audit
+from pleura.cli.card import card
 from pleura.cli.evaluate import evaluate
 from pleura.cli.fetch import fetch
 from pleura.cli.folds import folds
@@ -36,6 +37,7 @@ VERBS = (
     prepare,
     train,
     evaluate,
+    card,
     predict,
     phantom,
     run,
