@@ -132,3 +132,8 @@ def test_bins_hold_equal_masses_as_far_as_ties_allow(numbers, bins):
     distinct = metrics.equal_mass_bins(np.arange(len(numbers)), bins)
     counts = np.bincount(distinct)
     assert counts[counts > 0].max() - counts[counts > 0].min() <= 1
+
+
+@pytest.mark.parametrize(("images", "bins"), [(1, 1), (19, 1), (20, 2), (149, 14), (1000, 15)])
+def test_bins_have_ten_images_at_least(images, bins):
+    assert len(set(metrics.equal_mass_bins(np.arange(images)))) == bins

@@ -116,29 +116,39 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 ECE_BINS = 15
-"""Bins of the expected calibration error and of reliability diagrams."""
+"""Bins of the expected calibration error and of reliability diagrams, at most."""
+
+ECE_IMAGES = 10
+"""Images that a bin holds at least: the share of positives among fewer is mostly chance."""
 
 
-def equal_mass_bins(probabilities: ArrayLike, bins: int = ECE_BINS) -> NDArray[np.int64]:
+def equal_mass_bins(probabilities: ArrayLike, bins: int | None = None) -> NDArray[np.int64]:
     """Return the bin of each of ``(n,)`` probabilities: as many images in each as ties allow.
 
-    Equal probabilities share a bin, so some may stay empty; with fewer images than bins each
-    distinct probability has its own.
+    Equal probabilities share a bin, so some may stay empty.
+
+    Args:
+        probabilities: ``(n,)`` numbers.
+        bins: How many; by default :data:`ECE_BINS`, or fewer so that each has its
+            :data:`ECE_IMAGES`, but at least one.
     """
     values = np.asarray(probabilities, np.float64)
     if not values.size:
         return np.zeros(0, np.int64)
+    bins = bins or max(1, min(ECE_BINS, values.size // ECE_IMAGES))
     below = np.searchsorted(np.sort(values), values, side="left")
     return (below * bins // values.size).astype(np.int64)
 
 
 def expected_calibration_error(
-    labels: ArrayLike, probabilities: ArrayLike, bins: int = ECE_BINS
+    labels: ArrayLike, probabilities: ArrayLike, bins: int | None = None
 ) -> float:
     """Return the mean over images of how far their bin's mean probability is from its prevalence.
 
     Bins are of equal mass, see :func:`equal_mass_bins`: with equal widths, as in Guo et al. 2017,
-    most images of a good model share one bin. NaN without an image.
+    most images of a good model share one bin. Never 0 for a finite set, even of a perfectly
+    calibrated score: chance alone keeps a bin's share of positives away from its mean. NaN without
+    an image.
 
     Source: Nixon et al., CVPR workshops 2019.
     """

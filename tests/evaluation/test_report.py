@@ -284,8 +284,10 @@ def test_a_comparison_is_shown_where_there_is_one() -> None:
     comparison = compare(OUTCOMES, other)
     text = Page(render_report(report(comparison=comparison))).text
     dice = comparison.differences[1]
-    assert f"Positive Dice {dice.ours:.3f} {dice.theirs:.3f} +{dice.difference.value:.3f}" in text
-    assert f"{dice.difference.low:+.3f} to {dice.difference.high:+.3f} 100.0 %" in text
+    shown = (
+        f"{dice.difference.value:+.3f} {dice.difference.low:+.3f} to {dice.difference.high:+.3f}"
+    )
+    assert f"Positive Dice {shown} 100.0 % {dice.ours:.3f} {dice.theirs:.3f}" in text
     healthy = [item for item in OUTCOMES if not item.positive]
     none = Page(render_report(report(healthy, comparison=compare(healthy, healthy)))).text
     assert "AUROC undefined undefined undefined undefined" in none

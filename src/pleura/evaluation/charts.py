@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BINS = 25
+_MARKERS = {"sensitive": "^", "specific": "v", "rule": "s"}
 
 
 def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
@@ -32,27 +33,30 @@ def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
         axes.set_title("ROC curve of the image score")
         axes.plot([0, 1], [0, 1], color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
         axes.plot(points[0], points[1], color=figures.SECOND)
-        for item in evaluation.points[1:]:
-            beside = (1 - item.specificity.value, item.sensitivity.value)
-            axes.plot(*[[value] for value in beside], "o", markersize=6, color=figures.QUIET)
-            axes.annotate(
-                item.name,
-                beside,
-                xytext=(8, -11),
-                textcoords="offset points",
-                fontsize=7.5,
-                color=figures.QUIET,
-            )
         at = (1 - evaluation.specificity.value, evaluation.sensitivity.value)
-        axes.plot([at[0]], [at[1]], "o", markersize=6, color=figures.INK, zorder=4)
-        axes.annotate(
-            "operating point",
-            at,
-            xytext=(9, -13) if at[0] < 0.6 else (-9, -13),
-            textcoords="offset points",
-            ha="left" if at[0] < 0.6 else "right",
-            fontsize=8.5,
+        axes.plot(
+            [at[0]],
+            [at[1]],
+            linestyle="",
+            marker="o",
+            markersize=6,
+            color=figures.INK,
+            zorder=4,
+            label="operating point",
         )
+        for item in evaluation.points[1:]:
+            axes.plot(
+                [1 - item.specificity.value],
+                [item.sensitivity.value],
+                linestyle="",
+                marker=_MARKERS.get(item.name, "D"),
+                markersize=6,
+                markerfacecolor="none",
+                color=figures.INK,
+                zorder=5,
+                label=item.name,
+            )
+        axes.legend(loc="lower right", borderaxespad=0.6, borderpad=0)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(0, 1.04)
         axes.set_xlabel("false alarms (1 - specificity)")

@@ -298,10 +298,10 @@ def _comparison(comparison: Comparison) -> _Table:
     rows = tuple(
         (
             _Cell(_capital(FIGURES[item.name])),
-            _Cell(_number(item.ours)),
-            _Cell(_number(item.theirs)),
             _cell(item.difference, sign=True),
             _Cell("undefined" if math.isnan(item.above) else f"{100 * item.above:.1f} %"),
+            _Cell(_number(item.ours)),
+            _Cell(_number(item.theirs)),
         )
         for item in comparison.differences
     )
@@ -309,9 +309,9 @@ def _comparison(comparison: Comparison) -> _Table:
         "Against the other model",
         f"On the same {comparison.images:,} images ({comparison.positives:,} with a pneumothorax), "
         "which trained neither. Paired bootstrap: both figures of a difference over the same draws "
-        "of patients. The last column is the share of draws in which this model's figure is the "
+        "of patients. The third column is the share of draws in which this model's figure is the "
         "higher one; of false lesions, Brier score and calibration error lower is better.",
-        ("", "this model", "the other", "difference", "above 0 in"),
+        ("", "difference", "above 0 in", "this model", "the other"),
         (("", rows),),
     )
 
