@@ -1,12 +1,13 @@
 """Confidence intervals by the bootstrap, whole patients at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
+_BLOCK = 100
 
 Samples = NDArray[np.float64]
 """``(1 + resamples,)``: a figure over all images, then over each resample; NaN where undefined."""
@@ -41,12 +42,12 @@ class Draws:
     or of two models, is one of the same images.
 
     Attributes:
-        weights: ``(1 + resamples, images)`` float32, whole numbers; the first row is all 1, the
+        weights: ``(1 + resamples, images)`` float64, whole numbers; the first row is all 1, the
             images as they are.
         groups: ``(images,)`` int: the patient of each image, numbered from 0.
     """
 
-    weights: NDArray[np.float32]
+    weights: NDArray[np.float64]
     groups: NDArray[np.int64]
 
     def among(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Draws":
@@ -95,7 +96,7 @@ def draw_patients(groups: Sequence[str], seed: int = 0, resamples: int = RESAMPL
         resamples: How many to draw.
     """
     names, numbers = np.unique(np.array(list(groups), dtype=str), return_inverse=True)
-    weights = np.ones((1 + resamples, len(groups)), np.float32)
+    weights = np.ones((1 + resamples, len(groups)))
     if len(names):
         rng = np.random.default_rng(seed)
         for row in range(1, 1 + resamples):
@@ -114,10 +115,13 @@ def auroc_samples(
         scores: ``(images,)``, higher meaning more likely positive.
         draws: The samples.
     """
-    found, alarms = _by_score(positive, scores, draws)
-    below = np.cumsum(alarms, axis=1) - alarms / 2
-    pairs = found.sum(axis=1) * alarms.sum(axis=1)
-    return draws.divide((found * below).sum(axis=1), pairs)
+
+    def area(found: NDArray[np.float64], alarms: NDArray[np.float64]) -> Samples:
+        below = np.cumsum(alarms, axis=1) - alarms / 2
+        pairs = found.sum(axis=1) * alarms.sum(axis=1)
+        return draws.divide((found * below).sum(axis=1), pairs)
+
+    return _over_scores(area, positive, scores, draws)
 
 
 def average_precision_samples(
@@ -128,22 +132,39 @@ def average_precision_samples(
     It is the sum over thresholds, from the highest score down, of the precision there times the
     recall gained; images of equal score are gained together.
     """
-    found, alarms = (counts[:, ::-1] for counts in _by_score(positive, scores, draws))
-    so_far = np.cumsum(found, axis=1)
-    called = so_far + np.cumsum(alarms, axis=1)
-    precision = np.divide(so_far, called, out=np.zeros_like(called), where=called > 0)
-    return draws.divide((precision * found).sum(axis=1), found.sum(axis=1))
+
+    def gained(found: NDArray[np.float64], alarms: NDArray[np.float64]) -> Samples:
+        found, alarms = found[:, ::-1], alarms[:, ::-1]
+        so_far = np.cumsum(found, axis=1)
+        called = so_far + np.cumsum(alarms, axis=1)
+        precision = np.divide(so_far, called, out=np.zeros_like(called), where=called > 0)
+        return draws.divide((precision * found).sum(axis=1), found.sum(axis=1))
+
+    return _over_scores(gained, positive, scores, draws)
 
 
-def _by_score(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64], draws: Draws
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ``(samples, distinct scores)``: positives and negatives of each score, rising."""
+def _over_scores(
+    figure: Callable[[NDArray[np.float64], NDArray[np.float64]], Samples],
+    positive: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    draws: Draws,
+) -> Samples:
+    """Return a figure in each sample that follows from the labels at each distinct score.
+
+    Args:
+        figure: From ``(samples, distinct scores)`` positives and negatives of each score, rising,
+            to ``(samples,)``. It is asked for some samples at a time, to keep memory flat.
+        positive: ``(images,)`` bool.
+        scores: ``(images,)``.
+        draws: The samples.
+    """
     order = np.argsort(scores, kind="stable")
     if not order.size:
-        nothing = np.zeros((len(draws.weights), 0))
-        return nothing, nothing
+        return np.full(len(draws.weights), np.nan)
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    weights = draws.weights[:, order].astype(np.float64)
-    found = np.add.reduceat(weights * positive[order], starts, axis=1)
-    return found, np.add.reduceat(weights, starts, axis=1) - found
+    pieces = []
+    for first in range(0, len(draws.weights), _BLOCK):
+        weights = draws.weights[first : first + _BLOCK, order]
+        found = np.add.reduceat(weights * positive[order], starts, axis=1)
+        pieces.append(figure(found, np.add.reduceat(weights, starts, axis=1) - found))
+    return np.concatenate(pieces)
