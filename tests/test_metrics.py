@@ -90,3 +90,50 @@ def test_smooth_must_not_be_negative():
 def test_a_score_that_is_nan_is_refused():
     with pytest.raises(ValueError, match="a score is NaN"):
         metrics.auroc([True, False], [0.5, float("nan")])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))
+def test_average_precision_sums_precision_over_the_recall_gained(items):
+    labels, scores = [label for label, _ in items], [score for _, score in items]
+    positives = sum(labels)
+    if not positives:
+        assert math.isnan(metrics.average_precision(labels, scores))
+        return
+    expected, before = 0.0, 0
+    for threshold in sorted(set(scores), reverse=True):
+        called = [label for label, score in items if score >= threshold]
+        expected += (sum(called) - before) / positives * sum(called) / len(called)
+        before = sum(called)
+    assert metrics.average_precision(labels, scores) == pytest.approx(expected)
+
+
+def test_the_brier_score_by_hand():
+    assert metrics.brier_score([1, 0, 0], [0.9, 0.2, 0.0]) == pytest.approx((0.01 + 0.04) / 3)
+    assert math.isnan(metrics.brier_score([], []))
+
+
+def test_the_calibration_error_by_hand():
+    labels, scores = [0, 0, 1, 1], [0.1, 0.3, 0.6, 0.6]
+    # Two bins: mean score 0.2 against 0, and 0.6 against 1.
+    assert metrics.expected_calibration_error(labels, scores, bins=2) == pytest.approx(0.3)
+    assert math.isnan(metrics.expected_calibration_error([], []))
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=200), st.integers(1, 20))
+def test_bins_hold_equal_masses_as_far_as_ties_allow(numbers, bins):
+    values = np.array(numbers) / 20
+    found = metrics.equal_mass_bins(values, bins)
+    assert found.min() == 0
+    assert found.max() < bins
+    order = np.argsort(values, kind="stable")
+    assert np.all(np.diff(found[order]) >= 0), "a higher score is in no lower bin"
+    for value in set(values):
+        assert len(set(found[values == value])) == 1
+    distinct = metrics.equal_mass_bins(np.arange(len(numbers)), bins)
+    counts = np.bincount(distinct)
+    assert counts[counts > 0].max() - counts[counts > 0].min() <= 1
+
+
+@pytest.mark.parametrize(("images", "bins"), [(1, 1), (19, 1), (20, 2), (149, 14), (1000, 15)])
+def test_bins_have_ten_images_at_least(images, bins):
+    assert len(set(metrics.equal_mass_bins(np.arange(images)))) == bins

@@ -84,6 +84,81 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float((below + not_above).mean() / (2 * negatives.size))
 
 
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the average precision: precision at each threshold times the recall gained there.
+
+    Images of equal score are gained together; nothing is interpolated. NaN without a positive.
+
+    Args:
+        labels: ``(n,)`` bool.
+        scores: ``(n,)`` numbers, higher meaning more likely positive.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
+    truth, values = _same_shape(labels, scores)
+    positive = truth.astype(bool)
+    if not positive.any():
+        return float("nan")
+    distinct, place = np.unique(-values.astype(float), return_inverse=True)
+    gained = np.bincount(place, positive, minlength=len(distinct))
+    called = np.cumsum(np.bincount(place, minlength=len(distinct)))
+    return float((np.cumsum(gained) / called * gained).sum() / positive.sum())
+
+
+def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Return the mean squared distance of probabilities from the labels; NaN without an image.
+
+    0 is perfect; answering the prevalence q everywhere gives q (1 - q).
+    """
+    truth, values = _same_shape(labels, probabilities)
+    return _share((values.astype(float) - truth.astype(bool)) ** 2)
+
+
+ECE_BINS = 15
+"""Bins of the expected calibration error and of reliability diagrams, at most."""
+
+ECE_IMAGES = 10
+"""Images that a bin holds at least: the share of positives among fewer is mostly chance."""
+
+
+def equal_mass_bins(probabilities: ArrayLike, bins: int | None = None) -> NDArray[np.int64]:
+    """Return the bin of each of ``(n,)`` probabilities: as many images in each as ties allow.
+
+    Equal probabilities share a bin, so some may stay empty.
+
+    Args:
+        probabilities: ``(n,)`` numbers.
+        bins: How many; by default :data:`ECE_BINS`, or fewer so that each has its
+            :data:`ECE_IMAGES`, but at least one.
+    """
+    values = np.asarray(probabilities, np.float64)
+    if not values.size:
+        return np.zeros(0, np.int64)
+    bins = bins or max(1, min(ECE_BINS, values.size // ECE_IMAGES))
+    below = np.searchsorted(np.sort(values), values, side="left")
+    return (below * bins // values.size).astype(np.int64)
+
+
+def expected_calibration_error(
+    labels: ArrayLike, probabilities: ArrayLike, bins: int | None = None
+) -> float:
+    """Return the mean over images of how far their bin's mean probability is from its prevalence.
+
+    Bins are of equal mass, see :func:`equal_mass_bins`: with equal widths, as in Guo et al. 2017,
+    most images of a good model share one bin. Never 0 for a finite set, even of a perfectly
+    calibrated score: chance alone keeps a bin's share of positives away from its mean. NaN without
+    an image.
+
+    Source: Nixon et al., CVPR workshops 2019.
+    """
+    truth, values = _same_shape(labels, probabilities)
+    if not values.size:
+        return float("nan")
+    beside = np.bincount(equal_mass_bins(values, bins), values - truth.astype(bool))
+    return float(np.abs(beside).sum() / values.size)
+
+
 def sensitivity(labels: ArrayLike, decisions: ArrayLike) -> float:
     """Return the share of positives that were called positive; NaN where there are none."""
     truth, called = _same_shape(labels, decisions)

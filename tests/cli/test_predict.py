@@ -10,6 +10,7 @@ from pleura.cli.app import execute
 from pleura.inference import folder
 from pleura.inference.folder import predict_files
 from pleura.inference.predictor import load
+from pleura.models.bundle import OperatingPoint, read_bundle, write_bundle
 from tests.cli.interrupting import interrupt
 from tests.dicom_files import make_dicom
 
@@ -87,11 +88,27 @@ def test_overlays_and_names_by_file(tiny_model, tests, tmp_path):
     assert (tmp_path / "overlays" / "mine.png").is_file()
 
 
+def test_another_operating_point(tiny_model, tests, tmp_path):
+    bundle = read_bundle(tiny_model)
+    presets = {"sensitive": OperatingPoint(score=0, mask=0), "specific": OperatingPoint(1, 1)}
+    model = tmp_path / "m.h5"
+    write_bundle(replace(bundle, presets=presets), model)
+    called = {}
+    for at in ("default", "sensitive", "specific"):
+        out = tmp_path / at
+        assert execute(["predict", str(model), str(tests), "--out", str(out), "--at", at]) == 0
+        rows = table(out / "submission.csv")
+        called[at] = sum(row["EncodedPixels"] != "-1" for row in rows)
+    assert (called["specific"], called["sensitive"]) == (0, 6)
+    assert 0 < called["default"] < 6
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (["--id", "name"], 2, "--id name: take uid or stem"),
         (["--precision", "fp8"], 2, "--precision fp8: take auto, fp32 or bf16"),
+        (["--at", "rule"], 2, "holds no operating point rule; it has default"),
         (["--device", "gpu"], 2, "--device gpu: is not a device; take cpu, cuda or cuda:0"),
         (["--device", "cuda:99"], 2, "--device cuda:99: torch sees "),
     ],

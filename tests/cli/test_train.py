@@ -59,6 +59,13 @@ def test_all_folds(small_prepared, tmp_path, capsys):
     assert "fold 2 of 2" in said.err
     assert (out / "out_of_fold.csv").exists()
     assert execute([*command, "--folds", "2", "--resume"]) == 0
+    models = [str(out / f"fold-{n}" / "model.h5") for n in (0, 1)]
+    capsys.readouterr()
+    assert execute(["ensemble", *models, "--out", str(tmp_path / "all.h5"), "--flip"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'all.h5'}\n"
+    assert "2 models and their mirror images as one; wrote" in said.err
+    assert read_bundle(tmp_path / "all.h5").network.members
     assert execute([*command, "--folds", "1"]) == 2
     assert "train.folds is 1" in capsys.readouterr().err
 

@@ -17,17 +17,37 @@ from hypothesis import strategies as st
 
 from pleura.data.gallery import MASK_COLOUR, TRUTH_COLOUR
 from pleura.errors import OutputError
-from pleura.evaluation.charts import area_svg, roc_points, roc_svg, score_svg
+from pleura.evaluation.charts import (
+    area_svg,
+    precision_points,
+    precision_svg,
+    reliability_svg,
+    roc_points,
+    roc_svg,
+    score_svg,
+)
+from pleura.evaluation.comparison import compare
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.report import (
     Case,
     Report,
     choose_cases,
+    choose_failures,
     kind_of,
     render_report,
     write_report,
 )
-from pleura.evaluation.scores import Evaluation, Outcome, summarise
+from pleura.evaluation.scores import (
+    FIGURES,
+    Evaluation,
+    Outcome,
+    PointScore,
+    PredictiveValues,
+    Stratum,
+    summarise,
+)
+from pleura.metrics import average_precision
+from pleura.models.bundle import OperatingPoint
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x>&'
 VOID = {"meta", "img", "br", "link", "input"}
@@ -44,6 +64,10 @@ def made(number: int, positive: bool, called: bool, score: float, dice: float = 
         iou=1.0 if not positive and not called else dice / (2 - dice),
         truth_px=1000 + 100 * number if positive else 0,
         predicted_px=900 + number if called else 0,
+        image_px=1_000_000,
+        lesions=int(positive),
+        lesions_found=int(positive and called),
+        false_lesions=int(called and not positive),
     )
 
 
@@ -55,19 +79,37 @@ OUTCOMES = [
 ]
 
 
+UNDEFINED = Score(math.nan, math.nan, math.nan)
 EVALUATION = Evaluation(
     images=60,
     positives=26,
     patients=60,
+    lesions=26,
     mean_dice=Score(0.701, 0.612, 0.788),
     positive_dice=Score(0.413, 0.303, 0.524),
     all_empty_dice=34 / 60,
     mean_iou=Score(0.655, 0.555, 0.755),
+    positive_iou=Score(0.311, 0.211, 0.411),
     auroc=Score(0.951, 0.877, 0.998),
+    average_precision=Score(0.931, 0.831, 0.988),
     sensitivity=Score(0.769, 0.6, 0.92),
     specificity=Score(0.912, 0.806, 1.0),
+    lesion_sensitivity=Score(0.768, 0.601, 0.921),
+    false_lesions=Score(0.051, 0.001, 0.121),
+    brier=Score(0.072, 0.062, 0.082),
+    calibration_error=Score(0.034, 0.024, 0.044),
+    points=(
+        PointScore("default", OperatingPoint(), Score(0.769, 0.6, 0.92), Score(0.912, 0.806, 1)),
+        PointScore(
+            "sensitive", OperatingPoint(0.213, 0.35), Score(0.962, 0.9, 1), Score(0.5, 0.4, 0.6)
+        ),
+    ),
+    predictive_values=(PredictiveValues(0.05, Score(0.315, 0.2, 0.4), Score(0.987, 0.97, 1)),),
+    strata=(
+        Stratum("size", "small", 9, 9, UNDEFINED, Score(0.217, 0.1, 0.3), *[UNDEFINED] * 3),
+        Stratum("sex", "F", 31, 0, Score(0.903, 0.8, 1), *[UNDEFINED] * 4),
+    ),
 )
-UNDEFINED = Score(math.nan, math.nan, math.nan)
 
 
 def report(outcomes: Sequence[Outcome] = OUTCOMES, **values: object) -> Report:
@@ -78,6 +120,7 @@ def report(outcomes: Sequence[Outcome] = OUTCOMES, **values: object) -> Report:
         "evaluation": EVALUATION,
         "outcomes": outcomes,
         "cases": [Case(by_id[name], picture) for name in choose_cases(outcomes, 12)],
+        "failures": [Case(by_id[name], picture) for name in choose_failures(outcomes, 6)],
         "curves_svg": '<svg class="chart"></svg>',
         "facts": {"Network": "unet"},
         "notes": ("The operating point was chosen on other images.",),
@@ -139,6 +182,14 @@ def test_the_page_shows_every_figure_with_its_interval() -> None:
         assert f"{score.value:.3f} 95 %: {score.low:.3f} to {score.high:.3f}" in text
     assert f"Answering “none” to everything scores {evaluation.all_empty_dice:.3f}" in text
     assert "20 were found and 6 missed; of 34 without one 31 were correctly" in text
+    for name, words in FIGURES.items():
+        score = getattr(evaluation, name)
+        shown = f"{words[0].upper()}{words[1:]} {score.value:.3f} {score.low:.3f} to"
+        assert f"{shown} {score.high:.3f}" in text
+    assert "sensitive 0.213 0.35 0 % 0.962 0.900 to 1.000 0.500 0.400 to 0.600" in text
+    assert "5 % 0.315 0.200 to 0.400 0.987 0.970 to 1.000" in text
+    assert "Size of the pneumothorax small 9 9 0.217 0.100 to 0.300 undefined undefined" in text
+    assert "Sex F 31 0 0.903 0.800 to 1.000 undefined undefined undefined undefined" in text
     assert "Network unet" in text
     assert "The operating point was chosen on other images." in text
     assert text.count("Not a medical device") == 1
@@ -201,13 +252,45 @@ def test_the_legend_has_the_colours_of_the_pictures() -> None:
 def test_there_is_a_button_for_each_kind_that_is_shown() -> None:
     page = Page(usual_page())
     buttons = [button["data-kind"] for button in page.all("button")]
-    assert buttons == ["all", "found", "missed", "false-alarm", "empty"]
+    assert buttons == ["all", "found", "empty", "all", "missed", "false-alarm"]
     tiles = [figure["data-kind"] for figure in page.all("figure")]
     assert set(tiles) == set(buttons) - {"all"}
-    filters = next(div for div in page.all("div") if div.get("class") == "filters")
-    assert "hidden" in filters, "without its script the page shows no dead buttons"
+    filters = [div for div in page.all("div") if div.get("class") == "filters"]
+    assert len(filters) == 2
+    assert all("hidden" in one for one in filters), "without its script there are no dead buttons"
     some = Page(render_report(report([item for item in OUTCOMES if item.called])))
-    assert [button["data-kind"] for button in some.all("button")] == ["all", "found", "false-alarm"]
+    kinds = [button["data-kind"] for button in some.all("button")]
+    assert kinds == ["all", "found", "all", "false-alarm"]
+
+
+def test_the_best_the_median_and_the_worst_are_named() -> None:
+    text = Page(usual_page()).text
+    assert "Found, best Dice 0.77" in text
+    assert "Found, median Dice 0.55" in text
+    assert "Found, worst Dice 0.30" in text
+    two = [item for item in OUTCOMES if kind_of(item) == "found"][:2]
+    assert "Found, best" not in Page(render_report(report(two))).text
+
+
+def test_a_page_without_failures_shows_none() -> None:
+    right = [item for item in OUTCOMES if item.positive == item.called]
+    assert "Failures" not in Page(render_report(report(right))).text
+    assert "6 of 9: the largest misses" in Page(usual_page()).text
+
+
+def test_a_comparison_is_shown_where_there_is_one() -> None:
+    assert "Against the other model" not in usual_page()
+    other = [replace(item, dice=item.dice / 2, score=1 - item.score) for item in OUTCOMES]
+    comparison = compare(OUTCOMES, other)
+    text = Page(render_report(report(comparison=comparison))).text
+    dice = comparison.differences[1]
+    shown = (
+        f"{dice.difference.value:+.3f} {dice.difference.low:+.3f} to {dice.difference.high:+.3f}"
+    )
+    assert f"Positive Dice {shown} 100.0 % {dice.ours:.3f} {dice.theirs:.3f}" in text
+    healthy = [item for item in OUTCOMES if not item.positive]
+    none = Page(render_report(report(healthy, comparison=compare(healthy, healthy)))).text
+    assert "AUROC undefined undefined undefined undefined" in none
 
 
 def test_undefined_figures_are_called_so() -> None:
@@ -223,6 +306,7 @@ def test_undefined_figures_are_called_so() -> None:
 def test_a_page_without_images_can_be_written() -> None:
     page = Page(render_report(report([], evaluation=summarise([]), curves_svg="", notes=[])))
     assert page.text.count("undefined") >= 5
+    assert "nan" not in page.text.lower().split()
     assert not page.all("svg")
     assert not page.all("figure")
 
@@ -238,19 +322,22 @@ def test_a_page_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         write_report(report(), tmp_path / "file" / "report.html")
 
 
-def test_cases_are_the_best_the_median_and_the_worst_and_some_of_each_other_kind() -> None:
+def test_cases_go_from_the_best_over_the_median_to_the_worst() -> None:
     by_id = {item.image_id: item for item in OUTCOMES}
     chosen = [by_id[name] for name in choose_cases(OUTCOMES, 12)]
     kinds = [kind_of(item) for item in chosen]
-    assert {kind: kinds.count(kind) for kind in kinds} == {
-        "found": 6,
-        "missed": 2,
-        "false-alarm": 2,
-        "empty": 2,
-    }
+    assert kinds == ["found"] * 9 + ["empty"] * 3
     found = [item.dice for item in chosen if kind_of(item) == "found"]
     assert found == sorted(found, reverse=True)
-    assert (found[0], found[-1]) == (0.3 + 19 / 40, 0.3)
+    assert (found[0], found[4], found[-1]) == (0.3 + 19 / 40, 0.3 + 10 / 40, 0.3)
+
+
+def test_failures_are_the_gravest_of_either_kind() -> None:
+    by_id = {item.image_id: item for item in OUTCOMES}
+    chosen = [by_id[name] for name in choose_failures(OUTCOMES, 5)]
+    assert [kind_of(item) for item in chosen] == ["missed"] * 3 + ["false-alarm"] * 2
+    assert [item.truth_px for item in chosen[:3]] == [3500, 3400, 3300]
+    assert len(choose_failures(OUTCOMES, 100)) == 9, "all of them where there is room"
 
 
 kinds_drawn = st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0, 1)), max_size=30)
@@ -265,15 +352,18 @@ def test_a_choice_is_full_distinct_and_independent_of_order(
         made(number, positive, called, 0.5, dice)
         for number, (positive, called, dice) in enumerate(drawn)
     ]
-    chosen = choose_cases(outcomes, n)
-    assert len(chosen) == len(set(chosen)) == min(n, len(outcomes))
-    chance.shuffle(outcomes)
-    assert choose_cases(outcomes, n) == chosen
+    right = sum(item.positive == item.called for item in outcomes)
+    for choose, there in ((choose_cases, right), (choose_failures, len(outcomes) - right)):
+        chosen = choose(outcomes, n)
+        assert len(chosen) == len(set(chosen)) == min(n, there)
+        shuffled = list(outcomes)
+        chance.shuffle(shuffled)
+        assert choose(shuffled, n) == chosen
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.9])), min_size=2))
-def test_the_area_under_the_drawn_curve_is_the_auroc(drawn: list[tuple[bool, float]]) -> None:
+def test_the_areas_under_the_drawn_curves_are_the_figures(drawn: list[tuple[bool, float]]) -> None:
     outcomes = [made(n, positive, False, score) for n, (positive, score) in enumerate(drawn)]
     points = roc_points(outcomes)
     found = np.array([score for positive, score in drawn if positive])
@@ -284,6 +374,10 @@ def test_the_area_under_the_drawn_curve_is_the_auroc(drawn: list[tuple[bool, flo
         assert points is not None
         wins = (found[:, None] > others) + 0.5 * (found[:, None] == others)
         assert np.trapezoid(points[1], points[0]) == pytest.approx(wins.mean())
+        recall, precision = precision_points(outcomes) or (np.zeros(1), np.zeros(1))
+        area = float((np.diff(recall) * precision[1:]).sum())
+        labels, scores = zip(*drawn, strict=True)
+        assert area == pytest.approx(average_precision(labels, scores))
 
 
 def test_charts_that_are_undefined_are_left_out() -> None:
@@ -292,6 +386,9 @@ def test_charts_that_are_undefined_are_left_out() -> None:
     assert area_svg(healthy) == ""
     assert "pneumothorax" not in score_svg(healthy)
     assert score_svg([]) == ""
+    assert precision_svg(healthy, EVALUATION) == ""
+    assert reliability_svg([]) == ""
+    assert reliability_svg(healthy) != ""
 
 
 def test_each_positive_is_a_dot_at_its_area() -> None:

@@ -63,7 +63,24 @@ def test_precision_by_name():
     cpu = torch.device("cpu")
     assert uses_bf16("bf16", cpu)
     assert not uses_bf16("fp32", cpu)
-    assert uses_bf16("auto", cpu) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "native"),
+    [
+        (
+            {"avx512_f": True, "avx512_bf16": False, "amx_bf16": False},
+            False,
+        ),  # it would be emulated
+        ({"avx512_f": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+        ({}, False),
+    ],
+)
+def test_half_precision_is_taken_where_the_processor_has_it(monkeypatch, capabilities, native):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert uses_bf16("auto", torch.device("cpu")) is native
 
 
 def test_weights_change_nothing_in_the_bundle(bundle, pixels):

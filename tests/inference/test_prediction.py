@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from pleura.data.prepare import Frame
 from pleura.formats.rle import rle2mask
 from pleura.inference.prediction import Prediction, decide, finish
-from pleura.models.bundle import OperatingPoint
+from pleura.models.bundle import Calibration, OperatingPoint
 
 shares = st.floats(0, 1, width=32)
 maps = arrays(
@@ -74,3 +74,13 @@ def test_the_mask_of_a_wide_film_lies_where_the_network_saw_it():
     rows, columns = np.nonzero(mask)
     assert 8 <= rows.min() <= rows.max() <= 16  # 16 rows of black lie above the film
     assert columns.max() <= 17
+
+
+def test_the_score_is_the_calibrated_one_and_the_threshold_is_held_against_it():
+    prepared, frame = np.full((32, 32), 0.9, np.float32), Frame(32, 32, 32)
+    line = Calibration("platt", slope=1, intercept=-np.log(3))  # a third of the odds
+    for point, called in [(OperatingPoint(score=0.24), True), (OperatingPoint(score=0.26), False)]:
+        prediction = finish("1.2", prepared, 0.5, frame, point, calibration=line)
+        assert prediction.score == pytest.approx(0.25)
+        assert isinstance(prediction.score, float)
+        assert prediction.mask.any() == called

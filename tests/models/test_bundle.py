@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from pleura.config import Network
-from pleura.errors import BundleError
+from pleura.errors import BundleError, UsageError
 from pleura.models.bundle import (
     FORMAT,
     Bundle,
+    Calibration,
     OperatingPoint,
     Preprocessing,
     read_bundle,
@@ -25,6 +26,9 @@ def bundle():
         weights={"a.weight": rng.normal(size=(3, 2)).astype(np.float32), "n": np.array(7)},
         preprocessing=Preprocessing(64, "rule-1"),
         operating_point=OperatingPoint(score=0.25, mask=0.4, min_area=0.001),
+        presets={"sensitive": OperatingPoint(score=0.1, mask=0.4), "rule": OperatingPoint(0.6)},
+        calibration=Calibration("isotonic", scores=(0.1, 0.3, 0.9), values=(0.0, 0.4, 0.4)),
+        evaluation={"auroc": 0.9, "positive_dice": None, "strata": [{"name": "x"}] * 9000},
         training={"fingerprint": "abc", "images": 3},
         trained_on=np.array([1, 2**63], np.uint64),
         history={"epoch": [1.0, 2.0], "loss": [0.5, 0.25]},
@@ -59,9 +63,11 @@ def test_the_digest_follows_whatever_changes_a_result(bundle):
     changed = [
         replace(bundle, operating_point=OperatingPoint()),
         replace(bundle, preprocessing=Preprocessing(32, "rule-1")),
+        replace(bundle, presets={}),
+        replace(bundle, calibration=Calibration()),
         replace(bundle, weights={**bundle.weights, "n": np.array(8)}),
     ]
-    assert len({bundle.digest, *(item.digest for item in changed)}) == 4
+    assert len({bundle.digest, *(item.digest for item in changed)}) == 6
     assert replace(bundle, card="other").digest == bundle.digest
 
 
@@ -117,7 +123,7 @@ def test_a_later_format_names_the_version_it_needs(path):
     with h5py.File(path, "a") as file:
         file.attrs["pleura_format"] = FORMAT + 1
         file.attrs["pleura_version"] = "9.9"
-    with pytest.raises(BundleError, match=r"has format 3, written by pleura 9.9; this pleura read"):
+    with pytest.raises(BundleError, match=r"has format 4, written by pleura 9.9; this pleura read"):
         read_bundle(path)
 
 
@@ -193,3 +199,65 @@ def test_normalising_is_what_it_says():
     pixels = np.array([0, 51, 255], np.uint8)
     expected = (pixels / 255 - 0.5) / 0.25
     assert Preprocessing(64, "rule-1").normalise(pixels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_model_of_a_platt_line_comes_back(bundle, tmp_path):
+    line = replace(bundle, calibration=Calibration("platt", 0.5, -1.25), evaluation={})
+    write_bundle(line, tmp_path / "m.h5")
+    found = read_bundle(tmp_path / "m.h5")
+    assert found.calibration == line.calibration
+    assert found.evaluation == {}
+
+
+def test_operating_points_by_name(bundle):
+    assert list(bundle.points) == ["default", "sensitive", "rule"]
+    assert bundle.at("default") == bundle
+    assert bundle.at("rule").operating_point == OperatingPoint(0.6)
+    with pytest.raises(
+        UsageError,
+        match=r"the model: holds no operating point specific; it has default, sensitive, rule",
+    ):
+        bundle.at("specific")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"method": "isotonic"},
+        {"method": "platt", "scores": (0.5,), "values": (0.5,)},
+        {"method": "isotonic", "scores": (0.5, 0.1), "values": (0.2, 0.3)},
+        {"method": "isotonic", "scores": (0.1, 0.5), "values": (0.3, 0.2)},
+        {"method": "isotonic", "scores": (0.1, 0.5), "values": (0.3, 1.2)},
+        {"method": "isotonic", "scores": (0.1, 0.5), "values": (0.3,)},
+    ],
+)
+def test_knots_that_are_none(values):
+    with pytest.raises(ValueError, match=r"with rising scores and values that never fall"):
+        Calibration(**values)
+
+
+@pytest.mark.parametrize(("slope", "rule"), [(-1, "greater than 0"), ("NaN", "finite")])
+def test_a_damaged_calibration_is_refused(path, slope, rule):
+    with h5py.File(path, "a") as file:
+        file.attrs["calibration"] = f'{{"method": "platt", "slope": {slope}, "intercept": 0}}'
+    with pytest.raises(BundleError, match=f"damaged settings: calibration: slope.*{rule}"):
+        read_bundle(path)
+
+
+def test_knots_that_do_not_fit_the_method_are_refused(path):
+    with h5py.File(path, "a") as file:
+        file.attrs["calibration"] = '{"method": "platt", "slope": 1, "intercept": 0}'
+    with pytest.raises(BundleError, match=r"damaged settings: .*a platt calibration with 3 scores"):
+        read_bundle(path)
+
+
+def test_a_calibration_by_hand():
+    scores = [0.0, 0.1, 0.2, 0.6, 1.0]
+    assert Calibration().apply(scores).tolist() == scores
+    steps = Calibration("isotonic", scores=(0.1, 0.3), values=(0.0, 0.5)).apply(scores)
+    assert steps == pytest.approx([0.0, 0.0, 0.25, 0.5, 0.5])
+    line = Calibration("platt", slope=2, intercept=1).apply(scores)
+    odds = np.array([0.1 / 0.9, 0.2 / 0.8, 0.6 / 0.4]) ** 2 * np.e
+    assert line[1:4] == pytest.approx(odds / (1 + odds))
+    assert 0 <= line[0] < line[1]
+    assert line[3] < line[4] <= 1

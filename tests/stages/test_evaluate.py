@@ -11,9 +11,11 @@ from pleura.inference.engine import TorchEngine
 from pleura.inference.folder import Answer
 from pleura.inference.predictor import Predictor
 from pleura.metrics import dice_coeff
-from pleura.models.bundle import read_bundle
+from pleura.models.bundle import Calibration, OperatingPoint, read_bundle
 from pleura.stages.evaluate import (
     CASES,
+    FAILURES,
+    compare_models,
     evaluate_model,
     judged,
     score_answers,
@@ -59,6 +61,12 @@ def test_an_outcome_is_what_predicting_the_file_gives(bundle, engine, small_prep
         assert found.dice == pytest.approx(expected, abs=0.01)
         assert found.positive == truth.any()
         assert found.patient == record.patient
+        traits = found.traits
+        assert (traits.sex, traits.age_years, traits.view) == (
+            record.sex,
+            record.age_years,
+            record.view,
+        )
 
 
 def test_the_maps_come_in_the_order_of_the_rows(engine, small_prepared):
@@ -69,6 +77,56 @@ def test_the_maps_come_in_the_order_of_the_rows(engine, small_prepared):
         assert said.probability == pytest.approx(alone.maps[0], abs=1e-5)
         assert said.score == pytest.approx(alone.scores[0], abs=1e-5)
         assert np.array_equal(said.truth, small_prepared.y_train[row])
+
+
+def test_the_share_of_the_square_that_is_film(engine, small_prepared):
+    wide = replace(
+        small_prepared,
+        train=tuple(replace(record, columns=2 * record.rows) for record in small_prepared.train),
+    )
+    (said,) = judged(engine, wide, np.array([0]))
+    assert said.inside == 0.5
+    (said,) = judged(engine, small_prepared, np.array([0]))
+    assert said.inside == 1.0
+
+
+def test_figures_at_each_point_and_of_the_calibrated_score(bundle, engine, small_prepared):
+    plain = evaluate_model(bundle, small_prepared, engine=engine)
+    scores = np.array([item.score for item in plain.outcomes])
+    line = Calibration("platt", slope=0.5, intercept=1.0)
+    point = bundle.operating_point
+    moved = replace(
+        bundle,
+        calibration=line,
+        operating_point=replace(point, score=float(line.apply(point.score))),
+        presets={"sensitive": OperatingPoint(score=float(line.apply(scores.min())))},
+    )
+    found = evaluate_model(moved, small_prepared, engine=engine)
+    calibrated = np.array([item.score for item in found.outcomes])
+    assert calibrated == pytest.approx(line.apply(scores))
+    assert [item.called for item in found.outcomes] == [item.called for item in plain.outcomes]
+    assert found.evaluation.auroc == plain.evaluation.auroc
+    assert found.evaluation.calibration_error != plain.evaluation.calibration_error
+    assert [item.name for item in found.evaluation.points] == ["default", "sensitive"]
+    assert found.evaluation.points[1].sensitivity.value == 1.0
+
+
+def test_two_models_meet_on_the_images_that_trained_neither(bundle, small_prepared):
+    one = trained_on(bundle, small_prepared, range(10))
+    never = replace(bundle.operating_point, score=1.0)
+    other = replace(trained_on(bundle, small_prepared, range(5, 20)), operating_point=never)
+    told = []
+    both = compare_models(one, other, small_prepared, on_progress=lambda *now: told.append(now))
+    assert both.ours.rows == both.theirs.rows == tuple(range(20, 35))
+    assert told == [(number, 30) for number in range(1, 31)]
+    differences = {item.name: item for item in both.comparison.differences}
+    assert differences["auroc"].difference.value == 0
+    assert differences["sensitivity"].difference.value > 0
+    assert differences["specificity"].difference.value <= 0
+    everyone = trained_on(bundle, small_prepared, range(9, 35))
+    message = "all of its 35 labelled images trained the model or the other one; evaluate on other"
+    with pytest.raises(DataError, match=message):
+        compare_models(one, everyone, small_prepared)
 
 
 def test_progress_counts_to_the_end(bundle, engine, small_prepared):
@@ -174,7 +232,10 @@ def test_the_page_of_a_validation(bundle, engine, small_prepared, tmp_path):
     write_validation_report(bundle, small_prepared, validation, page)
     text = page.read_text()
     assert "<title>pleura: validation" in text
-    assert text.count("data:image/jpeg") == CASES
+    wrong = sum(item.positive != item.called for item in validation.outcomes)
+    assert wrong > 0
+    right = min(CASES, len(validation.outcomes) - wrong)
+    assert text.count("data:image/jpeg") == right + min(FAILURES, wrong)
     assert "http://" not in text.replace("http://www.w3.org/", "")
     write_validation_report(bundle, small_prepared, validation, tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text() == text

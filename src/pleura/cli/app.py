@@ -7,6 +7,8 @@ import typer
 
 from pleura.cli import console
 from pleura.cli.audit import audit
+from pleura.cli.card import card
+from pleura.cli.ensemble import ensemble
 from pleura.cli.evaluate import evaluate
 from pleura.cli.fetch import fetch
 from pleura.cli.folds import folds
@@ -37,7 +39,9 @@ VERBS = (
     prepare,
     train,
     tune,
+    ensemble,
     evaluate,
+    card,
     predict,
     phantom,
     run,

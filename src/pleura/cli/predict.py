@@ -25,6 +25,10 @@ def predict(
     batch: Annotated[int, typer.Option(help="Images per network call.", min=1)] = 4,
     device: options.Device = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    at: Annotated[
+        str,
+        typer.Option(help="Operating point: default, sensitive, specific or rule."),
+    ] = "default",
     as_json: options.AsJson = False,
 ) -> int:
     """Find pneumothorax in radiographs and write submission.csv and predictions.csv.
@@ -42,7 +46,7 @@ def predict(
         raise UsageError(f"--id {id_source}: take uid or stem")
     if precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"--precision {precision}: take auto, fp32 or bf16")
-    predictor = load(model, device=device, precision=precision)  # type: ignore[arg-type]
+    predictor = load(model, device=device, precision=precision, at=at)  # type: ignore[arg-type]
     paths = expand(inputs)
     with console.progress("predicting") as told:
         answers = predict_files(

@@ -1,4 +1,7 @@
-"""The charts of a report: ROC curve, Dice against area, and scores by label, as inline SVG."""
+"""The charts of a report, as inline SVG.
+
+ROC and precision-recall curve, reliability, Dice against area, and scores by label.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura import metrics
 from pleura.evaluation.scores import Evaluation, Outcome
 from pleura.formats import figures
 
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BINS = 25
+_MARKERS = {"sensitive": "^", "specific": "v", "rule": "s"}
 
 
 def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
@@ -29,15 +34,29 @@ def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
         axes.plot([0, 1], [0, 1], color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
         axes.plot(points[0], points[1], color=figures.SECOND)
         at = (1 - evaluation.specificity.value, evaluation.sensitivity.value)
-        axes.plot([at[0]], [at[1]], "o", markersize=6, color=figures.INK, zorder=4)
-        axes.annotate(
-            "operating point",
-            at,
-            xytext=(9, -13) if at[0] < 0.6 else (-9, -13),
-            textcoords="offset points",
-            ha="left" if at[0] < 0.6 else "right",
-            fontsize=8.5,
+        axes.plot(
+            [at[0]],
+            [at[1]],
+            linestyle="",
+            marker="o",
+            markersize=6,
+            color=figures.INK,
+            zorder=4,
+            label="operating point",
         )
+        for item in evaluation.points[1:]:
+            axes.plot(
+                [1 - item.specificity.value],
+                [item.sensitivity.value],
+                linestyle="",
+                marker=_MARKERS.get(item.name, "D"),
+                markersize=6,
+                markerfacecolor="none",
+                color=figures.INK,
+                zorder=5,
+                label=item.name,
+            )
+        axes.legend(loc="lower right", borderaxespad=0.6, borderpad=0)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(0, 1.04)
         axes.set_xlabel("false alarms (1 - specificity)")
@@ -63,6 +82,93 @@ def roc_points(
     found = np.cumsum(positive)[last_of_its_score] / positive.sum()
     alarms = np.cumsum(~positive)[last_of_its_score] / (~positive).sum()
     return np.append(0.0, alarms), np.append(0.0, found)
+
+
+def precision_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
+    """Return the precision-recall curve of the image scores with the operating point on it.
+
+    A dashed line is the share of positives, what calling at random gives. Empty where all images
+    have the same label.
+    """
+    points = precision_points(outcomes)
+    if points is None:
+        return ""
+    positives = sum(item.positive for item in outcomes)
+
+    def draw(axes: "Axes") -> None:
+        axes.set_title("Precision and recall of the image score")
+        chance = positives / len(outcomes)
+        axes.plot([0, 1], [chance] * 2, color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
+        axes.step(points[0], points[1], where="pre", color=figures.SECOND)
+        called = sum(item.called for item in outcomes)
+        if called:
+            right = sum(item.called and item.positive for item in outcomes)
+            at = (evaluation.sensitivity.value, right / called)
+            axes.plot([at[0]], [at[1]], "o", markersize=6, color=figures.INK, zorder=4)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(0, 1.04)
+        axes.set_xlabel("recall (sensitivity)")
+        axes.set_ylabel("precision")
+
+    return figures.svg(draw, "Precision-recall curve of the image score")
+
+
+def precision_points(
+    outcomes: Sequence[Outcome],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return recall and precision at each distinct score, the highest first, from recall 0.
+
+    Precision at recall 0 is that at the highest score. None where all images have the same label.
+    """
+    points = roc_points(outcomes)
+    if points is None:
+        return None
+    positives = sum(item.positive for item in outcomes)
+    found = points[1][1:] * positives
+    alarms = points[0][1:] * (len(outcomes) - positives)
+    precision = found / (found + alarms)
+    return points[1], np.append(precision[0], precision)
+
+
+def reliability_svg(outcomes: Sequence[Outcome]) -> str:
+    """Return the share with a pneumothorax against the score, a dot for each bin of images.
+
+    Bins hold equally many images as far as ties allow; bars are 95 % Wilson intervals of the share.
+    Empty where there is no image.
+    """
+    if not outcomes:
+        return ""
+    score = np.array([item.score for item in outcomes])
+    positive = np.array([item.positive for item in outcomes])
+    bins = metrics.equal_mass_bins(score)
+    filled = np.unique(bins)
+    said = np.array([score[bins == number].mean() for number in filled])
+    counts = np.array([np.count_nonzero(bins == number) for number in filled])
+    share = np.array([positive[bins == number].mean() for number in filled])
+    low, high = _wilson(share, counts)
+
+    def draw(axes: "Axes") -> None:
+        axes.set_title("Reliability of the calibrated score")
+        axes.plot([0, 1], [0, 1], color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
+        axes.vlines(said, low, high, color=figures.SECOND, alpha=0.5, linewidth=1.4)
+        axes.plot(said, share, "o", markersize=5, color=figures.SECOND)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.04)
+        axes.set_xlabel("mean score of the bin")
+        axes.set_ylabel("share with a pneumothorax")
+
+    return figures.svg(draw, "Reliability of the calibrated score")
+
+
+def _wilson(
+    share: NDArray[np.float64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 95 % interval of shares of `counts` images (Wilson 1927)."""
+    z = 1.959964
+    middle = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
+    half = np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2)) * z
+    half = half / (1 + z**2 / counts)
+    return middle - half, middle + half
 
 
 def area_svg(outcomes: Sequence[Outcome]) -> str:

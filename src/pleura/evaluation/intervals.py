@@ -7,6 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
+_BLOCK = 100
+
+Samples = NDArray[np.float64]
+"""``(1 + resamples,)``: a figure over all images, then over each resample; NaN where undefined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +33,138 @@ class Score:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float],
-    groups: Sequence[str],
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Score:
-    """Return `statistic` over all images, with its 95 % percentile interval.
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Bootstrap samples of a set of images, as how often each image is in each of them.
 
     Patients are drawn with replacement and bring all their images, because images of one patient
-    resemble each other. Resamples in which the figure is undefined are left out. One patient alone
-    gives no interval.
+    resemble each other. All figures of a set share the draws, so that a difference of two of them,
+    or of two models, is one of the same images.
+
+    Attributes:
+        weights: ``(1 + resamples, images)`` float64, whole numbers; the first row is all 1, the
+            images as they are.
+        groups: ``(images,)`` int: the patient of each image, numbered from 0.
+    """
+
+    weights: NDArray[np.float64]
+    groups: NDArray[np.int64]
+
+    def among(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Draws":
+        """Return the same draws of some of the images alone."""
+        return Draws(self.weights[:, rows], self.groups[rows])
+
+    def mean(self, values: NDArray[np.float64]) -> Samples:
+        """Return the mean of ``(images,)`` values in each sample."""
+        return self.ratio(values, np.ones(len(values)))
+
+    def ratio(self, above: NDArray[np.float64], below: NDArray[np.float64]) -> Samples:
+        """Return the sum of ``(images,)`` `above` over that of `below` in each sample."""
+        return self.divide(self.weights @ above, self.weights @ below)
+
+    def divide(self, above: Samples, below: Samples) -> Samples:
+        """Return a ratio of sums, NaN where there is nothing to divide by."""
+        nothing = np.full(len(above), np.nan)
+        quotient: Samples = np.divide(above, below, out=nothing, where=below != 0)
+        return quotient
+
+    def score(self, samples: Samples, among: NDArray[np.bool_] | None = None) -> Score:
+        """Return a figure with its 95 % percentile interval.
+
+        Resamples in which it is undefined are left out.
+
+        Args:
+            samples: The figure in each sample.
+            among: ``(images,)`` bool: the images it is about, where these are not all. Where they
+                are of one patient alone there is no interval.
+        """
+        value = float(samples[0])
+        groups = self.groups if among is None else self.groups[among]
+        defined = samples[1:][~np.isnan(samples[1:])]
+        if np.isnan(value) or not defined.size or np.all(groups == groups[:1]):
+            return Score(value, float("nan"), float("nan"))
+        low, high = np.percentile(defined, [2.5, 97.5])
+        return Score(value, float(low), float(high))
+
+
+def draw_patients(groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Draws:
+    """Return bootstrap samples of images.
 
     Args:
-        statistic: From rows (repeats allowed) to a figure, NaN where undefined.
-        groups: The patient of each row.
-        seed: The same seed gives the same interval.
-        resamples: How many samples to draw.
+        groups: The patient of each image.
+        seed: The same seed gives the same samples.
+        resamples: How many to draw.
     """
-    rng = np.random.default_rng(seed)
-    members: dict[str, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    patients = [np.array(rows) for rows in members.values()]
-    value = statistic(np.arange(len(groups)))
-    drawn = []
-    for _ in range(resamples if len(patients) > 1 else 0):
-        chosen = rng.integers(len(patients), size=len(patients))
-        drawn.append(statistic(np.concatenate([patients[number] for number in chosen])))
-    defined = np.array([figure for figure in drawn if not np.isnan(figure)])
-    if np.isnan(value) or not defined.size:
-        return Score(value, float("nan"), float("nan"))
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return Score(value, float(low), float(high))
+    names, numbers = np.unique(np.array(list(groups), dtype=str), return_inverse=True)
+    weights = np.ones((1 + resamples, len(groups)))
+    if len(names):
+        rng = np.random.default_rng(seed)
+        for row in range(1, 1 + resamples):
+            drawn = rng.integers(len(names), size=len(names))
+            weights[row] = np.bincount(drawn, minlength=len(names))[numbers]
+    return Draws(weights, numbers.astype(np.int64))
+
+
+def auroc_samples(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], draws: Draws
+) -> Samples:
+    """Return the area under the ROC curve in each sample; ties count one half.
+
+    Args:
+        positive: ``(images,)`` bool.
+        scores: ``(images,)``, higher meaning more likely positive.
+        draws: The samples.
+    """
+
+    def area(found: NDArray[np.float64], alarms: NDArray[np.float64]) -> Samples:
+        below = np.cumsum(alarms, axis=1) - alarms / 2
+        pairs = found.sum(axis=1) * alarms.sum(axis=1)
+        return draws.divide((found * below).sum(axis=1), pairs)
+
+    return _over_scores(area, positive, scores, draws)
+
+
+def average_precision_samples(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], draws: Draws
+) -> Samples:
+    """Return the average precision in each sample.
+
+    It is the sum over thresholds, from the highest score down, of the precision there times the
+    recall gained; images of equal score are gained together.
+    """
+
+    def gained(found: NDArray[np.float64], alarms: NDArray[np.float64]) -> Samples:
+        found, alarms = found[:, ::-1], alarms[:, ::-1]
+        so_far = np.cumsum(found, axis=1)
+        called = so_far + np.cumsum(alarms, axis=1)
+        precision = np.divide(so_far, called, out=np.zeros_like(called), where=called > 0)
+        return draws.divide((precision * found).sum(axis=1), found.sum(axis=1))
+
+    return _over_scores(gained, positive, scores, draws)
+
+
+def _over_scores(
+    figure: Callable[[NDArray[np.float64], NDArray[np.float64]], Samples],
+    positive: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    draws: Draws,
+) -> Samples:
+    """Return a figure in each sample that follows from the labels at each distinct score.
+
+    Args:
+        figure: From ``(samples, distinct scores)`` positives and negatives of each score, rising,
+            to ``(samples,)``. It is asked for some samples at a time, to keep memory flat.
+        positive: ``(images,)`` bool.
+        scores: ``(images,)``.
+        draws: The samples.
+    """
+    order = np.argsort(scores, kind="stable")
+    if not order.size:
+        return np.full(len(draws.weights), np.nan)
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    pieces = []
+    for first in range(0, len(draws.weights), _BLOCK):
+        weights = draws.weights[first : first + _BLOCK, order]
+        found = np.add.reduceat(weights * positive[order], starts, axis=1)
+        pieces.append(figure(found, np.add.reduceat(weights, starts, axis=1) - found))
+    return np.concatenate(pieces)

@@ -16,8 +16,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pleura.evaluation import charts
+from pleura.evaluation.comparison import Comparison
 from pleura.evaluation.intervals import Score
-from pleura.evaluation.scores import Evaluation, Outcome
+from pleura.evaluation.scores import FIGURES, LARGE, SMALL, By, Evaluation, Outcome
 from pleura.formats.atomic import write_text
 from pleura.formats.page import picture_source, render
 
@@ -54,20 +55,24 @@ class Report:
         title: Its heading.
         evaluation: The figures.
         outcomes: All images, for the charts.
-        cases: The pictures, in the order they are shown.
+        cases: Pictures of answers from the best to the worst, in the order they are shown.
+        failures: Pictures of misses and false alarms.
         curves_svg: Learning curves as trusted ``<svg>`` elements, put in as they are
             (:func:`pleura.training.curves.curves_svg`); empty where there are none.
         facts: What a reader wants to know of model, data and run, by name.
         notes: What must be known to believe the figures, a sentence each.
+        comparison: With another model, where there is one.
     """
 
     title: str
     evaluation: Evaluation
     outcomes: Sequence[Outcome]
     cases: Sequence[Case]
+    failures: Sequence[Case]
     curves_svg: str
     facts: Mapping[str, str]
     notes: Sequence[str]
+    comparison: Comparison | None = None
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -90,8 +95,11 @@ def render_report(report: Report) -> str:
         report=report,
         figures=_figures(report.evaluation),
         counts=counts,
-        tiles=[_tile(case) for case in report.cases],
+        cases=_tiles(report.cases, report.outcomes),
+        failures=_tiles(report.failures, report.outcomes),
+        failed=counts["missed"] + counts["false-alarm"],
         kinds=KINDS,
+        tables=_tables(report),
         curves=Markup(report.curves_svg),
         charts=[Markup(chart) for chart in _charts(report) if chart],
         facts={**_measured(report.evaluation), **report.facts},
@@ -106,32 +114,59 @@ def kind_of(outcome: Outcome) -> Kind:
 
 
 def choose_cases(outcomes: Sequence[Outcome], n: int) -> list[str]:
-    """Return the ids of at most `n` images that show fairly how a model does.
+    """Return the ids of at most `n` images that show fairly what right answers look like.
 
-    Half are found ones, evenly spread from the best Dice through the median to the worst; the rest
-    are shared among misses (spread by area), false alarms (by predicted area) and correctly empty
-    ones (by score). A kind that has too few leaves its places to the others. The same outcomes, in
-    any order, give the same choice.
+    Three quarters are found ones, evenly spread from the best Dice through the median to the worst;
+    the rest are correctly empty ones, from the highest score down. A kind that has too few leaves
+    its places to the other. The same outcomes, in any order, give the same choice.
 
     Args:
         outcomes: One per image.
         n: How many at most.
     """
+    members = _by_kind(outcomes)
+    places = _places(members, ("found", "found", "found", "empty"), n)
+    return [item.image_id for kind in places for item in _spread(members[kind], places[kind])]
+
+
+def choose_failures(outcomes: Sequence[Outcome], n: int) -> list[str]:
+    """Return the ids of at most `n` images that were answered wrongly, the gravest of each kind.
+
+    Half are misses, the largest first, and half are false alarms, the highest score first; a kind
+    that has too few leaves its places to the other.
+
+    Args:
+        outcomes: One per image.
+        n: How many at most.
+    """
+    members = _by_kind(outcomes)
+    places = _places(members, ("missed", "false-alarm"), n)
+    return [item.image_id for kind in places for item in members[kind][: places[kind]]]
+
+
+def _by_kind(outcomes: Sequence[Outcome]) -> dict[Kind, list[Outcome]]:
+    """Return the outcomes of each kind, those first that show it best."""
     members: dict[Kind, list[Outcome]] = {kind: [] for kind in KINDS}
     for item in sorted(outcomes, key=lambda item: item.image_id):
         members[kind_of(item)].append(item)
     members["found"].sort(key=lambda item: -item.dice)
     members["missed"].sort(key=lambda item: -item.truth_px)
-    members["false-alarm"].sort(key=lambda item: -item.predicted_px)
+    members["false-alarm"].sort(key=lambda item: -item.score)
     members["empty"].sort(key=lambda item: -item.score)
-    places = dict.fromkeys(members, 0)
-    turns: list[Kind] = ["found", "missed", "found", "false-alarm", "found", "empty"]
-    wanted = min(n, len(outcomes))
+    return members
+
+
+def _places(
+    members: Mapping[Kind, Sequence[Outcome]], turns: Sequence[Kind], n: int
+) -> dict[Kind, int]:
+    """Return how many of each kind are shown where kinds take a place each in turn."""
+    places = dict.fromkeys(turns, 0)
+    wanted = min(n, sum(len(members[kind]) for kind in places))
     for kind in cycle(turns):
         if sum(places.values()) >= wanted:
             break
         places[kind] += places[kind] < len(members[kind])
-    return [item.image_id for kind in KINDS for item in _spread(members[kind], places[kind])]
+    return places
 
 
 def _spread(items: Sequence[Outcome], count: int) -> list[Outcome]:
@@ -219,8 +254,172 @@ def _measured(evaluation: Evaluation) -> dict[str, str]:
     return {
         "Images": f"{evaluation.images:,}, of which {evaluation.positives:,} with a pneumothorax",
         "Patients": f"{evaluation.patients:,} (an image of an unknown patient counts as one)",
-        "Mean IoU": str(evaluation.mean_iou),
+        "Lesions": f"{evaluation.lesions:,} (parts of the true masks; pixels that share a corner "
+        "are connected; found where the answer covers at least one pixel)",
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A figure in a table: its value, and its interval below."""
+
+    value: str
+    interval: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of figures: the first column names the rows, groups of rows have a heading."""
+
+    title: str
+    meaning: str
+    columns: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[tuple[_Cell, ...], ...]], ...]
+
+
+_PARTS: Mapping[By, str] = {
+    "size": "Size of the pneumothorax",
+    "sex": "Sex",
+    "age": "Age in years",
+    "view": "View",
+}
+
+
+def _tables(report: Report) -> list[_Table]:
+    tables = [_comparison(report.comparison)] if report.comparison is not None else []
+    tables += [_all_figures(report.evaluation)]
+    if report.evaluation.points:
+        tables.append(_points(report.evaluation))
+    tables += [_predictive_values(report.evaluation), _strata(report.evaluation)]
+    return tables
+
+
+def _comparison(comparison: Comparison) -> _Table:
+    rows = tuple(
+        (
+            _Cell(_capital(FIGURES[item.name])),
+            _cell(item.difference, sign=True),
+            _Cell("undefined" if math.isnan(item.above) else f"{100 * item.above:.1f} %"),
+            _Cell(_number(item.ours)),
+            _Cell(_number(item.theirs)),
+        )
+        for item in comparison.differences
+    )
+    return _Table(
+        "Against the other model",
+        f"On the same {comparison.images:,} images ({comparison.positives:,} with a pneumothorax), "
+        "which trained neither. Paired bootstrap: both figures of a difference over the same draws "
+        "of patients. The third column is the share of draws in which this model's figure is the "
+        "higher one; of false lesions, Brier score and calibration error lower is better.",
+        ("", "difference", "above 0 in", "this model", "the other"),
+        (("", rows),),
+    )
+
+
+def _all_figures(evaluation: Evaluation) -> _Table:
+    rows = tuple(
+        (_Cell(_capital(words)), _cell(getattr(evaluation, name)))
+        for name, words in FIGURES.items()
+    )
+    return _Table(
+        "All figures",
+        "At the default operating point. AUROC, average precision, Brier score and calibration "
+        "error are of the calibrated score alone.",
+        ("", "value"),
+        (("", rows),),
+    )
+
+
+def _points(evaluation: Evaluation) -> _Table:
+    rows = tuple(
+        (
+            _Cell(item.name),
+            _Cell(f"{item.point.score:.3f}"),
+            _Cell(f"{item.point.mask:.2f}"),
+            _Cell(f"{100 * item.point.min_area:.3g} %"),
+            _cell(item.sensitivity),
+            _cell(item.specificity),
+        )
+        for item in evaluation.points
+    )
+    return _Table(
+        "Operating points",
+        "The default calls an image that keeps a mask; the others are thresholds of the score "
+        "alone. Sensitive and specific reached 0.95 on the images they were chosen on. The rule "
+        "calls where the probability exceeds 1 / (1 + d), d the Dice expected on a positive.",
+        ("", "score", "mask", "smallest area", "sensitivity", "specificity"),
+        (("", rows),),
+    )
+
+
+def _predictive_values(evaluation: Evaluation) -> _Table:
+    rows = tuple(
+        (
+            _Cell(f"{100 * item.prevalence:.3g} %"),
+            _cell(item.positive),
+            _cell(item.negative),
+        )
+        for item in evaluation.predictive_values
+    )
+    return _Table(
+        "Predictive values",
+        "What an answer at the default operating point means where this share of patients has a "
+        "pneumothorax: by Bayes' rule from the sensitivity and specificity above.",
+        ("prevalence", "called, and has one", "not called, and has none"),
+        (("", rows),),
+    )
+
+
+def _strata(evaluation: Evaluation) -> _Table:
+    groups = tuple(
+        (
+            heading,
+            tuple(
+                (
+                    _Cell(item.name),
+                    _Cell(f"{item.images:,}"),
+                    _Cell(f"{item.positives:,}"),
+                    _Cell("") if by == "size" else _cell(item.mean_dice),
+                    _cell(item.positive_dice),
+                    _cell(item.auroc),
+                    _cell(item.sensitivity),
+                    _Cell("") if by == "size" else _cell(item.specificity),
+                )
+                for item in evaluation.strata
+                if item.by == by
+            ),
+        )
+        for by, heading in _PARTS.items()
+    )
+    return _Table(
+        "By part of the images",
+        f"Small is below {100 * SMALL:.3g} % of the image, large above {100 * LARGE:.3g} %; the "
+        "sizes hold positives only, and their AUROC is against all images without a pneumothorax.",
+        (
+            "",
+            "images",
+            "positive",
+            "mean Dice",
+            "positive Dice",
+            "AUROC",
+            "sensitivity",
+            "specificity",
+        ),
+        groups,
+    )
+
+
+def _cell(score: Score, *, sign: bool = False) -> _Cell:
+    if math.isnan(score.value):
+        return _Cell("undefined")
+    form = "+.3f" if sign else ".3f"
+    if math.isnan(score.low):
+        return _Cell(f"{score.value:{form}}", "no interval")
+    return _Cell(f"{score.value:{form}}", f"{score.low:{form}} to {score.high:{form}}")
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +433,22 @@ class _Tile:
     height: int
 
 
-def _tile(case: Case) -> _Tile:
+def _tiles(cases: Sequence[Case], outcomes: Sequence[Outcome]) -> list[_Tile]:
+    """Return the tiles of `cases`; the best, median and worst of the found ones are named so."""
+    found = _by_kind(outcomes)["found"]
+    ranks = {}
+    if len(found) > 2:
+        places = {"median": (len(found) - 1) // 2, "best": 0, "worst": -1}
+        ranks = {found[place].image_id: f", {rank}" for rank, place in places.items()}
+    return [_tile(case, ranks.get(case.outcome.image_id, "")) for case in cases]
+
+
+def _tile(case: Case, rank: str) -> _Tile:
     kind = kind_of(case.outcome)
     height, width = case.picture.shape[:2]
     return _Tile(
         kind=kind,
-        label=KINDS[kind],
+        label=KINDS[kind] + rank,
         outcome=case.outcome,
         dice=f"{case.outcome.dice:.2f}",
         source=picture_source(case.picture),
@@ -251,6 +460,8 @@ def _tile(case: Case) -> _Tile:
 def _charts(report: Report) -> list[str]:
     return [
         charts.roc_svg(report.outcomes, report.evaluation),
+        charts.precision_svg(report.outcomes, report.evaluation),
+        charts.reliability_svg(report.outcomes),
         charts.area_svg(report.outcomes),
         charts.score_svg(report.outcomes),
     ]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pleura.data.prepare import Frame, restore
 from pleura.formats.rle import mask2rle
-from pleura.models.bundle import OperatingPoint
+from pleura.models.bundle import Calibration, OperatingPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Prediction:
 
     Attributes:
         image_id: SOP Instance UID of the radiograph.
-        score: How likely the image shows a pneumothorax, 0..1, before any threshold.
+        score: How likely the image shows a pneumothorax, 0..1: the calibrated probability, before
+            any threshold.
         mask: ``(rows, columns)`` bool after the operating point; empty where the image is called
             negative.
         prepared_map: ``(S, S)`` float32, 0..1, the network's map over the prepared square.
@@ -54,7 +55,7 @@ def decide(
 
     Args:
         probability: ``(rows, columns)`` float32 in 0..1.
-        score: The image score.
+        score: The calibrated image score.
         point: The thresholds.
 
     Returns:
@@ -73,17 +74,20 @@ def finish(
     frame: Frame,
     point: OperatingPoint,
     seconds: float = 0.0,
+    calibration: Calibration = Calibration(),  # noqa: B008 - frozen
 ) -> Prediction:
     """Return the prediction for a file from the network's map over the prepared square.
 
     Args:
         image_id: SOP Instance UID.
         prepared_map: ``(frame.size, frame.size)`` float32 in 0..1.
-        score: The image score, 0..1.
+        score: The network's image score, 0..1.
         frame: Where the file's pixels lie in the square.
         point: The thresholds.
         seconds: Time the network spent.
+        calibration: What makes a probability of the score, which the point's threshold is for.
     """
+    score = float(calibration.apply(score))
     if score < point.score:  # what decide would say, without the map at full size
         mask = np.zeros((frame.rows, frame.columns), np.bool_)
     else:

@@ -163,8 +163,15 @@ class Predictor:
         ]
 
     def _finish(self, ready: Ready, ran: _Ran) -> Prediction:
-        point = self.bundle.operating_point
-        return finish(ready.image_id, ran.map, ran.score, ready.frame, point, ran.seconds)
+        return finish(
+            ready.image_id,
+            ran.map,
+            ran.score,
+            ready.frame,
+            self.bundle.operating_point,
+            ran.seconds,
+            self.bundle.calibration,
+        )
 
     def _finish_then(
         self,
@@ -176,7 +183,11 @@ class Predictor:
 
 
 def load(
-    path: str | os.PathLike[str], *, device: str = "cpu", precision: Precision = "auto"
+    path: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    at: str = "default",
 ) -> Predictor:
     """Return the model in the file at `path`, ready to predict.
 
@@ -184,12 +195,13 @@ def load(
         path: A ``model.h5``.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` takes bf16 where the device has it; ``fp32`` is the reference.
+        at: Name of the operating point: ``default``, ``sensitive``, ``specific`` or ``rule``.
 
     Raises:
         BundleError: The file is missing, truncated, corrupt, foreign, or needs a later pleura.
-        UsageError: The device is not there.
+        UsageError: The device or the operating point is not there.
     """
-    bundle = read_bundle(path)
+    bundle = read_bundle(path).at(at)
     return Predictor(bundle, TorchEngine(bundle, device, precision))
 
 

@@ -3,10 +3,13 @@
 ::
 
     /                    attributes: format, pleura, network, preprocessing, operating_point,
-                         training, versions (JSON texts), card (text), weights_digest
+                         presets, calibration, training, versions (JSON texts), card (text),
+                         weights_digest
     /weights/<name>      one plain array for each parameter and buffer of the network
     /history/<column>    one number per epoch
     /training/trained_on the images that trained it, as 64 bits of their pixel hash each
+    /calibration/        scores and values: the knots of an isotonic calibration, else empty
+    /evaluation/json     the figures measured when it was trained, a JSON text as UTF-8 bytes
 
 Reading needs no torch: an engine turns the arrays into whatever it runs.
 """
@@ -15,25 +18,27 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
+from scipy.special import expit, logit
 
 from pleura.config import Network, Size, parse
-from pleura.errors import BundleError, ConfigError
+from pleura.errors import BundleError, ConfigError, UsageError
 from pleura.formats.atomic import atomic_path
 from pleura.models import weights as stored
 
-FORMAT = 2
-"""Raised when a bundle of this version could be misread by an earlier pleura; 2: two heads."""
+FORMAT = 3
+"""Raised when a bundle of this version could be misread by an earlier pleura; 3: calibrated."""
 
 _MAX_BYTES = 4 * 2**30
+_KNOTS = ("scores", "values")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -68,7 +73,7 @@ class OperatingPoint:
     the mask is where the probability exceeds `mask`.
 
     Attributes:
-        score: Threshold on the image score, 0..1.
+        score: Threshold on the calibrated image score, 0..1.
         mask: Threshold on a pixel's probability, 0..1.
         min_area: Smallest mask that is kept, as a share of the image's pixels.
     """
@@ -76,6 +81,68 @@ class OperatingPoint:
     score: Share = 0.5
     mask: Share = 0.5
     min_area: Share = 0.0
+
+
+PointName = Literal["default", "sensitive", "specific", "rule"]
+"""The operating points that a bundle may hold, see :attr:`Bundle.points`."""
+
+CalibrationMethod = Literal["identity", "platt", "isotonic"]
+
+_SMALLEST = 1e-15
+"""Scores are kept so far from 0 and 1, where a logit is infinite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """From the network's image score to a probability; never decreasing, so ranks stay.
+
+    ``platt`` gives ``sigmoid(slope * logit(score) + intercept)``, strictly increasing: no ranking,
+    and so no AUROC, changes. ``isotonic`` interpolates between knots, and scores may become equal.
+    ``identity`` leaves the score as it is.
+
+    Attributes:
+        method: Which of the three.
+        slope: Of ``platt``, above 0; its inverse is the temperature.
+        intercept: Of ``platt``.
+        scores: Of ``isotonic``: the knots' scores, rising.
+        values: Of ``isotonic``: the knots' probabilities, never falling.
+
+    Raises:
+        ValueError: The knots are not such.
+    """
+
+    method: CalibrationMethod = "identity"
+    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    intercept: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    scores: tuple[Share, ...] = ()
+    values: tuple[Share, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what interpolation relies on."""
+        rising = bool(np.all(np.diff(self.scores) > 0) and np.all(np.diff(self.values) >= 0))
+        inside = all(0 <= number <= 1 for number in (*self.scores, *self.values))
+        known = bool(self.scores) == (self.method == "isotonic")
+        if not (rising and inside and known and len(self.scores) == len(self.values)):
+            raise ValueError(
+                f"a {self.method} calibration with {len(self.scores)} scores and "
+                f"{len(self.values)} values; isotonic alone has knots, with rising scores and "
+                "values that never fall, all in 0..1"
+            )
+
+    def apply(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """Return the calibrated scores, float64 in 0..1, for image scores of any shape in 0..1."""
+        raw = np.asarray(scores, np.float64)
+        if self.method == "identity":
+            return raw
+        if self.method == "isotonic":
+            return np.asarray(np.interp(raw, self.scores, self.values), np.float64)
+        return np.asarray(expit(self.slope * score_logit(raw) + self.intercept), np.float64)
+
+
+def score_logit(scores: ArrayLike) -> NDArray[np.float64]:
+    """Return ``log(p / (1 - p))`` of scores in 0..1, float64, finite also for 0 and 1."""
+    inside = np.clip(np.asarray(scores, np.float64), _SMALLEST, 1 - _SMALLEST)
+    return np.asarray(logit(inside), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +154,13 @@ class Bundle:
         weights: Parameter and buffer arrays by name.
         preprocessing: How its input is made.
         operating_point: The thresholds in use.
+        presets: Other thresholds by name: ``sensitive`` and ``specific`` reach 0.95 of either on
+            the images they were chosen on, ``rule`` calls positive where that raises the expected
+            Dice. One that could not be reached is absent.
+        calibration: From the network's image score to the probability that thresholds are held
+            against.
+        evaluation: The figures measured when it was trained, as in ``pleura evaluate --json``;
+            empty where nobody measured any.
         training: What it was trained on and how: plain values, ``fingerprint`` among them.
         trained_on: ``(n,)`` uint64, the first 64 bits of the pixel hash of each image that trained
             it, so that evaluation never counts one of them.
@@ -100,6 +174,9 @@ class Bundle:
     weights: Mapping[str, NDArray[np.generic]]
     preprocessing: Preprocessing
     operating_point: OperatingPoint = OperatingPoint()
+    presets: Mapping[PointName, OperatingPoint] = field(default_factory=dict)
+    calibration: Calibration = Calibration()
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     trained_on: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     history: Mapping[str, list[float]] = field(default_factory=dict)
@@ -109,10 +186,34 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over weights, network, preprocessing and thresholds: what a result depends on."""
-        settings = [asdict(self.network), asdict(self.preprocessing), asdict(self.operating_point)]
+        """SHA-256 over weights, network, preprocessing, calibration and thresholds.
+
+        It is what a result depends on.
+        """
+        parts = (self.network, self.preprocessing, self.calibration)
+        points = {name: asdict(point) for name, point in self.points.items()}
+        settings = [*(asdict(part) for part in parts), points]
         return stored.digest(
             {**self.weights, " settings": np.frombuffer(json.dumps(settings).encode(), np.uint8)}
+        )
+
+    @property
+    def points(self) -> dict[PointName, OperatingPoint]:
+        """Every operating point by name, ``default`` first."""
+        return {"default": self.operating_point, **self.presets}
+
+    def at(self, name: str) -> "Bundle":
+        """Return the bundle with the operating point of that name in use.
+
+        Raises:
+            UsageError: It holds none of that name.
+        """
+        for known, point in self.points.items():
+            if known == name:
+                return replace(self, operating_point=point)
+        raise UsageError(
+            f"{self.path or 'the model'}: holds no operating point {name}; it has "
+            f"{', '.join(self.points)}"
         )
 
 
@@ -128,6 +229,14 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
         "network": json.dumps(asdict(bundle.network)),
         "preprocessing": json.dumps(asdict(bundle.preprocessing)),
         "operating_point": json.dumps(asdict(bundle.operating_point)),
+        "presets": json.dumps({name: asdict(point) for name, point in bundle.presets.items()}),
+        "calibration": json.dumps(
+            {
+                "method": bundle.calibration.method,
+                "slope": bundle.calibration.slope,
+                "intercept": bundle.calibration.intercept,
+            }
+        ),
         "training": json.dumps(dict(bundle.training)),
         "versions": json.dumps(dict(bundle.versions) or current_versions()),
         "card": bundle.card,
@@ -139,6 +248,12 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
         columns = {name: np.asarray(column, float) for name, column in bundle.history.items()}
         stored.write_arrays(file.create_group("history"), columns)
         stored.write_arrays(file.create_group("training"), {"trained_on": bundle.trained_on})
+        knots = {name: np.array(getattr(bundle.calibration, name), float) for name in _KNOTS}
+        stored.write_arrays(file.create_group("calibration"), knots)
+        # An attribute holds 64 KiB at most, and the figures of many strata may be more.
+        text = json.dumps(dict(bundle.evaluation), allow_nan=False).encode()
+        measured = {"json": np.frombuffer(text, np.uint8)}
+        stored.write_arrays(file.create_group("evaluation"), measured)
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -192,11 +307,15 @@ def _read(file: h5py.File, path: Path) -> Bundle:
         raise BundleError("its weights do not match their digest, it is damaged; get it again")
     history = stored.read_arrays(file["history"], _MAX_BYTES)
     trained_on = stored.read_arrays(file["training"], _MAX_BYTES)["trained_on"]
+    measured = stored.read_arrays(file["evaluation"], _MAX_BYTES)["json"]
     return Bundle(
         network=_parsed(Network, file, "network"),
         weights=weights,
         preprocessing=_parsed(Preprocessing, file, "preprocessing"),
         operating_point=_parsed(OperatingPoint, file, "operating_point"),
+        presets=_presets(file),
+        calibration=_calibration(file),
+        evaluation=dict(json.loads(measured.tobytes())),
         training=json.loads(_text(file, "training")),
         trained_on=trained_on.astype(np.uint64),
         history={name: column.tolist() for name, column in history.items()},
@@ -204,6 +323,19 @@ def _read(file: h5py.File, path: Path) -> Bundle:
         versions=json.loads(_text(file, "versions")),
         path=path,
     )
+
+
+def _presets(file: h5py.File) -> dict[PointName, OperatingPoint]:
+    found = json.loads(_text(file, "presets"))
+    names = [name for name in get_args(PointName) if name in found]
+    return {name: parse(OperatingPoint, found[name], f"presets.{name}") for name in names}
+
+
+def _calibration(file: h5py.File) -> Calibration:
+    knots = stored.read_arrays(file["calibration"], _MAX_BYTES)
+    columns = {name: np.asarray(knots[name], float).tolist() for name in _KNOTS}
+    plain = json.loads(_text(file, "calibration"))
+    return parse(Calibration, {**plain, **columns}, "calibration")
 
 
 T = TypeVar("T")

@@ -1,28 +1,264 @@
-"""The model card: a page of Markdown inside model.h5 that says what the model is."""
+"""The model card: a page of Markdown that says what a model is, and how good it was measured to be.
 
-from pleura.models.bundle import Bundle
+Nothing on a card is filled in. What a training always records and this model does not hold is an
+error that names it; figures that nobody measured are called "not measured", with what to run.
+
+Source of the headings: Mitchell et al., Model cards for model reporting, FAT* 2019.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pleura.config import Network
+from pleura.errors import BundleError
+from pleura.models.bundle import Bundle, Calibration
 from pleura.models.zoo import count_parameters, stride
 
+_FIGURES: Mapping[str, str] = {
+    "mean_dice": "mean Dice (over all images)",
+    "positive_dice": "positive Dice (over images with a pneumothorax)",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "sensitivity": "sensitivity, default operating point",
+    "specificity": "specificity, default operating point",
+    "lesion_sensitivity": "lesions found, at least in part",
+    "false_lesions": "false lesions per image",
+    "calibration_error": "expected calibration error of the score",
+}
 
-def write_card(bundle: Bundle) -> str:
-    """Return a short model card for `bundle`, from what the bundle itself holds."""
-    training, point, size = bundle.training, bundle.operating_point, bundle.preprocessing.size
+
+def write_card(bundle: Bundle, licence: str = "") -> str:
+    """Return the model card for `bundle` as Markdown, from what the bundle itself holds.
+
+    Args:
+        bundle: The model.
+        licence: The licence of the data it was trained on, as whoever prints the card states it;
+            a model cannot know it.
+
+    Raises:
+        BundleError: The model does not hold what the card must say; the message names the field.
+    """
+    return "\n".join(
+        [
+            f"# pleura {bundle.network.name}",
+            "",
+            "**Not a medical device.** For research and education, not for diagnosis.",
+            "",
+            *_section("Intended use", _intended_use()),
+            *_section("Data", _data(bundle, licence)),
+            *_section("Training", _training(bundle)),
+            *_section("Decisions", _decisions(bundle)),
+            *_section("Measured", _measured(bundle)),
+            *_section("Limits", _limits()),
+        ]
+    )
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"## {title}", "", *lines, ""]
+
+
+def _intended_use() -> list[str]:
+    return [
+        "Finds pneumothorax in frontal chest radiographs: a probability for each pixel, a mask and "
+        "a score for the image.",
+        "To study methods, to teach, and to compare models. Nobody's care may depend on it.",
+    ]
+
+
+def _data(bundle: Bundle, licence: str) -> list[str]:
+    several = len(bundle.network.members)
+    lines = [f"- An ensemble of {several} models, each with its own data:"] if several else []
+    for member in _members(bundle):
+        lines += _member_data(member)
+    lines.append(
+        f"- Licence of the data: {licence}, as stated by who printed this card."
+        if licence
+        else "- Licence of the data: not recorded. A model cannot know it; state it with "
+        "`pleura card MODEL --licence TEXT` before you hand the model on."
+    )
+    return lines
+
+
+def _member_data(bundle: Bundle) -> list[str]:
+    images, positives = _recorded(bundle, "images"), _recorded(bundle, "positives")
+    unknown = _recorded(bundle, "images_without_patient")
+    patients = _recorded(bundle, "patients")
+    if unknown == images:
+        known = "patients unknown: one patient may be on both sides of the split"
+    elif unknown:
+        known = f"{patients} known patients; of {unknown} images nobody knows whose they are"
+    else:
+        known = f"of {patients} patients, all known; none is on both sides of the split"
+    return [
+        f"- Trained on {images} radiographs, {positives} with a pneumothorax; {known}.",
+        f"- Held back to choose epoch, thresholds and calibration: "
+        f"{_recorded(bundle, 'validation_images')} radiographs (fold "
+        f"{_recorded(bundle, 'train.fold')} of {_recorded(bundle, 'train.folds')}, numbered from "
+        "0).",
+        f"- Fingerprint of images, masks and settings: `{_recorded(bundle, 'fingerprint')}`.",
+    ]
+
+
+def _training(bundle: Bundle) -> list[str]:
+    size = bundle.preprocessing.size
+    versions = ", ".join(f"{name} {number}" for name, number in bundle.versions.items())
+    if not versions:
+        raise _missing(bundle, "versions")
     network = bundle.network
+    return [
+        f"- Network {_named(network)}: {count_parameters(network):,} parameters; input {size} x "
+        f"{size} pixels.",
+        *(line for member in _members(bundle) for line in _member_training(member)),
+        f"- Made with {versions}.",
+    ]
+
+
+def _member_training(bundle: Bundle) -> list[str]:
+    epochs = bundle.history.get("epoch", [])
+    if not epochs:
+        raise _missing(bundle, "history.epoch")
+    return [
+        f"- Loss {_recorded(bundle, 'train.loss')}, {len(epochs)} epochs, batch "
+        f"{_recorded(bundle, 'train.batch')}, learning rate "
+        f"{_recorded(bundle, 'train.learning_rate')}, seed {_recorded(bundle, 'train.seed')}; "
+        f"{_recorded(bundle, 'precision')} on {_recorded(bundle, 'device')}.",
+    ]
+
+
+def _members(bundle: Bundle) -> list[Bundle]:
+    """Return the bundle itself or, of an ensemble, what is recorded of each member."""
+    if not bundle.network.members:
+        return [bundle]
+    return [
+        replace(
+            bundle,
+            network=network,
+            training=_recorded(bundle, "members")[number]["training"],
+            history={"epoch": _recorded(bundle, "members")[number]["epochs"]},
+        )
+        for number, network in enumerate(bundle.network.members)
+    ]
+
+
+def _named(network: Network) -> str:
+    """Return what a network is, in words: of an ensemble, its members."""
+    if network.members:
+        names = ", ".join(_named(member) for member in network.members)
+        mirrored = ", each on the picture and its mirror image" if network.flip else ""
+        return f"{network.name} of {names}{mirrored}"
     begun = ", its encoder trained before on other pictures" if network.pretrained else ""
-    return f"""# pleura {network.name}
+    return f"{network.name}, width {network.width}, stride {stride(network)}{begun}"
 
-Finds pneumothorax in frontal chest radiographs: a probability for each pixel, a mask, and a score
-for the image. Not a medical device: for research and education, not for diagnosis.
 
-- Network: {network.name}, width {network.width}, stride {stride(network)}, \
-{count_parameters(network):,} parameters{begun}; input {size} x {size}.
-- Trained on {training.get("images", "?")} radiographs, thresholds chosen on \
-{training.get("validation_images", "?")} others (fold {training.get("train.fold", "?")} of \
-{training.get("train.folds", "?")}); data fingerprint {str(training.get("fingerprint", "?"))[:16]}.
-- Loss {training.get("train.loss", "?")}, {len(bundle.history.get("epoch", []))} epochs, \
-{training.get("precision", "?")} on {training.get("device", "?")}.
-- Operating point: score at least {point.score:.3f}, mask where the probability exceeds \
-{point.mask:.2f}, smallest area {point.min_area:.3g} of the image.
-- Limits: trained on the data above only; other machines, views, ages and encodings may fare worse,
-  and nothing here measures how much. It knows no other disease.
-"""
+def _decisions(bundle: Bundle) -> list[str]:
+    return [
+        f"- The score is {_calibration(bundle.calibration)}.",
+        *(
+            f"- Operating point {name}: score at least {point.score:.3f}, mask where the "
+            f"probability exceeds {point.mask:.2f}, smallest area {100 * point.min_area:.3g} % of "
+            "the image."
+            for name, point in bundle.points.items()
+        ),
+    ]
+
+
+def _calibration(calibration: Calibration) -> str:
+    if calibration.method == "platt":
+        return (
+            f"calibrated by Platt's line on its logit (slope {calibration.slope:.3f}, intercept "
+            f"{calibration.intercept:.3f})"
+        )
+    if calibration.method == "isotonic":
+        return f"calibrated by isotonic regression ({len(calibration.scores)} knots)"
+    return "the network's own, not calibrated"
+
+
+def _measured(bundle: Bundle) -> list[str]:
+    if not bundle.evaluation:
+        return [
+            "Not measured: the model holds no evaluation. To measure it:",
+            "",
+            "- `pleura train PREPARED --out RUN` measures on its validation part and keeps the "
+            "figures in the model it writes;",
+            "- `pleura evaluate MODEL PREPARED --report evaluation.html` measures this model on "
+            "images that did not train it, and prints the figures without keeping them.",
+        ]
+    found = bundle.evaluation
+    rows = [f"| {words} | {_figure(bundle, name)} |" for name, words in _FIGURES.items()]
+    for item in _measurement(bundle, "predictive_values"):
+        share = f"{100 * item['prevalence']:.3g} % prevalence"
+        rows += [
+            f"| positive predictive value at {share} | {_interval(item, 'positive')} |",
+            f"| negative predictive value at {share} | {_interval(item, 'negative')} |",
+        ]
+    parts = [
+        f"| {item['by']} {item['name']} | {item['images']} | {item['positives']} | "
+        f"{_interval(item, 'positive_dice')} | {_interval(item, 'auroc')} | "
+        f"{_interval(item, 'sensitivity')} |"
+        for item in _measurement(bundle, "strata")
+    ]
+    return [
+        f"On {_measurement(bundle, 'measured_on')}: {_measurement(bundle, 'images')} images, "
+        f"{_measurement(bundle, 'positives')} with a pneumothorax, "
+        f"{_measurement(bundle, 'patients')} patients (an image of an unknown patient counts as "
+        "one). With 95 % bootstrap intervals over patients.",
+        "",
+        "| figure | value |",
+        "| --- | --- |",
+        *rows,
+        "",
+        "| part | images | positive | positive Dice | AUROC | sensitivity |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *parts,
+        *(line for note in found.get("notes", []) for line in ("", note)),
+    ]
+
+
+def _limits() -> list[str]:
+    return [
+        "- It knows the data above only. Other machines, views, ages and encodings may fare worse; "
+        "of parts that the table above does not list, or lists with few images, nothing is known.",
+        "- It knows no other disease, and takes whatever it is given for a frontal chest "
+        "radiograph.",
+        "- The score is a probability for the share of positives it was calibrated on; elsewhere "
+        "the predictive values above say more.",
+    ]
+
+
+def _recorded(bundle: Bundle, name: str) -> Any:
+    """Return what training recorded under `name`."""
+    value = bundle.training.get(name)
+    if value is None or value == "":
+        raise _missing(bundle, f"training.{name}")
+    return value
+
+
+def _measurement(bundle: Bundle, name: str) -> Any:
+    """Return what the stored evaluation holds under `name`."""
+    if name not in bundle.evaluation:
+        raise _missing(bundle, f"evaluation.{name}")
+    return bundle.evaluation[name]
+
+
+def _figure(bundle: Bundle, name: str) -> str:
+    for wanted in (name, f"{name}_interval"):
+        _measurement(bundle, wanted)
+    return _interval(bundle.evaluation, name)
+
+
+def _interval(figures: Mapping[str, Any], name: str) -> str:
+    value, (low, high) = figures[name], figures[f"{name}_interval"]
+    if value is None:
+        return "undefined here"
+    if low is None or high is None:
+        return f"{value:.3f} (no interval)"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _missing(bundle: Bundle, name: str) -> BundleError:
+    return BundleError(
+        f"{bundle.path or 'the model'}: holds no {name}, and a card says nothing that was not "
+        "recorded or measured; train the model again with this pleura"
+    )

@@ -7,8 +7,8 @@
     out_of_fold.csv          one row per image: image_id, fold, score, called, dice ...
     evaluation.json          figures over all of them, with intervals by patient
 
-The operating point of every model is chosen on all out-of-fold predictions together, so no
-threshold rests on images that trained the network it belongs to.
+Calibration and thresholds of every model are chosen on all out-of-fold predictions together, so
+none rests on images that trained the network it belongs to.
 """
 
 import csv
@@ -25,14 +25,15 @@ from numpy.typing import NDArray
 from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
 from pleura.errors import BundleError
-from pleura.evaluation.operating_point import choose_operating_point
+from pleura.evaluation.predictions import Judged
 from pleura.evaluation.scores import Evaluation, Outcome, summarise
 from pleura.formats.atomic import atomic_path, write_text
 from pleura.inference.engine import TorchEngine
 from pleura.models import weights as stored
-from pleura.models.bundle import Bundle, OperatingPoint, read_bundle, write_bundle
-from pleura.stages.evaluate import Judged, judged, outcome_of
-from pleura.stages.train import train_model
+from pleura.models.bundle import Bundle, read_bundle, write_bundle
+from pleura.models.card import write_card
+from pleura.stages.evaluate import CHOSEN_HERE, judged, outcome_of
+from pleura.stages.train import decide, train_model
 from pleura.training.loop import OnStep, Trainer
 
 NAME = "out_of_fold.h5"
@@ -59,14 +60,12 @@ class Folds:
     """What a training of all folds gives.
 
     Attributes:
-        models: A ``model.h5`` per fold.
+        models: A ``model.h5`` per fold, all with the same calibration and thresholds.
         evaluation: The figures over all images, each judged by the network that never saw it.
-        operating_point: What was chosen on them and stored in every model.
     """
 
     models: tuple[Path, ...]
     evaluation: Evaluation
-    operating_point: OperatingPoint
 
 
 def train_folds(
@@ -144,22 +143,33 @@ def _read(path: Path) -> Held:
 
 
 def _concluded(prepared: Prepared, out: Path, held: Sequence[Held]) -> Folds:
-    """Choose the thresholds on all folds together, store them, and judge what they give."""
-    point = choose_operating_point(said for _, said in _said(prepared, held))
-    models = tuple(_folder(out, fold) / "model.h5" for fold in range(len(held)))
-    for path in models:
-        write_bundle(replace(read_bundle(path), operating_point=point), path)
+    """Choose calibration and thresholds on all folds together, and store and judge what they give.
+
+    The judgement is stored in every model too: none of its images trained the network judged.
+    """
+    decision = decide(said for _, said in _said(prepared, held))
+    paths = tuple(_folder(out, fold) / "model.h5" for fold in range(len(held)))
+    bundles = [decision.applied(read_bundle(path)) for path in paths]
     outcomes = [
-        outcome_of(prepared.train[row], said, prepared.size, point)
-        for row, said in _said(prepared, held)
+        outcome_of(prepared.train[row], said, bundles[0]) for row, said in _said(prepared, held)
     ]
-    evaluation = summarise(outcomes)
+    evaluation = summarise(outcomes, bundles[0].points)
+    values = {
+        "measured_on": f"all {len(outcomes)} labelled images of {len(held)} folds, each by the "
+        "network of the folds that it is not in",
+        **evaluation.as_json(),
+        "notes": [CHOSEN_HERE],
+    }
+    for path, bundle in zip(paths, bundles, strict=True):
+        told = replace(bundle, evaluation=values)
+        write_bundle(replace(told, card=write_card(told)), path)
     folds = {int(row): fold for fold, own in enumerate(held) for row in own.rows}
     rows = [int(row) for own in held for row in own.rows]
     write_text(out / "out_of_fold.csv", _table([folds[row] for row in rows], outcomes))
-    values = {**evaluation.as_json(), "operating_point": asdict(point)}
-    write_text(out / "evaluation.json", json.dumps(values, indent=2) + "\n")
-    return Folds(models, evaluation, point)
+    points = {name: asdict(point) for name, point in bundles[0].points.items()}
+    text = json.dumps({**values, "operating_points": points}, indent=2)
+    write_text(out / "evaluation.json", text + "\n")
+    return Folds(paths, evaluation)
 
 
 def _said(prepared: Prepared, held: Sequence[Held]) -> Iterator[tuple[int, Judged]]:

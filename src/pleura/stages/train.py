@@ -4,21 +4,28 @@ import csv
 import io
 import json
 import time
-from dataclasses import asdict, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from pleura.evaluation.operating_point import choose_operating_point
+from pleura.data.arrays import Prepared
+from pleura.evaluation.calibration import fit_calibration
+from pleura.evaluation.operating_point import Choice, choose_operating_point
+from pleura.evaluation.predictions import Judged, count_predictions
 from pleura.formats.atomic import write_text
 from pleura.inference.engine import TorchEngine
-from pleura.models.bundle import Bundle, read_bundle, write_bundle
+from pleura.models.bundle import Bundle, Calibration, read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.zoo import count_parameters
-from pleura.stages.evaluate import judged
+from pleura.stages.evaluate import evaluate_model, judged
 from pleura.training.curves import draw_curves
 from pleura.training.loop import COLUMNS, OnStep, Trainer
 
 
 def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | None = None) -> Bundle:
-    """Train, choose the operating point on the validation part, and write all of it.
+    """Train, calibrate, choose the operating points on the validation part, and write all of it.
+
+    The figures over the validation part are measured with these and kept in the model.
 
     Writes ``model.h5``, ``history.csv``, ``curves.png`` and, last, ``run.json`` into the trainer's
     folder. With `resume`, a training that is finished already is returned as it is.
@@ -32,9 +39,8 @@ def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | Non
     bundle = trainer.run(resume=resume, on_step=on_step)
     if not trainer.accelerator.is_main_process:
         return bundle
-    validation = judged(TorchEngine(bundle), trainer.prepared, trainer.split.validation)
-    point = choose_operating_point(validation)
-    bundle = replace(bundle, operating_point=point)
+    bundle = decided(bundle, trainer)
+    bundle = replace(bundle, evaluation=measured(bundle, trainer.prepared))
     bundle = replace(bundle, card=write_card(bundle))
     write_bundle(bundle, out / "model.h5")
     write_text(out / "history.csv", _history_csv(bundle))
@@ -44,7 +50,9 @@ def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | Non
         "images": bundle.training["images"],
         "validation_images": bundle.training["validation_images"],
         "parameters": count_parameters(bundle.network),
-        "operating_point": asdict(point),
+        "operating_point": asdict(bundle.operating_point),
+        "presets": {name: asdict(point) for name, point in bundle.presets.items()},
+        "calibration": asdict(bundle.calibration),
         "precision": bundle.training["precision"],
         "device": trainer.device,
         "seconds": round(time.perf_counter() - begun, 1),
@@ -54,6 +62,64 @@ def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | Non
     write_text(out / "run.json", json.dumps(record, indent=2) + "\n")
     trainer.finish()
     return bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is chosen on predictions: the score's calibration, and the thresholds.
+
+    Attributes:
+        calibration: From the network's score to a probability.
+        choice: The operating points.
+    """
+
+    calibration: Calibration
+    choice: Choice
+
+    def applied(self, bundle: Bundle) -> Bundle:
+        """Return `bundle` with it."""
+        return replace(
+            bundle,
+            calibration=self.calibration,
+            operating_point=self.choice.default,
+            presets=self.choice.presets,
+        )
+
+
+def decide(said: Iterable[Judged]) -> Decision:
+    """Return calibration and operating points for what networks say of images they never saw."""
+    predictions = count_predictions(said)
+    calibration = fit_calibration(predictions.scores, predictions.positive)
+    return Decision(calibration, choose_operating_point(predictions.calibrated(calibration)))
+
+
+def decided(bundle: Bundle, trainer: Trainer) -> Bundle:
+    """Return the bundle with calibration and operating points chosen on the validation part."""
+    rows = trainer.split.validation
+    decision = decide(judged(TorchEngine(bundle), trainer.prepared, rows))
+    training = {**bundle.training, **_patients(trainer)}
+    return decision.applied(replace(bundle, training=training))
+
+
+def measured(bundle: Bundle, prepared: Prepared) -> dict[str, Any]:
+    """Return the figures over the images that did not train the model, as its card shows them."""
+    validation = evaluate_model(bundle, prepared)
+    return {
+        "measured_on": f"the validation part: {len(validation.rows)} images of the data it was "
+        "trained on that did not train it",
+        **validation.evaluation.as_json(),
+        "notes": list(validation.notes),
+    }
+
+
+def _patients(trainer: Trainer) -> dict[str, int]:
+    """Return how many patients and positives trained, and of how many images nobody knows whose."""
+    records = [trainer.prepared.train[row] for row in trainer.split.train]
+    return {
+        "positives": sum(bool(record.positive) for record in records),
+        "patients": len({record.patient for record in records} - {None}),
+        "images_without_patient": sum(record.patient is None for record in records),
+    }
 
 
 def is_trained(trainer: Trainer) -> bool:

@@ -1,0 +1,90 @@
+"""What a network says of images whose truth is known, kept small enough for any number of them.
+
+A mask over the prepared square takes a megabyte; what thresholds and calibration are fitted to is
+only the image's score and, for each mask threshold that may be chosen, the Dice and the area it
+would give. So predictions are counted as they come, and the maps dropped.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.models.bundle import Calibration
+
+MASK_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 19))
+"""Mask thresholds that are tried: 0.05 to 0.9."""
+
+
+class Judged(NamedTuple):
+    """What a network says of a prepared image, and the truth, both over the prepared square.
+
+    Attributes:
+        probability: ``(S, S)`` float32 in 0..1.
+        score: The network's image score in 0..1, not calibrated.
+        truth: ``(S, S)`` bool.
+        inside: Share of the square that the file's pixels cover; the rest is its black border.
+    """
+
+    probability: NDArray[np.float32]
+    score: float
+    truth: NDArray[np.bool_]
+    inside: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """A set of judged images, counted.
+
+    Attributes:
+        scores: ``(n,)`` float64 in 0..1.
+        positive: ``(n,)`` bool, whether the truth is not empty.
+        dice: ``(n, masks)`` float64: Dice at each of :data:`MASK_THRESHOLDS`, no gate applied.
+        areas: ``(n, masks)`` float64: area of the mask as a share of the file's pixels.
+    """
+
+    scores: NDArray[np.float64]
+    positive: NDArray[np.bool_]
+    dice: NDArray[np.float64]
+    areas: NDArray[np.float64]
+
+    def calibrated(self, calibration: Calibration) -> "Predictions":
+        """Return the same with calibrated scores."""
+        return replace(self, scores=calibration.apply(self.scores))
+
+
+def count_predictions(judged: Iterable[Judged]) -> Predictions:
+    """Return `judged`, counted; they may be of one network or, one part after the other, of folds.
+
+    Fit thresholds and calibration only to images that did not train the network that judges them.
+    """
+    rows = [_count(*item) for item in judged]
+    masks = len(MASK_THRESHOLDS)
+    return Predictions(
+        scores=np.array([row[0] for row in rows], np.float64),
+        positive=np.array([row[1] for row in rows], np.bool_),
+        dice=np.array([row[2] for row in rows], np.float64).reshape(-1, masks),
+        areas=np.array([row[3] for row in rows], np.float64).reshape(-1, masks),
+    )
+
+
+def _count(
+    probability: NDArray[np.float32], score: float, truth: NDArray[np.bool_], inside: float = 1.0
+) -> tuple[float, bool, NDArray[np.float64], NDArray[np.float64]]:
+    """Return score, label, and Dice and area at each threshold, in one pass over the map."""
+    # A pixel at level k exceeds exactly the first k thresholds.
+    levels = np.searchsorted(np.array(MASK_THRESHOLDS, np.float32), probability, side="left")
+    masks = len(MASK_THRESHOLDS)
+    predicted = _exceeding(levels, masks)
+    both = _exceeding(levels[truth], masks)
+    total = predicted + np.count_nonzero(truth)
+    dice = np.divide(2 * both, total, out=np.ones(masks), where=total > 0)
+    return float(score), bool(truth.any()), dice, predicted / (probability.size * inside)
+
+
+def _exceeding(levels: NDArray[np.int64], masks: int) -> NDArray[np.float64]:
+    """Return how many pixels exceed each threshold."""
+    counts = np.bincount(levels.ravel(), minlength=masks + 1)
+    return np.cumsum(counts[::-1])[::-1][1:].astype(np.float64)

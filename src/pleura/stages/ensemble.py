@@ -1,0 +1,123 @@
+"""Several trained models written as one, which answers with the mean of their probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pleura.config import Network
+from pleura.data.arrays import Prepared
+from pleura.errors import BundleError, DataError, UsageError
+from pleura.inference.engine import TorchEngine
+from pleura.models import zoo
+from pleura.models.bundle import Bundle
+from pleura.models.card import write_card
+from pleura.stages.evaluate import judged, unseen_rows
+from pleura.stages.train import decide, measured
+
+
+def combine(
+    bundles: Sequence[Bundle], *, flip: bool = False, prepared: Prepared | None = None
+) -> Bundle:
+    """Return one model of several.
+
+    Its calibration and thresholds are chosen on the images of `prepared` that trained none of its
+    members. Without such images those of the members are taken, where they all have the same, as
+    the models of ``pleura train --folds`` do: chosen on out-of-fold predictions of single members,
+    they are a little off for their mean.
+
+    Args:
+        bundles: The members; one is enough where `flip` is set.
+        flip: Whether each sees the picture mirrored left to right too.
+        prepared: A folder with images that trained no member.
+
+    Returns:
+        A bundle without a path, not yet written.
+
+    Raises:
+        UsageError: There is nothing to combine, or the members' thresholds differ and there are no
+            images to choose others on.
+        BundleError: The members prepare images in different ways, or one is an ensemble itself.
+        DataError: All images of `prepared` trained a member, or are of another size.
+    """
+    _check(bundles, flip)
+    members = [bundle.network for bundle in bundles]
+    whole = Bundle(
+        network=zoo.complete(Network(name=zoo.ENSEMBLE, members=members, flip=flip)),
+        weights={
+            f"members.{number}.{name}": array
+            for number, bundle in enumerate(bundles)
+            for name, array in bundle.weights.items()
+        },
+        preprocessing=bundles[0].preprocessing,
+        training=_training(bundles),
+        trained_on=np.unique(np.concatenate([bundle.trained_on for bundle in bundles])),
+        versions=bundles[0].versions,
+    )
+    if prepared is not None:
+        whole = _decided_on(whole, prepared)
+    else:
+        whole = _as_the_members(whole, bundles)
+    return replace(whole, card=write_card(whole))
+
+
+def _check(bundles: Sequence[Bundle], flip: bool) -> None:
+    if not bundles or (len(bundles) == 1 and not flip):
+        raise UsageError(
+            f"{len(bundles)} models make no ensemble; name two or more, or one with --flip"
+        )
+    for bundle in bundles:
+        if bundle.network.members:
+            raise BundleError(f"{bundle.path or 'model'}: is an ensemble; name its members instead")
+        if bundle.preprocessing != bundles[0].preprocessing:
+            raise BundleError(
+                f"{bundle.path or 'model'}: prepares images as {bundle.preprocessing}, "
+                f"{bundles[0].path or 'the first model'} as {bundles[0].preprocessing}; members "
+                "must prepare them alike"
+            )
+
+
+def _decided_on(whole: Bundle, prepared: Prepared) -> Bundle:
+    rows = unseen_rows(whole, prepared)
+    if not rows.size:
+        raise DataError(
+            f"{prepared.path}: all of its {len(prepared.train)} labelled images trained a member; "
+            "choose on others, or leave --on out"
+        )
+    decision = decide(judged(TorchEngine(whole), prepared, rows))
+    whole = decision.applied(whole)
+    figures = measured(whole, prepared)
+    told = f"{len(rows)} images of {prepared.path} that trained none of its members"
+    return replace(whole, evaluation={**figures, "measured_on": told})
+
+
+def _as_the_members(whole: Bundle, bundles: Sequence[Bundle]) -> Bundle:
+    first = bundles[0]
+    for bundle in bundles[1:]:
+        if (bundle.points, bundle.calibration) != (first.points, first.calibration):
+            raise UsageError(
+                f"{bundle.path or 'model'} and {first.path or 'the first model'} have different "
+                "thresholds or calibrations; name images to choose those of the ensemble on "
+                "(--on PREPARED)"
+            )
+    return replace(
+        whole,
+        operating_point=first.operating_point,
+        presets=first.presets,
+        calibration=first.calibration,
+    )
+
+
+def _training(bundles: Sequence[Bundle]) -> dict[str, Any]:
+    """Return what is recorded of each member's training, and how many images trained any."""
+    images = len(np.unique(np.concatenate([bundle.trained_on for bundle in bundles])))
+    members = [
+        {
+            "training": dict(bundle.training),
+            "epochs": bundle.history.get("epoch", []),
+            "digest": bundle.digest,
+        }
+        for bundle in bundles
+    ]
+    return {"images": images, "members": members}
