@@ -239,7 +239,10 @@ def test_a_map_of_other_images_is_refused(bare):
     films(bare, ["a", "b"])
     (bare / "patients.csv").write_text("ImageId,patient\n9.9,1\n")
     with pytest.raises(DataError, match=r"patients.csv: none of the 1 images of this patient map"):
-        index_of(bare)
+        index_of(bare, patients=str(bare / "patients.csv"))
+    index = index_of(bare)  # found and not named: it may be that of other images beside these
+    assert index.patients_from == ""
+    assert findings(index)["foreign-table"].items == (Item("patients.csv"),)
 
 
 def test_no_id_of_a_map_is_written(bare):

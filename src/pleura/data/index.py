@@ -82,6 +82,7 @@ class Index:
         scans: What each readable file says of itself, by path, duplicates included.
         own_ids: What the patient id of each of these files is good for, by path.
         not_read: How many files were passed over as no radiographs, by suffix.
+        unused: Names of tables that were found and concern none of the images.
     """
 
     records: tuple[ImageRecord, ...]
@@ -98,6 +99,7 @@ class Index:
     scans: Mapping[str, Scan] = field(default_factory=dict)
     own_ids: Mapping[str, IdUse] = field(default_factory=dict)
     not_read: Mapping[str, int] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
     @property
     def train(self) -> tuple[ImageRecord, ...]:
@@ -221,7 +223,8 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
     by_path = {scan.path: scan for scan, _ in read}
     records = _with_clusters([*train, *test], by_path)
     own_ids = _own_ids(records, read)
-    patients, patients_from = _patients(read, own_ids, tables.patients, f"{sources.patients}")
+    known_patients, unused = _map_of(sources, tables, known)
+    patients, patients_from = _patients(read, own_ids, known_patients, f"{sources.patients}")
     records = _with_groups(records, read, patients)
     if tables.folds is not None:
         records = fold_records(records, tables.folds, f"{sources.folds}")
@@ -242,6 +245,7 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         scans=by_path,
         own_ids=own_ids,
         not_read=sources.not_read,
+        unused=unused,
     )
 
 
@@ -324,6 +328,16 @@ def _own_ids(records: Sequence[ImageRecord], read: Sequence[tuple[Scan, Part]]) 
     )
     of_key = {(s.patient_key, part): use for (s, part), use in zip(read, uses, strict=True) if use}
     return {scan.path: of_key.get((scan.patient_key, part), "") for scan, part in read}
+
+
+def _map_of(
+    sources: Sources, tables: Tables, known: set[str]
+) -> tuple[Mapping[str, str] | None, tuple[str, ...]]:
+    """Return the patient map, and its name where it was only found and knows none of the images."""
+    table = tables.patients
+    if table is None or sources.patients is None or sources.patients_named:
+        return table, ()
+    return (None, (sources.patients.name,)) if known.isdisjoint(table) else (table, ())
 
 
 def _patients(

@@ -68,6 +68,7 @@ class Sources:
         annotations: The run-length table, or None where there is none.
         patients: The patient map, or None.
         folds: The fold table that was named, or None.
+        patients_named: Whether the patient map was named, and so must be this folder's.
         submissions: Sample submissions, sorted.
         not_read: How many files were passed over because they are not DICOM, by suffix; tables,
             texts and pages, as they lie beside any data set, are not counted.
@@ -80,6 +81,7 @@ class Sources:
     annotations: Path | None
     patients: Path | None
     folds: Path | None = None
+    patients_named: bool = False
     submissions: tuple[Path, ...] = ()
     not_read: Mapping[str, int] = field(default_factory=dict)
     foreign: tuple[Path, ...] = ()
@@ -119,6 +121,7 @@ def find_sources(settings: config.Data) -> Sources:
         annotations=Path(annotations) if annotations else None,
         patients=Path(patients) if patients else None,
         folds=Path(settings.folds) if settings.folds else None,
+        patients_named=bool(settings.patients),
         submissions=_submissions(root),
         not_read={key: n for key, n in sorted(others.items()) if key not in _DOCUMENTS},
         foreign=tuple(foreign),

@@ -531,7 +531,7 @@ CATALOGUE: Mapping[str, Kind] = {
         "note",
         "files",
         "files",
-        "have the name of an annotation table or a patient map, but not its columns",
+        "have the name of an annotation table or a patient map, but not its columns or its images",
         "they are passed over",
         "name the table with --annotations, the map with --patients",
     ),

@@ -100,7 +100,10 @@ def audit_index(index: Index, sources: Sources, wrong_form: Finding | None = Non
         findings=in_order(
             [
                 *file_findings(index, sources.root),
-                found("foreign-table", (Item(p.name) for p in sources.foreign)),
+                found(
+                    "foreign-table",
+                    [*(Item(p.name) for p in sources.foreign), *map(Item, index.unused)],
+                ),
                 *picture_findings(index),
                 *annotations,
                 *leak_findings(index, sources.submissions),
