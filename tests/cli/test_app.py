@@ -33,7 +33,9 @@ def installed(*arguments: object, **options) -> subprocess.CompletedProcess[str]
 def test_the_verbs():
     assert VERBS == [
         "audit",
+        "card",
         "demo",
+        "ensemble",
         "evaluate",
         "fetch",
         "folds",
@@ -45,6 +47,7 @@ def test_the_verbs():
         "prepare",
         "run",
         "train",
+        "tune",
     ]
 
 
