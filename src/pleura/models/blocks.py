@@ -54,8 +54,8 @@ class ScoreHead(nn.Module):
     else there is to see, from their mean and their largest value. The two are added, so that the
     score begins as the mask's own and learns how far to trust it.
 
-    No gradient of the score flows into the mask. It would pull the mask's logits to where they make
-    a good score: on phantoms that cost a tenth of the Dice over positives.
+    No gradient of the score flows into the mask, so that it cannot pull the mask's logits to where
+    they would make a good score.
     """
 
     def __init__(self, in_channels: int, hidden: int = 64) -> None:
