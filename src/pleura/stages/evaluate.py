@@ -60,9 +60,16 @@ def judged(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> Itera
         piece = rows[start : start + BATCH]
         found = engine.probabilities(np.asarray(prepared.x_train[piece]))
         for row, one, score in zip(piece, found.maps, found.scores, strict=True):
-            record = prepared.train[row]
-            inside = min(record.rows, record.columns) / max(record.rows, record.columns)
-            yield Judged(one, float(score), prepared.y_train[row], inside)
+            yield beside_truth(prepared, row, one, float(score))
+
+
+def beside_truth(
+    prepared: Prepared, row: int, probability: NDArray[np.float32], score: float
+) -> Judged:
+    """Return what a network says of a row of ``X_train``, beside the truth."""
+    record = prepared.train[row]
+    inside = min(record.rows, record.columns) / max(record.rows, record.columns)
+    return Judged(probability, score, prepared.y_train[row], inside)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from pleura.inference.engine import TorchEngine
 from pleura.models import weights as stored
 from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
-from pleura.stages.evaluate import CHOSEN_HERE, judged, outcome_of
+from pleura.stages.evaluate import CHOSEN_HERE, beside_truth, judged, outcome_of
 from pleura.stages.train import decide, train_model
 from pleura.training.loop import OnStep, Trainer
 
@@ -177,7 +177,7 @@ def _said(prepared: Prepared, held: Sequence[Held]) -> Iterator[tuple[int, Judge
     for own in held:
         for row, one, score in zip(own.rows, own.maps, own.scores, strict=True):
             probability = one.astype(np.float32) / 255
-            yield int(row), Judged(probability, float(score), prepared.y_train[row])
+            yield int(row), beside_truth(prepared, int(row), probability, float(score))
 
 
 def _table(folds: Sequence[int], outcomes: Sequence[Outcome]) -> str:
