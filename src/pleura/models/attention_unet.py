@@ -13,10 +13,10 @@ from monai.networks.blocks import Convolution
 from monai.networks.nets.attentionunet import AttentionBlock, ConvBlock, UpConv
 from torch import Tensor, nn
 
-from pleura.models.blocks import Head, Outputs, ScoreHead, channels
+from pleura.models.blocks import Head, Levels, ScoreHead, channels
 
 
-class AttentionUNet(nn.Module):
+class AttentionUNet(Levels):
     """`width` channels at full resolution, doubled at each of `depth` halvings, at most 512."""
 
     def __init__(self, width: int, depth: int) -> None:
@@ -31,17 +31,6 @@ class AttentionUNet(nn.Module):
         )
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
-
-    def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
-        x, levels = x_B1HW, []
-        for encoder in self.encoders:
-            x = encoder(x)
-            levels.append(x)
-        for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
-            x = decoder(x, skip)
-        mask: Tensor = self.head(x)
-        return Outputs(mask, self.score(levels[-1], mask))
 
 
 class _Level(nn.Module):

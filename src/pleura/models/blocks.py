@@ -113,6 +113,29 @@ class Residual(nn.Module):
         return torch.relu(self.second(self.first(x_BCHW)) + self.shortcut(x_BCHW))
 
 
+class Levels(nn.Module):
+    """A U-Net from the full resolution down: one encoder a level, one decoder back up to each.
+
+    A network of this shape makes its parts; how they are walked through is said here.
+    """
+
+    encoders: nn.ModuleList
+    decoders: nn.ModuleList
+    head: Head
+    score: ScoreHead
+
+    def forward(self, x_B1HW: Tensor) -> Outputs:
+        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        x, levels = x_B1HW, []
+        for encoder in self.encoders:
+            x = encoder(x)
+            levels.append(x)
+        for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
+            x = decoder(x, skip)
+        mask: Tensor = self.head(x)
+        return Outputs(mask, self.score(levels[-1], mask))
+
+
 def _logit(share: float) -> float:
     return math.log(share / (1 - share))
 

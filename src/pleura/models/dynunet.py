@@ -10,14 +10,14 @@ Shapes: B batch, C channels, H rows, W columns.
 from itertools import pairwise
 
 from monai.networks.blocks.dynunet_block import UnetBasicBlock, UnetUpBlock
-from torch import Tensor, nn
+from torch import nn
 
-from pleura.models.blocks import Head, Outputs, ScoreHead, channels
+from pleura.models.blocks import Head, Levels, ScoreHead, channels
 
 _NORM = ("instance", {"affine": True})
 
 
-class DynUNet(nn.Module):
+class DynUNet(Levels):
     """`width` channels at full resolution, doubled at each of `depth` halvings, at most 512."""
 
     def __init__(self, width: int, depth: int) -> None:
@@ -36,14 +36,3 @@ class DynUNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=0.01)
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
-
-    def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
-        x, levels = x_B1HW, []
-        for encoder in self.encoders:
-            x = encoder(x)
-            levels.append(x)
-        for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
-            x = decoder(x, skip)
-        mask: Tensor = self.head(x)
-        return Outputs(mask, self.score(levels[-1], mask))
