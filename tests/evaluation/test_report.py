@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -48,9 +47,9 @@ from pleura.evaluation.scores import (
 )
 from pleura.metrics import average_precision
 from pleura.models.bundle import OperatingPoint
+from tests.html_page import Page
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x>&'
-VOID = {"meta", "img", "br", "link", "input"}
 
 
 def made(number: int, positive: bool, called: bool, score: float, dice: float = 0.0) -> Outcome:
@@ -131,41 +130,6 @@ def report(outcomes: Sequence[Outcome] = OUTCOMES, **values: object) -> Report:
 @cache
 def usual_page() -> str:
     return render_report(report())
-
-
-class Page(HTMLParser):
-    """Collects a page's texts, tags and attributes; fails where tags do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("script", "style"):
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def test_the_page_shows_every_figure_with_its_interval() -> None:
