@@ -36,7 +36,7 @@ def _row(also: str, augmentation: float) -> dict[str, Any]:
     settings = Train(batch=BATCH, folds=2, augment=augmentation)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(_prepared(), Path(folder), Network(), settings)
-        ours, bare = _ours(trainer), _bare(trainer.bf16)
+        ours, bare = _ours(trainer), _bare(trainer.precision == "bf16")
         for _ in range(2):  # first steps compile and allocate
             next(ours)
             next(bare)
