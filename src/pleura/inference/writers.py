@@ -1,0 +1,41 @@
+"""What is written for each answered file beside the tables: one protocol, a module per product."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pleura.data.gallery import overlay, write_png
+from pleura.formats.dicom import read_radiograph
+from pleura.inference.prediction import Prediction
+
+
+class Writer(Protocol):
+    """Writes something for one answered file into the folder of its job.
+
+    A writer is made of plain settings, so that it can be sent to another process, and a second call
+    for the same file writes the same again: a job that was cut off may ask twice.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it writes and every setting that this depends on; a part of a job's identity."""
+
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> None:
+        """Write for the file at `path`, answered as `image_id`, into the job's folder `out`.
+
+        Raises:
+            DicomError: The file cannot carry what is to be written.
+            OutputError: It could not be written.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Overlays:
+    """``overlays/<id>.png``: the radiograph with the mask laid over."""
+
+    name: str = "overlays"
+
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> None:
+        """Write the picture."""
+        pixels = read_radiograph(path).pixels
+        write_png(out / "overlays" / f"{image_id}.png", overlay(pixels, prediction.mask))
