@@ -116,6 +116,9 @@ class Network:
     ``model.safetensors``. `backbone_config` is that model's configuration as JSON, filled in by
     pleura and stored in model.h5.
 
+    `deep` coarser maps of the decoder are trained beside the mask (deep supervision; unets, dynunet
+    and attention_unet): they help to learn and are not used afterwards.
+
     An ensemble is made of trained models by ``pleura ensemble``: the mean of its `members` and,
     with `flip`, over the picture and its mirror image.
     """
@@ -123,6 +126,7 @@ class Network:
     name: NetworkName = "unet"
     width: Annotated[int, Field(ge=0, le=256)] = 0
     depth: Annotated[int, Field(ge=0, le=7)] = 0
+    deep: Annotated[int, Field(ge=0, le=6)] = 0
     pretrained: bool = False
     backbone: str = ""
     backbone_config: str = ""

@@ -19,7 +19,8 @@ def total(outputs):
 
 
 def same(outputs, others):
-    return all(torch.equal(one, other) for one, other in zip(outputs, others, strict=True))
+    pairs = zip(outputs[:2], others[:2], strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
 
 
 def shifts_all_keys(name):
@@ -62,9 +63,9 @@ def test_a_batch_equals_one_by_one(case, small):
     x = torch.randn(3, 1, 64, 64)
     with torch.no_grad():
         together, alone = network(x), [network(one[None]) for one in x]
-    for name, values in together._asdict().items():
+    for name in ("mask", "score"):
         expected = torch.cat([getattr(one, name) for one in alone])
-        assert torch.allclose(values, expected, atol=1e-5)
+        assert torch.allclose(getattr(together, name), expected, atol=1e-5)
 
 
 def test_one_batch_is_learnt_by_heart(case, small):
@@ -103,6 +104,26 @@ def test_the_score_does_not_pull_at_the_mask(case, small):
     network(torch.randn(2, 1, 64, 64)).score.sum().backward()
     (head,) = [module for module in network.modules() if isinstance(module, Head)]
     assert head.weight.grad is None
+
+
+@pytest.mark.parametrize("name", [n for n, one in zoo.NETWORKS.items() if one.coarser is not None])
+def test_coarser_outputs_are_for_training_alone(name, small):
+    torch.manual_seed(0)
+    settings = small(name)
+    most = settings.depth - zoo.NETWORKS[name].coarser
+    network = zoo.build(replace(settings, deep=most)).train()
+    outputs = network(torch.randn(2, 1, 64, 64))
+    sides = [one.shape[2] for one in outputs.coarser]
+    assert len(sides) == most
+    assert sides == sorted(set(sides), reverse=True)
+    assert all(one.shape[:2] == (2, 1) for one in outputs.coarser)
+    assert network.eval()(torch.randn(2, 1, 64, 64)).coarser == ()
+
+    network.train()
+    outputs = network(torch.randn(2, 1, 64, 64))
+    loss = total(outputs) + sum(one.square().mean() for one in outputs.coarser)
+    loss.backward()
+    assert all(p.grad is not None for p in network.parameters())
 
 
 def test_width_and_depth_change_the_size(case, small):
@@ -159,8 +180,9 @@ def test_it_is_exported_to_a_graph_that_answers_the_same(case, small):
     x = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
         exported = torch.export.export(network, (x,)).module()
-        for values, expected in zip(exported(x), network(x), strict=True):
-            assert torch.allclose(values, expected, atol=1e-5)
+        answer, expected = exported(x), network(x)
+        assert torch.allclose(answer.mask, expected.mask, atol=1e-5)
+        assert torch.allclose(answer.score, expected.score, atol=1e-5)
 
 
 def test_the_encoders_parameters_are_told_by_depth(case, small):
@@ -261,6 +283,15 @@ def test_a_size_that_does_not_fit_is_refused_with_the_right_ones(network, size, 
             Network(name="cnn", pretrained=True),
             "network.pretrained is true, but there are no trained weights for cnn; leave it out, "
             "or take one of efficientnet, backbone",
+        ),
+        (
+            Network(name="segresnet", deep=1),
+            "network.deep is 1, but segresnet has no coarser outputs to supervise; leave it out, "
+            "or take one of unet_small, unet, unet_large, dynunet, attention_unet",
+        ),
+        (
+            Network(name="unet", depth=4, deep=3),
+            "network.deep is 3; unet of depth 4 has 2 coarser outputs",
         ),
         (Network(name="backbone"), "network.backbone is empty; give a name of the Hugging Face"),
         (

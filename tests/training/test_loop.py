@@ -99,13 +99,25 @@ def test_a_killed_training_resumes_to_the_same_numbers(unbroken, prepared, tmp_p
     same(unbroken, read_bundle(tmp_path / "model.h5"))
 
 
-def _interrupted(prepared, out, settings=SETTINGS):
+def _interrupted(prepared, out, settings=SETTINGS, network=NETWORK):
     def stop(step):
         if step.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Trainer(prepared, out, NETWORK, settings).run(on_step=stop)
+        Trainer(prepared, out, network, settings).run(on_step=stop)
+
+
+def test_deep_supervision_changes_what_is_learnt_and_resumes_to_the_same_numbers(
+    prepared, tmp_path, unbroken
+):
+    deep = replace(NETWORK, deep=1)
+    whole = Trainer(prepared, tmp_path / "whole", deep, SETTINGS).run()
+    assert whole.history["train_loss"] != unbroken.history["train_loss"]
+    assert "coarser.0.weight" in whole.weights
+
+    _interrupted(prepared, tmp_path / "cut", network=deep)
+    same(whole, Trainer(prepared, tmp_path / "cut", deep, SETTINGS).run(resume=True))
 
 
 EVERYTHING = replace(

@@ -13,13 +13,13 @@ from monai.networks.blocks import Convolution
 from monai.networks.nets.attentionunet import AttentionBlock, ConvBlock, UpConv
 from torch import Tensor, nn
 
-from pleura.models.blocks import Head, Levels, ScoreHead, channels
+from pleura.models.blocks import CoarserHeads, Head, Levels, ScoreHead, channels
 
 
 class AttentionUNet(Levels):
     """`width` channels at full resolution, doubled at each of `depth` halvings, at most 512."""
 
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int, depth: int, deep: int = 0) -> None:
         super().__init__()
         sizes = channels(width, depth)
         self.encoders = nn.ModuleList(
@@ -31,6 +31,7 @@ class AttentionUNet(Levels):
         )
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
+        self.coarser = CoarserHeads(sizes, deep)
 
 
 class _Level(nn.Module):

@@ -4,6 +4,7 @@ Shapes: B batch, C channels, H rows, W columns.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,15 +19,18 @@ _POOLING = 4
 
 
 class Outputs(NamedTuple):
-    """What every network returns, both as logits: their sigmoid is the probability.
+    """What every network returns, all as logits: their sigmoid is the probability.
 
     Attributes:
         mask: ``(B, 1, H, W)``, for each pixel.
         score: ``(B,)``, for the image: whether there is a pneumothorax at all.
+        coarser: The mask at falling resolutions, each ``(B, 1, h, w)``, for deep supervision: only
+            in training, and only where the network was asked for it.
     """
 
     mask: Tensor
     score: Tensor
+    coarser: tuple[Tensor, ...] = ()
 
 
 def channels(width: int, depth: int) -> list[int]:
@@ -44,6 +48,24 @@ class Head(nn.Conv2d):
     def __init__(self, in_channels: int) -> None:
         super().__init__(in_channels, 1, kernel_size=1)
         nn.init.constant_(_bias(self), _logit(_POSITIVE_PIXELS))
+
+
+class CoarserHeads(nn.ModuleList):
+    """Heads on the decoder's maps above the finest, for deep supervision; silent but in training.
+
+    Args:
+        sizes: Channels of the decoder's maps, finest first.
+        count: How many of them are supervised, beginning with the one next to the finest.
+    """
+
+    def __init__(self, sizes: Sequence[int], count: int) -> None:
+        super().__init__(Head(size) for size in sizes[1 : count + 1])
+
+    def forward(self, decoded: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return logits, finest first, from the decoder's maps in the order it made them."""
+        if not self.training:
+            return ()
+        return tuple(head(x) for head, x in zip(self, decoded[-2::-1], strict=False))
 
 
 class ScoreHead(nn.Module):
@@ -123,17 +145,19 @@ class Levels(nn.Module):
     decoders: nn.ModuleList
     head: Head
     score: ScoreHead
+    coarser: CoarserHeads
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
         """Return the logits for normalised radiographs (B, 1, H, W)."""
-        x, levels = x_B1HW, []
+        x, levels, decoded = x_B1HW, [], []
         for encoder in self.encoders:
             x = encoder(x)
             levels.append(x)
         for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
             x = decoder(x, skip)
+            decoded.append(x)
         mask: Tensor = self.head(x)
-        return Outputs(mask, self.score(levels[-1], mask))
+        return Outputs(mask, self.score(levels[-1], mask), self.coarser(decoded))
 
 
 def _logit(share: float) -> float:

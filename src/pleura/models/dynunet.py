@@ -12,7 +12,7 @@ from itertools import pairwise
 from monai.networks.blocks.dynunet_block import UnetBasicBlock, UnetUpBlock
 from torch import nn
 
-from pleura.models.blocks import Head, Levels, ScoreHead, channels
+from pleura.models.blocks import CoarserHeads, Head, Levels, ScoreHead, channels
 
 _NORM = ("instance", {"affine": True})
 
@@ -20,7 +20,7 @@ _NORM = ("instance", {"affine": True})
 class DynUNet(Levels):
     """`width` channels at full resolution, doubled at each of `depth` halvings, at most 512."""
 
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int, depth: int, deep: int = 0) -> None:
         super().__init__()
         sizes = channels(width, depth)
         self.encoders = nn.ModuleList(
@@ -36,3 +36,4 @@ class DynUNet(Levels):
                 nn.init.kaiming_normal_(module.weight, a=0.01)
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
+        self.coarser = CoarserHeads(sizes, deep)

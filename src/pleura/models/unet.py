@@ -13,13 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pleura.models.blocks import ConvNormReLU, Head, Outputs, Residual, ScoreHead, channels
+from pleura.models.blocks import (
+    CoarserHeads,
+    ConvNormReLU,
+    Head,
+    Outputs,
+    Residual,
+    ScoreHead,
+    channels,
+)
 
 
 class UNet(nn.Module):
     """A U-Net of residual blocks; `depth` counts all halvings, the first convolution's included."""
 
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int, depth: int, deep: int = 0) -> None:
         super().__init__()
         sizes = channels(width, depth - 1)
         self.stem = ConvNormReLU(1, sizes[0], stride=2)
@@ -31,16 +39,19 @@ class UNet(nn.Module):
         )
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
+        self.coarser = CoarserHeads(sizes, deep)
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
         """Return the logits for normalised radiographs (B, 1, H, W)."""
         x = self.stem(x_B1HW)
         levels: list[Tensor] = []
+        decoded: list[Tensor] = []
         for number, encoder in enumerate(self.encoders):
             x = encoder(functional.max_pool2d(x, 2) if number else x)
             levels.append(x)
         for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = decoder(torch.cat([x, skip], dim=1))
+            decoded.append(x)
         mask = functional.interpolate(self.head(x), scale_factor=2.0, mode="bilinear")
-        return Outputs(mask, self.score(levels[-1], mask))
+        return Outputs(mask, self.score(levels[-1], mask), self.coarser(decoded))

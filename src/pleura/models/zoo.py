@@ -31,6 +31,8 @@ class Entry:
         width_step: What the width must be a multiple of.
         bottom: The least side of its deepest map, in pixels: instance normalisation takes the
             variance over the map, and of one pixel there is none.
+        coarser: Whether deep supervision can be asked for: the network's deepest halvings that
+            have no output of their own, or None where it has no coarser outputs at all.
         pretrained: Whether there are trained weights for its encoder.
         needs: Packages that it imports beyond pleura's own, by the names they are imported by.
         extra: The extra of pleura that installs them.
@@ -43,6 +45,7 @@ class Entry:
     depths: tuple[int, int] = (1, DEEPEST)
     width_step: int = 1
     bottom: int = 1
+    coarser: int | None = None
     pretrained: bool = False
     needs: tuple[str, ...] = ()
     extra: str = ""
@@ -57,13 +60,13 @@ def _cnn(network: Network) -> nn.Module:
 
 
 def _unet(network: Network) -> nn.Module:
-    return UNet(network.width, network.depth)
+    return UNet(network.width, network.depth, network.deep)
 
 
 def _dynunet(network: Network) -> nn.Module:
     from pleura.models.dynunet import DynUNet
 
-    return DynUNet(network.width, network.depth)
+    return DynUNet(network.width, network.depth, network.deep)
 
 
 def _segresnet(network: Network) -> nn.Module:
@@ -75,7 +78,7 @@ def _segresnet(network: Network) -> nn.Module:
 def _attention_unet(network: Network) -> nn.Module:
     from pleura.models.attention_unet import AttentionUNet
 
-    return AttentionUNet(network.width, network.depth)
+    return AttentionUNet(network.width, network.depth, network.deep)
 
 
 def _swin_unetr(network: Network) -> nn.Module:
@@ -98,12 +101,14 @@ def _backbone(network: Network) -> nn.Module:
 
 NETWORKS: dict[NetworkName, Entry] = {
     "cnn": Entry(_cnn, 16, 4, "the brief's: convolution, pooling, upsampling"),
-    "unet_small": Entry(_unet, 16, 5, "unet, narrower", depths=(2, 7)),
-    "unet": Entry(_unet, 24, 5, "the default: residual U-Net", depths=(2, 7)),
-    "unet_large": Entry(_unet, 48, 6, "unet, twice as wide, one level deeper", depths=(2, 7)),
-    "dynunet": Entry(_dynunet, 32, 5, "nnU-Net's U-Net", bottom=2),
+    "unet_small": Entry(_unet, 16, 5, "unet, narrower", depths=(2, 7), coarser=2),
+    "unet": Entry(_unet, 24, 5, "the default: residual U-Net", depths=(2, 7), coarser=2),
+    "unet_large": Entry(
+        _unet, 48, 6, "unet, twice as wide, one level deeper", depths=(2, 7), coarser=2
+    ),
+    "dynunet": Entry(_dynunet, 32, 5, "nnU-Net's U-Net", bottom=2, coarser=1),
     "segresnet": Entry(_segresnet, 16, 4, "deep residual encoder, light decoder"),
-    "attention_unet": Entry(_attention_unet, 16, 5, "U-Net with gated connections"),
+    "attention_unet": Entry(_attention_unet, 16, 5, "U-Net with gated connections", coarser=1),
     "swin_unetr": Entry(
         _swin_unetr,
         24,
@@ -161,6 +166,7 @@ def complete(network: Network) -> Network:
     entry = NETWORKS[network.name]
     _check(network, entry)
     whole = replace(network, width=network.width or entry.width, depth=network.depth or entry.depth)
+    _check_deep(whole, entry)
     if network.name == "backbone" and not network.backbone_config:
         from pleura.models.backbone import read_configuration
 
@@ -206,6 +212,23 @@ def _check(network: Network, entry: Entry) -> None:
         raise ConfigError(
             f"network.backbone is {network.backbone!r}, but {name} has no backbone; leave it out, "
             "or set network.name to backbone"
+        )
+
+
+def _check_deep(whole: Network, entry: Entry) -> None:
+    if not whole.deep:
+        return
+    if entry.coarser is None:
+        able = ", ".join(name for name, one in NETWORKS.items() if one.coarser is not None)
+        raise ConfigError(
+            f"network.deep is {whole.deep}, but {whole.name} has no coarser outputs to supervise; "
+            f"leave it out, or take one of {able}"
+        )
+    most = whole.depth - entry.coarser
+    if whole.deep > most:
+        raise ConfigError(
+            f"network.deep is {whole.deep}; {whole.name} of depth {whole.depth} has {most} coarser "
+            "outputs"
         )
 
 

@@ -38,7 +38,7 @@ from pleura.models.weights import Arrays
 from pleura.training import augment, checkpoint, schedule
 from pleura.training.average import MovingAverage, mean_of
 from pleura.training.batches import Batch, Batches, Images, shrunk
-from pleura.training.losses import LOSSES, image_bce
+from pleura.training.losses import LOSSES, deep_supervision, image_bce
 from pleura.training.memory import largest_batch, memory_errors_as_usage
 from pleura.training.optimizer import encoder_scales, make_optimizer, set_rate
 from pleura.training.sampling import epoch_rows, positive_share
@@ -362,7 +362,8 @@ class Trainer:
 
     def _total_loss(self, outputs: Outputs, truth: Tensor) -> Tensor:
         image = image_bce(outputs.score, truth)
-        return self._loss(outputs.mask, truth) + self._settings.image_loss * image
+        mask = deep_supervision(self._loss, [outputs.mask, *outputs.coarser], truth)
+        return mask + self._settings.image_loss * image
 
     @torch.no_grad()
     def _validate(self) -> _Sums:
