@@ -113,7 +113,7 @@ def test_deep_supervision_changes_what_is_learnt_and_resumes_to_the_same_numbers
 ):
     deep = replace(NETWORK, deep=1)
     whole = Trainer(prepared, tmp_path / "whole", deep, SETTINGS).run()
-    assert whole.history["train_loss"] != unbroken.history["train_loss"]
+    assert whole.history["loss"] != unbroken.history["loss"]
     assert "coarser.0.weight" in whole.weights
 
     _interrupted(prepared, tmp_path / "cut", network=deep)
