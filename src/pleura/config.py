@@ -48,6 +48,7 @@ NetworkName = Literal[
     "backbone",
     "ensemble",
 ]
+FittedCalibration = Literal["platt", "isotonic"]
 LossName = Literal["bce", "bce_dice", "winner", "lovasz", "bce_lovasz"]
 Precision = Literal["auto", "fp32", "bf16"]
 TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -154,8 +155,9 @@ class Train:
     1 for the default. `grow` lists smaller sizes to begin with.
 
     A training ends early after `patience` epochs without a better one (0: never), and the average
-    of the `best` best epochs replaces the best one where it is no worse. `track` names what is told
-    of the epochs, beside the JSON lines that are always written.
+    of the `best` best epochs replaces the best one where it is no worse. `calibration` makes a
+    probability of the score (isotonic needs 50 images of either label, and is platt below). `track`
+    names what is told of the epochs, beside the JSON lines that are always written.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
@@ -177,6 +179,7 @@ class Train:
     grow: list[Size] = Field(default_factory=list)
     patience: Count = 0
     best: Annotated[int, Field(ge=1, le=100)] = 1
+    calibration: FittedCalibration = "platt"
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     fold: Count = 0
     seed: Count = 0

@@ -54,7 +54,8 @@ def _print_model(path: Path, as_json: bool) -> None:
         {
             "network": asdict(bundle.network),
             "preprocessing": asdict(bundle.preprocessing),
-            "operating_point": asdict(bundle.operating_point),
+            "operating_points": {name: asdict(point) for name, point in bundle.points.items()},
+            "calibration": asdict(bundle.calibration),
             "training": dict(bundle.training),
             "versions": dict(bundle.versions),
             "digest": bundle.digest,
@@ -95,6 +96,7 @@ def _listed(name: "NetworkName", wanted: "Network") -> dict[str, Any]:
         wanted,
         name=name,
         pretrained=wanted.pretrained and entry.pretrained,
+        deep=wanted.deep if entry.coarser is not None else 0,
         backbone=wanted.backbone if name == "backbone" else "",
     )
     row: dict[str, Any] = {

@@ -1,13 +1,12 @@
 """The image score made a probability: fitted on images that did not train the network."""
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
+from pleura.config import FittedCalibration
 from pleura.models.bundle import Calibration, score_logit
 
 ISOTONIC_LEAST = 50
@@ -17,7 +16,7 @@ ISOTONIC_LEAST = 50
 def fit_calibration(
     scores: NDArray[np.float64],
     positive: NDArray[np.bool_],
-    method: Literal["platt", "isotonic"] = "platt",
+    method: FittedCalibration = "platt",
 ) -> Calibration:
     """Return the calibration of `scores`, best fitted out of fold.
 

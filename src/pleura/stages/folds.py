@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.config import Network, Train
+from pleura.config import FittedCalibration, Network, Train
 from pleura.data.arrays import Prepared
 from pleura.errors import BundleError
 from pleura.evaluation.predictions import Judged
@@ -103,7 +103,7 @@ def train_folds(
         if trainer.accelerator.is_main_process:
             held.append(_held(bundle, trainer))
         trainer.accelerator.wait_for_everyone()
-    return _concluded(prepared, out, held) if held else None
+    return _concluded(prepared, out, held, settings.calibration) if held else None
 
 
 def _folder(out: Path, fold: int) -> Path:
@@ -142,12 +142,14 @@ def _read(path: Path) -> Held:
         ) from error
 
 
-def _concluded(prepared: Prepared, out: Path, held: Sequence[Held]) -> Folds:
+def _concluded(
+    prepared: Prepared, out: Path, held: Sequence[Held], calibration: FittedCalibration
+) -> Folds:
     """Choose calibration and thresholds on all folds together, and store and judge what they give.
 
     The judgement is stored in every model too: none of its images trained the network judged.
     """
-    decision = decide(said for _, said in _said(prepared, held))
+    decision = decide((said for _, said in _said(prepared, held)), calibration)
     paths = tuple(_folder(out, fold) / "model.h5" for fold in range(len(held)))
     bundles = [decision.applied(read_bundle(path)) for path in paths]
     outcomes = [

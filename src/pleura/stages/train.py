@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pleura.config import FittedCalibration
 from pleura.data.arrays import Prepared
 from pleura.evaluation.calibration import fit_calibration
 from pleura.evaluation.operating_point import Choice, choose_operating_point
@@ -86,17 +87,18 @@ class Decision:
         )
 
 
-def decide(said: Iterable[Judged]) -> Decision:
+def decide(said: Iterable[Judged], calibration: FittedCalibration = "platt") -> Decision:
     """Return calibration and operating points for what networks say of images they never saw."""
     predictions = count_predictions(said)
-    calibration = fit_calibration(predictions.scores, predictions.positive)
-    return Decision(calibration, choose_operating_point(predictions.calibrated(calibration)))
+    fitted = fit_calibration(predictions.scores, predictions.positive, calibration)
+    return Decision(fitted, choose_operating_point(predictions.calibrated(fitted)))
 
 
 def decided(bundle: Bundle, trainer: Trainer) -> Bundle:
     """Return the bundle with calibration and operating points chosen on the validation part."""
     rows = trainer.split.validation
-    decision = decide(judged(TorchEngine(bundle), trainer.prepared, rows))
+    said = judged(TorchEngine(bundle), trainer.prepared, rows)
+    decision = decide(said, trainer.settings.calibration)
     training = {**bundle.training, **_patients(trainer)}
     return decision.applied(replace(bundle, training=training))
 

@@ -147,7 +147,7 @@ class Trainer:
         self.network_settings = zoo.complete(network)
         zoo.check_size(self.network_settings, prepared.size)
         schedule.check_growth(self.network_settings, settings, prepared.size)
-        self.prepared, self.out, self._settings = prepared, out, settings
+        self.prepared, self.out, self.settings = prepared, out, settings
         self.split = split(prepared, settings.folds, settings.fold, settings.seed)
         if not len(self.split.train) or not len(self.split.validation):
             raise DataError(f"{prepared.path}: fold {settings.fold} leaves nothing on one side")
@@ -156,7 +156,7 @@ class Trainer:
         self._set_up()
 
     def _set_up(self) -> None:
-        settings = self._settings
+        settings = self.settings
         device_type = "cuda" if torch.cuda.is_available() else "cpu"
         self.precision = _precision(settings, torch.device(device_type))
         AcceleratorState._reset_state()  # or it holds on to the precision of an earlier training
@@ -186,7 +186,7 @@ class Trainer:
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """Return the images of an epoch, by their place among the rows that train, in order."""
-        settings = self._settings
+        settings = self.settings
         positive = np.array([bool(self.prepared.train[row].positive) for row in self.split.train])
         shares = None
         if settings.positives:
@@ -221,8 +221,8 @@ class Trainer:
         history = self._begin(resume)
         on_step = on_step if self.accelerator.is_main_process else None
         with self._tracking(history) as tracking:
-            for epoch in range(len(history["epoch"]), self._settings.epochs):
-                if schedule.is_over(history["val_dice_coeff"], self._settings.patience):
+            for epoch in range(len(history["epoch"]), self.settings.epochs):
+                if schedule.is_over(history["val_dice_coeff"], self.settings.patience):
                     break
                 best = _best(history)
                 row = self._epoch(epoch, history, on_step)
@@ -241,7 +241,7 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return nullcontext()
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*history.values(), strict=True)]
-        return Tracking(self._settings.track, self.out, self.identity, rows)
+        return Tracking(self.settings.track, self.out, self.identity, rows)
 
     def finish(self) -> None:
         """Remove the checkpoint: everything that the training leaves is written."""
@@ -294,24 +294,24 @@ class Trainer:
             "fingerprint": self.prepared.fingerprint,
             "processes": self.accelerator.num_processes,
             **{f"network.{k}": v for k, v in asdict(self.network_settings).items()},
-            **{f"train.{k}": v for k, v in asdict(self._settings).items() if k != "track"},
+            **{f"train.{k}": v for k, v in asdict(self.settings).items() if k != "track"},
             "train.batch": self._batch,
         }
 
     def _epoch(self, epoch: int, history: History, on_step: OnStep | None) -> dict[str, float]:
         begun = time.perf_counter()
         self._batches.epoch = epoch
-        choices = augment.draw(len(self.split.train), self._settings.seed, epoch)
-        size = schedule.size_of(self._settings, self.prepared.size, epoch)
-        falling = self._settings.schedule == "plateau"
+        choices = augment.draw(len(self.split.train), self.settings.seed, epoch)
+        size = schedule.size_of(self.settings, self.prepared.size, epoch)
+        falling = self.settings.schedule == "plateau"
         peak = schedule.plateau_factor(history["val_dice_coeff"]) if falling else 1.0
         sums, steps, rate = _Sums(), len(self.loader), 0.0
-        moves = -(-steps // self._settings.accumulate)  # of the weights, in an epoch
+        moves = -(-steps // self.settings.accumulate)  # of the weights, in an epoch
         self.network.train()
         for step, (places, x, y) in enumerate(self.loader):
-            move = epoch * moves + step // self._settings.accumulate
-            rate = self._rate(move, self._settings.epochs * moves) * peak
-            set_rate(self.optimizer, rate, frozen=epoch < self._settings.freeze)
+            move = epoch * moves + step // self.settings.accumulate
+            rate = self._rate(move, self.settings.epochs * moves) * peak
+            set_rate(self.optimizer, rate, frozen=epoch < self.settings.freeze)
             with memory_errors_as_usage(self._batch, size, self.accelerator.device):
                 loss, logits, truth = self.step(x, y, choices[places.cpu()], size)
             sums.add(loss, logits, truth)
@@ -347,13 +347,13 @@ class Trainer:
             size: Side in pixels to train at, S or less; None means S.
         """
         pixels, truth = shrunk(x.float() / 255, y.float(), size or x.shape[-1])
-        pixels, truth = augment.augment(pixels, truth, choices, self._settings.augment)
+        pixels, truth = augment.augment(pixels, truth, choices, self.settings.augment)
         with self.accelerator.accumulate(self.network):
             outputs = self.network(self._normalised(pixels))
             loss = self._total_loss(outputs, truth)
             self.accelerator.backward(loss)
-            if self._settings.clip and self.accelerator.sync_gradients:
-                self.accelerator.clip_grad_norm_(self.network.parameters(), self._settings.clip)
+            if self.settings.clip and self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip)
             self.optimizer.step()
             self.optimizer.zero_grad()
         if self._average is not None and self.accelerator.sync_gradients:
@@ -363,7 +363,7 @@ class Trainer:
     def _total_loss(self, outputs: Outputs, truth: Tensor) -> Tensor:
         image = image_bce(outputs.score, truth)
         mask = deep_supervision(self._loss, [outputs.mask, *outputs.coarser], truth)
-        return mask + self._settings.image_loss * image
+        return mask + self.settings.image_loss * image
 
     @torch.no_grad()
     def _validate(self) -> _Sums:
@@ -428,7 +428,7 @@ class Trainer:
         return x.contiguous(memory_format=torch.channels_last)
 
     def _rate(self, step: int, steps: int) -> float:
-        settings = self._settings
+        settings = self.settings
         factor = schedule.rate_factor(settings.schedule, step, steps, settings.warmup)
         return settings.learning_rate * factor
 
@@ -444,7 +444,7 @@ class Trainer:
         images = (step + 1) * self._batches.batch_size * self.accelerator.num_processes
         return Step(
             epoch=epoch + 1,
-            epochs=self._settings.epochs,
+            epochs=self.settings.epochs,
             step=step + 1,
             steps=steps,
             loss=sums.loss,
@@ -498,9 +498,9 @@ class Trainer:
 
     def _keep_best(self, history: History) -> None:
         """Keep the weights of the newest epoch if it is among the best, and no others."""
-        if self._settings.best == 1:
+        if self.settings.best == 1:
             return
-        wanted = _best_epochs(history, self._settings.best)
+        wanted = _best_epochs(history, self.settings.best)
         newest = len(history["epoch"])
         if newest in wanted:
             write_bundle(self._bundle(history), self._best_path(newest))
@@ -518,7 +518,7 @@ class Trainer:
         """
         self.accelerator.wait_for_everyone()
         bundle = replace(read_bundle(self._model_path), history=history)
-        if self._settings.best > 1:
+        if self.settings.best > 1:
             bundle = self._averaged_bundle(bundle, history)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
@@ -528,7 +528,7 @@ class Trainer:
         return bundle
 
     def _averaged_bundle(self, bundle: Bundle, history: History) -> Bundle:
-        paths = [self._best_path(epoch) for epoch in _best_epochs(history, self._settings.best)]
+        paths = [self._best_path(epoch) for epoch in _best_epochs(history, self.settings.best)]
         several = [read_bundle(path).weights for path in paths if path.exists()]
         if len(several) < 2:
             return bundle
