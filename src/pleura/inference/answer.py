@@ -17,6 +17,9 @@ class Answer:
         seconds: Time the network spent on it; None on error.
         rle: The mask as run-length text, ``-1`` for none; None on error.
         error: Why there is no answer; empty where there is one.
+        guard: How far the input is from what the model knows; None where nobody looked.
+        flags: What is unusual about the input, codes with blanks between; empty for nothing.
+        notes: The same in words.
     """
 
     path: str
@@ -28,3 +31,6 @@ class Answer:
     seconds: float | None = None
     rle: str | None = None
     error: str = ""
+    guard: float | None = None
+    flags: str = ""
+    notes: str = ""
