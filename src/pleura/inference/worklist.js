@@ -2,6 +2,7 @@
 const $ = (id) => document.getElementById(id);
 const SVG = document.querySelector("svg").namespaceURI;
 const number = new Intl.NumberFormat("en");
+const chances = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 3 });
 const { point, thresholds, heat, images } = JSON.parse($("data").textContent);
 const count = images.id.length;
 const everyone = Array.from({ length: count }, (_, row) => row);
@@ -10,7 +11,8 @@ const everyone = Array.from({ length: count }, (_, row) => row);
 
 /* Place 0 of the thresholds is the operating point's own, place n is n / 100. */
 const set = { score: point.score, place: 0 };
-const answered = everyone.filter((row) => !images.error[row]);
+const has = (row) => images.areas[row] !== null;
+const answered = everyone.filter(has);
 const flagged = (row) => images.flags[row] !== "";
 const isPoint = () => set.score === point.score && set.place === 0;
 
@@ -21,7 +23,7 @@ function areaOf(row, score = set.score, place = set.place) {
 }
 
 function callOf(row) {
-  if (images.error[row]) return "failed";
+  if (!has(row)) return "failed";
   return areaOf(row) > 0 ? "positive" : "negative";
 }
 
@@ -95,7 +97,7 @@ const keys = {
   id: (row) => images.id[row],
   call: (row) => ["failed", "negative", "positive"].indexOf(callOf(row)),
   score: (row) => images.score[row],
-  area: (row) => (images.error[row] ? null : areaOf(row)),
+  area: (row) => (has(row) ? areaOf(row) : null),
 };
 const kinds = {
   all: () => true,
@@ -188,13 +190,13 @@ function lineOf(place) {
   line.dataset.row = row;
   line.style.transform = `translateY(${place * ROW}px)`;
   const film = cell("film");
-  if (images.name[row]) film.append(thumbOf(images.name[row]));
+  if (has(row)) film.append(thumbOf(images.name[row]));
   const id = cell("id", make("span", "uid", make("bdi", "", images.id[row])));
   if (images.error[row]) id.append(make("span", "note error", images.error[row]));
   else if (flagged(row)) id.append(make("span", "note flag", flagIcon(), make("span", "", images.flags[row])));
   id.title = [images.id[row], images.error[row], images.flags[row]].filter(Boolean).join("\n");
   const score = images.score[row];
-  const area = images.error[row] ? 0 : areaOf(row);
+  const area = has(row) ? areaOf(row) : 0;
   const bar = make("i", "meter");
   bar.style.setProperty("--at", `${100 * (score || 0)}%`);
   line.append(
@@ -202,7 +204,7 @@ function lineOf(place) {
     id,
     cell("call", make("span", "chip", call)),
     score === null ? cell("score") : cell("score", score.toFixed(3), bar),
-    area ? cell("area", areaText(row, area), make("small", "", shareText(row, area))) : cell("area", images.error[row] ? "" : "–"),
+    area ? cell("area", areaText(row, area), make("small", "", shareText(row, area))) : cell("area", has(row) ? "–" : ""),
   );
   return line;
 }
@@ -276,7 +278,7 @@ async function open(row) {
   $("legend").hidden = true;
   $("message").hidden = true;
   try {
-    if (images.error[row]) throw new Error(images.error[row]);
+    if (!has(row)) throw new Error(images.error[row]);
     const data = await load(images.name[row]);
     const picture = new Image();
     picture.src = data.film;
@@ -291,7 +293,7 @@ async function open(row) {
     return;
   }
   for (const near of [rows[at() + 1], rows[at() - 1]]) {
-    if (near !== undefined && images.name[near]) load(images.name[near]).catch(() => {});
+    if (near !== undefined && has(near)) load(images.name[near]).catch(() => {});
   }
 }
 
@@ -424,7 +426,7 @@ function told() {
   $("next").disabled = place === rows.length - 1;
 
   told.output("by-score", set.score.toFixed(3));
-  told.output("by-mask", thresholds[set.place].toFixed(2));
+  told.output("by-mask", chances.format(thresholds[set.place]));
   $("by-score").value = set.score;
   $("by-mask").value = thresholds[set.place];
   const many = positives();
@@ -574,6 +576,7 @@ for (const head of heads) {
 const bar = document.querySelector("#legend canvas").getContext("2d");
 heat.forEach(([r, g, b], level) => { bar.fillStyle = `rgb(${r} ${g} ${b})`; bar.fillRect(level, 0, 1, 1); });
 document.querySelector("main").hidden = false;
+document.querySelector(".without").hidden = true;
 drawScores();
 refill();
 paintFilm();

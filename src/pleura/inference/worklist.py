@@ -5,10 +5,11 @@
     report.html         the list, and how every answer would fall at other thresholds
     report/<name>.js    one image: film, map of probabilities, areas; loaded when it is looked at
 
-The page works from a disk, without a server. It shows ids, scores, areas and what was found unusual,
-never a patient. What it decides is what :func:`pleura.inference.prediction.decide` decides: the area of
-each mask was counted, at the file's own size and in full precision, for every threshold that the
-page offers. Only what is drawn, outline, tint and colours, comes from a map stored in 8 bits.
+The page works from a disk, without a server. It shows ids, scores, areas and what was found
+unusual, never a patient. What it decides is what :func:`pleura.inference.prediction.decide`
+decides: the area of each mask was counted, at the file's own size and in full precision, for every
+threshold that the page offers. Only what is drawn, outline, tint and colours, comes from a map
+stored in 8 bits.
 """
 
 import base64
@@ -114,7 +115,8 @@ class Worklist:
         """Write the page for a whole job.
 
         Args:
-            answers: Every answer, in the inputs' order; one that failed gets a row too.
+            answers: Every answer, in the inputs' order; one that failed gets a row too, and so
+                does one of which something else could not be written.
             out: Folder of the job.
 
         Raises:
@@ -124,13 +126,17 @@ class Worklist:
         write_text(out / PAGE, self._page(kept, out, datetime.now(UTC)))
 
     def _page(self, answers: Sequence[Answer], out: Path, made: datetime) -> str:
-        failed = sum(bool(answer.error) for answer in answers)
-        called = sum(_called(answer) for answer in answers)
+        images = _columns(answers, out)
+        failed = images["areas"].count(None)
+        called = sum(
+            has is not None and answer.rle != "-1"
+            for answer, has in zip(answers, images["areas"], strict=True)
+        )
         data = {
             "point": asdict(self.point),
             "thresholds": list(_thresholds(self.point)),
             "heat": heat_colours()[:, [2, 1, 0, 3]].tolist(),
-            "images": _columns(answers, out),
+            "images": images,
         }
         facts = {
             "Model": self.model,
@@ -205,21 +211,17 @@ def _thresholds(point: OperatingPoint) -> tuple[float, ...]:
     return (point.mask, *THRESHOLDS)
 
 
-def _called(answer: Answer) -> bool:
-    return answer.rle not in (None, "-1")
-
-
 def _columns(answers: Sequence[Answer], out: Path) -> dict[str, list[Any]]:
     """Return what the page knows of the answers, a list per column."""
     # Names of folders may be those of patients, and the reader knows where the files are.
     folders = {f"{PurePath(answer.path).parent}{os.sep}" for answer in answers}
     return {
         "id": [answer.image_id or PurePath(answer.path).name for answer in answers],
-        "name": ["" if answer.error else data_name(answer.image_id) for answer in answers],
+        "name": [data_name(answer.image_id) for answer in answers],
         "score": [answer.score for answer in answers],
         "area": [answer.area_px for answer in answers],
         "size": [(answer.rows or 0) * (answer.columns or 0) for answer in answers],
-        "areas": [[] if answer.error else _areas_of(answer, out) for answer in answers],
+        "areas": [_areas_of(answer, out) for answer in answers],
         "flags": [answer.flags for answer in answers],
         "notes": [answer.notes for answer in answers],
         "error": [_without_folders(answer, folders) for answer in answers],
@@ -233,8 +235,13 @@ def _without_folders(answer: Answer, folders: Iterable[str]) -> str:
     return text
 
 
-def _areas_of(answer: Answer, out: Path) -> list[int]:
-    """Return the areas that `write` counted, from the first line of the image's data."""
+def _areas_of(answer: Answer, out: Path) -> list[int] | None:
+    """Return the areas that `write` counted, from the first line of the image's data.
+
+    None where there is no answer, or where an error tells why there is no data.
+    """
+    if answer.rle is None:
+        return None
     path = out / FOLDER / f"{data_name(answer.image_id)}.js"
     try:
         with path.open(encoding="ascii") as file:
@@ -242,6 +249,8 @@ def _areas_of(answer: Answer, out: Path) -> list[int]:
         found = json.loads(line.removeprefix(_HEAD).rstrip().removesuffix(","))
         return [int(area) for area in found["areas"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if answer.error:
+            return None
         raise OutputError(
             f"{path}: the data of image {answer.image_id} is missing or damaged; predict "
             "into an empty folder"

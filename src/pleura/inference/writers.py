@@ -1,11 +1,13 @@
 """What is written for each answered file beside the tables: one protocol, a module per product."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pleura.data.gallery import heat, overlay, write_png
 from pleura.formats.dicom import read_radiograph
+from pleura.inference.answer import Answer
 from pleura.inference.prediction import Prediction
 
 
@@ -51,3 +53,6 @@ class Heatmaps:
         """Write the picture."""
         pixels = read_radiograph(path).pixels
         write_png(out / "heatmaps" / f"{image_id}.png", heat(pixels, prediction.probability))
+
+    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+        """Write nothing more."""
