@@ -84,7 +84,7 @@ def job(folder: Path, images: int = 12, hostile: str = "") -> Job:
         writer.write(path, image_id, predictions[image_id], out)
         answers.append(answer_of(path, predictions[image_id]))
     if images > 2:
-        flags = {"flags": f"inverted lateral{hostile}", "notes": f"It looks inverted.{hostile}"}
+        flags = {"flags": f"inverted;lateral{hostile}", "notes": f"odd preamble{hostile}"}
         answers[2] = replace(answers[2], **flags)
     torn = folder / "DOE-x" / "torn.dcm"
     answers.append(Answer(str(torn), error=f"{torn}: is not DICOM; export it again{hostile}"))

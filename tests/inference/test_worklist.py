@@ -195,7 +195,7 @@ def test_the_page_holds_what_it_decides_from(made):
     assert images["id"] == [*made.predictions, "torn.dcm"]
     assert images["score"] == [*(p.score for p in made.predictions.values()), None]
     assert images["area"] == [*(p.area_px for p in made.predictions.values()), None]
-    assert images["flags"][2] == "inverted lateral"
+    assert images["flags"][2] == "inverted, lateral"
     assert images["areas"][-1] is None
     for answer, size, counted in zip(
         made.answers[:-1], images["size"], images["areas"], strict=False

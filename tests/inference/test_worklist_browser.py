@@ -345,9 +345,9 @@ def test_the_list_is_searched_and_filtered(visit: Visit, made: Job) -> None:
     page = visit()
     page.get_by_role("button", name="Flagged").click()
     assert ids(page) == ["1.2.826.0.1.0002"]
-    assert page.locator("#rows .flag").inner_text() == "inverted lateral"
+    assert page.locator("#rows .flag").inner_text() == "inverted, lateral · odd preamble"
     pick(page, "0002")
-    assert page.locator("#about").inner_text().split("\n")[-1] == "It looks inverted."
+    assert page.locator("#about").inner_text().split("\n")[-1] == "odd preamble"
     page.get_by_role("button", name="Failed").click()
     assert ids(page) == ["torn.dcm"]
     pick(page, "torn")
@@ -356,7 +356,7 @@ def test_the_list_is_searched_and_filtered(visit: Visit, made: Job) -> None:
     page.get_by_role("button", name="Positive").click()
     assert {line[1] for line in lines(page)} == {"positive"}
     page.get_by_role("button", name="All 13").click()
-    page.get_by_role("searchbox").fill("looks INVERTED 0002")
+    page.get_by_role("searchbox").fill("preamble INVERTED 0002")
     assert ids(page) == ["1.2.826.0.1.0002"]
     page.get_by_role("searchbox").fill("nothing like it")
     assert page.locator("#nothing").is_visible()
@@ -385,6 +385,7 @@ def test_the_list_is_walked_with_keys(visit: Visit, made: Job) -> None:
     playwright.expect(page.locator(".line[aria-selected=true]")).to_be_in_viewport()
     page.locator("#by-mask").focus()
     page.keyboard.press("ArrowUp")
+    settle(page)
     assert current.inner_text() == order[0], "on a slider an arrow moves the slider"
     assert page.locator("output[for=by-mask]").inner_text() in ("0.35", "0.36")
     page.get_by_role("button", name="Next image").click()

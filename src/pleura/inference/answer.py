@@ -17,9 +17,9 @@ class Answer:
         seconds: Time the network spent on it; None on error.
         rle: The mask as run-length text, ``-1`` for none; None on error.
         error: Why there is no answer; empty where there is one.
-        guard: How far the input is from what the model knows; None where nobody looked.
-        flags: What is unusual about the input, codes with blanks between; empty for nothing.
-        notes: The same in words.
+        guard: How far the picture is from a frontal chest radiograph; None where nobody looked.
+        flags: What is doubtful about the picture, names joined by semicolons.
+        notes: What is odd about the file and does not concern its pixels, in words.
     """
 
     path: str

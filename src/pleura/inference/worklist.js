@@ -13,7 +13,8 @@ const everyone = Array.from({ length: count }, (_, row) => row);
 const set = { score: point.score, place: 0 };
 const has = (row) => images.areas[row] !== null;
 const answered = everyone.filter(has);
-const flagged = (row) => images.flags[row] !== "";
+const unusual = (row) => [images.flags[row], images.notes[row]].filter(Boolean).join(" · ");
+const flagged = (row) => unusual(row) !== "";
 const isPoint = () => set.score === point.score && set.place === 0;
 
 /* The area of the mask as pleura.inference.prediction.decide leaves it, 0 where it empties it. */
@@ -193,8 +194,8 @@ function lineOf(place) {
   if (has(row)) film.append(thumbOf(images.name[row]));
   const id = cell("id", make("span", "uid", make("bdi", "", images.id[row])));
   if (images.error[row]) id.append(make("span", "note error", images.error[row]));
-  else if (flagged(row)) id.append(make("span", "note flag", flagIcon(), make("span", "", images.flags[row])));
-  id.title = [images.id[row], images.error[row], images.flags[row]].filter(Boolean).join("\n");
+  else if (flagged(row)) id.append(make("span", "note flag", flagIcon(), make("span", "", unusual(row))));
+  id.title = [images.id[row], images.error[row], unusual(row)].filter(Boolean).join("\n");
   const score = images.score[row];
   const area = has(row) ? areaOf(row) : 0;
   const bar = make("i", "meter");

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -53,6 +53,7 @@ THUMB_SIDE = 96
 _FILM_QUALITY, _THUMB_QUALITY = 80, 70
 _HEAD = 'pleura({"about":'
 _MIDDLE = ',\n"pictures":'
+_COLUMNS = ("id", "name", "score", "area", "size", "areas", "flags", "notes", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +123,12 @@ class Worklist:
         Raises:
             OutputError: The page could not be written, or the data of an image is missing.
         """
-        kept = list(answers)
-        write_text(out / PAGE, self._page(kept, out, datetime.now(UTC)))
+        write_text(out / PAGE, self._page(_columns(answers, out), datetime.now(UTC)))
 
-    def _page(self, answers: Sequence[Answer], out: Path, made: datetime) -> str:
-        images = _columns(answers, out)
-        failed = images["areas"].count(None)
-        called = sum(
-            has is not None and answer.rle != "-1"
-            for answer, has in zip(answers, images["areas"], strict=True)
-        )
+    def _page(self, images: Mapping[str, Sequence[Any]], made: datetime) -> str:
+        files, has = len(images["id"]), [counted is not None for counted in images["areas"]]
+        failed = files - sum(has)
+        called = sum(bool(area) and one for area, one in zip(images["area"], has, strict=True))
         data = {
             "point": asdict(self.point),
             "thresholds": list(_thresholds(self.point)),
@@ -144,8 +141,8 @@ class Worklist:
             "Operating point": f"{self.point_name}: score {self.point.score:.3g}, mask "
             f"{self.point.mask:.3g}, smallest area {100 * self.point.min_area:.3g} %",
             "Made": f"{made:%Y-%m-%d %H:%M} UTC",
-            "Files": f"{len(answers):,}: {called:,} called positive, "
-            f"{len(answers) - called - failed:,} negative, {failed:,} failed",
+            "Files": f"{files:,}: {called:,} called positive, "
+            f"{files - called - failed:,} negative, {failed:,} failed",
         }
         return render(
             "pleura.inference",
@@ -211,25 +208,31 @@ def _thresholds(point: OperatingPoint) -> tuple[float, ...]:
     return (point.mask, *THRESHOLDS)
 
 
-def _columns(answers: Sequence[Answer], out: Path) -> dict[str, list[Any]]:
-    """Return what the page knows of the answers, a list per column."""
+def _columns(answers: Iterable[Answer], out: Path) -> dict[str, list[Any]]:
+    """Return what the page knows of the answers, a list per column; masks are not kept."""
+    found: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    folders = set()
+    for answer in answers:
+        folders.add(f"{PurePath(answer.path).parent}{os.sep}")
+        row = (
+            answer.image_id or PurePath(answer.path).name,
+            data_name(answer.image_id),
+            answer.score,
+            answer.area_px,
+            (answer.rows or 0) * (answer.columns or 0),
+            _areas_of(answer, out),
+            ", ".join(part for part in answer.flags.split(";") if part),
+            answer.notes,
+            answer.error.replace(answer.path, PurePath(answer.path).name),
+        )
+        for column, value in zip(found.values(), row, strict=True):
+            column.append(value)
     # Names of folders may be those of patients, and the reader knows where the files are.
-    folders = {f"{PurePath(answer.path).parent}{os.sep}" for answer in answers}
-    return {
-        "id": [answer.image_id or PurePath(answer.path).name for answer in answers],
-        "name": [data_name(answer.image_id) for answer in answers],
-        "score": [answer.score for answer in answers],
-        "area": [answer.area_px for answer in answers],
-        "size": [(answer.rows or 0) * (answer.columns or 0) for answer in answers],
-        "areas": [_areas_of(answer, out) for answer in answers],
-        "flags": [answer.flags for answer in answers],
-        "notes": [answer.notes for answer in answers],
-        "error": [_without_folders(answer, folders) for answer in answers],
-    }
+    found["error"] = [_without_folders(error, folders) for error in found["error"]]
+    return found
 
 
-def _without_folders(answer: Answer, folders: Iterable[str]) -> str:
-    text = answer.error.replace(answer.path, PurePath(answer.path).name)
+def _without_folders(text: str, folders: Iterable[str]) -> str:
     for folder in folders if os.sep in text else ():
         text = text.replace(folder, "")
     return text
