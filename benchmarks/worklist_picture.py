@@ -1,7 +1,7 @@
 """The picture of a worklist in the documentation.
 
-``python -m benchmarks.worklist_picture MODEL DIR`` predicts the films of a folder, phantoms for one, and
-photographs the page with Debian's chromium.
+``python -m benchmarks.worklist_picture MODEL DIR`` predicts the films of a folder, phantoms for
+one, and photographs the page with Debian's chromium.
 """
 
 import shutil

@@ -305,6 +305,41 @@ def test_the_film_fills_the_stage_without_being_stretched(visit: Visit, made: Jo
         assert room == pytest.approx(1, abs=0.01)
 
 
+def test_the_film_is_zoomed_and_moved(visit: Visit) -> None:
+    page = visit()
+    ready(page)
+    box = page.locator("#picture").bounding_box()
+    x, y = box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"]
+    page.mouse.move(x, y)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    zoomed = page.locator("#picture").evaluate_handle(
+        "async (e) => { while (e.style.getPropertyValue('--zoom') === '1') "
+        "await new Promise(requestAnimationFrame); return e; }"
+    )
+    now = zoomed.as_element().bounding_box()
+    assert now["width"] > 2 * box["width"]
+    stage = page.locator("#stage").bounding_box()
+    if now["height"] > stage["height"]:  # what was below the pointer still is
+        assert (y - now["y"]) / now["height"] == pytest.approx(0.6, abs=0.02)
+    assert (x - now["x"]) / now["width"] == pytest.approx(0.7, abs=0.02)
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    page.mouse.move(x + 50, y)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    moved = page.locator("#picture").bounding_box()
+    assert moved["x"] - now["x"] == pytest.approx(50, abs=1)
+    assert page.locator("#width").input_value() == "256", "with Shift the window stays"
+    page.get_by_role("button", name="Zoom out").click()
+    assert page.locator("#picture").bounding_box()["width"] == pytest.approx(
+        now["width"] / 1.25, rel=0.01
+    )
+    page.get_by_role("button", name="Fit to the window").click()
+    assert page.locator("#picture").bounding_box() == box
+
+
 def test_opacity_is_remembered_for_each_overlay(visit: Visit) -> None:
     page = visit()
     ready(page)

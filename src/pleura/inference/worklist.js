@@ -260,7 +260,7 @@ const at = () => rows.indexOf(current);
 
 const film = $("film"), over = $("over");
 const WINDOW = { centre: 128, width: 256, inverted: false };
-const view = { data: null, grey: null, pixels: null, chance: null, map: null, ...WINDOW };
+const view = { data: null, grey: null, pixels: null, chance: null, map: null, zoom: 1, ...WINDOW };
 const opacity = { mask: 24, heat: Number($("opacity").dataset.heat), none: 0 };
 const overlay = () => document.querySelector("input[name=over]:checked").value;
 
@@ -276,6 +276,7 @@ async function open(row) {
   view.data = null;
   film.dataset.ready = "";
   $("picture").hidden = true;
+  $("zoom").hidden = true;
   $("legend").hidden = true;
   $("message").hidden = true;
   try {
@@ -312,9 +313,24 @@ function take(row, data, map, picture) {
   $("picture").style.aspectRatio = `${width} / ${height}`;
   $("picture").style.setProperty("--ratio", width / height);
   $("picture").hidden = false;
+  $("zoom").hidden = false;
+  zoomTo(1);
   paintFilm();
   paintOver();
   film.dataset.ready = String(row);
+}
+
+/* The point of the film at (x, y) of the stage stays where it is. */
+const stage = $("stage");
+function zoomTo(zoom, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
+  const before = $("picture").getBoundingClientRect(), frame = stage.getBoundingClientRect();
+  view.zoom = Math.min(8, Math.max(1, zoom));
+  $("picture").style.setProperty("--zoom", view.zoom);
+  $("zoom-fit").textContent = `${Math.round(100 * view.zoom)} %`;
+  const after = $("picture").getBoundingClientRect();
+  const grown = after.width / before.width || 1;
+  stage.scrollLeft += after.left - frame.left - x + (x + frame.left - before.left) * grown;
+  stage.scrollTop += after.top - frame.top - y + (y + frame.top - before.top) * grown;
 }
 
 /* The map over the film's pixels on the page, 0 to 255: linear, as pleura.data.prepare.restore. */
@@ -519,10 +535,14 @@ let drag = null;
 picture.addEventListener("pointerdown", (event) => {
   if (event.button) return;
   picture.setPointerCapture(event.pointerId);
-  drag = { x: event.clientX, y: event.clientY, centre: view.centre, width: view.width };
+  drag = { x: event.clientX, y: event.clientY, centre: view.centre, width: view.width, pans: event.shiftKey, left: stage.scrollLeft, top: stage.scrollTop };
 });
 picture.addEventListener("pointermove", (event) => {
   if (!drag) return;
+  if (drag.pans) {
+    stage.scrollTo({ left: drag.left - event.clientX + drag.x, top: drag.top - event.clientY + drag.y, behavior: "instant" });
+    return;
+  }
   const within = (value, input) => Math.round(Math.min(input.max, Math.max(input.min, value)));
   view.width = within(drag.width + event.clientX - drag.x, $("width"));
   view.centre = within(drag.centre + (event.clientY - drag.y) / 2, $("centre"));
@@ -530,6 +550,15 @@ picture.addEventListener("pointermove", (event) => {
 });
 for (const end of ["pointerup", "pointercancel"]) picture.addEventListener(end, () => { drag = null; });
 picture.addEventListener("dblclick", resetWindow);
+stage.addEventListener("wheel", (event) => {
+  if (!event.ctrlKey) return; // a plain wheel scrolls
+  event.preventDefault();
+  const frame = stage.getBoundingClientRect();
+  zoomTo(view.zoom * Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.004)), event.clientX - frame.left, event.clientY - frame.top);
+}, { passive: false });
+$("zoom-in").addEventListener("click", () => zoomTo(1.25 * view.zoom));
+$("zoom-out").addEventListener("click", () => zoomTo(view.zoom / 1.25));
+$("zoom-fit").addEventListener("click", () => zoomTo(1));
 
 grid.addEventListener("scroll", drawSoon, { passive: true });
 new ResizeObserver(drawSoon).observe(grid);
@@ -543,6 +572,7 @@ const narrow = matchMedia("(max-width: 819px)");
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input")) return;
+  if (event.target === stage && view.zoom > 1) return; // there the film scrolls
   if (narrow.matches && !grid.contains(event.target)) return; // there the page itself scrolls
   const page = Math.max(1, Math.floor(grid.clientHeight / ROW) - 2);
   const to = { ArrowDown: at() + 1, ArrowUp: at() - 1, PageDown: at() + page, PageUp: at() - page, Home: 0, End: rows.length - 1 }[event.key];
