@@ -410,11 +410,14 @@ function outlineOf(map, size, level) {
   const value = (x, y) => (x < 0 || y < 0 || x >= size || y >= size ? 0 : map[y * size + x]);
   const parts = [];
   for (let y = -1; y < size; y += 1) {
-    for (let x = -1; x < size; x += 1) {
-      const corners = [value(x, y), value(x + 1, y), value(x + 1, y + 1), value(x, y + 1)];
-      const inside = corners.map((corner) => corner > level);
-      const sum = inside[0] + inside[1] + inside[2] + inside[3];
+    for (let x = -1, b = value(-1, y), c = value(-1, y + 1); x < size; x += 1) {
+      const a = b, d = c; // the corners go round: a above left, b above right, c and d below
+      b = value(x + 1, y);
+      c = value(x + 1, y + 1);
+      const sum = (a > level) + (b > level) + (c > level) + (d > level);
       if (sum === 0 || sum === 4) continue;
+      const corners = [a, b, c, d];
+      const inside = corners.map((corner) => corner > level);
       const between = (a, b) => (level - corners[a]) / (corners[b] - corners[a]);
       const ends = [];
       if (inside[0] !== inside[1]) ends.push([x + between(0, 1), y]);
