@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from pleura.cli.app import execute
 from pleura.data.phantom import write_cohort
@@ -24,7 +24,7 @@ from pleura.formats.dicom import read_radiograph
 from pleura.formats.secondary import write_secondary_capture
 
 PICTURE = Path(__file__).parents[1] / "docs" / "audit-page.png"
-WINDOW = {"width": 1280, "height": 1500}
+WINDOW: ViewportSize = {"width": 1280, "height": 1500}
 
 SPOILED: tuple[Callable[[NDArray[Any]], NDArray[Any]], ...] = (
     lambda pixels: 255 - pixels,
@@ -45,7 +45,7 @@ def main() -> None:
         for path, change in zip(dicom_files(Path("phantoms"))[::17], SPOILED, strict=False):
             _spoil(path, change)
         execute(["audit", "phantoms", "--out", "audit"])
-        write_bytes(PICTURE, _photographed(Path("audit/audit.html").resolve(), chromium))
+        write_bytes(PICTURE, photographed(Path("audit/audit.html").resolve(), chromium, WINDOW))
     print(f"wrote {PICTURE}")
 
 
@@ -66,11 +66,13 @@ def _spoil(path: Path, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
     )
 
 
-def _photographed(page: Path, chromium: str) -> bytes:
+def photographed(page: Path, chromium: str, window: ViewportSize) -> bytes:
+    """Return a PNG of a page once its pictures are there."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport=WINDOW, color_scheme="light")
+        tab = browser.new_page(viewport=window, color_scheme="light")
         tab.goto(page.as_uri())
+        tab.wait_for_timeout(1000)
         picture: bytes = tab.screenshot()
         browser.close()
     return picture

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pleura.errors import PleuraError
+    from pleura.formats.annotations import read_annotations
     from pleura.formats.dicom import Radiograph, read_radiograph
     from pleura.formats.rle import mask2rle, rle2mask
     from pleura.inference.prediction import Prediction
@@ -29,6 +30,7 @@ __all__ = [
     "dice_coeff",
     "load",
     "mask2rle",
+    "read_annotations",
     "read_radiograph",
     "rle2mask",
 ]
@@ -41,6 +43,7 @@ _HOMES = {
     "dice_coeff": "pleura.metrics",
     "load": "pleura.inference.predictor",
     "mask2rle": "pleura.formats.rle",
+    "read_annotations": "pleura.formats.annotations",
     "read_radiograph": "pleura.formats.dicom",
     "rle2mask": "pleura.formats.rle",
 }

@@ -26,6 +26,7 @@ def test_the_names():
         "dice_coeff",
         "load",
         "mask2rle",
+        "read_annotations",
         "read_radiograph",
         "rle2mask",
     ]
@@ -67,7 +68,9 @@ def test_the_signatures_that_the_field_knows():
         assert (form.kind, form.default) == (inspect.Parameter.KEYWORD_ONLY, "relative")
     assert next(iter(parameters(pleura.load))) == "path"
     assert list(parameters(pleura.Predictor.predict)) == ["self", "path"]
-    assert next(iter(parameters(pleura.read_radiograph))) == "path"
+    assert list(parameters(pleura.Predictor.predict_pixels)) == ["self", "pixels", "image_id"]
+    for function in (pleura.read_radiograph, pleura.read_annotations):
+        assert next(iter(parameters(function))) == "path"
 
 
 def test_a_mask_and_its_text():
@@ -96,5 +99,14 @@ def test_every_error_is_one_of_ours():
     assert all(item.__name__ in tree for item in found), "the docstring draws the whole tree"
 
 
-def test_types_are_promised():
+def test_types_are_promised_and_complete():
+    for name in pleura.__all__:
+        found = getattr(pleura, name)
+        own = vars(found).items() if inspect.isclass(found) else ()
+        members = [found, *(item for key, item in own if not key.startswith("_"))]
+        for function in filter(inspect.isfunction, members):
+            hints = dict(inspect.get_annotations(function))
+            wanted = {*parameters(function)} - {"self", "cls"}
+            assert wanted <= hints.keys(), function.__qualname__
+            assert "return" in hints, function.__qualname__
     assert (Path(pleura.__file__).parent / "py.typed").is_file()

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleura.data.gallery import MASK_COLOUR, TRUTH_COLOUR, gallery, overlay, sheet, write_png
+from pleura.data.gallery import (
+    HEAT_OPACITY,
+    MASK_COLOUR,
+    TRUTH_COLOUR,
+    gallery,
+    heat,
+    heat_colours,
+    overlay,
+    sheet,
+    shrunk,
+    write_png,
+)
 from pleura.data.records import ImageRecord
 from pleura.errors import DataError, DicomError, OutputError, UsageError
 from pleura.formats.rle import mask2rle
@@ -132,6 +143,67 @@ def test_an_overlay_of_another_size_is_refused(name: str) -> None:
 def test_pixels_of_another_type_are_refused() -> None:
     with pytest.raises(UsageError, match="pixels are float64; uint8 and uint16 can be drawn"):
         overlay(film().astype(float), box())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_where_nothing_is_likely_a_heat_map_is_the_film(dtype: type) -> None:
+    picture = heat(film(dtype=dtype), np.zeros((60, 80), np.float32))
+    np.testing.assert_allclose(picture, film()[:, :, None].repeat(3, 2).astype(int), atol=1)
+
+
+def test_a_heat_map_covers_the_film_with_the_colour_of_the_probability() -> None:
+    probability = np.zeros((60, 80), np.float32)
+    probability[20:40, 30:50] = [0.1] * 10 + [0.9] * 10
+    pixels = film()
+    picture = heat(pixels, probability)
+    colours = heat_colours().astype(float)
+    for column, level in ((32, round(0.1 * 255)), (48, round(0.9 * 255))):
+        share = HEAT_OPACITY * colours[level, 3] / 255
+        expected = (1 - share) * float(pixels[30, column]) + share * colours[level, :3]
+        assert np.abs(picture[30, column] - expected).max() <= 1
+    assert (picture[:20] == pixels[:20, :, None]).all()
+
+
+def test_heat_colours_grow_brighter_and_cover_more() -> None:
+    colours = heat_colours().astype(float)
+    assert colours.shape == (256, 4)
+    brightness = colours[:, :3] @ [0.0722, 0.7152, 0.2126]
+    assert (np.diff(brightness) > -0.6).all()
+    assert brightness[-1] - brightness[0] > 150
+    assert (np.diff(colours[:, 3]) >= 0).all()
+    assert colours[0, 3] == 0
+    assert (colours[64:, 3] == 255).all()
+
+
+def test_a_large_heat_map_has_a_bar_of_its_colours() -> None:
+    pixels = np.full((600, 500), 90, np.uint8)
+    picture = heat(pixels, np.zeros((600, 500), np.float32))
+    changed = (picture != 90).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert rows.min() > 500
+    assert columns.min() > 350
+    line = picture[rows.max() - 14]
+    found = {tuple(colour) for colour in line}
+    wanted = [tuple(colour[:3]) for colour in heat_colours()[[0, 255]]]
+    assert found.issuperset(wanted)
+    small = heat(pixels[:40, :40], np.zeros((40, 40), np.float32))
+    assert (small == 90).all(), "a picture too small for a bar has none"
+
+
+def test_a_map_of_another_size_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=re.escape("the map is (60, 81) but the radiograph (60, 80)")
+    ):
+        heat(film(), np.zeros((60, 81), np.float32))
+
+
+@pytest.mark.parametrize(("side", "shape"), [(40, (30, 40)), (80, (60, 80)), (500, (60, 80))])
+def test_a_film_is_shrunk_to_fit_and_never_enlarged(side: int, shape: tuple[int, int]) -> None:
+    found = shrunk(film(dtype=np.uint16), side)
+    assert found.shape == shape
+    assert found.dtype == np.uint8
+    assert found[0, 0] < 3
+    assert found[-1, -1] > 252
 
 
 def test_a_png_comes_back_as_it_was(tmp_path: Path) -> None:

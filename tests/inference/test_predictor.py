@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pleura.errors import BundleError, DicomError, OutputError, UsageError
+from pleura.formats.dicom import read_radiograph
 from pleura.inference.engine import Probabilities, TorchEngine
 from pleura.inference.predictor import Answered, Failed, Predictor, load
 from pleura.models.bundle import read_bundle
@@ -48,6 +49,34 @@ def test_some_phantoms_are_called_and_some_are_not(predictor, cohort):
     areas = [predictor.predict(path).area_px for path in sorted(cohort.rglob("*.dcm"))[:10]]
     assert 0 in areas
     assert max(areas) > 0
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_pixels_are_answered_as_their_file_is(predictor, files, number):
+    alone = predictor.predict(files[number])
+    pixels = read_radiograph(files[number]).pixels
+    found = predictor.predict_pixels(pixels, "mine")
+    assert found.image_id == "mine"
+    assert found.score == alone.score
+    assert np.array_equal(found.prepared_map, alone.prepared_map)
+    assert np.array_equal(found.mask, alone.mask)
+    deep = predictor.predict_pixels(pixels.astype(np.uint16) * 257)
+    assert deep.image_id == ""
+    assert deep.score == pytest.approx(alone.score, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.zeros((4, 4, 3), np.uint8), r"pixels are uint8 of shape \(4, 4, 3\)"),
+        (np.zeros((4, 4)), r"pixels are float64 of shape \(4, 4\)"),
+        (np.zeros((0, 4), np.uint8), r"pixels are uint8 of shape \(0, 4\)"),
+    ],
+)
+def test_other_pixels_are_refused(predictor, pixels, words):
+    message = rf"{words}; a radiograph is one plane of uint8 or uint16, \(rows, columns\)"
+    with pytest.raises(UsageError, match=message):
+        predictor.predict_pixels(pixels)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 50])

@@ -1,4 +1,4 @@
-"""Pictures to look at: a radiograph with its mask laid over, and contact sheets of many.
+"""Pictures to look at: a radiograph with its mask or a map of probabilities laid over, and sheets.
 
 Pictures are ``(rows, columns, 3)`` uint8 in OpenCV's order blue, green, red. Nothing of a patient
 is written on one but sex and age.
@@ -31,8 +31,12 @@ MASK_COLOUR: Colour = (28, 153, 255)
 TRUTH_COLOUR: Colour = (236, 206, 56)
 """Cyan: the truth beside a prediction. The two stay apart for colour-blind eyes."""
 
+HEAT_OPACITY = 0.6
+"""How much a map of probabilities covers of the radiograph below, where it is strongest."""
+
 _TINT = 0.24
 _PIXELS_PER_LINE = 420
+_DARKEST = 72
 
 _PAGE: Colour = (22, 19, 17)
 _LETTERBOX: Colour = (0, 0, 0)
@@ -59,12 +63,9 @@ def overlay(
         UsageError: A mask has another shape than the pixels, or these are neither uint8 nor uint16.
     """
     for name, other in (("mask", mask), ("truth", truth)):
-        if other is not None and other.shape != pixels.shape:
-            raise UsageError(
-                f"the {name} is {other.shape} but the radiograph {pixels.shape}; bring them to one "
-                "size first"
-            )
-    picture = np.repeat(_as_uint8(pixels)[:, :, None], 3, axis=2)
+        if other is not None:
+            _check_shape(name, other, pixels)
+    picture = np.repeat(as_uint8(pixels)[:, :, None], 3, axis=2)
     mask = np.asarray(mask, dtype=bool)
     tinted = (1 - _TINT) * picture[mask] + _TINT * np.array(MASK_COLOUR)
     picture[mask] = np.rint(tinted).astype(np.uint8)
@@ -72,6 +73,78 @@ def overlay(
     if truth is not None:
         _draw_contour(picture, truth, TRUTH_COLOUR)
     return picture
+
+
+def heat(pixels: NDArray[Any], probability: NDArray[np.float32]) -> Picture:
+    """Return a radiograph in grey with a map of probabilities laid over it in colours.
+
+    The colours (:func:`heat_colours`) stand in a bar in the lower right corner. Where the
+    probability is 0 the radiograph stays as it is.
+
+    Args:
+        pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white.
+        probability: ``(rows, columns)`` float32 in 0..1.
+
+    Returns:
+        ``(rows, columns, 3)`` uint8, blue, green, red.
+
+    Raises:
+        UsageError: The map has another shape than the pixels, or these are neither uint8 nor
+            uint16.
+    """
+    _check_shape("map", probability, pixels)
+    table = heat_colours().astype(np.float32)
+    levels = np.rint(np.clip(probability, 0, 1) * 255).astype(np.uint8)
+    film = as_uint8(pixels)[:, :, None]
+    opacity = (table[:, 3] * np.float32(HEAT_OPACITY / 255))[levels][:, :, None]
+    picture = film + opacity * (table[:, :3][levels] - film)
+    return _with_bar(np.rint(picture).astype(np.uint8))
+
+
+def heat_colours() -> NDArray[np.uint8]:
+    """Return the colour of each probability: ``(256, 4)`` uint8 blue, green, red, opacity.
+
+    From purple over orange to a pale yellow: the brighter the likelier, for colour-blind eyes and
+    in grey print too. The opacity rises with the probability and is full from 1/4 on, so that what
+    is hardly likely does not veil the radiograph.
+
+    Source: matplotlib's inferno (S. van der Walt, N. Smith), without its near-black third.
+    """
+    steps = np.linspace(_DARKEST, 255, 256).round().astype(np.uint8)
+    colours = cv2.applyColorMap(steps[:, None], cv2.COLORMAP_INFERNO)[:, 0]
+    opacity = np.minimum(4 * np.arange(256), 255).astype(np.uint8)
+    return np.concatenate([colours, opacity[:, None]], axis=1)
+
+
+def as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a radiograph's pixels, uint8 or uint16, as uint8; the largest value stays white.
+
+    Raises:
+        UsageError: They are neither.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16:
+        raise UsageError(f"pixels are {pixels.dtype}; uint8 and uint16 can be drawn")
+    return np.asarray((pixels.astype(np.uint32) + 128) // 257, np.uint8)
+
+
+def shrunk(pixels: NDArray[Any], side: int) -> NDArray[np.uint8]:
+    """Return a radiograph as 8-bit grey that fits a square; a smaller one keeps its size.
+
+    Args:
+        pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white.
+        side: Side of the square, in pixels.
+
+    Raises:
+        UsageError: The pixels are neither uint8 nor uint16.
+    """
+    grey = as_uint8(pixels)
+    scale = side / max(grey.shape)
+    if scale >= 1:
+        return grey
+    rows, columns = (max(1, round(length * scale)) for length in grey.shape)
+    return _resized(grey, rows, columns)
 
 
 def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
@@ -182,12 +255,35 @@ def gallery(
     return np.concatenate(drawn)
 
 
-def _as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype != np.uint16:
-        raise UsageError(f"pixels are {pixels.dtype}; uint8 and uint16 can be drawn")
-    return np.asarray((pixels.astype(np.uint32) + 128) // 257, np.uint8)
+def _check_shape(name: str, other: NDArray[Any], pixels: NDArray[Any]) -> None:
+    if other.shape != pixels.shape:
+        raise UsageError(
+            f"the {name} is {other.shape} but the radiograph {pixels.shape}; bring them to one "
+            "size first"
+        )
+
+
+def _with_bar(picture: Picture) -> Picture:
+    """Return the picture with the colours of probabilities as a bar in its lower right corner."""
+    from PIL import Image, ImageDraw
+
+    rows, columns = picture.shape[:2]
+    text = max(7, round(min(rows, columns) / 48))
+    width, height = 9 * text, max(2, text // 2)
+    right, bottom = columns - 2 * text, rows - 2 * text
+    left, top = right - width, bottom - height
+    if left < text or top < 3 * text:
+        return picture  # too small for a bar that can be read
+    ground = picture[top - 2 * text : bottom + text, left - text : right + text]
+    ground //= 4
+    steps = np.linspace(0, 255, width).round().astype(np.intp)
+    picture[top:bottom, left:right] = heat_colours()[steps, :3]
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    font = _font("DejaVuSans.ttf", text)
+    for at, label in ((0.0, "0"), (0.5, "0.5"), (1.0, "1")):
+        draw.text((left + at * width, top - text // 3), label, _TEXT, font, anchor="ms")
+    return np.array(image, np.uint8)
 
 
 def _draw_contour(picture: Picture, mask: NDArray[np.bool_], colour: Colour) -> None:
@@ -295,7 +391,7 @@ def _block(records: Sequence[ImageRecord], tile: int, title: str, subtitle: str)
 
 def _tile(record: ImageRecord, side: int) -> Picture:
     """Return a film with its mask, shrunk to fit a square; the mask is laid over last, sharp."""
-    pixels = _as_uint8(read_radiograph(record.path).pixels)
+    pixels = as_uint8(read_radiograph(record.path).pixels)
     mask = rle2mask(record.encoded_pixels or "-1", pixels.shape)
     scale = side / max(pixels.shape)
     rows, columns = (max(1, round(length * scale)) for length in pixels.shape)

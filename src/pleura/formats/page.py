@@ -1,7 +1,9 @@
 """Pages that stand alone: one HTML file with its pictures, charts, style and script inside.
 
 The content security policy of a page forbids the browser to fetch anything and to run any script
-but the page's own, so that a text which found its way into the page cannot do harm either.
+but the page's own, so that a text which found its way into the page cannot do harm either. A page
+with more pictures than one file can hold may let its own script load further ones from files beside
+it; no element that stands in the page can.
 """
 
 import base64
@@ -20,41 +22,46 @@ from numpy.typing import NDArray
 from pleura.errors import OutputError
 
 _POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{hash}'; "
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}; "
     "base-uri 'none'; form-action 'none'"
 )
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
+_JPEG = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
 
 
-def render(package: str, name: str, **values: object) -> str:
+def render(package: str, name: str, *, loads: bool = False, **values: object) -> str:
     """Return a page as HTML; every text among the values is escaped.
 
     Args:
         package: Where its parts lie: ``NAME.html.j2``, ``NAME.css``, which follows the common
             ``page.css``, and ``NAME.js``.
         name: Name of the parts.
+        loads: Whether the page's script may load scripts from files. Pages opened from a disk can
+            read neither other files nor the pixels of other pictures, so what they load is written
+            as scripts that hold plain data.
         values: What the template asks for beside ``policy``, ``style`` and ``script``.
     """
     script = _resource(package, f"{name}.js")
     style = _resource("pleura.formats", "page.css") + _resource(package, f"{name}.css")
+    scripts = f"'{_hash(script)}'" + " 'strict-dynamic'" * loads
     return _template(package, name).render(
-        policy=Markup(_POLICY.format(hash=_hash(script))),
+        policy=Markup(_POLICY.format(scripts=scripts)),
         style=Markup(style),
         script=Markup(script),
         **values,
     )
 
 
-def picture_source(picture: NDArray[np.uint8]) -> str:
+def picture_source(picture: NDArray[np.uint8], quality: int = 88) -> str:
     """Return a picture as a ``data:`` address: a JPEG.
 
     Args:
         picture: ``(rows, columns)`` uint8 grey, or ``(rows, columns, 3)`` blue, green, red.
+        quality: 1 to 100.
 
     Raises:
         OutputError: It could not be made a JPEG.
     """
-    done, content = cv2.imencode(".jpg", picture, _JPEG)
+    done, content = cv2.imencode(".jpg", picture, [*_JPEG, cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise OutputError(f"a picture of shape {picture.shape} could not be made a JPEG")
     return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode('ascii')}"

@@ -13,7 +13,7 @@ import glob
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
@@ -25,36 +25,10 @@ from pleura.formats.annotations import id_fault, write_submission
 from pleura.formats.atomic import way_out, write_text
 from pleura.formats.dicom import read_radiograph
 from pleura.formats.rle import rle2mask
+from pleura.inference.answer import Answer
 from pleura.inference.predictor import Answered, Failed, Predictor
 
 OnProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is kept of one input.
-
-    Attributes:
-        path: The file.
-        image_id: SOP Instance UID, or the file's stem where that was asked for; empty on error.
-        score: Image score, 0..1; None on error.
-        area_px: Area of the mask in the file's own pixels; None on error.
-        rows: Height of the file's pixels; None on error.
-        columns: Width of the file's pixels; None on error.
-        seconds: Time the network spent on it; None on error.
-        rle: The mask as run-length text, ``-1`` for none; None on error.
-        error: Why there is no answer; empty where there is one.
-    """
-
-    path: str
-    image_id: str = ""
-    score: float | None = None
-    area_px: int | None = None
-    rows: int | None = None
-    columns: int | None = None
-    seconds: float | None = None
-    rle: str | None = None
-    error: str = ""
 
 
 def expand(inputs: Iterable[str]) -> list[Path]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,28 @@ class Predictor:
             DicomError: The file is not a radiograph that pleura can read.
         """
         ready = self._read(Path(path))
+        return self._finish(ready, self._run([ready])[0])
+
+    def predict_pixels(self, pixels: NDArray[Any], image_id: str = "") -> Prediction:
+        """Return the prediction for pixels that are ready to look at, whatever they came from.
+
+        Args:
+            pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white,
+                as in :class:`pleura.formats.dicom.Radiograph`. Windowed and not inverted: the
+                network learned from pictures as a viewer shows them.
+            image_id: What the prediction is to be called.
+
+        Raises:
+            UsageError: The pixels are of another shape or dtype.
+        """
+        if pixels.ndim != 2 or not pixels.size or pixels.dtype not in (np.uint8, np.uint16):
+            raise UsageError(
+                f"pixels are {pixels.dtype} of shape {pixels.shape}; a radiograph is one plane of "
+                "uint8 or uint16, (rows, columns)"
+            )
+        rows, columns = pixels.shape
+        size = self.bundle.preprocessing.size
+        ready = Ready(Path(), image_id, prepare_pixels(pixels, size), Frame(rows, columns, size))
         return self._finish(ready, self._run([ready])[0])
 
     def stream(

@@ -1,11 +1,13 @@
 """What is written for each answered file beside the tables: one protocol, a module per product."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pleura.data.gallery import overlay, write_png
+from pleura.data.gallery import heat, overlay, write_png
 from pleura.formats.dicom import read_radiograph
+from pleura.inference.answer import Answer
 from pleura.inference.prediction import Prediction
 
 
@@ -31,7 +33,7 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Overlays:
-    """``overlays/<id>.png``: the radiograph with the mask laid over."""
+    """``overlays/<id>.png``: the radiograph with the mask laid over, tinted and outlined."""
 
     name: str = "overlays"
 
@@ -39,3 +41,18 @@ class Overlays:
         """Write the picture."""
         pixels = read_radiograph(path).pixels
         write_png(out / "overlays" / f"{image_id}.png", overlay(pixels, prediction.mask))
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmaps:
+    """``heatmaps/<id>.png``: the radiograph with the map of probabilities laid over in colours."""
+
+    name: str = "heatmaps"
+
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> None:
+        """Write the picture."""
+        pixels = read_radiograph(path).pixels
+        write_png(out / "heatmaps" / f"{image_id}.png", heat(pixels, prediction.probability))
+
+    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+        """Write nothing more."""

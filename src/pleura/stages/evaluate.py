@@ -27,8 +27,8 @@ from pleura.evaluation.scores import Evaluation, Outcome, Traits, outcome, summa
 from pleura.formats.annotations import read_annotations
 from pleura.formats.dicom import read_radiograph
 from pleura.formats.rle import rle2mask
+from pleura.inference.answer import Answer
 from pleura.inference.engine import Engine, TorchEngine
-from pleura.inference.folder import Answer
 from pleura.inference.prediction import Prediction, finish
 from pleura.models.bundle import Bundle, Calibration
 from pleura.models.zoo import count_parameters

@@ -1,0 +1,260 @@
+"""The worklist of a job: a page on which its answers are read, sorted and decided anew.
+
+::
+
+    report.html         the list, and how every answer would fall at other thresholds
+    report/<name>.js    one image: film, map of probabilities, areas; loaded when it is looked at
+
+The page works from a disk, without a server. It shows ids, scores, areas and what was found
+unusual, never a patient. What it decides is what :func:`pleura.inference.prediction.decide`
+decides: the area of each mask was counted, at the file's own size and in full precision, for every
+threshold that the page offers. Only what is drawn, outline, tint and colours, comes from a map
+stored in 8 bits.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.data.gallery import HEAT_OPACITY, heat_colours, shrunk
+from pleura.errors import OutputError
+from pleura.formats.atomic import write_text
+from pleura.formats.dicom import read_radiograph
+from pleura.formats.page import json_block, picture_source, render
+from pleura.inference.answer import Answer
+from pleura.inference.prediction import Prediction
+from pleura.models.bundle import Bundle, OperatingPoint
+
+PAGE = "report.html"
+FOLDER = "report"
+
+THRESHOLDS = tuple(step / 100 for step in range(1, 100))
+"""The thresholds of the mask that the page offers, beside the operating point's own."""
+
+FILM_SIDE = 768
+"""Longest side of a film on the page, in pixels."""
+
+MAP_SIDE = 512
+"""Longest side of a stored map; a larger one is averaged down."""
+
+THUMB_SIDE = 96
+
+_FILM_QUALITY, _THUMB_QUALITY = 80, 70
+_HEAD = 'pleura({"about":'
+_MIDDLE = ',\n"pictures":'
+_COLUMNS = ("id", "name", "score", "area", "size", "areas", "flags", "notes", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Worklist:
+    """Writes the worklist of a job; a :class:`pleura.inference.writers.Writer`.
+
+    Attributes:
+        model: How the model is called, such as the name of its file.
+        digest: The model's digest.
+        point: The thresholds in use.
+        point_name: How these are called.
+    """
+
+    model: str
+    digest: str
+    point: OperatingPoint
+    point_name: str = "default"
+
+    @classmethod
+    def of(cls, bundle: Bundle, point_name: str = "default") -> "Worklist":
+        """Return the writer for a job of `bundle`, whose operating point in use has that name."""
+        network = f"{bundle.network.name} at {bundle.preprocessing.size} px"
+        model = f"{bundle.path.name} ({network})" if bundle.path else network
+        return cls(model, bundle.digest, bundle.operating_point, point_name)
+
+    @property
+    def name(self) -> str:
+        """What is written and every setting that it depends on."""
+        return f"worklist 1 {self.digest} {asdict(self.point)}"
+
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> None:
+        """Write the data of one image: 60 to 120 KB.
+
+        Args:
+            path: The radiograph.
+            image_id: What it is called in this job.
+            prediction: Its answer.
+            out: Folder of the job.
+
+        Raises:
+            DicomError: The radiograph cannot be read any more.
+            OutputError: The file could not be written.
+        """
+        name = data_name(image_id)
+        stored = stored_map(prediction.prepared_map)
+        film = shrunk(read_radiograph(path).pixels, FILM_SIDE)
+        about = {"name": name, "areas": areas(prediction.probability, self.point)}
+        pictures = {
+            "rows": prediction.frame.rows,
+            "columns": prediction.frame.columns,
+            "size": len(stored),
+            "map": packed(stored),
+            "film": picture_source(film, _FILM_QUALITY),
+            "thumb": picture_source(shrunk(film, THUMB_SIDE), _THUMB_QUALITY),
+        }
+        text = f"{_HEAD}{json_block(about)}{_MIDDLE}{json_block(pictures)}}});\n"
+        write_text(out / FOLDER / f"{name}.js", text)
+
+    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+        """Write the page for a whole job.
+
+        Args:
+            answers: Every answer, in the inputs' order; one that failed gets a row too, and so
+                does one of which something else could not be written.
+            out: Folder of the job.
+
+        Raises:
+            OutputError: The page could not be written, or the data of an image is missing.
+        """
+        write_text(out / PAGE, self._page(_columns(answers, out), datetime.now(UTC)))
+
+    def _page(self, images: Mapping[str, Sequence[Any]], made: datetime) -> str:
+        files, has = len(images["id"]), [counted is not None for counted in images["areas"]]
+        failed = files - sum(has)
+        called = sum(bool(area) and one for area, one in zip(images["area"], has, strict=True))
+        data = {
+            "point": asdict(self.point),
+            "thresholds": list(_thresholds(self.point)),
+            "heat": heat_colours()[:, [2, 1, 0, 3]].tolist(),
+            "images": images,
+        }
+        facts = {
+            "Model": self.model,
+            "Digest": self.digest[:16],
+            "Operating point": f"{self.point_name}: score {self.point.score:.3g}, mask "
+            f"{self.point.mask:.3g}, smallest area {100 * self.point.min_area:.3g} %",
+            "Made": f"{made:%Y-%m-%d %H:%M} UTC",
+            "Files": f"{files:,}: {called:,} called positive, "
+            f"{files - called - failed:,} negative, {failed:,} failed",
+        }
+        return render(
+            "pleura.inference",
+            "worklist",
+            loads=True,
+            facts=facts,
+            data=json_block(data),
+            heat_opacity=round(100 * HEAT_OPACITY),
+        )
+
+
+def data_name(image_id: str) -> str:
+    """Return the name of an image's data: 32 hexadecimal digits, whatever the id holds."""
+    return hashlib.blake2b(image_id.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def areas(probability: NDArray[np.float32], point: OperatingPoint) -> list[int]:
+    """Return the area of the mask at each threshold that the page offers.
+
+    Args:
+        probability: ``(rows, columns)`` float32 in 0..1, at the file's own size.
+        point: Its threshold of the mask comes first, those of :data:`THRESHOLDS` follow.
+
+    Returns:
+        Pixels whose probability exceeds each threshold; zeros at the end are left out.
+    """
+    wanted = np.array(_thresholds(point), np.float32)  # as in decide: compared in float32
+    order = np.argsort(wanted, kind="stable")
+    rising = wanted[order]
+    inside = probability[probability > rising[0]]
+    passed = np.bincount(np.searchsorted(rising, inside, side="left"), minlength=len(rising) + 1)
+    counts = np.empty(len(rising), np.int64)
+    counts[order] = passed[::-1].cumsum()[::-1][1:]
+    return [int(count) for count in np.trim_zeros(counts, "b")]
+
+
+def stored_map(prepared_map: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return a map over the prepared square as the page draws it.
+
+    Args:
+        prepared_map: ``(S, S)`` float32 in 0..1.
+
+    Returns:
+        ``(s, s)`` uint8, s at most :data:`MAP_SIDE`: the probability in steps of 1/255, so that an
+        outline is that of a probability which is off by 1/510 at most.
+    """
+    if len(prepared_map) > MAP_SIDE:
+        shape = (MAP_SIDE, MAP_SIDE)
+        prepared_map = np.asarray(cv2.resize(prepared_map, shape, interpolation=cv2.INTER_AREA))
+    return np.rint(np.clip(prepared_map, 0, 1) * 255).astype(np.uint8)
+
+
+def packed(stored: NDArray[np.uint8]) -> str:
+    """Return a map as base64 of its deflated (zlib) bytes, each row less the one above, modulo 256.
+
+    Not a PNG, because browsers that guard against fingerprints change the pixels a page reads.
+    """
+    steps = np.diff(stored, axis=0, prepend=np.zeros((1, stored.shape[1]), np.uint8))
+    return base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode("ascii")
+
+
+def _thresholds(point: OperatingPoint) -> tuple[float, ...]:
+    return (point.mask, *THRESHOLDS)
+
+
+def _columns(answers: Iterable[Answer], out: Path) -> dict[str, list[Any]]:
+    """Return what the page knows of the answers, a list per column; masks are not kept."""
+    found: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    folders = set()
+    for answer in answers:
+        folders.add(f"{PurePath(answer.path).parent}{os.sep}")
+        row = (
+            answer.image_id or PurePath(answer.path).name,
+            data_name(answer.image_id),
+            answer.score,
+            answer.area_px,
+            (answer.rows or 0) * (answer.columns or 0),
+            _areas_of(answer, out),
+            ", ".join(part for part in answer.flags.split(";") if part),
+            answer.notes,
+            answer.error.replace(answer.path, PurePath(answer.path).name),
+        )
+        for column, value in zip(found.values(), row, strict=True):
+            column.append(value)
+    # Names of folders may be those of patients, and the reader knows where the files are.
+    found["error"] = [_without_folders(error, folders) for error in found["error"]]
+    return found
+
+
+def _without_folders(text: str, folders: Iterable[str]) -> str:
+    for folder in folders if os.sep in text else ():
+        text = text.replace(folder, "")
+    return text
+
+
+def _areas_of(answer: Answer, out: Path) -> list[int] | None:
+    """Return the areas that `write` counted, from the first line of the image's data.
+
+    None where there is no answer, or where an error tells why there is no data.
+    """
+    if answer.rle is None:
+        return None
+    path = out / FOLDER / f"{data_name(answer.image_id)}.js"
+    try:
+        with path.open(encoding="ascii") as file:
+            line = file.readline()
+        found = json.loads(line.removeprefix(_HEAD).rstrip().removesuffix(","))
+        return [int(area) for area in found["areas"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if answer.error:
+            return None
+        raise OutputError(
+            f"{path}: the data of image {answer.image_id} is missing or damaged; predict "
+            "into an empty folder"
+        ) from error
