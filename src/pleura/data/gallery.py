@@ -7,7 +7,7 @@ is written on one but sex and age.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,61 +17,19 @@ from pleura.data.records import ImageRecord
 from pleura.errors import DataError, OutputError, UsageError
 from pleura.formats.atomic import write_bytes
 from pleura.formats.dicom import read_radiograph
+from pleura.formats.overlay import MASK_COLOUR, TRUTH_COLOUR, Colour, Picture, as_uint8, overlay
 from pleura.formats.rle import rle2mask
+
+__all__ = ["MASK_COLOUR", "TRUTH_COLOUR", "gallery", "overlay", "sheet", "write_png"]
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
-
-Picture = NDArray[np.uint8]
-Colour = tuple[int, int, int]
-
-MASK_COLOUR: Colour = (28, 153, 255)
-"""Amber (blue, green, red): what is predicted or annotated."""
-
-TRUTH_COLOUR: Colour = (236, 206, 56)
-"""Cyan: the truth beside a prediction. The two stay apart for colour-blind eyes."""
-
-_TINT = 0.24
-_PIXELS_PER_LINE = 420
 
 _PAGE: Colour = (22, 19, 17)
 _LETTERBOX: Colour = (0, 0, 0)
 _TEXT: Colour = (226, 222, 218)
 _QUIET: Colour = (160, 152, 146)
 _COLUMNS = 4
-
-
-def overlay(
-    pixels: NDArray[Any], mask: NDArray[np.bool_], *, truth: NDArray[np.bool_] | None = None
-) -> Picture:
-    """Return a radiograph in grey with a mask laid over it: a faint tint and a crisp contour.
-
-    Args:
-        pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white.
-        mask: ``(rows, columns)`` bool; where it is empty the picture stays plain grey.
-        truth: ``(rows, columns)`` bool, drawn as a contour of a second colour over the first.
-
-    Returns:
-        ``(rows, columns, 3)`` uint8, blue, green, red. Contours lie on the outermost pixels of the
-        masks and grow with the picture: 1 pixel wide up to about 600 pixels, 2 at 1024.
-
-    Raises:
-        UsageError: A mask has another shape than the pixels, or these are neither uint8 nor uint16.
-    """
-    for name, other in (("mask", mask), ("truth", truth)):
-        if other is not None and other.shape != pixels.shape:
-            raise UsageError(
-                f"the {name} is {other.shape} but the radiograph {pixels.shape}; bring them to one "
-                "size first"
-            )
-    picture = np.repeat(_as_uint8(pixels)[:, :, None], 3, axis=2)
-    mask = np.asarray(mask, dtype=bool)
-    tinted = (1 - _TINT) * picture[mask] + _TINT * np.array(MASK_COLOUR)
-    picture[mask] = np.rint(tinted).astype(np.uint8)
-    _draw_contour(picture, mask, MASK_COLOUR)
-    if truth is not None:
-        _draw_contour(picture, truth, TRUTH_COLOUR)
-    return picture
 
 
 def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
@@ -182,21 +140,6 @@ def gallery(
     return np.concatenate(drawn)
 
 
-def _as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype != np.uint16:
-        raise UsageError(f"pixels are {pixels.dtype}; uint8 and uint16 can be drawn")
-    return np.asarray((pixels.astype(np.uint32) + 128) // 257, np.uint8)
-
-
-def _draw_contour(picture: Picture, mask: NDArray[np.bool_], colour: Colour) -> None:
-    plane = np.ascontiguousarray(mask, dtype=np.uint8)
-    outlines, _ = cv2.findContours(plane, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    width = max(1, round(min(mask.shape) / _PIXELS_PER_LINE))
-    cv2.drawContours(picture, outlines, -1, colour, width, cv2.LINE_AA)
-
-
 class _Layout:
     """Where things lie on a sheet; all in pixels, in proportion to the tiles."""
 
@@ -295,7 +238,7 @@ def _block(records: Sequence[ImageRecord], tile: int, title: str, subtitle: str)
 
 def _tile(record: ImageRecord, side: int) -> Picture:
     """Return a film with its mask, shrunk to fit a square; the mask is laid over last, sharp."""
-    pixels = _as_uint8(read_radiograph(record.path).pixels)
+    pixels = as_uint8(read_radiograph(record.path).pixels)
     mask = rle2mask(record.encoded_pixels or "-1", pixels.shape)
     scale = side / max(pixels.shape)
     rows, columns = (max(1, round(length * scale)) for length in pixels.shape)
