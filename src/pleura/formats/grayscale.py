@@ -163,6 +163,19 @@ def completed(stored_codes: NDArray[Any], rules: Grayscale) -> Grayscale:
     return replace(rules, voi=Window((low + high + 1) / 2, high - low + 1), voi_function="LINEAR")
 
 
+def as_one_table(rules: Grayscale) -> LookupTable:
+    """Return modality and values of interest as one table of 16 bits over the stored values.
+
+    Padding and inversion are left out. `rules` must be complete (see :func:`completed`).
+    """
+    plain = replace(rules, padding=None, inverted=False)
+    entries = _full_table(np.zeros(0, np.uint16), plain)
+    half = len(entries) // 2
+    if rules.signed:  # codes begin with 0, stored values with the least
+        return LookupTable(-half, np.roll(entries, half), 16)
+    return LookupTable(0, entries, 16)
+
+
 def _require_sign_extension(
     plain: NDArray[Any], bits_stored: int, signed: bool, width: int
 ) -> None:

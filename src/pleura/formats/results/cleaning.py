@@ -12,8 +12,6 @@ import math
 import re
 from collections.abc import Callable
 
-from pydicom.valuerep import format_number_as_ds
-
 from pleura.formats.results.uids import is_valid_uid
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -23,6 +21,8 @@ _DATE = re.compile(r"([0-9]{4})([.-]?)([0-9]{2})\2([0-9]{2})")
 _TIME = re.compile(r"([01][0-9]|2[0-3])(?::?([0-5][0-9])(?::?([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?")
 _AGE = re.compile(r"([0-9]{1,3})([DWMY]?)", re.IGNORECASE)
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_DECIMAL_LENGTH = 16
 _MOST_YEARS = 150
 
 
@@ -67,11 +67,9 @@ def _date(found: str) -> str:
 
 
 def _decimal(found: str) -> str:
-    try:
-        number = float(found)
-    except ValueError:
+    if not _DECIMAL.fullmatch(found) or not math.isfinite(float(found)):
         return ""
-    return format_number_as_ds(number) if math.isfinite(number) else ""
+    return found if len(found) <= _DECIMAL_LENGTH else f"{float(found):.9g}"
 
 
 def _name(found: str) -> str:

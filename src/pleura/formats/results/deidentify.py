@@ -35,6 +35,8 @@ _EMPTY = frozenset(  # Z
 )
 _REMOVED = frozenset(  # X
     {
+        "ContributionDescription",
+        "ContributionDateTime",
         "DerivationDescription",
         "ImageComments",
         "InstanceCreationDate",

@@ -116,6 +116,8 @@ def settle(dataset: Dataset, source: Source, identity: Identity) -> None:
     time = f"{identity.moment:%H%M%S}"
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = date, time
     dataset.SeriesDate, dataset.SeriesTime = date, time
+    for item in dataset.get("ContributingEquipmentSequence", []):  # highdicom names itself there
+        item.ContributionDateTime = date + time
     if identity.kind == "gsps":
         dataset.PresentationCreationDate, dataset.PresentationCreationTime = date, time
     else:

@@ -3,26 +3,28 @@
 Source: DICOM PS3.3 A.33.1, C.10.5 (graphic annotation), C.11.8 (softcopy VOI LUT).
 """
 
-import numpy as np
-from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation
+from fractions import Fraction
+
 from highdicom.pr import (
     GraphicAnnotation,
     GraphicLayer,
     GraphicObject,
     GrayscaleSoftcopyPresentationState,
-    SoftcopyVOILUTTransformation,
     TextObject,
 )
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
-from pleura.formats.grayscale import Grayscale, LookupTable, Rescale
+from pleura.formats.grayscale import Grayscale, LookupTable, Rescale, Window, as_one_table
 from pleura.formats.results.detection import NOT_FOR_DIAGNOSIS, Detection
 from pleura.formats.results.identity import Identity, say_where, settle
 from pleura.formats.results.outline import outlines
 from pleura.formats.results.segmentation import AMBER
 from pleura.formats.results.source import Source
 
+_LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
+_FINEST_ASPECT = 1000
 _LAYER = "PLEURA"
 _TEXT_BOX = (0.01, 0.955, 0.75, 0.995)
 """(left, top, right, bottom) as shares of the display: along its lower edge, below the lungs."""
@@ -40,7 +42,8 @@ def contour_state(source: Source, detection: Detection, identity: Identity) -> D
         layer_name=_LAYER, order=1, description="Outline by pleura", display_color=AMBER
     )
     lines = [GraphicObject("POLYLINE", line, units="PIXEL") for line in outlines(detection.mask)]
-    words = f"Pneumothorax, probability {detection.score:.2f} - {NOT_FOR_DIAGNOSIS}"
+    said = f"Pneumothorax, probability {detection.score:.2f} - {NOT_FOR_DIAGNOSIS}"
+    words = TextObject(said, bounding_box=_TEXT_BOX, units="DISPLAY", text_justification="LEFT")
     dataset = GrayscaleSoftcopyPresentationState(
         referenced_images=[source.nameless()],
         content_label="PNEUMOTHORAX",
@@ -51,51 +54,62 @@ def contour_state(source: Source, detection: Detection, identity: Identity) -> D
                 referenced_images=[source.nameless()],
                 graphic_layer=layer,
                 graphic_objects=lines,
-                text_objects=[TextObject(words, bounding_box=_TEXT_BOX, units="DISPLAY")],
+                text_objects=[words],
             )
         ],
-        modality_lut_transformation=_modality(source.rules),
-        voi_lut_transformations=_voi(source.rules),
         **identity.arguments(),
     )
     say_where(dataset, source)
-    dataset.PresentationLUTShape = "INVERSE" if source.rules.inverted else "IDENTITY"
+    dataset.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio = _aspect(source)
+    _add_grayscale(dataset, source.rules)
     settle(dataset, source, identity)
     return dataset
 
 
-def _modality(rules: Grayscale) -> ModalityLUTTransformation | None:
-    if rules.modality == Rescale():
-        return None
-    if isinstance(rules.modality, LookupTable):
-        return ModalityLUTTransformation(
-            modality_lut=ModalityLUT(
-                lut_type="US",
-                first_mapped_value=rules.modality.first,
-                lut_data=_entries(rules.modality),
-            )
-        )
-    return ModalityLUTTransformation(
-        rescale_intercept=float(format_number_as_ds(rules.modality.intercept)),
-        rescale_slope=float(format_number_as_ds(rules.modality.slope)),
-        rescale_type="US",
-    )
+def _aspect(source: Source) -> list[int]:
+    """Return (height, width) of a pixel as whole numbers; square where the file does not say."""
+    if source.spacing_mm is None:
+        return [1, 1]
+    height, width = source.spacing_mm
+    ratio = Fraction(height / width).limit_denominator(_FINEST_ASPECT)
+    return [max(1, ratio.numerator), ratio.denominator]
 
 
-def _voi(rules: Grayscale) -> list[SoftcopyVOILUTTransformation] | None:
-    if rules.voi is None:
-        return None
-    if isinstance(rules.voi, LookupTable):
-        table = VOILUT(first_mapped_value=rules.voi.first, lut_data=_entries(rules.voi))
-        return [SoftcopyVOILUTTransformation(voi_luts=[table])]
-    return [
-        SoftcopyVOILUTTransformation(
-            window_center=float(format_number_as_ds(rules.voi.center)),
-            window_width=float(format_number_as_ds(rules.voi.width)),
-            voi_lut_function=rules.voi_function,
-        )
-    ]
+def _add_grayscale(dataset: Dataset, rules: Grayscale) -> None:
+    """Say how stored values become grey: as the file does, and with pleura's window if it has none.
+
+    A state takes tables of 8 or 16 bits that use all of their range. So tables of a file, which may
+    have 9 to 15, become one of 16 bits, from stored values to grey.
+    """
+    if isinstance(rules.modality, LookupTable) or isinstance(rules.voi, LookupTable):
+        item = Dataset()
+        item.VOILUTSequence = [_table(as_one_table(rules))]
+        dataset.SoftcopyVOILUTSequence = [item]
+    else:
+        _add_numbers(dataset, rules.modality, rules.voi, rules.voi_function)
+    dataset.PresentationLUTShape = "INVERSE" if rules.inverted else "IDENTITY"
 
 
-def _entries(table: LookupTable) -> np.ndarray:
-    return table.entries.astype(np.uint8) if table.bits == 8 else table.entries
+def _add_numbers(dataset: Dataset, modality: Rescale, voi: Window | None, function: str) -> None:
+    if modality != Rescale():
+        dataset.RescaleIntercept = format_number_as_ds(modality.intercept)
+        dataset.RescaleSlope = format_number_as_ds(modality.slope)
+        dataset.RescaleType = "US"
+    if voi is not None:
+        item = Dataset()
+        item.WindowCenter = format_number_as_ds(voi.center)
+        item.WindowWidth = format_number_as_ds(voi.width)
+        item.VOILUTFunction = function
+        dataset.SoftcopyVOILUTSequence = [item]
+
+
+def _table(table: LookupTable) -> Dataset:
+    """Return a table of 16 bits as the item of its sequence (PS3.3 C.11.2.1.1)."""
+    item = Dataset()
+    length = len(table.entries) % 65536  # 0 stands for 65,536
+    vr = "SS" if table.first < 0 else "US"
+    if vr == "SS":  # all three are signed then, so that a great length wraps
+        length -= 65536 * (length > 32767)
+    item.add(DataElement(_LUT_DESCRIPTOR, vr, [length, table.first, table.bits]))
+    item.add(DataElement(_LUT_DATA, "OW", table.entries.astype("<u2").tobytes()))
+    return item

@@ -56,7 +56,8 @@ _OF_IMAGE = ("Modality", "BodyPartExamined", "ViewPosition")
 STUDY = (*_ALWAYS, *_IF_THERE, "StudyInstanceUID")
 """What every result takes over."""
 
-_ORIENTATION, _SEX = 0x00200020, {"M", "F", "O"}
+_ORIENTATION, _FRAME_OF_REFERENCE = 0x00200020, 0x00200052
+_SEX = {"M", "F", "O"}
 _DIRECTIONS = re.compile(r"(?:A|P|R|L|H|F){1,3}")
 _LOSSY, _LOSSY_RATIO, _LOSSY_METHOD = 0x00282110, 0x00282112, 0x00282114
 _BURNED_IN = 0x00280301
@@ -181,6 +182,9 @@ def _copy_image(header: Header, data: DataSet, dataset: Dataset) -> None:
     directions = [clean("CS", part) for part in text(data, _ORIENTATION).split("\\")]
     whole = len(directions) == 2 and all(_DIRECTIONS.fullmatch(part) for part in directions)
     dataset.PatientOrientation = directions if whole else None
+    frame_of_reference = clean("UI", text(data, _FRAME_OF_REFERENCE))
+    if frame_of_reference:
+        dataset.FrameOfReferenceUID = frame_of_reference
     _copy_loss(header, data, dataset)
 
 
