@@ -543,14 +543,12 @@ def test_a_place_that_cannot_be_written_is_reported(source, tmp_path):
 # Judged by others
 
 
-def judge(source: Path, folder: Path, key: bytes | None = None) -> None:
-    """Every result of a file, positive and negative, is valid and readable."""
+def judge(source: Path, folder: Path, empties: tuple[bool, ...] = (False, True)) -> None:
+    """Every result of a file is valid and readable."""
     image_id = read_header(source).sop_instance_uid
-    for empty in (False, True):
+    for empty in empties:
         found = answer(source, empty=empty)
-        written = write_results(
-            source, found, folder / str(empty), image_id, KINDS, moment=MOMENT, deidentify_key=key
-        )
+        written = write_results(source, found, folder / str(empty), image_id, KINDS, moment=MOMENT)
         for path in written.files.values():
             assert dicom_tools.faults(path) == [], path
             assert dicom_tools.run("dcmdump", path).returncode == 0
@@ -572,5 +570,5 @@ def test_a_hospitals_file_is_answered_validly(source, tmp_path):
 @needs_data
 @pytest.mark.slow
 def test_all_real_radiographs_are_answered_validly(tmp_path):
-    for path in SOURCES:
-        judge(path, tmp_path)
+    for number, path in enumerate(SOURCES):
+        judge(path, tmp_path, (False, True) if number % 8 == 0 else (False,))

@@ -69,7 +69,7 @@ def deidentify(dataset: Dataset, key: bytes) -> None:
     still refer to one another; name and id become a pseudonym, dates are removed or made 1900.
 
     Args:
-        dataset: As pleura wrote it.
+        dataset: As pleura wrote it, read back: no item may be in two places.
         key: The secret of one job, at least 16 random bytes. Who has it can tell whether a result
             belongs to a given UID or patient id, so it is not kept with the results.
 

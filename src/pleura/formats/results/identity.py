@@ -73,18 +73,24 @@ class Identity:
 
 
 def identify(
-    source: Source, detection: Detection, kind: Kind, moment: datetime.datetime, *options: str
+    source: Source,
+    detection: Detection,
+    digest: str,
+    kind: Kind,
+    moment: datetime.datetime,
+    *options: str,
 ) -> Identity:
     """Return the identity of one result.
 
     Args:
         source: The radiograph.
         detection: The answer.
+        digest: Of both, from :func:`digest_of`.
         kind: What shall be written.
         moment: When.
         options: What else its content depends on.
     """
-    parts = (source.uid, _digest(source, detection), kind, *options)
+    parts = (source.uid, digest, kind, *options)
     return Identity(
         kind=kind,
         uid=derive_uid("result", *parts),
@@ -96,8 +102,8 @@ def identify(
     )
 
 
-def _digest(source: Source, detection: Detection) -> str:
-    """Return a digest over all that an answer's files depend on."""
+def digest_of(source: Source, detection: Detection) -> str:
+    """Return a digest over picture, answer, model and thresholds: all that UIDs depend on."""
     bare = replace(detection, mask=np.zeros((0, 0), np.bool_), probability=None)
     values = [getattr(bare, name) for name in bare.__slots__ if name not in ("mask", "probability")]
     content = hashlib.sha256(repr(values).encode())

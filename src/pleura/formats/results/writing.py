@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.filereader import dcmread
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
@@ -16,15 +17,12 @@ from pleura.formats.atomic import why_not_written, write_bytes
 from pleura.formats.results.capture import picture_capture
 from pleura.formats.results.deidentify import deidentify, hidden_name, require_key
 from pleura.formats.results.detection import KINDS, Detection, Kind, require_detection
-from pleura.formats.results.identity import identify
+from pleura.formats.results.identity import Identity, digest_of, identify
 from pleura.formats.results.presentation_state import contour_state
 from pleura.formats.results.report import measurement_report
 from pleura.formats.results.segmentation import map_segmentation, mask_segmentation
 from pleura.formats.results.source import Source, read_source
 from pleura.formats.results.uids import derive_uid
-
-_OUTLINED: tuple[Kind, ...] = ("seg", "gsps")
-"""What an empty mask has nothing to say in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,9 @@ def write_results(
     said = read if deidentify_key is None else replace(read, notes=())
     for kind, dataset in _datasets(said, detection, kinds, moment).items():
         if deidentify_key is not None:
+            # Read back, because highdicom puts one item into two sequences: each must be cleaned
+            # once, or a UID would be replaced twice.
+            dataset = dcmread(io.BytesIO(encoded(dataset)))
             deidentify(dataset, deidentify_key)
         files[kind] = folder / f"{name}.{kind}.dcm"
         write_bytes(files[kind], encoded(dataset))
@@ -114,27 +115,26 @@ def encoded(dataset: Dataset) -> bytes:
 def _datasets(
     source: Source, detection: Detection, kinds: Collection[Kind], moment: datetime.datetime
 ) -> dict[Kind, Dataset]:
-    """Return the results asked for, those aside that an empty mask leaves nothing for."""
+    """Return the results asked for; an empty mask leaves nothing for `seg` and `gsps`."""
     made: dict[Kind, Dataset] = {}
-    wanted = [
-        kind for kind in KINDS if kind in kinds and (detection.area_px or kind not in _OUTLINED)
-    ]
-    if "seg" in wanted:
-        identity = identify(source, detection, "seg", moment)
-        made["seg"] = mask_segmentation(source, detection, identity)
-    if "map" in wanted:
-        made["map"] = map_segmentation(
-            source, detection, identify(source, detection, "map", moment)
-        )
-    if "sr" in wanted:
+    digest = digest_of(source, detection)
+
+    def identity(kind: Kind, *options: str) -> Identity:
+        return identify(source, detection, digest, kind, moment, *options)
+
+    outlined = detection.area_px > 0
+    if "seg" in kinds and outlined:
+        made["seg"] = mask_segmentation(source, detection, identity("seg"))
+    if "map" in kinds:
+        made["map"] = map_segmentation(source, detection, identity("map"))
+    if "sr" in kinds:
         segment = made.get("seg")
         option = "" if segment is None else str(segment.SOPInstanceUID)
-        identity = identify(source, detection, "sr", moment, option)
-        made["sr"] = measurement_report(source, detection, identity, segment)
-    if "gsps" in wanted:
-        made["gsps"] = contour_state(source, detection, identify(source, detection, "gsps", moment))
-    if "sc" in wanted:
-        made["sc"] = picture_capture(source, detection, identify(source, detection, "sc", moment))
+        made["sr"] = measurement_report(source, detection, identity("sr", option), segment)
+    if "gsps" in kinds and outlined:
+        made["gsps"] = contour_state(source, detection, identity("gsps"))
+    if "sc" in kinds:
+        made["sc"] = picture_capture(source, detection, identity("sc"))
     return made
 
 
