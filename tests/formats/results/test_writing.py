@@ -1,16 +1,23 @@
 import pickle
+import re
+import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from highdicom.seg import segread
 from highdicom.sr import srread
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pleura.errors import DicomError, OutputError, UsageError
 from pleura.formats.dicom import read_header, read_radiograph
 from pleura.formats.results.detection import KINDS
+from pleura.formats.results.presentation_state import MOST_LINES
+from pleura.formats.results.source import RADIOGRAPHS
 from pleura.formats.results.writing import write_results
 from tests import dicom_tools
 from tests.conftest import REAL_DATA
@@ -499,9 +506,12 @@ def test_a_source_that_cannot_be_read_is_refused(tmp_path, source):
         write_results(broken, answer(source), tmp_path, "x", KINDS, moment=MOMENT)
 
 
-def test_a_source_without_a_storage_class_is_refused(tmp_path):
-    source = source_file(tmp_path / "x.dcm", SOPClassUID="none")
-    with pytest.raises(DicomError, match=r"SOP Class UID is 'none', so no result can refer to"):
+@pytest.mark.parametrize("uid", ["none", "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"])
+def test_a_source_of_another_class_is_refused(tmp_path, uid):
+    source = source_file(tmp_path / "x.dcm", SOPClassUID=uid)
+    with pytest.raises(
+        DicomError, match=rf"x\.dcm: .*SOP Class UID is '{uid}'; DICOM results refer"
+    ):
         write_results(source, answer(source), tmp_path, "x", KINDS, moment=MOMENT)
 
 
@@ -567,8 +577,89 @@ def test_a_hospitals_file_is_answered_validly(source, tmp_path):
     judge(source, tmp_path)
 
 
+@pytest.mark.parametrize("uid", RADIOGRAPHS, ids=lambda uid: uid.keyword)
+@pytest.mark.parametrize("orientation", ["L\\F", None])
+@pytest.mark.parametrize("frame_of_reference", ["1.2.9", None])
+@pytest.mark.slow
+def test_every_class_of_radiograph_is_answered_validly(
+    tmp_path, uid, orientation, frame_of_reference
+):
+    source = source_file(
+        tmp_path / "x.dcm",
+        SOPClassUID=str(uid),
+        PatientOrientation=orientation,
+        FrameOfReferenceUID=frame_of_reference,
+        BodyPartExamined=None if orientation is None else "LUNG",
+        PixelSpacing="0.1\\0.1",
+    )
+    judge(source, tmp_path)
+
+
 @needs_data
 @pytest.mark.slow
 def test_all_real_radiographs_are_answered_validly(tmp_path):
     for number, path in enumerate(SOURCES):
         judge(path, tmp_path, (False, True) if number % 8 == 0 else (False,))
+
+
+# Strangers
+
+
+@pytest.mark.parametrize(
+    "spacing", ["1e308\\1e308", "1e-308\\1e308", "0.2\\1e-300", "-1\\2", "a\\b", "0.2", "1e5\\1e5"]
+)
+def test_a_spacing_that_is_none_gives_no_area(tmp_path, spacing):
+    source = source_file(tmp_path / "x.dcm", ImagerPixelSpacing=spacing)
+    found = write(source, tmp_path)
+    assert said(found["sr"], "Area") == []
+    aspect = found["gsps"].DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio
+    assert aspect == [1, 1]
+
+
+def test_a_mask_of_noise_is_outlined_in_part_and_says_so(tmp_path):
+    source = source_file(tmp_path / "x.dcm", np.zeros((128, 128), np.uint8))
+    mask = np.zeros((128, 128), np.bool_)
+    mask[::2, ::2] = True
+    state = write(source, tmp_path, ["gsps"], mask=mask)["gsps"]
+    (annotation,) = state.GraphicAnnotationSequence
+    assert len(annotation.GraphicObjectSequence) == MOST_LINES
+    (words,) = annotation.TextObjectSequence
+    assert words.UnformattedTextValue.endswith("the 1000 longest outlines")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_bytes_a_source_holds_it_is_answered_or_refused(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("fuzz")
+    source = source_file(folder / "x.dcm")
+    found = answer(source)
+    content = bytearray(source.read_bytes())
+    body = content.index(b"DICM") + 4
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(body, len(content) - 4001))
+        piece = data.draw(st.binary(min_size=1, max_size=12))
+        content[at : at + len(piece)] = piece
+    source.write_bytes(content)
+    try:
+        written = write_results(source, found, folder, "x", ["sr", "gsps"], moment=MOMENT)
+    except (DicomError, UsageError):  # refused, or a picture of another size
+        return
+    for path in written.files.values():
+        assert pydicom.dcmread(path).StudyInstanceUID
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page(tiny_model, cohort, tmp_path, monkeypatch):
+    page = Path(__file__).parents[3] / "docs" / "dicom-results.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    shutil.copy(tiny_model, tmp_path / "model.h5")
+    monkeypatch.chdir(tmp_path)
+    seen = set()
+    for film in sorted(cohort.rglob("*.dcm"))[:8]:
+        shutil.copy(film, tmp_path / "film.dcm")
+        names: dict[str, Any] = {}
+        exec(compile(code, str(page), "exec"), names)
+        seen.add(tuple(names["written"].files))
+        for path in names["written"].files.values():
+            assert dicom_tools.faults(path) == []
+    assert seen == {("seg", "sr", "gsps", "sc"), ("sr", "sc")}

@@ -24,7 +24,10 @@ from pleura.formats.results.segmentation import AMBER
 from pleura.formats.results.source import Source
 
 _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
-_FINEST_ASPECT = 1000
+_GREATEST_ASPECT = 10
+MOST_LINES = 1000
+"""Of one presentation state: a mask of so many parts is noise, and viewers would stand still."""
+
 _LAYER = "PLEURA"
 _TEXT_BOX = (0.01, 0.955, 0.75, 0.995)
 """(left, top, right, bottom) as shares of the display: along its lower edge, below the lungs."""
@@ -41,8 +44,12 @@ def contour_state(source: Source, detection: Detection, identity: Identity) -> D
     layer = GraphicLayer(
         layer_name=_LAYER, order=1, description="Outline by pleura", display_color=AMBER
     )
-    lines = [GraphicObject("POLYLINE", line, units="PIXEL") for line in outlines(detection.mask)]
+    found = outlines(detection.mask)
     said = f"Pneumothorax, probability {detection.score:.2f} - {NOT_FOR_DIAGNOSIS}"
+    if len(found) > MOST_LINES:
+        found = sorted(found, key=len, reverse=True)[:MOST_LINES]
+        said += f" - the {MOST_LINES} longest outlines"
+    lines = [GraphicObject("POLYLINE", line, units="PIXEL") for line in found]
     words = TextObject(said, bounding_box=_TEXT_BOX, units="DISPLAY", text_justification="LEFT")
     dataset = GrayscaleSoftcopyPresentationState(
         referenced_images=[source.nameless()],
@@ -67,12 +74,12 @@ def contour_state(source: Source, detection: Detection, identity: Identity) -> D
 
 
 def _aspect(source: Source) -> list[int]:
-    """Return (height, width) of a pixel as whole numbers; square where the file does not say."""
-    if source.spacing_mm is None:
+    """Return (height, width) of a pixel as whole numbers; square where the file says no other."""
+    height, width = source.spacing_mm or (1.0, 1.0)
+    ratio = height / width
+    if not 1 / _GREATEST_ASPECT <= ratio <= _GREATEST_ASPECT:  # no radiograph's
         return [1, 1]
-    height, width = source.spacing_mm
-    ratio = Fraction(height / width).limit_denominator(_FINEST_ASPECT)
-    return [max(1, ratio.numerator), ratio.denominator]
+    return list(Fraction(ratio).limit_denominator(1000).as_integer_ratio())
 
 
 def _add_grayscale(dataset: Dataset, rules: Grayscale) -> None:

@@ -17,9 +17,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import (
     JPEG2000,
     UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
+    SecondaryCaptureImageStorage,
 )
 
 from pleura.errors import DicomError
@@ -57,10 +61,19 @@ STUDY = (*_ALWAYS, *_IF_THERE, "StudyInstanceUID")
 """What every result takes over."""
 
 _ORIENTATION, _FRAME_OF_REFERENCE = 0x00200020, 0x00200052
+_LEAST_MM, _MOST_MM = 1e-4, 100.0  # beyond these a spacing is a slip, and its area absurd
 _SEX = {"M", "F", "O"}
 _DIRECTIONS = re.compile(r"(?:A|P|R|L|H|F){1,3}")
 _LOSSY, _LOSSY_RATIO, _LOSSY_METHOD = 0x00282110, 0x00282112, 0x00282114
 _BURNED_IN = 0x00280301
+RADIOGRAPHS = (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    SecondaryCaptureImageStorage,
+    DigitalXRayImageStorageForProcessing,
+)
+"""What results can refer to: others want frame numbers, or a place in space, in a reference."""
+
 _ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _METHODS = {
     JPEGBaseline8Bit: "ISO_10918_1",
@@ -108,7 +121,7 @@ def read_source(path: Path) -> Source:
     """Return a radiograph and what its results take over.
 
     Raises:
-        DicomError: It cannot be read, or its storage class is not a valid UID.
+        DicomError: It cannot be read, or its storage class is none of `RADIOGRAPHS`.
     """
     opened = open_radiograph(path)
     header, data = opened.radiograph.header, opened.data
@@ -120,6 +133,9 @@ def read_source(path: Path) -> Source:
         _copy_image(header, data, dataset)
         dataset.SpecificCharacterSet = _character_set(dataset)
         spacing_mm, tag = spacing_of(data)
+        if spacing_mm is not None and not all(_LEAST_MM < side < _MOST_MM for side in spacing_mm):
+            notes.append(f"{name(tag)} is no distance of pixels and was left out")
+            spacing_mm, tag = None, 0
         burned_in = clean("CS", text(data, _BURNED_IN))
     return Source(
         dataset=dataset,
@@ -149,13 +165,13 @@ def _copy_values(data: DataSet, dataset: Dataset, notes: list[str]) -> None:
 
 def _copy_identity(header: Header, dataset: Dataset, notes: list[str]) -> None:
     """Set the UIDs; one that is not valid is replaced by one that follows from it."""
-    sop_class = clean("UI", header.sop_class_uid)
-    if not sop_class:
+    if header.sop_class_uid not in RADIOGRAPHS:
+        known = ", ".join(uid.name for uid in RADIOGRAPHS)
         raise DicomError(
-            f"(0008,0016) SOP Class UID is {header.sop_class_uid[:64]!r}, so no result can refer to"
-            " the image; export it again from its source"
+            f"(0008,0016) SOP Class UID is {header.sop_class_uid[:64]!r}; DICOM results refer to"
+            f" radiographs of one frame ({known}): export the image as one of these"
         )
-    dataset.SOPClassUID = UID(sop_class)
+    dataset.SOPClassUID = UID(header.sop_class_uid)
     image = header.sop_instance_uid
     found = {
         "SOPInstanceUID": image,
