@@ -100,7 +100,7 @@ def _lines(source: Source, detection: Detection) -> list[str]:
     found.append(f"probability {detection.score:.2f}")
     area = area_mm2(source, detection)
     if detection.area_px and area is not None:
-        found.append(f"outlined {area / 100:.1f} cm²")
+        found.append(f"outlined {area / 100:.1f}\N{NO-BREAK SPACE}cm²")
     elif detection.positive and not detection.area_px:
         found.append("no outline")
     maker = f"{detection.algorithm} {detection.version}, model {detection.model_digest[:12]}"
