@@ -17,25 +17,25 @@ from pleura.data.records import ImageRecord
 from pleura.errors import DataError, OutputError, UsageError
 from pleura.formats.atomic import write_bytes
 from pleura.formats.dicom import read_radiograph
+from pleura.formats.overlay import (
+    MASK_COLOUR,
+    TRUTH_COLOUR,
+    Colour,
+    Picture,
+    as_uint8,
+    check_shape,
+    overlay,
+)
 from pleura.formats.rle import rle2mask
+
+__all__ = ["MASK_COLOUR", "TRUTH_COLOUR", "gallery", "overlay", "sheet", "write_png"]
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-Picture = NDArray[np.uint8]
-Colour = tuple[int, int, int]
-
-MASK_COLOUR: Colour = (28, 153, 255)
-"""Amber (blue, green, red): what is predicted or annotated."""
-
-TRUTH_COLOUR: Colour = (236, 206, 56)
-"""Cyan: the truth beside a prediction. The two stay apart for colour-blind eyes."""
-
 HEAT_OPACITY = 0.6
 """How much a map of probabilities covers of the radiograph below, where it is strongest."""
 
-_TINT = 0.24
-_PIXELS_PER_LINE = 420
 _DARKEST = 72
 
 _PAGE: Colour = (22, 19, 17)
@@ -43,36 +43,6 @@ _LETTERBOX: Colour = (0, 0, 0)
 _TEXT: Colour = (226, 222, 218)
 _QUIET: Colour = (160, 152, 146)
 _COLUMNS = 4
-
-
-def overlay(
-    pixels: NDArray[Any], mask: NDArray[np.bool_], *, truth: NDArray[np.bool_] | None = None
-) -> Picture:
-    """Return a radiograph in grey with a mask laid over it: a faint tint and a crisp contour.
-
-    Args:
-        pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white.
-        mask: ``(rows, columns)`` bool; where it is empty the picture stays plain grey.
-        truth: ``(rows, columns)`` bool, drawn as a contour of a second colour over the first.
-
-    Returns:
-        ``(rows, columns, 3)`` uint8, blue, green, red. Contours lie on the outermost pixels of the
-        masks and grow with the picture: 1 pixel wide up to about 600 pixels, 2 at 1024.
-
-    Raises:
-        UsageError: A mask has another shape than the pixels, or these are neither uint8 nor uint16.
-    """
-    for name, other in (("mask", mask), ("truth", truth)):
-        if other is not None:
-            _check_shape(name, other, pixels)
-    picture = np.repeat(as_uint8(pixels)[:, :, None], 3, axis=2)
-    mask = np.asarray(mask, dtype=bool)
-    tinted = (1 - _TINT) * picture[mask] + _TINT * np.array(MASK_COLOUR)
-    picture[mask] = np.rint(tinted).astype(np.uint8)
-    _draw_contour(picture, mask, MASK_COLOUR)
-    if truth is not None:
-        _draw_contour(picture, truth, TRUTH_COLOUR)
-    return picture
 
 
 def heat(pixels: NDArray[Any], probability: NDArray[np.float32]) -> Picture:
@@ -92,7 +62,7 @@ def heat(pixels: NDArray[Any], probability: NDArray[np.float32]) -> Picture:
         UsageError: The map has another shape than the pixels, or these are neither uint8 nor
             uint16.
     """
-    _check_shape("map", probability, pixels)
+    check_shape("map", probability, pixels)
     table = heat_colours().astype(np.float32)
     levels = np.rint(np.clip(probability, 0, 1) * 255).astype(np.uint8)
     film = as_uint8(pixels)[:, :, None]
@@ -114,19 +84,6 @@ def heat_colours() -> NDArray[np.uint8]:
     colours = cv2.applyColorMap(steps[:, None], cv2.COLORMAP_INFERNO)[:, 0]
     opacity = np.minimum(4 * np.arange(256), 255).astype(np.uint8)
     return np.concatenate([colours, opacity[:, None]], axis=1)
-
-
-def as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a radiograph's pixels, uint8 or uint16, as uint8; the largest value stays white.
-
-    Raises:
-        UsageError: They are neither.
-    """
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype != np.uint16:
-        raise UsageError(f"pixels are {pixels.dtype}; uint8 and uint16 can be drawn")
-    return np.asarray((pixels.astype(np.uint32) + 128) // 257, np.uint8)
 
 
 def shrunk(pixels: NDArray[Any], side: int) -> NDArray[np.uint8]:
@@ -255,14 +212,6 @@ def gallery(
     return np.concatenate(drawn)
 
 
-def _check_shape(name: str, other: NDArray[Any], pixels: NDArray[Any]) -> None:
-    if other.shape != pixels.shape:
-        raise UsageError(
-            f"the {name} is {other.shape} but the radiograph {pixels.shape}; bring them to one "
-            "size first"
-        )
-
-
 def _with_bar(picture: Picture) -> Picture:
     """Return the picture with the colours of probabilities as a bar in its lower right corner."""
     from PIL import Image, ImageDraw
@@ -284,13 +233,6 @@ def _with_bar(picture: Picture) -> Picture:
     for at, label in ((0.0, "0"), (0.5, "0.5"), (1.0, "1")):
         draw.text((left + at * width, top - text // 3), label, _TEXT, font, anchor="ms")
     return np.array(image, np.uint8)
-
-
-def _draw_contour(picture: Picture, mask: NDArray[np.bool_], colour: Colour) -> None:
-    plane = np.ascontiguousarray(mask, dtype=np.uint8)
-    outlines, _ = cv2.findContours(plane, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    width = max(1, round(min(mask.shape) / _PIXELS_PER_LINE))
-    cv2.drawContours(picture, outlines, -1, colour, width, cv2.LINE_AA)
 
 
 class _Layout:

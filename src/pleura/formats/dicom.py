@@ -42,11 +42,14 @@ from pleura.formats.values import text
 
 __all__ = [
     "Header",
+    "Opened",
     "Radiograph",
     "Window",
     "is_dicom",
+    "open_radiograph",
     "read_header",
     "read_radiograph",
+    "reasons",
     "require_radiograph",
 ]
 
@@ -108,6 +111,21 @@ class Radiograph:
         return self.header.spacing_mm
 
 
+class Opened(NamedTuple):
+    """A picture together with what it was made from, for writers of results.
+
+    Attributes:
+        radiograph: As :func:`read_radiograph` gives it.
+        data: The elements of the file.
+        rules: How the file wants its stored values shown; where it names no window and a picture
+            of more than 8 bits needs one, the window that was taken.
+    """
+
+    radiograph: Radiograph
+    data: DataSet
+    rules: grayscale.Grayscale
+
+
 class _File(NamedTuple):
     data: DataSet
     transfer_syntax_uid: str
@@ -139,7 +157,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         DicomError: It is not such a file; the message names the path and the reason.
     """
     path = path if isinstance(path, Path) else Path(path)
-    with _reasons(path):
+    with reasons(path):
         return _header(path, _read(path, _HEAD_BYTES))
 
 
@@ -150,8 +168,23 @@ def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
         DicomError: It cannot be read faithfully; the message names the path, the value found,
             the rule and what to do.
     """
+    return _open(path)[0].radiograph
+
+
+def open_radiograph(path: str | os.PathLike[str]) -> Opened:
+    """Return the picture in a file with the elements and the rules that it was made from.
+
+    Raises:
+        DicomError: As for :func:`read_radiograph`.
+    """
+    opened, codes = _open(path)
+    return opened._replace(rules=grayscale.completed(codes, opened.rules))
+
+
+def _open(path: str | os.PathLike[str]) -> tuple[Opened, NDArray[Any]]:
+    """Return what is in a file, and its stored values as codes."""
     path = path if isinstance(path, Path) else Path(path)
-    with _reasons(path):
+    with reasons(path):
         file = _read(path, _HEAD_BYTES)
         header = _header(path, file)
         _require_radiograph(header)  # before a large file is loaded for nothing
@@ -162,7 +195,8 @@ def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
         codes = grayscale.codes(
             stored, header.bits_stored, header.signed, has_overlay_bits(file.data)
         )
-        return Radiograph(header, grayscale.render(codes, presentation_of(file.data, header)))
+        rules = presentation_of(file.data, header)
+        return Opened(Radiograph(header, grayscale.render(codes, rules)), file.data, rules), codes
 
 
 def require_radiograph(header: Header) -> None:
@@ -171,12 +205,12 @@ def require_radiograph(header: Header) -> None:
     Raises:
         DicomError: Colour, several frames, an unread transfer syntax, or impossible bits.
     """
-    with _reasons(header.path):
+    with reasons(header.path):
         _require_radiograph(header)
 
 
 @contextmanager
-def _reasons(path: Path) -> Iterator[None]:
+def reasons(path: Path) -> Iterator[None]:
     """Turn whatever a hostile file provokes into a DicomError that begins with its path."""
     try:
         yield

@@ -8,7 +8,7 @@ Source: DICOM PS3.3 C.7.6.3.1 (image pixel), C.7.5.1.1.2 (padding), C.11.1 (moda
 (VOI LUT and window), C.11.6 (presentation LUT shape).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -146,6 +146,34 @@ def render(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[Any]:
     if rules.voi is not None and pixels.size and pixels.min() == pixels.max():
         _require_one_value(stored_codes, rules.voi)
     return pixels
+
+
+def completed(stored_codes: NDArray[Any], rules: Grayscale) -> Grayscale:
+    """Return `rules` with the window that :func:`render` takes where the file names none.
+
+    That is so for files of more than 8 bits; all others, and a picture of one value, come back as
+    they are.
+    """
+    if rules.voi is not None or rules.bits_stored <= 8:
+        return rules
+    low, high = _robust_bounds(stored_codes, _modality_values(rules), _is_padding(rules))
+    if low == high:
+        return rules
+    # The inverse of `_windowed`: its first value is black and its last one white.
+    return replace(rules, voi=Window((low + high + 1) / 2, high - low + 1), voi_function="LINEAR")
+
+
+def as_one_table(rules: Grayscale) -> LookupTable:
+    """Return modality and values of interest as one table of 16 bits over the stored values.
+
+    Padding and inversion are left out. `rules` must be complete (see :func:`completed`).
+    """
+    plain = replace(rules, padding=None, inverted=False)
+    entries = _full_table(np.zeros(0, np.uint16), plain)
+    half = len(entries) // 2
+    if rules.signed:  # codes begin with 0, stored values with the least
+        return LookupTable(-half, np.roll(entries, half), 16)
+    return LookupTable(0, entries, 16)
 
 
 def _require_sign_extension(

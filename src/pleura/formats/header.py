@@ -23,7 +23,7 @@ _SOP_INSTANCE_UID = 0x00080018
 _SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
 _ROWS, _COLUMNS = 0x00280010, 0x00280011
 _BITS_ALLOCATED, _BITS_STORED, _HIGH_BIT, _REPRESENTATION = range(0x00280100, 0x00280104)
-_SPACINGS = (0x00280030, 0x00181164)  # Pixel Spacing, Imager Pixel Spacing
+PIXEL_SPACING, IMAGER_PIXEL_SPACING = 0x00280030, 0x00181164
 _CENTER, _WIDTH, _EXPLANATION = 0x00281050, 0x00281051, 0x00281055
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 
@@ -164,8 +164,10 @@ def build_header(
         high_bit=bits_stored - 1 if high_bit is None else high_bit,
         pixel_representation=_required(data, _REPRESENTATION),
         pixel_bytes=pixels.end - pixels.start,
-        spacing_mm=_spacing(data),
-        spacing_text=next(filter(None, (text(data, tag) for tag in _SPACINGS)), ""),
+        spacing_mm=spacing_of(data)[0],
+        spacing_text=next(
+            filter(None, (text(data, tag) for tag in (PIXEL_SPACING, IMAGER_PIXEL_SPACING))), ""
+        ),
         windows=_windows(data, voi_lut_function),
         voi_lut_function=voi_lut_function,
         rescale_slope=decimal(data, 0x00281053, 1.0),
@@ -234,15 +236,19 @@ def _identity(data: DataSet) -> str:
     return found
 
 
-def _spacing(data: DataSet) -> tuple[float, float] | None:
-    for tag in _SPACINGS:
+def spacing_of(data: DataSet) -> tuple[tuple[float, float] | None, int]:
+    """Return the distance between (rows, columns) in mm and the element that says so.
+
+    (None, 0) where neither Pixel Spacing nor Imager Pixel Spacing holds two positive numbers.
+    """
+    for tag in (PIXEL_SPACING, IMAGER_PIXEL_SPACING):
         try:
             found = decimals(data, tag)
         except DicomError:  # a spacing that is no number is no spacing; the picture stays whole
             continue
         if len(found) == 2 and min(found) > 0:
-            return found[0], found[1]
-    return None
+            return (found[0], found[1]), tag
+    return None, 0
 
 
 def _windows(data: DataSet, function: str) -> tuple[Window, ...]:

@@ -1,0 +1,145 @@
+"""Writes the DICOM results of one radiograph."""
+
+import datetime
+import io
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import dcmread
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID
+
+from pleura.errors import OutputError, UsageError
+from pleura.formats.annotations import id_fault
+from pleura.formats.atomic import why_not_written, write_bytes
+from pleura.formats.results.capture import picture_capture
+from pleura.formats.results.deidentify import deidentify, hidden_name, require_key
+from pleura.formats.results.detection import KINDS, Detection, Kind, require_detection
+from pleura.formats.results.identity import Identity, digest_of, identify
+from pleura.formats.results.presentation_state import contour_state
+from pleura.formats.results.report import measurement_report
+from pleura.formats.results.segmentation import map_segmentation, mask_segmentation
+from pleura.formats.results.source import Source, read_source
+from pleura.formats.results.uids import derive_uid
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written for one radiograph.
+
+    Attributes:
+        files: The file of each kind; a kind that an empty mask leaves nothing for is missing.
+        notes: What of the source was not valid and how the results tell it; no value of the
+            patient.
+    """
+
+    files: dict[Kind, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def write_results(
+    source: Path,
+    detection: Detection,
+    folder: Path,
+    image_id: str,
+    kinds: Collection[Kind],
+    *,
+    moment: datetime.datetime,
+    deidentify_key: bytes | None = None,
+) -> Written:
+    """Write the answer for one radiograph as DICOM files ``folder/IMAGE_ID.KIND.dcm``.
+
+    The same source, answer, kinds, moment and key give the same bytes, and UIDs do not depend on
+    the moment. An empty mask gives no ``seg`` and no ``gsps``; files of these names from another
+    run are removed, so that the folder never contradicts itself. Arguments can be pickled.
+
+    Args:
+        source: The radiograph's file.
+        detection: The answer, over the file's own pixels.
+        folder: Is made where it is missing.
+        image_id: Letters, digits, dots, dashes, underscores; the name of the files. De-identified
+            files are named by what stands for it under the key.
+        kinds: Any of ``seg map sr gsps sc``.
+        moment: When the answer was given, in local time; for content date and time.
+        deidentify_key: With a key the results are de-identified (see
+            :func:`pleura.formats.results.deidentify.deidentify`).
+
+    Raises:
+        DicomError: The source cannot be read, or nothing can refer to it.
+        UsageError: The answer does not fit the radiograph or itself; the id, a kind or the key is
+            none; a map is asked for and the answer has none.
+        OutputError: A file could not be written.
+    """
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise UsageError(f"there is no result {unknown[0]!r}; take any of {', '.join(KINDS)}")
+    fault = id_fault(image_id)
+    if fault:
+        raise UsageError(fault)
+    name = image_id
+    if deidentify_key is not None:
+        require_key(deidentify_key)
+        name = hidden_name(image_id, deidentify_key)
+    read = read_source(source)
+    require_detection(detection, read.pixels.shape)
+    files: dict[Kind, Path] = {}
+    # Notes may quote UIDs that follow from the source's own.
+    said = read if deidentify_key is None else replace(read, notes=())
+    for kind, dataset in _datasets(said, detection, kinds, moment).items():
+        if deidentify_key is not None:
+            # Read back, because highdicom puts one item into two sequences: each must be cleaned
+            # once, or a UID would be replaced twice.
+            dataset = dcmread(io.BytesIO(encoded(dataset)))
+            deidentify(dataset, deidentify_key)
+        files[kind] = folder / f"{name}.{kind}.dcm"
+        write_bytes(files[kind], encoded(dataset))
+    for kind in set(kinds) - set(files):
+        _remove(folder / f"{name}.{kind}.dcm")
+    return Written(files, read.notes)
+
+
+def encoded(dataset: Dataset) -> bytes:
+    """Return a data set as the bytes of a file that pleura signs for."""
+    meta = dataset.file_meta
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.ImplementationClassUID = UID(derive_uid("implementation", "pleura"))
+    meta.ImplementationVersionName = "PLEURA"
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _datasets(
+    source: Source, detection: Detection, kinds: Collection[Kind], moment: datetime.datetime
+) -> dict[Kind, Dataset]:
+    """Return the results asked for; an empty mask leaves nothing for `seg` and `gsps`."""
+    made: dict[Kind, Dataset] = {}
+    digest = digest_of(source, detection)
+
+    def identity(kind: Kind, *options: str) -> Identity:
+        return identify(source, detection, digest, kind, moment, *options)
+
+    outlined = detection.area_px > 0
+    if "seg" in kinds and outlined:
+        made["seg"] = mask_segmentation(source, detection, identity("seg"))
+    if "map" in kinds:
+        made["map"] = map_segmentation(source, detection, identity("map"))
+    if "sr" in kinds:
+        segment = made.get("seg")
+        option = "" if segment is None else str(segment.SOPInstanceUID)
+        made["sr"] = measurement_report(source, detection, identity("sr", option), segment)
+    if "gsps" in kinds and outlined:
+        made["gsps"] = contour_state(source, detection, identity("gsps"))
+    if "sc" in kinds:
+        made["sc"] = picture_capture(source, detection, identity("sc"))
+    return made
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(why_not_written(path, error)) from error
