@@ -385,8 +385,7 @@ def fit(samples: Sequence[Sample]) -> Weights:
     The limits are such that a share of `ALARMS` of the frontal pictures, most of them changed, is
     flagged for either reason when judged by what was fitted to the other two thirds of the films.
     """
-    measures = np.array([measures_of(sample.thumb) for sample in samples])
-    kinds = np.array([KINDS.index(sample.kind) for sample in samples])
+    measures, kinds = _numbers(samples)
     names = np.array([sample.name for sample in samples])
     odds, rest = [], []
     for kept, held in GroupKFold(3).split(measures, groups=names):
@@ -395,7 +394,17 @@ def fit(samples: Sequence[Sample]) -> Weights:
         odds.append(not_frontal(kind_values(own, part)))
         rest.append(left_over(own, part))
     limits = [np.quantile(np.concatenate(values), 1 - ALARMS) for values in (odds, rest)]
-    return replace(_fitted(measures, kinds), limits=half(np.array(limits)))
+    return fitted_weights(samples, half(np.array(limits)))
+
+
+def fitted_weights(samples: Sequence[Sample], limits: NDArray[np.float32]) -> Weights:
+    """Return what tells frontal films from other pictures, with limits that are known."""
+    return replace(_fitted(*_numbers(samples)), limits=limits)
+
+
+def _numbers(samples: Sequence[Sample]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    measures = np.array([measures_of(sample.thumb) for sample in samples])
+    return measures, np.array([KINDS.index(sample.kind) for sample in samples])
 
 
 def _fitted(measures: NDArray[np.float32], kinds: NDArray[np.int64]) -> Weights:
@@ -623,7 +632,7 @@ def main() -> None:
         samples += projections(asked.ct)
     unseen = {}
     for kept in FAMILIES if asked.unseen else ():
-        without = fit([s for s in fitted if s.group not in kept])
+        without = fitted_weights([s for s in fitted if s.group not in kept], weights.limits)
         for count in counted([s for s in made if s.group in kept], without):
             unseen[count.group] = count
     counts = counted(samples, weights)
