@@ -6,6 +6,7 @@ import typer
 
 from pleura.cli import console
 from pleura.cli.inspect import inspect
+from pleura.data.phantom import draw_phantom
 from tests.dicom_files import make_dicom
 
 app = typer.Typer()
@@ -106,6 +107,33 @@ def test_a_bad_file_is_listed_and_the_others_go_on(file, tmp_path, capsys):
     assert first["path"] == str(bad)
     assert "is not DICOM" in first["error"]
     assert second["rows"] == 30
+
+
+def test_the_guard_speaks_on_request(file, tmp_path, capsys):
+    film = tmp_path / "film.dcm"
+    pixels = draw_phantom(np.random.default_rng(0), size=128, pneumothorax=True).pixels
+    film.write_bytes(make_dicom(pixels))
+    head = tmp_path / "head.dcm"
+    head.write_bytes(make_dicom(np.ascontiguousarray(pixels[::-1])))
+    assert run(["--json", "--guard", str(film), str(head), str(file)]) == console.DONE
+    found = [shown["guard"] for shown in json.loads(capsys.readouterr().out)]
+    assert [own["flags"] for own in found] == [[], ["upside-down"], ["blank"]]
+    assert found[0]["score"] < 0.5 < found[1]["score"] <= found[2]["score"] == 1
+    assert run(["--guard", str(film), str(head)]) == console.DONE
+    shown = capsys.readouterr().out
+    assert ", not flagged" in shown
+    assert ", upside-down" in shown
+    assert run([str(film)]) == console.DONE
+    assert "Guard" not in capsys.readouterr().out
+
+
+def test_pixels_that_cannot_be_read_are_a_failure_with_the_guard_only(tmp_path, capsys):
+    path = tmp_path / "many.dcm"
+    path.write_bytes(make_dicom(NumberOfFrames="3"))
+    assert run([str(path)]) == console.DONE
+    capsys.readouterr()
+    assert run(["--guard", str(path)]) == console.SOME_INPUTS_FAILED
+    assert capsys.readouterr().err.startswith(f"failed {path}")
 
 
 def test_only_bad_files_is_still_some_inputs_failed(tmp_path, capsys):

@@ -8,6 +8,7 @@ import typer
 from pleura.cli import console
 
 if TYPE_CHECKING:
+    from pleura.data.guard import Guard
     from pleura.formats.dicom import Header
 
 HIDDEN = "hidden"
@@ -18,30 +19,42 @@ def inspect(
     show_patient: Annotated[
         bool, typer.Option("--show-patient", help="Show the patient's name and id.")
     ] = False,
+    with_guard: Annotated[
+        bool,
+        typer.Option("--guard", help="Read the pixels too: are they a frontal chest radiograph?"),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list instead of tables.")
     ] = False,
 ) -> int:
     """Show what DICOM files say of themselves: storage type, patient, view, size, encoding.
 
-    Pixels are not decoded. A file that cannot be read is listed on stderr, the others go on; the
-    exit status is then 3.
+    Pixels are not decoded, unless --guard asks how unlike a frontal chest radiograph they are: a
+    score from 0 (like) to 1, flagged from 0.5 on. A file that cannot be read is listed on stderr,
+    the others go on; the exit status is then 3.
     """
+    from pleura.data.guard import assess
     from pleura.errors import DicomError
-    from pleura.formats.dicom import read_header
+    from pleura.formats.dicom import read_header, read_radiograph
 
     failures: list[tuple[str, str]] = []
     objects: list[dict[str, Any]] = []
     for path in files:
+        guard: Guard | None = None
         try:
-            header = read_header(path)
+            if with_guard:
+                film = read_radiograph(path)
+                header, guard = film.header, assess(film.pixels)
+            else:
+                header = read_header(path)
         except DicomError as error:
             failures.append((str(path), str(error)))
             objects.append({"path": str(path), "error": str(error)})
             continue
-        objects.append(_as_object(header, show_patient))
+        objects.append(_as_object(header, show_patient) | _guard_object(guard))
         if not as_json:
-            console.print_table(str(path), _as_rows(header, show_patient))
+            rows = _as_rows(header, show_patient) | _guard_rows(guard)
+            console.print_table(str(path), rows)
             console.out.print()
     if as_json:
         console.print_json(objects)
@@ -83,6 +96,18 @@ def _as_rows(header: "Header", show_patient: bool) -> dict[str, object]:
         ),
     }
     return {name: value or "-" for name, value in rows.items()}
+
+
+def _guard_object(guard: "Guard | None") -> dict[str, Any]:
+    """Return what the guard says, fit for JSON; nothing where it was not asked."""
+    return {} if guard is None else {"guard": {"score": guard.score, "flags": guard.flags}}
+
+
+def _guard_rows(guard: "Guard | None") -> dict[str, object]:
+    """Return what the guard says as a person reads it."""
+    if guard is None:
+        return {}
+    return {"Guard": f"{guard.score:.2f}, {', '.join(guard.flags) or 'not flagged'}"}
 
 
 def _spacing(header: "Header") -> str:

@@ -269,6 +269,12 @@ def shrunk(pixels: NDArray[Any], side: int) -> NDArray[np.uint8]:
     return _resized(picture, side)
 
 
+def inside_thumb(thumb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a thumb, as :func:`thumb_of` gives it, without the lines of one grey around it."""
+    top, bottom, left, right = _frame(thumb)
+    return thumb[top : _THUMB - bottom, left : _THUMB - right]
+
+
 def inside_frame(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return `pixels` as uint8 without the rows and columns of one grey around them."""
     picture = np.asarray(pixels)
@@ -338,6 +344,12 @@ def _pale_frame(thumb: NDArray[np.uint8]) -> bool:
     return all(int(edge.min()) >= _PALE for edge in edges)
 
 
+def spread_of(picture: NDArray[np.uint8]) -> int:
+    """Return the grey levels between the darkest and the lightest hundredth of a picture."""
+    low, high = _spread(np.bincount(picture.ravel(), minlength=256))
+    return high - low
+
+
 def _spread(levels: NDArray[np.int64]) -> tuple[int, int]:
     """Return the grey levels of the darkest and of the lightest hundredth of a histogram."""
     below = levels.cumsum()
@@ -356,17 +368,15 @@ def look_of(pixels: NDArray[Any]) -> Floats:
         from -1 (darkest) to 1. So a window or a gamma changes little, and inverting a picture
         changes all signs.
     """
-    thumb = thumb_of(pixels)
-    top, bottom, left, right = _frame(thumb)
-    return _look(thumb[top : _THUMB - bottom, left : _THUMB - right])
+    return _look(inside_thumb(thumb_of(pixels)))
 
 
 def _look(inside: NDArray[np.uint8]) -> Floats:
-    return _ranked(_resized(inside, LOOK_SIDE)).ravel()
+    return ranked(_resized(inside, LOOK_SIDE)).ravel()
 
 
-def _ranked(picture: NDArray[np.uint8]) -> Floats:
-    """Return each pixel's rank among all, from -1 to 1, equal for equal greys."""
+def ranked(picture: NDArray[np.uint8]) -> Floats:
+    """Return each pixel's rank among all, from -1 to 1, equal for equal greys of 256."""
     levels = np.bincount(picture.ravel(), minlength=256)
     ranks = (levels.cumsum() - 0.5 * levels) * (2 / picture.size) - 1
     return np.asarray(ranks.astype(np.float32)[picture])
@@ -414,7 +424,7 @@ def _maps() -> Maps:
 
 def _hash(inside: NDArray[np.uint8]) -> str:
     """Return the signs of the 256 longest cosine waves, the constant one left out."""
-    waves = cv2.dct(_ranked(_resized(inside, 64)))[:_WAVES, :_WAVES].ravel()
+    waves = cv2.dct(ranked(_resized(inside, 64)))[:_WAVES, :_WAVES].ravel()
     return np.packbits(waves[_LONGEST] > 0).tobytes().hex()
 
 
