@@ -26,7 +26,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from pleura.data.workers import interrupts_held_back
@@ -101,15 +100,8 @@ class Isolated:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.interrupt()
-        for child in self._children:
-            child.buried()
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def call(self, request: object, about: str | os.PathLike[str]) -> Reply:
         """Return what a child answers to `request`.
@@ -145,11 +137,20 @@ class Isolated:
             self._idle.put(child)
 
     def interrupt(self) -> None:
-        """Kill all children, whatever they do; a later call starts them again."""
+        """Kill the children that work on something; a later call starts others."""
+        with self._guard:
+            self._round += 1
+        for child in self._children:
+            if child.busy:
+                child.kill()
+
+    def close(self) -> None:
+        """End all children."""
         with self._guard:
             self._round += 1
         for child in self._children:
             child.kill()
+            child.buried()
 
 
 class _Child:
@@ -159,12 +160,20 @@ class _Child:
         self._target = target
         self._limits = limits
         self._lock = threading.Lock()
+        self.busy = False
         self.late = False
         self.death = ""
         self._start()
 
     def ask(self, request: object) -> Reply | None:
         """Return the answer; None where the child died over it or was killed for being late."""
+        self.busy = True
+        try:
+            return self._ask(request)
+        finally:
+            self.busy = False
+
+    def _ask(self, request: object) -> Reply | None:
         self.late = False
         if self._process.poll() is not None:
             self._pipe.close()
@@ -176,12 +185,16 @@ class _Child:
             if self._pipe.poll(self._limits.seconds):
                 return _unpacked(self._pipe.recv_bytes(MAX_REPLY_BYTES))
             self.late = True
-        except (EOFError, OSError, ValueError):  # it is gone, or speaks nonsense
-            pass
-        self.kill()
-        code = self._process.wait()
-        self.late = self.late or code == -signal.SIGALRM
-        self.death = _death(code)
+        except (EOFError, ConnectionError):
+            self._process.wait()  # it is gone
+        except (OSError, RecursionError, ValueError):
+            self.death = "the process that read it answered nonsense"
+        if self._process.poll() is None:
+            self.kill()
+            self._process.wait()
+        else:
+            self.late = self._process.returncode == -signal.SIGALRM
+            self.death = _death(self._process.returncode)
         return None
 
     def kill(self) -> None:

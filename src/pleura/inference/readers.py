@@ -125,10 +125,10 @@ class Readers:
 
     def close(self) -> None:
         """End the processes."""
-        self._isolated.__exit__(None, None, None)
+        self._isolated.close()
 
     def interrupt(self) -> None:
-        """Kill the processes, whatever they do; later calls start new ones."""
+        """Kill the processes that work on something; later calls start others."""
         self._isolated.interrupt()
 
     def read(self, path: Path, size: int) -> Ready | Failed:
