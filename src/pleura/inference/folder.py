@@ -194,8 +194,9 @@ class Job:
             self._take_place(Path(answer.path), key)
 
     def write_results(self) -> Answers:
-        """Write the tables, let the writers finish, and return all answers in order."""
-        answers = self._journal.answers(place.key for place in self._places.values())
+        """Write the tables, let the writers finish, and return all answers so far, in order."""
+        keys = (place.key for place in self._places.values())
+        answers = self._journal.answers(key for key in keys if key in self._journal)
         write_tables(answers, self._out, self._predictor.provenance)
         for writer in self._writers:
             writer.finish(answers, self._out)
