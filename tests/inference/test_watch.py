@@ -151,7 +151,7 @@ def test_a_file_that_changed_gives_its_id_away(watched, incoming, tmp_path):
     put(incoming, "b.dcm", film(2))()
     watched(None, None, put(incoming, "a.dcm", film(33, "1.2.33")), None, None)
     watched(put(incoming, "c.dcm", film(4, "1.2.1")), None, None)
-    assert rows(tmp_path / "out") == [("1.2.2", ""), ("1.2.33", ""), ("1.2.1", "")]
+    assert rows(tmp_path / "out") == [("1.2.33", ""), ("1.2.2", ""), ("1.2.1", "")]
 
 
 def test_an_empty_watch_leaves_empty_tables(watched, tmp_path):
