@@ -4,16 +4,19 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import polars as pl
 import pytest
 
-from pleura.errors import DataError, OutputError, PleuraError
+from pleura.errors import DataError, DicomError, OutputError, PleuraError
 from pleura.formats.annotations import read_annotations
 from pleura.formats.rle import rle2mask
 from pleura.inference.folder import expand, predict_files
@@ -197,10 +200,28 @@ def test_the_table_of_predictions(run, predictor, films, tmp_path):
     assert len(table(tmp_path / "submission.csv")) == len(films) - 1
 
 
+def test_the_typed_table_says_the_same_and_what_it_was_made_with(run, predictor, films, tmp_path):
+    answers = run(predictor, films, tmp_path)
+    frame = pl.read_parquet(tmp_path / "predictions.parquet")
+    point = predictor.bundle.operating_point
+    assert tuple(frame.columns[: len(COLUMNS)]) == COLUMNS
+    assert frame.schema["score"] == pl.Float64
+    assert frame.schema["area_px"] == pl.Int64
+    assert frame["path"].to_list() == [str(path) for path in films]
+    assert frame["error"].to_list() == [answer.error for answer in answers]
+    assert frame["area_px"].to_list() == [answer.area_px for answer in answers]
+    assert frame["guard"].to_list() == [None] * len(films)
+    made_with = frame.select("model", "engine", "score_threshold", "mask_threshold").unique()
+    assert made_with.rows() == [(predictor.bundle.digest, "TorchEngine", point.score, point.mask)]
+
+
 def test_only_bad_files_leave_an_empty_submission(run, predictor, films, tmp_path):
     answers = run(predictor, [films[4], Path("none.dcm")], tmp_path)
     assert all(answer.error for answer in answers)
     assert (tmp_path / "submission.csv").read_text() == "ImageId,EncodedPixels\n"
+    assert pl.read_parquet(tmp_path / "predictions.parquet").shape[0] == 2
+    run(predictor, [], tmp_path / "none")
+    assert pl.read_parquet(tmp_path / "none" / "predictions.parquet").shape[0] == 0
 
 
 def test_images_named_by_their_files(run, predictor, films, tmp_path):
@@ -241,14 +262,96 @@ def test_a_repeated_id_is_answered_once(run, predictor, films, tmp_path):
     assert not any(answer.error for answer in by_stem)
 
 
-def test_the_picture_of_a_repeated_id_shows_the_file_that_was_answered(
+def test_of_files_with_one_id_only_the_first_reaches_network_and_writers(
     run, predictor, films, tmp_path
 ):
+    engine = Counting(predictor.engine)
     other = tmp_path / "other.dcm"
     other.write_bytes(make_dicom(np.zeros((80, 90), np.uint8), SOPInstanceUID="1.2.0"))
-    run(predictor, [films[0], other], tmp_path / "out", writers=[Overlays()])
-    picture = cv2.imread(str(tmp_path / "out" / "overlays" / "1.2.0.png"))
-    assert picture.shape[:2] == (64, 64)
+    counting = Predictor(predictor.bundle, engine)
+    answers = run(counting, [films[0], other, films[1]], tmp_path, writers=[Log()])
+    assert engine.images == 2
+    assert [bool(answer.error) for answer in answers] == [False, True, False]
+    assert (tmp_path / "log").read_text() == "1.2.0 64 x 64\n1.2.1 40 x 60\n"
+
+
+class Counting:
+    """An engine that counts the images it is shown."""
+
+    def __init__(self, engine):
+        self.engine, self.images = engine, 0
+
+    def probabilities(self, pixels):
+        self.images += len(pixels)
+        return self.engine.probabilities(pixels)
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_whose_an_id_is_depends_on_the_order_alone(run, predictor, films, tmp_path, done):
+    """Not on where a job was cut off, nor on which of the files were answered before."""
+    copy = tmp_path / "copy.dcm"
+    shutil.copy(films[0], copy)
+    paths = [films[1], films[0], films[2], copy, films[3]]
+    whole = timeless(run(predictor, paths, tmp_path / "whole"))
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(predictor, paths, out, batch=1, on_progress=stop_at(done))
+    with pytest.raises(KeyboardInterrupt):  # here the copy comes first, and is answered
+        run(predictor, [copy, films[3], *paths[:3]], out, batch=1, on_progress=stop_at(done + 2))
+    assert_equal_answers(run(predictor, paths, out), whole)
+    assert [bool(answer.error) for answer in whole] == [False, False, False, True, False]
+
+
+def test_a_repeat_is_no_repeat_once_the_first_is_left_out(run, predictor, films, tmp_path):
+    copy = tmp_path / "copy.dcm"
+    shutil.copy(films[0], copy)
+    with pytest.raises(KeyboardInterrupt):
+        run(predictor, [films[0], copy, films[1]], tmp_path / "out", on_progress=stop_at(2))
+    (answer, _) = run(predictor, [copy, films[1]], tmp_path / "out")
+    assert (answer.path, answer.image_id, answer.error) == (str(copy), "1.2.0", "")
+
+
+@dataclass(frozen=True)
+class Log:
+    """A writer that logs; it cannot write for `refused`, and says at the end how many there are."""
+
+    refused: str = ""
+    name: str = "log"
+
+    def write(self, path, image_id, prediction, out):
+        if image_id == self.refused:
+            raise DicomError(f"{path}: has no orientation")
+        rows, columns = prediction.mask.shape
+        with Path(out, "log").open("a") as log:
+            log.write(f"{image_id} {rows} x {columns}\n")
+
+    def finish(self, answers, out):
+        ids = [answer.image_id for answer in answers]
+        assert ids == [answer.image_id for answer in answers], "they can be walked twice"
+        Path(out, "end").write_text(f"{os.getpid()} {' '.join(ids)}")
+
+
+def test_a_writer_writes_each_answer_and_finishes_once(run, predictor, films, tmp_path):
+    run(predictor, films[:6], tmp_path, writers=[Log(), Overlays()])
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert sorted(line.split()[0] for line in lines) == [f"1.2.{n}" for n in (0, 1, 2, 3, 5)]
+    assert (tmp_path / "end").read_text() == f"{os.getpid()} 1.2.0 1.2.1 1.2.2 1.2.3  1.2.5"
+    assert len(list((tmp_path / "overlays").iterdir())) == 5
+
+
+def test_what_a_writer_cannot_write_is_told_beside_the_answer(run, predictor, films, tmp_path):
+    answers = run(predictor, films[:3], tmp_path, writers=[Log(refused="1.2.1")])
+    assert answers[1].error == f"{films[1]}: has no orientation"
+    assert answers[1].rle is not None
+    assert answers[1].score is not None
+    assert [row["ImageId"] for row in table(tmp_path / "submission.csv")] == [
+        "1.2.0",
+        "1.2.1",
+        "1.2.2",
+    ]
+    row = table(tmp_path / "predictions.csv")[1]
+    assert row["error"].endswith("has no orientation")
+    assert float(row["score"]) == pytest.approx(answers[1].score, abs=1e-6)
 
 
 def test_a_path_that_comes_twice_is_answered_once(run, predictor, films, tmp_path):
@@ -272,6 +375,22 @@ def test_overlays_when_asked_for(run, predictor, films, tmp_path):
 def test_without_overlays_there_are_only_two_tables(run, predictor, films, tmp_path):
     run(predictor, films[:2], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == TABLES
+
+
+def test_each_answer_is_told_in_order_also_when_it_was_known(run, predictor, films, tmp_path):
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        run(predictor, films, tmp_path, batch=2, on_progress=stop_at(5))
+    answers = run(predictor, films, tmp_path, on_answer=told.append)
+    assert told == list(answers)
+
+
+def test_answers_outlive_their_job_and_cost_no_memory(run, predictor, films, tmp_path):
+    answers = run(predictor, films, tmp_path)
+    assert not (tmp_path / ".predictions.journal").exists()
+    assert [answers[place] for place in range(len(answers))] == list(answers) == answers[:]
+    assert answers[-1].path == str(films[-1])
+    assert [answer.path for answer in answers[2:4]] == [str(path) for path in films[2:4]]
 
 
 def test_progress_counts_to_the_end(run, predictor, films, tmp_path):
@@ -365,6 +484,48 @@ def interrupted(run, predictor, films, out, done=5, **options):
     with pytest.raises(KeyboardInterrupt):
         run(predictor, films, out, on_progress=stop_at(done), **options)
     return out / ".predictions.journal"
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_in_the_middle_of_thousands(tiny_model, films, tmp_path):
+    """No file is lost, none is answered twice, and each answer is right."""
+    folder, count = tmp_path / "films", 3000
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"f{number:04d}.dcm").symlink_to(films[number % 4])
+    out = tmp_path / "out"
+    journal = out / ".predictions.journal"
+    command = [sys.executable, "-m", "pleura", "predict", str(tiny_model), str(folder)]
+    command += ["--out", str(out), "--id", "stem", "--precision", "fp32", "--overlays"]
+    rng = np.random.default_rng(0)
+    kept = []
+    for _ in range(4):
+        child = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+        enough = len(kept) + int(rng.integers(50, 600))
+        while child.poll() is None and (
+            not journal.exists() or journal.read_bytes().count(b"\n") < enough
+        ):
+            time.sleep(rng.uniform(0.001, 0.02))
+        assert child.poll() is None, "it was killed before it was done"
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        lines = journal.read_bytes().split(b"\n")[1:-1]  # whole lines
+        assert lines[: len(kept)] == kept, "what was answered is not answered again"
+        kept = lines
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    rows = table(out / "predictions.csv")
+    assert [row["image_id"] for row in rows] == [f"f{number:04d}" for number in range(count)]
+    assert not any(row["error"] for row in rows)
+    for number, row in enumerate(rows[4:], 4):
+        assert row["area_px"] == rows[number % 4]["area_px"]
+    assert len(list((out / "overlays").iterdir())) == count
+
+
+def test_two_jobs_in_one_folder(run, predictor, films, tmp_path):
+    with Journal(tmp_path, "mine"):
+        message = f"{tmp_path}: another pleura predicts into this folder; wait for it, or name ano"
+        with pytest.raises(OutputError, match=message):
+            run(predictor, films[:1], tmp_path)
 
 
 @pytest.mark.parametrize("left", [1, 20, -1])
