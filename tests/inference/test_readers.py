@@ -9,10 +9,11 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from pleura.data.isolation import Limits
+from pleura.data.isolation import Limits, Reply
 from pleura.data.prepare import prepare_pixels
-from pleura.errors import DicomError, OutputError
+from pleura.errors import DicomError, LimitError, OutputError
 from pleura.formats.dicom import read_radiograph
+from pleura.inference import readers as readers_module
 from pleura.inference.prediction import Prediction
 from pleura.inference.readers import Failed, Frame, Readers, Ready, read
 from tests.dicom_files import make_dicom
@@ -139,6 +140,27 @@ def test_what_a_writer_cannot_is_told(readers, film, prediction, tmp_path):
     )
     with pytest.raises(OutputError, match=r"could not be written \(disk full\)"):
         tried("output")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": 0},
+        {"rows": 10**9},
+        {"rows": 16_000, "columns": 16_000},
+        {"columns": "many"},
+        {"guard": float("inf")},
+        {"image_id": None, "blob": bytes(1023)},
+        {"blob": b""},
+    ],
+)
+def test_a_process_is_not_believed(change):
+    fields = {"image_id": "1", "rows": 9, "columns": 9, "guard": None, "flags": "", "notes": ""}
+    sound = Reply(fields, bytes(1024))
+    assert readers_module._ready(Path("x"), 32, sound).frame == Frame(9, 9, 32)
+    blob = change.pop("blob", bytes(1024))
+    with pytest.raises(LimitError, match="x: the process that read it answered nonsense"):
+        readers_module._ready(Path("x"), 32, Reply(fields | change, blob))
 
 
 def test_no_more_processes_than_files():

@@ -17,6 +17,7 @@ from pleura.inference.answers import Answer, Answers, parse_record, read_record,
 NAME = ".predictions.journal"
 
 _SYNC_S = 1.0
+_sync = getattr(os, "fdatasync", os.fsync)  # which not every system has
 
 
 class Journal:
@@ -61,7 +62,7 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # a line that could not be written has been told of
-            os.fdatasync(self._descriptor)
+            _sync(self._descriptor)
         os.close(self._descriptor)
 
     def __contains__(self, key: str) -> bool:
@@ -102,7 +103,7 @@ class Journal:
         try:
             self._write(line)
             if time.monotonic() - self._synced >= _SYNC_S:
-                os.fdatasync(self._descriptor)
+                _sync(self._descriptor)
                 self._synced = time.monotonic()
         except OSError as error:
             with contextlib.suppress(OSError):

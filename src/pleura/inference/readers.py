@@ -18,6 +18,7 @@ from pleura.data.isolation import Isolated, Limits, Reply
 from pleura.data.prepare import Frame, prepare_pixels
 from pleura.errors import DicomError, LimitError, OutputError
 from pleura.formats.dicom import read_radiograph
+from pleura.formats.header import MAX_PIXELS, MAX_SIDE_PX
 from pleura.formats.preamble import preamble_note
 
 if TYPE_CHECKING:
@@ -222,8 +223,9 @@ def _ready(path: Path, size: int, reply: Reply) -> Ready:
         guard = None if guard is None else float(guard)
         words = [str(reply.fields[name]) for name in ("image_id", "flags", "notes")]
         pixels = np.frombuffer(reply.blob, np.uint8).reshape(size, size)
-        if rows < 1 or columns < 1 or not math.isfinite(guard or 0.0):
-            raise ValueError
+        sides = 1 <= rows <= MAX_SIDE_PX and 1 <= columns <= MAX_SIDE_PX
+        if not sides or rows * columns > MAX_PIXELS or not math.isfinite(guard or 0.0):
+            raise ValueError("beyond what is read")
     except (LookupError, TypeError, ValueError) as error:
         raise LimitError(f"{path}: the process that read it answered nonsense") from error
     return Ready(path, words[0], pixels, Frame(rows, columns, size), guard, words[1], words[2])
