@@ -128,12 +128,12 @@ class _Pace:
         self._begun: tuple[float, int] | None = None
 
     def per_second(self, done: int) -> float:
-        """Return the mean pace since the first call, 0 where it cannot be told."""
+        """Return the mean pace since the first call, 0 in its first second."""
         now = time.monotonic()
         if self._begun is None:
             self._begun = now, done
         begun, first = self._begun
-        return (done - first) / (now - begun) if now > begun else 0.0
+        return (done - first) / (now - begun) if now - begun >= 1 else 0.0
 
 
 class _Lines:
