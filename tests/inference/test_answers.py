@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleura.inference.answers import Answer, Answers, parse_record, record
+from pleura.inference.answer import Answer
+from pleura.inference.answers import Answers, parse_record, record
 
 WORDS = st.text(max_size=40)
 NUMBERS = st.none() | st.floats(0, 1)

@@ -10,7 +10,7 @@ import typer
 from pleura.cli import console, options
 
 if TYPE_CHECKING:
-    from pleura.inference.answers import Answer
+    from pleura.inference.answer import Answer
     from pleura.inference.predictor import Predictor
     from pleura.inference.writers import Writer
 

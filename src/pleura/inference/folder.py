@@ -15,7 +15,8 @@ from pleura.config import IdSource
 from pleura.data.sources import dicom_files
 from pleura.errors import DataError
 from pleura.formats.annotations import id_fault
-from pleura.inference.answers import Answer, Answers
+from pleura.inference.answer import Answer
+from pleura.inference.answers import Answers
 from pleura.inference.journal import Journal, key_of
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.inference.tables import write_tables

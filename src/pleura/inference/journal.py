@@ -12,7 +12,8 @@ from typing import Self
 
 from pleura.errors import OutputError
 from pleura.formats.atomic import way_out
-from pleura.inference.answers import Answer, Answers, parse_record, read_record, record
+from pleura.inference.answer import Answer
+from pleura.inference.answers import Answers, parse_record, read_record, record
 
 NAME = ".predictions.journal"
 

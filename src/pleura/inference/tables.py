@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pleura.formats.annotations import write_submission
 from pleura.formats.atomic import atomic_path
-from pleura.inference.answers import Answer
+from pleura.inference.answer import Answer
 from pleura.models.bundle import OperatingPoint
 
 COLUMNS = (

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pleura.data.gallery import overlay, write_png
 from pleura.formats.dicom import read_radiograph
-from pleura.inference.answers import Answer
+from pleura.inference.answer import Answer
 from pleura.inference.prediction import Prediction
 
 
