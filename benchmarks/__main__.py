@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import predict_folder, prepare_memory, run_lengths, train_step
+from benchmarks import predict_folder, predict_memory, prepare_memory, run_lengths, train_step
 from pleura.data.phantom import write_cohort
 from pleura.data.sources import dicom_files
 from pleura.formats.atomic import write_text
@@ -31,6 +31,7 @@ def main() -> None:
         rows += _shown(train_step.measure())
         rows += _shown(predict_folder.measure(paths))
     rows += _shown(prepare_memory.measure())
+    rows += _shown(predict_memory.measure())
     report = {"machine": machine(), "benchmarks": rows}
     write_text(LATEST, json.dumps(report, indent=2) + "\n")
     print(f"wrote {LATEST}")

@@ -24,22 +24,27 @@ def measure() -> list[dict[str, Any]]:
         for count in (FEW, MANY):
             data = Path(folder, f"cohort-{count}")
             write_cohort(data, train=count, test=0, seed=count, size=SIDE_PX)
-            peaks.append(_peak_bytes(data, Path(folder, f"prepared-{count}")))
+            out = Path(folder, f"prepared-{count}")
+            peaks.append(peak_bytes("prepare", data, "--out", out, "--size", 256))
     ratio = peaks[1] / peaks[0]
     name = f"peak memory of prepare, {MANY} phantoms / {FEW}"
     return [{"name": name, "ratio": ratio, "goal": GOAL, "met": ratio <= GOAL}]
 
 
-def _peak_bytes(data: Path, out: Path) -> int:
-    command = [sys.executable, "-c", "from pleura.cli.app import main; main()", "prepare"]
-    arguments = [str(data), "--out", str(out), "--size", "256"]
-    child = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL, text=True)
+def peak_bytes(*arguments: object) -> int:
+    """Return the most memory that a command and its processes held together."""
+    command = [sys.executable, "-c", "from pleura.cli.app import main; main()"]
+    child = subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     peak = 0
     while child.poll() is None:
         peak = max(peak, _resident(psutil.Process(child.pid)))
         time.sleep(0.02)
-    if child.returncode not in (0, 3):  # 3: the cohort's broken files are listed
-        raise RuntimeError(f"prepare ended with {child.returncode}")
+    if child.returncode not in (0, 3):  # 3: some files are broken, and listed
+        raise RuntimeError(f"{arguments[0]} ended with {child.returncode}")
     return peak
 
 

@@ -1,6 +1,7 @@
 """Fixtures that several tests share: a small cohort of phantoms, made once per session."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pleura.data.index import Index, build_index
 from pleura.data.phantom import write_cohort
 from pleura.data.sources import find_sources
 from pleura.inference.prediction import Prediction
+from pleura.inference.readers import Readers
 
 # The networks here are so small that threads only wait for one another. Torch reads this once, when
 # it is first imported; the processes that tests start inherit it.
@@ -30,6 +32,13 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cohort") / "phantoms"
     write_cohort(folder, train=36, test=6, seed=3, size=128, prevalence=0.5, workers=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def readers() -> Iterator[Readers]:
+    """A process that reads, which tests share because starting one takes a while."""
+    with Readers(workers=1) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

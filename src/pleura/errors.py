@@ -6,7 +6,8 @@ The tree::
     ├── InputError              one input is bad; a batch reports it and goes on
     │   ├── DicomError          a file that is not a radiograph pleura can read
     │   │   ├── NotDicomError   not DICOM at all
-    │   │   └── TruncatedError  it breaks off: copied or exported only in part
+    │   │   ├── TruncatedError  it breaks off: copied or exported only in part
+    │   │   └── LimitError      it took more time or memory than a file may, or crashed its reader
     │   ├── RleError            a run-length text that does not describe a mask (also a ValueError)
     │   │   ├── OutsideError    a run leaves the image
     │   │   └── ZeroRunError    a run has no pixel
@@ -42,6 +43,10 @@ class NotDicomError(DicomError):
 
 class TruncatedError(DicomError):
     """A file that breaks off: its data set or its pixel data is not whole."""
+
+
+class LimitError(DicomError):
+    """A file that took more time or memory than one may, or crashed the process that read it."""
 
 
 class RleError(InputError, ValueError):

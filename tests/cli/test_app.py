@@ -122,7 +122,7 @@ def test_results_need_no_torch_where_there_is_no_network(tmp_path):
         (["predict"], "Missing argument 'model'"),
         (["predict", "m.h5", "a.dcm"], "Missing option '--out'"),
         (["prepare", "x", "--out", "y", "--size", "big"], "--size"),
-        (["predict", "m.h5", "a.dcm", "--out", "o", "--batch", "0"], "--batch"),
+        (["predict", "m.h5", "a.dcm", "--out", "o", "--workers", "-1"], "--workers"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_2(arguments, message, capsys):

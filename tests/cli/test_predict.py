@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 
 from pleura.cli.app import execute
-from pleura.inference import folder
 from pleura.inference.folder import predict_files
+from pleura.inference.journal import Journal
 from pleura.inference.predictor import load
-from pleura.models.bundle import OperatingPoint, read_bundle, write_bundle
+from pleura.models.bundle import OperatingPoint, current_versions, read_bundle, write_bundle
 from tests.cli.interrupting import interrupt
 from tests.dicom_files import make_dicom
 
@@ -26,6 +27,13 @@ def table(path):
         return list(csv.DictReader(file))
 
 
+def json_lines(text):
+    """Return the answers and the summary of what --json printed."""
+    *answers, last = map(json.loads, text.splitlines())
+    assert list(last) == ["summary"]
+    return answers, last["summary"]
+
+
 def test_a_folder_gives_a_submission(tiny_model, tests, tmp_path, capsys):
     out = tmp_path / "out"
     assert execute(["predict", str(tiny_model), str(tests), "--out", str(out)]) == 0
@@ -37,27 +45,41 @@ def test_a_folder_gives_a_submission(tiny_model, tests, tmp_path, capsys):
     assert (out / "submission.csv").read_text().startswith("ImageId,EncodedPixels\n")
     ids = [row["ImageId"] for row in table(out / "submission.csv")]
     assert ids == [path.stem for path in sorted(tests.rglob("*.dcm"))]
-    assert {path.name for path in out.iterdir()} == {"submission.csv", "predictions.csv"}
+    names = {path.name for path in out.iterdir()}
+    assert names == {"submission.csv", "predictions.csv", "predictions.parquet"}
 
 
 def test_files_globs_and_the_order_of_both(tiny_model, tests, tmp_path, capsys):
     one, *others = sorted(tests.rglob("*.dcm"))[::-1]
     inputs = [str(one), f"{tests}/*/*/*.dcm"]
     assert execute(["predict", str(tiny_model), *inputs, "--out", str(tmp_path), "--json"]) == 0
-    answers = json.loads(capsys.readouterr().out)["answers"]
+    answers, _ = json_lines(capsys.readouterr().out)
     assert [answer["path"] for answer in answers] == [str(one), *sorted(map(str, others))]
 
 
 def test_json_says_everything(tiny_model, tests, tmp_path, capsys):
     assert execute(["predict", str(tiny_model), str(tests), "--out", str(tmp_path), "--json"]) == 0
     said = capsys.readouterr()
-    found = json.loads(said.out)
-    assert found["files"] == {
+    answers, summary = json_lines(said.out)
+    bundle = read_bundle(tiny_model)
+    assert summary == {
+        "files": 6,
+        "positive": sum(answer["rle"] != "-1" for answer in answers),
+        "negative": sum(answer["rle"] == "-1" for answer in answers),
+        "failed": 0,
+        "incomplete": 0,
+        "model": bundle.digest,
+        "engine": "TorchEngine",
+        "pleura": current_versions()["pleura"],
+        "score_threshold": bundle.operating_point.score,
+        "mask_threshold": bundle.operating_point.mask,
+        "min_area": bundle.operating_point.min_area,
         "submission": str(tmp_path / "submission.csv"),
         "predictions": str(tmp_path / "predictions.csv"),
+        "parquet": str(tmp_path / "predictions.parquet"),
     }
-    assert len(found["answers"]) == 6
-    for answer, row in zip(found["answers"], table(tmp_path / "submission.csv"), strict=True):
+    assert len(answers) == 6
+    for answer, row in zip(answers, table(tmp_path / "submission.csv"), strict=True):
         assert (answer["image_id"], answer["rle"]) == (row["ImageId"], row["EncodedPixels"])
         assert 0 <= answer["score"] <= 1
         assert (answer["rows"], answer["columns"]) == (128, 128)
@@ -111,6 +133,9 @@ def test_another_operating_point(tiny_model, tests, tmp_path):
         (["--at", "rule"], 2, "holds no operating point rule; it has default"),
         (["--device", "gpu"], 2, "--device gpu: is not a device; take cpu, cuda or cuda:0"),
         (["--device", "cuda:99"], 2, "--device cuda:99: torch sees "),
+        (["--batch", "0"], 2, "--batch 0: take a number from 1 on, or auto"),
+        (["--batch", "many"], 2, "--batch many: take a number from 1 on, or auto"),
+        (["--watch", "."], 2, "name what to predict: files, folders or globs, or --watch FOLDER"),
     ],
 )
 def test_wrong_options(tiny_model, tests, tmp_path, arguments, status, message, capsys):
@@ -158,19 +183,73 @@ def test_ctrl_c_and_once_more(tiny_model, tmp_path, monkeypatch, capsys):
     )
     assert ended.status == 130
     assert ended.out == ""
-    assert ended.err == "pleura: interrupted; what was finished is kept\n"
+    told, last, end = ended.err.split("\n")
+    assert re.fullmatch("[0-9] of 8 files are done; the same command goes on with the others", told)
+    assert (last, end) == ("pleura: interrupted; what was finished is kept", "")
     assert not (out / "submission.csv").exists()
     finished = len(journal.read_text().splitlines()) - 1
-    added, real = [], folder._Journal.add
+    added, real = [], Journal.add
     monkeypatch.setattr(
-        folder._Journal, "add", lambda self, *one: (added.append(one), real(self, *one))[1]
+        Journal, "add", lambda self, *one, **more: (added.append(one), real(self, *one, **more))[1]
     )
     assert execute([*map(str, command), "--json"]) == 0
     assert len(added) == 8 - finished
-    found = json.loads(capsys.readouterr().out)["answers"]
+    found, _ = json_lines(capsys.readouterr().out)
     paths = sorted(films.iterdir())
     whole = predict_files(load(tiny_model, precision="fp32"), paths, tmp_path / "whole", batch=1)
     assert [{**one, "seconds": 0} for one in found] == [
         {name: getattr(replace(answer, seconds=0), name) for name in answer.__slots__}
         for answer in whole
     ]
+
+
+@pytest.mark.slow
+def test_a_service_that_watches(tiny_model, tmp_path):
+    """It takes what arrives, ends with its tables on Ctrl-C, and asks nothing twice."""
+    films, out = tmp_path / "films", tmp_path / "out"
+    films.mkdir()
+    command = ["predict", tiny_model, "--watch", films, "--out", out, "--workers", "1", "--json"]
+    submission = out / "submission.csv"
+
+    def put(number):
+        pixels = np.full((32, 32), 10 * number, np.uint8)
+        (films / f"{number}.dcm").write_bytes(make_dicom(pixels, SOPInstanceUID=f"1.2.{number}"))
+
+    def ids():
+        return [row["ImageId"] for row in table(submission)] if submission.exists() else []
+
+    put(1)
+    ended = interrupt(command, lambda: ids() == ["1.2.1"])
+    answers, summary = json_lines(ended.out)
+    assert ended.status == 0, ended.err
+    assert [answer["image_id"] for answer in answers] == ["1.2.1"]
+    assert f"watching {films}; Ctrl-C ends it" in ended.err
+    put(2)
+    ended = interrupt(command, lambda: ids() == ["1.2.1", "1.2.2"])
+    answers, summary = json_lines(ended.out)
+    assert [answer["image_id"] for answer in answers] == ["1.2.2"]
+    assert summary["files"] == 1
+    assert ids() == ["1.2.1", "1.2.2"]
+
+
+def test_a_mirror_and_a_second_model(tiny_model, tests, tmp_path, capsys):
+    command = ["predict", str(tiny_model), str(tests), "--precision", "fp32", "--json"]
+    more = [[], ["--tta"], ["--ensemble", str(tiny_model)]]
+    answers, summaries = [], []
+    for number, arguments in enumerate(more):
+        assert execute([*command, "--out", str(tmp_path / str(number)), *arguments]) == 0
+        found, summary = json_lines(capsys.readouterr().out)
+        answers.append([answer["score"] for answer in found])
+        summaries.append((summary["model"], summary["engine"]))
+    assert answers[1] != pytest.approx(answers[0], abs=1e-6)
+    assert answers[2] == pytest.approx(answers[0], abs=1e-6), "a model averaged with itself"
+    assert len(set(summaries)) == 3
+
+
+def test_the_fastest_batch_changes_nothing(tiny_model, tests, tmp_path, capsys):
+    command = ["predict", str(tiny_model), str(tests), "--precision", "fp32", "--out"]
+    assert execute([*command, str(tmp_path / "a")]) == 0
+    assert execute([*command, str(tmp_path / "b"), "--batch", "auto"]) == 0
+    assert "batch: 1, the fastest here" in capsys.readouterr().err
+    one, other = (table(tmp_path / name / "predictions.csv") for name in "ab")
+    assert [row["area_px"] for row in one] == [row["area_px"] for row in other]

@@ -8,7 +8,8 @@ import pytest
 from pleura.errors import BundleError, DicomError, OutputError, UsageError
 from pleura.formats.dicom import read_radiograph
 from pleura.inference.engine import Probabilities, TorchEngine
-from pleura.inference.predictor import Answered, Failed, Predictor, load
+from pleura.inference.predictor import Answered, Predictor, load
+from pleura.inference.readers import Failed
 from pleura.models.bundle import read_bundle
 from tests.dicom_files import make_dicom
 
@@ -80,8 +81,8 @@ def test_other_pixels_are_refused(predictor, pixels, words):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 50])
-def test_a_stream_gives_what_one_by_one_gives_in_order(predictor, files, batch):
-    answers = list(predictor.stream(files, batch=batch, then=whole))
+def test_a_stream_gives_what_one_by_one_gives_in_order(readers, predictor, files, batch):
+    answers = list(predictor.stream(files, batch=batch, then=whole, readers=readers))
     assert [answer.path for answer in answers] == files
     for path, answer in zip(files, answers, strict=True):
         if isinstance(answer, Failed):
@@ -95,29 +96,31 @@ def test_a_stream_gives_what_one_by_one_gives_in_order(predictor, files, batch):
         assert np.array_equal(answer.prediction.mask | unsure, alone.mask | unsure)
 
 
-def test_a_failing_file_says_why_and_the_others_go_on(predictor, files):
-    answers = list(predictor.stream(files, batch=3, then=whole))
+def test_a_failing_file_says_why_and_the_others_go_on(readers, predictor, files):
+    answers = list(predictor.stream(files, batch=3, then=whole, readers=readers))
     failed = [answer for answer in answers if isinstance(answer, Failed)]
     assert [item.path for item in failed] == [files[3], files[8]]
     assert all(item.reason.startswith(f"{item.path}: is not DICOM") for item in failed)
 
 
-def test_only_bad_files(predictor, files):
-    answers = list(predictor.stream([files[3], Path("none.dcm")], then=whole))
+def test_only_bad_files(readers, predictor, files):
+    answers = list(predictor.stream([files[3], Path("none.dcm")], then=whole, readers=readers))
     assert [type(answer) for answer in answers] == [Failed, Failed]
     assert "No such file" in answers[1].reason
 
 
-def test_nothing_gives_nothing(predictor):
-    assert list(predictor.stream([], then=whole)) == []
+def test_nothing_gives_nothing(readers, predictor):
+    assert list(predictor.stream([], then=whole, readers=readers)) == []
 
 
-def test_what_then_makes_of_an_answer_is_what_comes(predictor, files):
-    found = list(predictor.stream(files[:3], then=lambda answered: answered.prediction.rle))
+def test_what_then_makes_of_an_answer_is_what_comes(readers, predictor, files):
+    found = list(
+        predictor.stream(files[:3], then=lambda answered: answered.prediction.rle, readers=readers)
+    )
     assert found == [predictor.predict(path).rle for path in files[:3]]
 
 
-def test_only_a_few_files_are_read_ahead(predictor, files):
+def test_only_a_few_files_are_read_ahead(readers, predictor, files):
     taken = []
 
     def paths():
@@ -125,7 +128,7 @@ def test_only_a_few_files_are_read_ahead(predictor, files):
             taken.append(number)
             yield files[number % 3]
 
-    stream = predictor.stream(paths(), batch=2, then=whole)
+    stream = predictor.stream(paths(), batch=2, then=whole, readers=readers)
     for number in range(40):
         next(stream)
         assert len(taken) - number <= 16
@@ -133,19 +136,19 @@ def test_only_a_few_files_are_read_ahead(predictor, files):
     assert len(taken) < 60
 
 
-def test_a_closed_stream_leaves_no_thread(predictor, files):
-    stream = predictor.stream(files * 5, batch=2, then=whole)
+def test_a_closed_stream_leaves_no_thread(readers, predictor, files):
+    stream = predictor.stream(files * 5, batch=2, then=whole, readers=readers)
     next(stream)
     stream.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("pleura")]
 
 
-def test_an_error_in_then_reaches_the_caller_and_leaves_no_thread(predictor, files):
+def test_an_error_in_then_reaches_the_caller_and_leaves_no_thread(readers, predictor, files):
     def full(answered):
         raise OutputError("disk full")
 
     with pytest.raises(OutputError, match="disk full"):
-        list(predictor.stream(files, then=full))
+        list(predictor.stream(files, then=full, readers=readers))
     assert not [t for t in threading.enumerate() if t.name.startswith("pleura")]
 
 

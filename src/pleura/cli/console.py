@@ -31,6 +31,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def print_json_line(value: Any) -> None:
+    """Print `value` to stdout as one line of JSON, in ASCII, at once."""
+    print(json.dumps(value, allow_nan=False), flush=True)
+
+
 def print_failures(failures: Sequence[tuple[str, str]]) -> None:
     """List failed inputs on stderr, one line each.
 
@@ -99,16 +104,36 @@ def _bar(description: str, unit: str) -> Iterator[OnProgress]:
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[rate]}"),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(description, total=None, rate="")
+        pace = _Pace()
 
         def update(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+            rate = pace.per_second(done)
+            bar.update(
+                task, completed=done, total=total, rate=f"{rate:.1f} {unit}/s" if rate else ""
+            )
 
         yield update
+
+
+class _Pace:
+    """How fast a work goes on, measured from the first that is told."""
+
+    def __init__(self) -> None:
+        self._begun: tuple[float, int] | None = None
+
+    def per_second(self, done: int) -> float:
+        """Return the mean pace since the first call, 0 in its first second."""
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = now, done
+        begun, first = self._begun
+        return (done - first) / (now - begun) if now - begun >= 1 else 0.0
 
 
 class _Lines:
@@ -116,10 +141,26 @@ class _Lines:
 
     def __init__(self, description: str, unit: str) -> None:
         self._label = f"{description}: {{done}} of {{total}} {unit}"
+        self._unit = unit
+        self._pace = _Pace()
         self._last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
+        rate = self._pace.per_second(done)
         now = time.monotonic()
         if done >= total or now - self._last >= 10:
             self._last = now
-            say(self._label.format(done=done, total=total))
+            line = self._label.format(done=done, total=total)
+            if rate:
+                line += f", {rate:.1f} {self._unit}/s"
+            if rate and done < total:
+                line += f", {_spoken((total - done) / rate)} left"
+            say(line)
+
+
+def _spoken(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

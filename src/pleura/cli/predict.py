@@ -1,79 +1,210 @@
 """`pleura predict`: from radiographs to submission.csv."""
 
-from dataclasses import asdict
+import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pleura.cli import console, options
 
+if TYPE_CHECKING:
+    from pleura.inference.answer import Answer
+    from pleura.inference.predictor import Predictor
+    from pleura.inference.writers import Writer
+
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A model.h5.", show_default=False)],
-    inputs: Annotated[
-        list[str],
-        typer.Argument(help="DICOM files, folders or quoted globs.", show_default=False),
-    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="DICOM files, folders or quoted globs.", show_default=False),
+    ] = None,
     id_source: Annotated[
         str, typer.Option("--id", help="Name images by uid (SOP Instance UID) or by stem.")
     ] = "uid",
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Also write a picture per image.")
     ] = False,
-    batch: Annotated[int, typer.Option(help="Images per network call.", min=1)] = 4,
+    batch: Annotated[
+        str, typer.Option(help="Images per network call, or auto: what is fastest here.")
+    ] = "4",
     device: options.Device = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     at: Annotated[
         str,
         typer.Option(help="Operating point: default, sensitive, specific or rule."),
     ] = "default",
-    as_json: options.AsJson = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over the picture and its mirror image.")
+    ] = False,
+    ensemble: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another model.h5 to average with; may be repeated."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(help="Predict what arrives in this folder, until Ctrl-C."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that read; 0 means half the cores, 2 to 8.", min=0)
+    ] = 0,
+    max_seconds: Annotated[
+        float, typer.Option(help="Longest time to read or write for one file.", min=0.1)
+    ] = 60.0,
+    max_memory: Annotated[
+        int, typer.Option(help="Most memory for one file, in MiB.", min=64)
+    ] = 2048,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object per file, then a summary.")
+    ] = False,
 ) -> int:
     """Find pneumothorax in radiographs and write submission.csv and predictions.csv.
 
     Not a medical device: for research and education, not for diagnosis.
 
     A run that was cut off goes on where it was. A file without an answer gets its reason in
-    predictions.csv and no row in submission.csv.
+    predictions.csv and no row in submission.csv. Files are opened by processes of their own, which
+    are held to time and memory.
     """
+    from pleura.data.isolation import Limits
     from pleura.errors import UsageError
-    from pleura.inference.folder import expand, predict_files
-    from pleura.inference.predictor import load
+    from pleura.inference.folder import expand
+    from pleura.inference.readers import Readers
 
     if id_source not in ("uid", "stem"):
         raise UsageError(f"--id {id_source}: take uid or stem")
     if precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"--precision {precision}: take auto, fp32 or bf16")
-    predictor = load(model, device=device, precision=precision, at=at)  # type: ignore[arg-type]
-    paths = expand(inputs)
-    with console.progress("predicting") as told:
-        answers = predict_files(
-            predictor,
-            paths,
-            out,
-            id_source="stem" if id_source == "stem" else "uid",
-            overlays=overlays,
-            batch=batch,
-            on_progress=told,
-        )
-    failed = [answer for answer in answers if answer.error]
-    console.print_failures([(answer.path, answer.error) for answer in failed])
-    positive = sum(answer.rle not in (None, "-1") for answer in answers)
-    console.say(
-        f"{len(answers)} files: {positive} called positive, "
-        f"{len(answers) - positive - len(failed)} negative, {len(failed)} failed. "
-        "Not for diagnosis."
-    )
-    if as_json:
-        files = {"submission": out / "submission.csv", "predictions": out / "predictions.csv"}
-        console.print_json(
-            {
-                "answers": [asdict(answer) for answer in answers],
-                "files": {name: str(path) for name, path in files.items()},
+    if batch != "auto" and not (batch.isdecimal() and int(batch) >= 1):
+        raise UsageError(f"--batch {batch}: take a number from 1 on, or auto")
+    if bool(inputs) == (watch is not None):
+        raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
+    paths = expand(inputs or [])
+    limits = Limits(max_seconds, max_memory)
+    # They start while the model is loaded.
+    with Readers(workers, limits, files=None if watch else len(paths)) as readers:
+        predictor = _load([model, *(ensemble or [])], device, precision, at, tta)
+        told = _Told(as_json)
+        with console.progress("predicting") as progress:
+            shared = {
+                "id_source": id_source,
+                "writers": _writers(overlays),
+                "batch": _batch(batch, predictor, _MANY if watch else len(paths)),
+                "readers": readers,
+                "on_progress": progress,
+                "on_answer": told,
             }
+            if watch is None:
+                _predict_paths(predictor, paths, out, told, shared)
+            else:
+                _watch(predictor, watch, out, told, shared)
+    return told.end(predictor, out)
+
+
+_MANY = 1 << 20
+"""So many files may arrive in a folder that is watched, as far as the choice of a batch goes."""
+
+
+def _load(
+    models: Sequence[Path], device: str, precision: str, at: str, mirrored: bool
+) -> "Predictor":
+    from pleura.inference.averaging import averaged
+    from pleura.inference.predictor import load
+
+    loaded = [
+        load(model, device=device, precision=precision, at=at)  # type: ignore[arg-type]
+        for model in models
+    ]
+    return averaged(loaded, mirrored=mirrored)
+
+
+def _writers(overlays: bool) -> "list[Writer]":
+    from pleura.inference.writers import Overlays
+
+    return [Overlays()] if overlays else []
+
+
+def _batch(batch: str, predictor: "Predictor", files: int) -> int:
+    if batch != "auto":
+        return int(batch)
+    from pleura.inference.fastest import fastest_batch
+
+    found = fastest_batch(predictor.engine, predictor.bundle.preprocessing.size, files)
+    console.say(f"batch: {found}, the fastest here")
+    return found
+
+
+def _predict_paths(
+    predictor: "Predictor", paths: list[Path], out: Path, told: "_Told", shared: dict[str, Any]
+) -> None:
+    from pleura.inference.folder import predict_files
+
+    try:
+        predict_files(predictor, paths, out, **shared)
+    except KeyboardInterrupt:
+        console.say(
+            f"{told.files} of {len(paths)} files are done; the same command goes on with the others"
         )
-    else:
-        console.out.print(str(out / "submission.csv"), markup=False)
-    return console.SOME_INPUTS_FAILED if failed else console.DONE
+        raise
+
+
+def _watch(
+    predictor: "Predictor", folder: Path, out: Path, told: "_Told", shared: dict[str, Any]
+) -> None:
+    from pleura.inference.watch import watch_folder
+
+    # What ends a service ends it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console.say(f"watching {folder}; Ctrl-C ends it")
+    watch_folder(predictor, folder, out, **shared)
+
+
+class _Told:
+    """Hears of each answer: counts it, lists what failed, and prints it where JSON is wanted."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.files = self._positive = self._negative = self._failed = self._incomplete = 0
+        self._as_json = as_json
+
+    def __call__(self, answer: "Answer") -> None:
+        self.files += 1
+        if answer.rle is None:
+            self._failed += 1
+        else:
+            self._positive += answer.rle != "-1"
+            self._negative += answer.rle == "-1"
+            self._incomplete += bool(answer.error)
+        if answer.error:
+            console.print_failures([(answer.path, answer.error)])
+        if self._as_json:
+            console.print_json_line(answer.as_json())
+
+    def end(self, predictor: "Predictor", out: Path) -> int:
+        """Print what came out, and return the exit status."""
+        lacking = f", {self._incomplete} of the answers incomplete" if self._incomplete else ""
+        console.say(
+            f"{self.files} files: {self._positive} called positive, {self._negative} negative, "
+            f"{self._failed} failed{lacking}. Not for diagnosis."
+        )
+        if self._as_json:
+            console.print_json_line(
+                {
+                    "summary": {
+                        "files": self.files,
+                        "positive": self._positive,
+                        "negative": self._negative,
+                        "failed": self._failed,
+                        "incomplete": self._incomplete,
+                        **predictor.provenance.as_json(),
+                        "submission": str(out / "submission.csv"),
+                        "predictions": str(out / "predictions.csv"),
+                        "parquet": str(out / "predictions.parquet"),
+                    }
+                }
+            )
+        else:
+            console.out.print(str(out / "submission.csv"), markup=False)
+        return console.SOME_INPUTS_FAILED if self._failed or self._incomplete else console.DONE

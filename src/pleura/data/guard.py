@@ -32,7 +32,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logsumexp
 
 from pleura.data.pictures import (
     BLANK_SPREAD,
@@ -143,7 +142,7 @@ def assess_thumb(thumb: NDArray[np.uint8], weights: Weights | None = None) -> Gu
     values = kind_values(measures, weights)
     other = float(not_frontal(values) - weights.limits[0])
     strange = _STEEPNESS * float(left_over(measures, weights) - weights.limits[1])
-    score = float(expit(max(other, strange)))
+    score = float(np.exp(-np.logaddexp(0, -max(other, strange))))
     flags = []
     if other >= 0:
         flags.append(KINDS[1 + int(values[1:].argmax())])
@@ -182,7 +181,7 @@ def kind_values(measures: Floats, weights: Weights) -> Floats:
 
 def not_frontal(values: Floats) -> Floats:
     """Return ``(...)``: the log-odds of any kind but the first, from what `kind_values` returns."""
-    return np.asarray(logsumexp(values[..., 1:], axis=-1) - values[..., 0])
+    return np.asarray(np.logaddexp.reduce(values[..., 1:], axis=-1) - values[..., 0])
 
 
 def left_over(measures: Floats, weights: Weights) -> Floats:

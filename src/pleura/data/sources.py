@@ -157,15 +157,16 @@ def dicom_files(folder: Path) -> list[Path]:
 def _dicom_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     found: list[Path] = []
     others: Counter[str] = Counter()
-    for path in _walk(folder):
-        if _may_be_dicom(path):
+    for path in walk_files(folder):
+        if may_be_dicom(path):
             found.append(path)
         else:
             others[path.suffix.lower() or "no suffix"] += 1
     return found, others
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder`, sorted within each folder; hidden ones are left out."""
     if folder.is_file():
         yield folder
     seen: set[str] = set()
@@ -181,7 +182,8 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _may_be_dicom(path: Path) -> bool:
+def may_be_dicom(path: Path) -> bool:
+    """Return whether a file counts as DICOM, as :func:`dicom_files` says."""
     suffix = path.suffix.lower()
     if path.name.upper() == "DICOMDIR":  # the table of contents of a medium, no picture
         return False

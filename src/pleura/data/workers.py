@@ -104,7 +104,7 @@ def _bounded(
     in_flight: int,
 ) -> Iterator[Result]:
     def submit(item: Item) -> Future[Result]:
-        with _interrupts_held_back():
+        with interrupts_held_back():
             return pool.submit(function, item)
 
     upcoming = iter(items)
@@ -126,7 +126,7 @@ def one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Hold Ctrl-C back for a moment.
 
     Processes that are started meanwhile never see one, from their first instruction on: it is left

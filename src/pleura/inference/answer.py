@@ -1,22 +1,26 @@
 """What is kept of one input of a job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is kept of one input.
 
+    There is an answer where `rle` is not None. `error` may still say that something else, such as
+    an overlay, could not be written.
+
     Attributes:
         path: The file.
-        image_id: SOP Instance UID, or the file's stem where that was asked for; empty on error.
-        score: Image score, 0..1; None on error.
-        area_px: Area of the mask in the file's own pixels; None on error.
-        rows: Height of the file's pixels; None on error.
-        columns: Width of the file's pixels; None on error.
-        seconds: Time the network spent on it; None on error.
-        rle: The mask as run-length text, ``-1`` for none; None on error.
-        error: Why there is no answer; empty where there is one.
+        image_id: SOP Instance UID, or the file's stem where that was asked for; empty where there
+            is no answer.
+        score: Image score, 0..1; None where there is no answer, as in all that follows.
+        area_px: Area of the mask in the file's own pixels.
+        rows: Height of the file's pixels.
+        columns: Width of the file's pixels.
+        seconds: Time the network spent on it.
+        rle: The mask as run-length text, ``-1`` for none.
+        error: What went wrong; empty where nothing did.
         guard: How far the picture is from a frontal chest radiograph; None where nobody looked.
         flags: What is doubtful about the picture, names joined by semicolons.
         notes: What is odd about the file and does not concern its pixels, in words.
@@ -34,3 +38,10 @@ class Answer:
     guard: float | None = None
     flags: str = ""
     notes: str = ""
+
+    def as_json(self) -> dict[str, str | float | int | None]:
+        """Return the fields by their names."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(field.name for field in fields(Answer))

@@ -1,34 +1,34 @@
-"""Predictions for many files: expanded inputs, a journal that survives a kill, and the tables.
+"""Predictions for many files: expanded inputs, answers that survive a kill, tables and products.
 
-::
-
-    submission.csv      ImageId,EncodedPixels: one row per answered image, in the inputs' order
-    predictions.csv     one row per input, with its error where there is one
-    overlays/<id>.png   the radiograph with the mask laid over, when asked for
+The tables are those of :mod:`pleura.inference.tables`; what else is written is up to the writers.
+This module imports no engine, so that the processes that read can start before one is loaded.
 """
 
 import contextlib
-import csv
 import glob
-import io
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING, NamedTuple
 
 from pleura.config import IdSource
-from pleura.data.gallery import overlay, write_png
 from pleura.data.sources import dicom_files
-from pleura.errors import DataError, OutputError
-from pleura.formats.annotations import id_fault, write_submission
-from pleura.formats.atomic import way_out, write_text
-from pleura.formats.dicom import read_radiograph
-from pleura.formats.rle import rle2mask
+from pleura.errors import DataError
+from pleura.formats.annotations import id_fault
 from pleura.inference.answer import Answer
-from pleura.inference.predictor import Answered, Failed, Predictor
+from pleura.inference.answers import Answers
+from pleura.inference.journal import Journal, key_of
+from pleura.inference.readers import Failed, Readers, Ready
+from pleura.inference.tables import write_tables
+from pleura.inference.writers import Writer
+
+if TYPE_CHECKING:
+    from pleura.inference.predictor import Answered, Predictor
+
+__all__ = ["Answer", "Answers", "Job", "expand", "predict_files"]
 
 OnProgress = Callable[[int, int], None]
+OnAnswer = Callable[[Answer], None]
 
 
 def expand(inputs: Iterable[str]) -> list[Path]:
@@ -59,18 +59,21 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def predict_files(
-    predictor: Predictor,
+    predictor: "Predictor",
     paths: Sequence[Path],
     out: Path,
     *,
     id_source: IdSource = "uid",
-    overlays: bool = False,
+    writers: Sequence[Writer] = (),
     batch: int = 4,
+    readers: Readers | None = None,
     on_progress: OnProgress | None = None,
-) -> list[Answer]:
+    on_answer: OnAnswer | None = None,
+) -> Answers:
     """Predict `paths`, write the tables into `out`, and return one answer per path, in order.
 
-    A path that comes twice is answered once.
+    A path that comes twice is answered once. Of files with one id the first is answered, in the
+    order of `paths`; the others get an error, before the network or a writer sees them.
 
     Finished answers are appended to a journal as they come. A call that was cut off goes on where
     it was when it is made again with the same model, options and files.
@@ -80,189 +83,214 @@ def predict_files(
         paths: DICOM files.
         out: Folder for the results.
         id_source: ``uid`` names an image by its SOP Instance UID, ``stem`` by its file's name.
-        overlays: Whether to write a picture per image.
+        writers: What else to write for each answered file.
         batch: Images that go through the network together.
+        readers: The processes that open the files; by default they are started here, and ended.
         on_progress: Told (files done, files in all).
+        on_answer: Told each answer, in order, those of an earlier call included.
 
     Raises:
-        OutputError: A result could not be written.
+        OutputError: A result could not be written; what is finished is kept.
     """
     paths = list(dict.fromkeys(paths))
-    with _Journal(out, _job(predictor, id_source, overlays)) as journal:
-        todo = [path for path in paths if journal.find(path) is None]
-        done = len(paths) - len(todo)
-
-        def keep(answered: Answered) -> Answer:
-            answer = _answer(answered, id_source)
-            if overlays and not answer.error:
-                _write_overlay(answer, out / "overlays")
-            return answer
-
-        for path, result in zip(todo, predictor.stream(todo, batch=batch, then=keep), strict=True):
-            if isinstance(result, Failed):
-                result = Answer(str(path), error=result.reason)
-            journal.add(path, result)
-            done += 1
-            if on_progress is not None:
-                on_progress(done, len(paths))
-        found = [journal.get(path) for path in paths]
-        answers = _without_repeats(found)
-        if overlays:  # of several files with one id, any may have been the last to draw
-            repeated = {
-                one.image_id for one, kept in zip(found, answers, strict=True) if one != kept
-            }
-            for answer in answers:
-                if answer.image_id in repeated:
-                    _write_overlay(answer, out / "overlays")
-        _write_tables(answers, out)
-        journal.finish()
+    with contextlib.ExitStack() as stack:
+        readers = readers or stack.enter_context(Readers(files=len(paths)))
+        job = stack.enter_context(Job(predictor, out, readers, id_source, writers, batch))
+        done = len(paths) - len(job.unanswered(paths))
+        with contextlib.closing(job.answer(paths)) as answering:
+            for answer, new in answering:
+                if on_answer is not None:
+                    on_answer(answer)
+                done += new
+                if on_progress is not None and new:
+                    on_progress(done, len(paths))
+        answers = job.write_results()
+        job.forget()
     return answers
 
 
-def _answer(answered: Answered, id_source: IdSource) -> Answer:
-    prediction = answered.prediction
-    rows, columns = prediction.mask.shape
-    image_id = answered.path.stem if id_source == "stem" else prediction.image_id
-    fault = id_fault(image_id)
-    if fault:
-        reason = f"{answered.path}: {fault}; rename the file, or leave out --id stem"
-        return Answer(str(answered.path), error=reason)
-    return Answer(
-        path=str(answered.path),
-        image_id=image_id,
-        score=prediction.score,
-        area_px=prediction.area_px,
-        rows=rows,
-        columns=columns,
-        seconds=prediction.seconds,
-        rle=prediction.rle,
-    )
+class Answering(NamedTuple):
+    """An answer, and whether it was not known before."""
+
+    answer: Answer
+    new: bool
 
 
-def _write_overlay(answer: Answer, folder: Path) -> None:
-    pixels = read_radiograph(answer.path).pixels
-    picture = overlay(pixels, rle2mask(answer.rle or "-1", pixels.shape))
-    write_png(folder / f"{answer.image_id}.png", picture)
+class _Place(NamedTuple):
+    """Where a file stands among the inputs, and its key as it was when its turn was set."""
+
+    number: int
+    key: str
 
 
-def _without_repeats(answers: Sequence[Answer]) -> list[Answer]:
-    """Return `answers` with an error in place of each that repeats an earlier one's id."""
-    first: dict[str, str] = {}
-    unique = []
-    for answer in answers:
-        kept = first.setdefault(answer.image_id, answer.path) if answer.image_id else answer.path
-        if kept != answer.path:
-            reason = (
-                f"{answer.path}: has the id {answer.image_id} of {kept}, which was answered; leave "
-                "one of them out, or name images by their files with --id stem"
-            )
-            answer = Answer(answer.path, error=reason)
-        unique.append(answer)
-    return unique
+class Job:
+    """Files that are answered into one folder, in one or several turns; use it in a ``with`` block.
 
+    Args:
+        predictor: The model.
+        out: Folder for the results.
+        readers: The processes that open the files.
+        id_source: As for :func:`predict_files`.
+        writers: As there.
+        batch: As there.
 
-def _write_tables(answers: Sequence[Answer], out: Path) -> None:
-    rows = [(answer.image_id, answer.rle) for answer in answers if answer.rle is not None]
-    write_submission(out / "submission.csv", rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_id", "path", "score", "area_px", "seconds", "error"])
-    for answer in answers:
-        score = "" if answer.score is None else f"{answer.score:.6f}"
-        seconds = "" if answer.seconds is None else f"{answer.seconds:.4f}"
-        area = "" if answer.area_px is None else answer.area_px
-        writer.writerow([answer.image_id, answer.path, score, area, seconds, answer.error])
-    write_text(out / "predictions.csv", text.getvalue())
+    Raises:
+        OutputError: The folder cannot be written, or another process predicts into it.
+    """
 
+    def __init__(
+        self,
+        predictor: "Predictor",
+        out: Path,
+        readers: Readers,
+        id_source: IdSource,
+        writers: Sequence[Writer],
+        batch: int,
+    ) -> None:
+        self._predictor = predictor
+        self._out = out
+        self._readers = readers
+        self._id_source = id_source
+        self._writers = tuple(writers)
+        self._batch = batch
+        self._places: dict[Path, _Place] = {}
+        self._claims: dict[str, Path] = {}  # id -> the file that it belongs to
+        self._repeats: set[Path] = set()
+        self._journal = Journal(out, self._identity())
 
-def _job(predictor: Predictor, id_source: IdSource, overlays: bool) -> str:
-    return json.dumps([predictor.bundle.digest, id_source, overlays])
-
-
-class _Journal:
-    """Answers appended to a file as they come; the file is gone when the job is finished."""
-
-    def __init__(self, out: Path, job: str) -> None:
-        self._path = out / ".predictions.journal"
-        self._job = job
-        self._answers: dict[str, Answer] = {}
-        self._stream: IO[str] | None = None
-
-    def __enter__(self) -> "_Journal":
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._load()
-            self._stream = self._path.open("a" if self._answers else "w", encoding="utf-8")
-            if not self._answers:
-                self._write(self._job)
-        except OSError as error:
-            self.__exit__()
-            raise self._trouble(error) from error
+    def __enter__(self) -> "Job":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            # Every line was flushed; one that could not be must not fail here a second time.
-            with contextlib.suppress(OSError):
-                self._stream.close()
+        self._journal.__exit__()
 
-    def find(self, path: Path) -> Answer | None:
-        """Return the answer for the file as it is now, or None."""
-        return self._answers.get(_key(path))
+    def __len__(self) -> int:
+        return len(self._places)
 
-    def get(self, path: Path) -> Answer:
-        """Return the answer for a file that has one."""
-        return self._answers[_key(path)]
+    def unanswered(self, paths: Iterable[Path]) -> list[Path]:
+        """Return those of `paths` that have no answer as they are now."""
+        return [path for path in paths if key_of(path) not in self._journal]
 
-    def add(self, path: Path, answer: Answer) -> None:
-        """Keep an answer, in memory and on disk."""
-        key = _key(path)
-        self._answers[key] = answer
-        try:
-            self._write(json.dumps([key, asdict(answer)]))
-        except OSError as error:
-            raise self._trouble(error) from error
+    def answer(self, paths: Sequence[Path]) -> Generator[Answering]:
+        """Yield the answer for each path, in order; those that are known are taken as they are."""
+        for path in paths:
+            self._take_place(path, key_of(path))
+        todo = [path for path in paths if self._places[path].key not in self._journal]
+        stream = self._predictor.stream(
+            todo, batch=self._batch, then=self._finish, admit=self._admit, readers=self._readers
+        )
+        waiting = iter(todo)
+        with contextlib.closing(stream):
+            upcoming = next(waiting, None)
+            for path in paths:
+                if path == upcoming:
+                    yield Answering(self._keep(path, next(stream)), new=True)
+                    upcoming = next(waiting, None)
+                else:
+                    yield Answering(self._known(path), new=False)
 
-    def finish(self) -> None:
-        """Remove the file: the job is done."""
-        self._path.unlink(missing_ok=True)
+    def continue_earlier(self) -> None:
+        """Give the files that are answered already their places, in the order of their answers."""
+        for key, answer in self._journal.items():
+            self._take_place(Path(answer.path), key)
 
-    def _write(self, line: str) -> None:
-        if self._stream is None:
-            raise AssertionError("the journal is open inside its with block only")
-        self._stream.write(line + "\n")
-        self._stream.flush()
+    def write_results(self) -> Answers:
+        """Write the tables, let the writers finish, and return all answers so far, in order."""
+        keys = (place.key for place in self._places.values())
+        answers = self._journal.answers(key for key in keys if key in self._journal)
+        write_tables(answers, self._out, self._predictor.provenance)
+        for writer in self._writers:
+            writer.finish(answers, self._out)
+        return answers
 
-    def _load(self) -> None:
-        if not self._path.exists():
-            return
-        text = self._path.read_text(encoding="utf-8", errors="replace")
-        lines = text[: text.rfind("\n") + 1].splitlines()  # a torn last line does not count
-        if not lines or lines[0] != self._job:
-            return
-        whole = [lines[0]]
-        for line in lines[1:]:
-            try:
-                key, values = json.loads(line)
-                self._answers[key] = Answer(**values)
-            except (ValueError, TypeError):
-                break  # damaged: it and what follows is done again
-            whole.append(line)
-        mended = "\n".join(whole) + "\n"
-        if mended != text:
-            self._path.write_text(mended, encoding="utf-8")
+    def forget(self) -> None:
+        """Remove the journal: the job is done."""
+        self._journal.finish()
 
-    def _trouble(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"{self._path.parent}: results could not be written ({error.strerror or error}); what "
-            f"is finished is kept: {way_out(error)} and run it again"
+    def _take_place(self, path: Path, key: str) -> None:
+        """Number a file; where it is answered, its id belongs to the first file that has it."""
+        earlier = self._places.get(path)
+        if earlier is None:
+            self._places[path] = _Place(len(self._places), key)
+        elif earlier.key != key:  # it has changed since: it keeps its row, but not its id
+            self._places[path] = _Place(earlier.number, key)
+            image_id = self._journal.get(earlier.key).image_id
+            if self._claims.get(image_id) == path:
+                del self._claims[image_id]
+        image_id = self._journal.get(key).image_id if key in self._journal else ""
+        if image_id and self._is_first(path, image_id):
+            self._claims[image_id] = path
+
+    def _is_first(self, path: Path, image_id: str) -> bool:
+        """Return whether no file before `path` has the id, as far as is known."""
+        kept = self._claims.get(image_id, path)
+        return self._places[path].number <= self._places[kept].number
+
+    def _admit(self, ready: Ready) -> str:
+        """Return why a file that was read is not to be answered, or ""; claim its id for it."""
+        image_id = self._id_of(ready)
+        fault = id_fault(image_id)
+        if fault:
+            return f"{ready.path}: {fault}; rename the file, or leave out --id stem"
+        if self._is_first(ready.path, image_id):
+            self._claims[image_id] = ready.path
+            return ""
+        self._repeats.add(ready.path)
+        return self._repeated(ready.path, image_id)
+
+    def _finish(self, answered: "Answered") -> Answer:
+        """Return what is kept of an answer, its products written; runs beside the network."""
+        ready, prediction = answered.ready, answered.prediction
+        image_id = self._id_of(ready)
+        trouble = ""
+        if self._writers:
+            trouble = self._readers.write(
+                self._writers, ready.path, image_id, prediction, self._out
+            )
+        return Answer(
+            path=str(ready.path),
+            image_id=image_id,
+            score=prediction.score,
+            area_px=prediction.area_px,
+            rows=ready.frame.rows,
+            columns=ready.frame.columns,
+            seconds=prediction.seconds,
+            rle=prediction.rle,
+            error=trouble,
+            guard=ready.guard,
+            flags=ready.flags,
+            notes=ready.notes,
         )
 
+    def _keep(self, path: Path, result: Answer | Failed) -> Answer:
+        if isinstance(result, Failed):
+            result = Answer(str(path), error=result.reason)
+        repeats = path in self._repeats
+        self._repeats.discard(path)
+        self._journal.add(self._places[path].key, result, repeats=repeats)
+        return result
 
-def _key(path: Path) -> str:
-    """Return what tells a file, and its content, from others: path, size and time of change."""
-    try:
-        status = path.stat()
-    except OSError:
-        return f"{path}|missing"
-    return f"{path}|{status.st_size}|{status.st_mtime_ns}"
+    def _known(self, path: Path) -> Answer:
+        """Return an earlier job's answer, unless a file before it turned out to have its id."""
+        key = self._places[path].key
+        answer = self._journal.get(key)
+        if self._is_first(path, answer.image_id):
+            return answer
+        answer = Answer(answer.path, error=self._repeated(path, answer.image_id))
+        self._journal.add(key, answer, repeats=True)
+        return answer
+
+    def _repeated(self, path: Path, image_id: str) -> str:
+        return (
+            f"{path}: has the id {image_id} of {self._claims[image_id]}, which was answered; leave "
+            "one of them out, or name images by their files with --id stem"
+        )
+
+    def _id_of(self, ready: Ready) -> str:
+        return ready.path.stem if self._id_source == "stem" else ready.image_id
+
+    def _identity(self) -> str:
+        """Return all that an answer depends on but its file, as one line."""
+        made_with = self._predictor.provenance
+        names = [writer.name for writer in self._writers]
+        return json.dumps(["pleura.predict/2", made_with.as_json(), self._id_source, names])

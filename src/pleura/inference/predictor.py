@@ -1,13 +1,14 @@
 """A loaded model that predicts files and streams of files."""
 
+import contextlib
+import functools
 import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,40 +17,28 @@ from numpy.typing import NDArray
 
 from pleura.config import Precision
 from pleura.data.prepare import PREPARATION, Frame, prepare_pixels
-from pleura.errors import BundleError, DicomError, UsageError
-from pleura.formats.dicom import read_radiograph
+from pleura.errors import BundleError, UsageError
 from pleura.inference.engine import Engine, TorchEngine
 from pleura.inference.prediction import Prediction, finish
-from pleura.models.bundle import Bundle, read_bundle
+from pleura.inference.readers import Failed, Readers, Ready, read
+from pleura.inference.tables import Provenance
+from pleura.models.bundle import Bundle, current_versions, read_bundle
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A radiograph on its way to the network: its prepared pixels, ``(size, size)`` uint8."""
-
-    path: Path
-    image_id: str
-    pixels: NDArray[np.uint8]
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A file without an answer, and why."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Answered:
-    """A file with its answer."""
+    """A file as it was read, and its answer."""
 
-    path: Path
+    ready: Ready
     prediction: Prediction
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.ready.path
 
 
 class _Ran(NamedTuple):
@@ -81,13 +70,23 @@ class Predictor:
         self.bundle = bundle
         self.engine = engine or TorchEngine(bundle)
 
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """What its answers are made with."""
+        return Provenance(
+            model=getattr(self.engine, "digest", "") or self.bundle.digest,
+            engine=getattr(self.engine, "name", "") or type(self.engine).__name__,
+            point=self.bundle.operating_point,
+            pleura=current_versions()["pleura"],
+        )
+
     def predict(self, path: str | os.PathLike[str]) -> Prediction:
         """Return the prediction for one DICOM file.
 
         Raises:
             DicomError: The file is not a radiograph that pleura can read.
         """
-        ready = self._read(Path(path))
+        ready = read(Path(path), self.bundle.preprocessing.size)
         return self._finish(ready, self._run([ready])[0])
 
     def predict_pixels(self, pixels: NDArray[Any], image_id: str = "") -> Prediction:
@@ -118,59 +117,72 @@ class Predictor:
         *,
         batch: int = 4,
         then: Callable[[Answered], Result],
-    ) -> Iterator[Result | Failed]:
+        admit: Callable[[Ready], str] | None = None,
+        readers: Readers | None = None,
+    ) -> Generator[Result | Failed]:
         """Yield ``then(answer)``, or a :class:`Failed`, for each path, in order.
 
-        Reading and finishing run in threads beside the network, and only a few files are in memory
-        at a time, however many there are.
+        Files are read and prepared in other processes, finished in threads beside the network, and
+        only a few are in memory at a time, however many there are.
 
         Args:
             paths: DICOM files.
             batch: Images that go through the network together.
             then: What to make of each answer (run-length text, a picture); it runs in the threads,
                 and what it drops is freed.
+            admit: Asked of each file that was read, in order, before the network sees it: why it is
+                not to be answered, or "".
+            readers: The processes that read; by default they are started here, and ended.
 
         Raises:
             UsageError: The batch is less than 1.
+            PleuraError: A reading process could not be started.
         """
         if batch < 1:
             raise UsageError(f"batch is {batch}; it must be 1 or more")
-        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="pleura") as pool:
-            read = _ahead(pool, self._read_or_fail, paths, depth=2 * batch)
-            finished: deque[Callable[[], Result | Failed]] = deque()
+        with contextlib.ExitStack() as stack:
+            readers = readers or stack.enter_context(Readers())
+            ahead = max(2 * batch, 2 * readers.workers)
+            reading, finishing = (
+                ThreadPoolExecutor(readers.workers, thread_name_prefix=f"pleura-{name}")
+                for name in ("read", "finish")
+            )
             try:
-                for group in _groups(read, batch):
-                    ready = [item for item in group if isinstance(item, Ready)]
-                    maps = iter(self._run(ready))
-                    for item in group:
-                        if isinstance(item, Failed):
-                            finished.append(partial(_same, item))
-                        else:
-                            job = pool.submit(self._finish_then, item, next(maps), then)
-                            finished.append(job.result)
-                    while len(finished) > 2 * batch:
-                        yield finished.popleft()()
-                while finished:
-                    yield finished.popleft()()
+                read = functools.partial(readers.read, size=self.bundle.preprocessing.size)
+
+                def submit(file: Ready, ran: _Ran) -> Future[Result]:
+                    return finishing.submit(self._answer, then, file, ran)
+
+                files = (_admitted(one, admit) for one in _ahead(reading, read, paths, ahead))
+                yield from self._through(files, batch, submit)
+            except BaseException:  # also where the caller stops early: nobody waits for a slow file
+                for pool in (reading, finishing):
+                    pool.shutdown(wait=False, cancel_futures=True)
+                readers.interrupt()
+                raise
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                for pool in (reading, finishing):
+                    pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, path: Path) -> Ready:
-        radiograph = read_radiograph(path)
-        rows, columns = radiograph.pixels.shape
-        size = self.bundle.preprocessing.size
-        return Ready(
-            path,
-            radiograph.header.sop_instance_uid,
-            prepare_pixels(radiograph.pixels, size),
-            Frame(rows, columns, size),
-        )
-
-    def _read_or_fail(self, path: Path) -> Ready | Failed:
-        try:
-            return self._read(path)
-        except DicomError as error:
-            return Failed(path, str(error))
+    def _through(
+        self,
+        files: Iterator[Ready | Failed],
+        batch: int,
+        end: Callable[[Ready, _Ran], Future[Result]],
+    ) -> Iterator[Result | Failed]:
+        """Yield what `end` makes of each file once the network has seen it, a group at a time."""
+        waiting: deque[Callable[[], Result | Failed]] = deque()
+        for group in _groups(files, batch):
+            ran = iter(self._run([file for file in group if isinstance(file, Ready)]))
+            for file in group:
+                if isinstance(file, Failed):
+                    waiting.append(functools.partial(_same, file))
+                else:
+                    waiting.append(end(file, next(ran)).result)
+            while len(waiting) > 2 * batch:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
 
     def _run(self, ready: Sequence[Ready]) -> list[_Ran]:
         """Return what the network says of each image, and its share of the time."""
@@ -195,13 +207,8 @@ class Predictor:
             self.bundle.calibration,
         )
 
-    def _finish_then(
-        self,
-        ready: Ready,
-        ran: _Ran,
-        then: Callable[[Answered], Result],
-    ) -> Result:
-        return then(Answered(ready.path, self._finish(ready, ran)))
+    def _answer(self, then: Callable[[Answered], Result], ready: Ready, ran: _Ran) -> Result:
+        return then(Answered(ready, self._finish(ready, ran)))
 
 
 def load(
@@ -247,5 +254,10 @@ def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
         yield group
 
 
-def _same(item: Failed) -> Failed:
-    return item
+def _admitted(file: Ready | Failed, admit: Callable[[Ready], str] | None) -> Ready | Failed:
+    reason = "" if admit is None or isinstance(file, Failed) else admit(file)
+    return Failed(file.path, reason) if reason else file
+
+
+def _same(file: Failed) -> Failed:
+    return file

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pleura.data.gallery import heat, overlay, write_png
+from pleura.data.gallery import heat, write_png
 from pleura.formats.dicom import read_radiograph
+from pleura.formats.overlay import overlay
 from pleura.inference.answer import Answer
 from pleura.inference.prediction import Prediction
 
@@ -14,8 +15,9 @@ from pleura.inference.prediction import Prediction
 class Writer(Protocol):
     """Writes something for one answered file into the folder of its job.
 
-    A writer is made of plain settings, so that it can be sent to another process, and a second call
-    for the same file writes the same again: a job that was cut off may ask twice.
+    A writer is made of plain settings, so that it can be sent to another process: `write` reads the
+    stranger's file once more, so it runs where such files may be opened, under their limits. A
+    second call for the same file writes the same again: a job that was cut off may ask twice.
     """
 
     @property
@@ -26,14 +28,27 @@ class Writer(Protocol):
         """Write for the file at `path`, answered as `image_id`, into the job's folder `out`.
 
         Raises:
-            DicomError: The file cannot carry what is to be written.
+            DicomError: The file cannot carry what is to be written; its answer is kept, with this
+                as its error.
+            OutputError: It could not be written; this ends the job.
+        """
+
+    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+        """Write what concerns all files, once they are answered; this runs in the job's process.
+
+        Args:
+            answers: One per input, in their order; each is read from disk when it is asked for,
+                and they can be iterated over again.
+            out: The job's folder.
+
+        Raises:
             OutputError: It could not be written.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Overlays:
-    """``overlays/<id>.png``: the radiograph with the mask laid over, tinted and outlined."""
+    """``overlays/<id>.png``: the radiograph with the mask laid over."""
 
     name: str = "overlays"
 
@@ -41,6 +56,9 @@ class Overlays:
         """Write the picture."""
         pixels = read_radiograph(path).pixels
         write_png(out / "overlays" / f"{image_id}.png", overlay(pixels, prediction.mask))
+
+    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+        """Write nothing more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from pleura.errors import UsageError
 from pleura.formats.atomic import write_text
 from pleura.inference.folder import expand, predict_files
 from pleura.inference.predictor import Predictor
+from pleura.inference.writers import Overlays
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.stages.evaluate import (
     evaluate_model,
@@ -266,7 +267,7 @@ class _Job:
                     paths,
                     folder,
                     id_source=wanted.id,
-                    overlays=wanted.overlays,
+                    writers=[Overlays()] if wanted.overlays else [],
                     on_progress=told,
                 )
             result: Values = {

@@ -1,0 +1,45 @@
+"""The 128 bytes before "DICM", which may be anything, also the beginning of a program.
+
+A file can be DICOM and something else at once: a TIFF picture, as the standard intends, or a
+program that a careless system would run. pleura never runs anything, and reads the picture; it says
+what it saw, because others may be less careful.
+
+Source: DICOM PS3.10 7.1 (file preamble); CVE-2019-11687 (programs hidden in it).
+"""
+
+import os
+import stat
+from pathlib import Path
+
+_BYTES = 128
+_MAGIC = b"DICM"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_KINDS = (
+    (b"MZ", "a Windows program"),
+    (b"\x7fELF", "a Linux program"),
+    (b"\xcf\xfa\xed\xfe", "a macOS program"),
+    (b"\xca\xfe\xba\xbe", "a macOS program or Java class"),
+    (b"#!", "a script"),
+    (b"PK", "a ZIP archive"),
+    (b"%PDF", "a PDF document"),
+    (b"<", "HTML or XML"),
+)
+
+
+def preamble_note(path: str | os.PathLike[str]) -> str:
+    """Return what is odd about a file's preamble; "" where it is empty, TIFF, or absent.
+
+    "" too for what cannot be read, which reading it will say.
+    """
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return ""
+        with Path(path).open("rb") as file:
+            head = file.read(_BYTES + len(_MAGIC))
+    except (OSError, ValueError):
+        return ""
+    preamble = head[:_BYTES]
+    if head[_BYTES:] != _MAGIC or not any(preamble) or preamble.startswith(_TIFF):
+        return ""
+    kind = next((words for magic, words in _KINDS if preamble.startswith(magic)), "")
+    return f"the preamble holds {kind or 'bytes'} where zeros or TIFF belong"

@@ -1,0 +1,240 @@
+"""Processes that open a stranger's files: they read and prepare radiographs, and write products.
+
+This module is all that such a process imports: neither torch nor another engine.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.data.guard import assess
+from pleura.data.isolation import Isolated, Limits, Reply
+from pleura.data.prepare import Frame, prepare_pixels
+from pleura.errors import DicomError, LimitError, OutputError
+from pleura.formats.dicom import read_radiograph
+from pleura.formats.header import MAX_PIXELS, MAX_SIDE_PX
+from pleura.formats.preamble import preamble_note
+
+if TYPE_CHECKING:
+    from pleura.inference.prediction import Prediction
+    from pleura.inference.writers import Writer
+
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A radiograph on its way to the network.
+
+    Attributes:
+        path: The file.
+        image_id: Its SOP Instance UID.
+        pixels: ``(size, size)`` uint8, prepared.
+        frame: Where the file's pixels lie in them.
+        guard: How far the picture is from a frontal chest radiograph; None where nobody looked.
+        flags: What is doubtful about the picture, names joined by semicolons.
+        notes: What is odd about the file and does not concern its pixels, in words.
+    """
+
+    path: Path
+    image_id: str
+    pixels: NDArray[np.uint8]
+    frame: Frame
+    guard: float | None = None
+    flags: str = ""
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A file without an answer, and why."""
+
+    path: Path
+    reason: str
+
+
+def read(path: Path, size: int) -> Ready:
+    """Return the radiograph at `path`, prepared for a network of `size` pixels, in this process.
+
+    Raises:
+        DicomError: The file is not a radiograph that pleura can read.
+    """
+    radiograph = read_radiograph(path)
+    rows, columns = radiograph.pixels.shape
+    judged = assess(radiograph.pixels)
+    return Ready(
+        path,
+        radiograph.header.sop_instance_uid,
+        prepare_pixels(radiograph.pixels, size),
+        Frame(rows, columns, size),
+        judged.score,
+        ";".join(judged.flags),
+        preamble_note(path),
+    )
+
+
+class Readers:
+    """The processes. Make them before a model is loaded: they start while it is.
+
+    Use it in a ``with`` block, from any number of threads.
+
+    Args:
+        workers: How many; 0 means half the cores, at least 2 and at most 8.
+        limits: What one file may take.
+        files: How many files there are, where that is known: no more processes are started.
+
+    Raises:
+        PleuraError: A process could not be started.
+    """
+
+    def __init__(
+        self,
+        workers: int = 0,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        files: int | None = None,
+    ) -> None:
+        count = workers or min(max(2, (os.cpu_count() or 1) // 2), _MOST_WORKERS)
+        count = count if files is None else max(1, min(count, files))
+        self._isolated = Isolated("pleura.inference.readers:handle", count, limits)
+
+    @property
+    def workers(self) -> int:
+        """How many processes there are."""
+        return self._isolated.workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        self._isolated.close()
+
+    def interrupt(self) -> None:
+        """Kill the processes that work on something; later calls start others."""
+        self._isolated.interrupt()
+
+    def read(self, path: Path, size: int) -> Ready | Failed:
+        """Return the radiograph at `path`, prepared for `size` pixels, or why there is none.
+
+        Raises:
+            PleuraError: As for :meth:`pleura.data.isolation.Isolated.call`, its LimitError aside.
+        """
+        try:
+            reply = self._isolated.call(_Read(path, size), path)
+            return _ready(path, size, reply)
+        except DicomError as error:
+            return Failed(path, str(error))
+
+    def write(
+        self,
+        writers: Sequence["Writer"],
+        path: Path,
+        image_id: str,
+        prediction: "Prediction",
+        out: Path,
+    ) -> str:
+        """Have all `writers` write for one file; return why one of them could not, or "".
+
+        Raises:
+            OutputError: The place where it was to be written cannot take it.
+            PleuraError: As for :meth:`read`.
+        """
+        try:
+            reply = self._isolated.call(
+                _Write(tuple(writers), path, image_id, prediction, out), path
+            )
+            _require_done(path, reply)
+        except DicomError as error:
+            return str(error)
+        return ""
+
+
+class _Read(NamedTuple):
+    path: Path
+    size: int
+
+
+class _Write(NamedTuple):
+    writers: tuple["Writer", ...]
+    path: Path
+    image_id: str
+    prediction: "Prediction"
+    out: Path
+
+
+def handle(request: _Read | _Write) -> Reply:
+    """Do what is asked; this is what runs in the other process."""
+    cv2.setNumThreads(1)
+    try:
+        if isinstance(request, _Read):
+            return _packed(read(request.path, request.size))
+        for writer in request.writers:
+            writer.write(request.path, request.image_id, request.prediction, request.out)
+        return Reply({})
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+            raise
+        return Reply({"memory": True})
+    except DicomError as error:
+        if isinstance(error.__cause__, MemoryError):
+            return Reply({"memory": True})
+        return Reply({"refused": str(error)})
+    except OutputError as error:
+        return Reply({"unwritten": str(error)})
+
+
+def _packed(ready: Ready) -> Reply:
+    fields = {
+        "image_id": ready.image_id,
+        "rows": ready.frame.rows,
+        "columns": ready.frame.columns,
+        "guard": ready.guard,
+        "flags": ready.flags,
+        "notes": ready.notes,
+    }
+    return Reply(fields, ready.pixels.tobytes())
+
+
+def _ready(path: Path, size: int, reply: Reply) -> Ready:
+    """Return what a process says that it read; nothing of it is believed unseen."""
+    _require_done(path, reply)
+    try:
+        rows, columns = int(reply.fields["rows"]), int(reply.fields["columns"])
+        guard = reply.fields["guard"]
+        guard = None if guard is None else float(guard)
+        words = [str(reply.fields[name]) for name in ("image_id", "flags", "notes")]
+        pixels = np.frombuffer(reply.blob, np.uint8).reshape(size, size)
+        sides = 1 <= rows <= MAX_SIDE_PX and 1 <= columns <= MAX_SIDE_PX
+        if not sides or rows * columns > MAX_PIXELS or not math.isfinite(guard or 0.0):
+            raise ValueError("beyond what is read")
+    except (LookupError, TypeError, ValueError) as error:
+        raise LimitError(f"{path}: the process that read it answered nonsense") from error
+    return Ready(path, words[0], pixels, Frame(rows, columns, size), guard, words[1], words[2])
+
+
+def _require_done(path: Path, reply: Reply) -> None:
+    """Raise what a process says went wrong, if anything did."""
+    found = reply.fields
+    if "refused" in found:
+        raise DicomError(str(found["refused"]))
+    if "unwritten" in found:
+        raise OutputError(str(found["unwritten"]))
+    if "memory" in found:
+        raise LimitError(
+            f"{path}: needs more memory than a file may take; if it is sound, allow more with "
+            "--max-memory"
+        )
+    if "internal" in found:
+        raise LimitError(
+            f"{path}: internal error ({found['internal']}); PLEURA_DEBUG=1 shows where it happened"
+        )
