@@ -68,6 +68,7 @@ def test_json_says_everything(tiny_model, tests, tmp_path, capsys):
         "negative": sum(answer["rle"] == "-1" for answer in answers),
         "failed": 0,
         "incomplete": 0,
+        "flagged": sum(bool(answer["flags"]) for answer in answers),
         "model": bundle.digest,
         "engine": "TorchEngine",
         "pleura": current_versions()["pleura"],
@@ -183,7 +184,8 @@ def test_ctrl_c_and_once_more(tiny_model, tmp_path, monkeypatch, capsys):
     )
     assert ended.status == 130
     assert ended.out == ""
-    told, last, end = ended.err.split("\n")
+    lines = [line for line in ended.err.split("\n") if not line.startswith("flagged ")]
+    told, last, end = lines
     assert re.fullmatch("[0-9] of 8 files are done; the same command goes on with the others", told)
     assert (last, end) == ("pleura: interrupted; what was finished is kept", "")
     assert not (out / "submission.csv").exists()
@@ -253,3 +255,45 @@ def test_the_fastest_batch_changes_nothing(tiny_model, tests, tmp_path, capsys):
     assert "batch: 1, the fastest here" in capsys.readouterr().err
     one, other = (table(tmp_path / name / "predictions.csv") for name in "ab")
     assert [row["area_px"] for row in one] == [row["area_px"] for row in other]
+
+
+def test_what_is_no_chest_radiograph_is_answered_and_flagged(tiny_model, tmp_path, capsys):
+    film = tmp_path / "noise.dcm"
+    pixels = np.random.default_rng(0).integers(256, size=(96, 96), dtype=np.uint8)
+    film.write_bytes(make_dicom(pixels))
+    assert execute(["predict", str(tiny_model), str(film), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert f"flagged {film}: not like a frontal chest radiograph (other-picture)" in said
+    assert " 0 failed, 1 flagged." in said
+    (row,) = table(tmp_path / "out" / "predictions.csv")
+    assert float(row["guard"]) >= 0.5
+    assert row["flags"] == "other-picture"
+    assert row["score"]
+
+
+def test_pages_pictures_and_dicom_results_when_asked_for(tiny_model, tests, tmp_path):
+    film = next(tests.rglob("*.dcm"))
+    command = ["predict", str(tiny_model), str(film), "--out", str(tmp_path)]
+    everything = ["--report", "--heatmaps", "--overlays", "--dicom", "sr, sc"]
+    assert execute([*command, *everything]) == 0
+    names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert names >= {"report.html", "report", "heatmaps", "overlays", "dicom"}
+    kinds = {path.name.split(".")[-2] for path in (tmp_path / "dicom").iterdir()}
+    assert kinds == {"sr", "sc"}
+
+    assert execute([*command, "--dicom", "all", "--deidentify"]) == 0
+    assert (tmp_path / "dicom-deidentified").is_dir()
+    assert not (tmp_path / ".deidentify.key").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dicom", "seg,pdf"], "--dicom seg,pdf: take any of seg,map,sr,gsps,sc, or all"),
+        (["--deidentify"], "--deidentify: is for DICOM results; name them with --dicom all"),
+    ],
+)
+def test_results_that_are_none(tiny_model, tests, tmp_path, options, message, capsys):
+    command = ["predict", str(tiny_model), str(tests), "--out", str(tmp_path)]
+    assert execute([*command, *options]) == 2
+    assert message in capsys.readouterr().err

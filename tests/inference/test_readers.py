@@ -9,13 +9,14 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from pleura.data.guard import assess
 from pleura.data.isolation import Limits, Reply
 from pleura.data.prepare import prepare_pixels
 from pleura.errors import DicomError, LimitError, OutputError
 from pleura.formats.dicom import read_radiograph
 from pleura.inference import readers as readers_module
 from pleura.inference.prediction import Prediction
-from pleura.inference.readers import Failed, Frame, Readers, Ready, read
+from pleura.inference.readers import Failed, Frame, Readers, Ready, Wrote, read
 from tests.dicom_files import make_dicom
 
 J2K, RLE = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
@@ -46,6 +47,7 @@ class Writes:
     def write(self, path, image_id, prediction, out):
         what = [str(path), image_id, prediction.score, prediction.area_px, prediction.rle]
         Path(out, f"{image_id}.json").write_text(json.dumps(what))
+        return "odd, but written"
 
     def finish(self, answers, out):
         pass
@@ -81,7 +83,10 @@ def test_another_process_reads_what_this_one_would(readers, film):
         == other.notes
         == "the preamble holds a Windows program where zeros or TIFF belong"
     )
-    assert (one.guard, one.flags) == (other.guard, other.flags) == (None, "")
+    judged = assess(read_radiograph(film).pixels)
+    assert judged.flagged
+    assert (one.guard, one.flags) == (other.guard, other.flags)
+    assert (one.guard, one.flags) == (judged.score, ";".join(judged.flags))
 
 
 def test_what_cannot_be_read_comes_with_its_reason(readers, tmp_path):
@@ -121,14 +126,18 @@ def test_a_file_that_takes_too_much(tmp_path, film):
 
 
 def test_writers_write_in_another_process(readers, film, prediction, tmp_path):
-    assert readers.write([Writes()], film, "id-1", prediction, tmp_path) == ""
+    assert readers.write([Writes()], film, "id-1", prediction, tmp_path) == Wrote(
+        "", "odd, but written"
+    )
     written = json.loads((tmp_path / "id-1.json").read_text())
     assert written == [str(film), "id-1", 0.7, 3500, prediction.rle]
 
 
 def test_what_a_writer_cannot_is_told(readers, film, prediction, tmp_path):
     def tried(error):
-        return readers.write([Fails(error), Writes()], film, "id-2", prediction, tmp_path)
+        wrote = readers.write([Fails(error), Writes()], film, "id-2", prediction, tmp_path)
+        assert bool(wrote.notes) == (error == "dicom"), "the other writer writes nevertheless"
+        return wrote.trouble
 
     assert tried("dicom") == f"{film}: has no orientation"
     assert tried("memory") == (

@@ -47,6 +47,17 @@ def print_failures(failures: Sequence[tuple[str, str]]) -> None:
         err.print(f"[red]failed[/red] {escape(line)}")
 
 
+def print_flagged(path: str, flags: str) -> None:
+    """Say on stderr that a file was answered although it may not be what the model knows.
+
+    Args:
+        path: The file.
+        flags: Names from the input guard, joined by semicolons.
+    """
+    line = f"{path}: not like a frontal chest radiograph ({flags.replace(';', ', ')})"
+    err.print(f"[yellow]flagged[/yellow] {escape(line)}")
+
+
 def print_table(title: str, rows: Mapping[str, object]) -> None:
     """Print a two-column table to stdout."""
     from rich.table import Table

@@ -10,6 +10,7 @@ import typer
 from pleura.cli import console, options
 
 if TYPE_CHECKING:
+    from pleura.formats.results.detection import Kind
     from pleura.inference.answer import Answer
     from pleura.inference.predictor import Predictor
     from pleura.inference.writers import Writer
@@ -25,8 +26,23 @@ def predict(
     id_source: Annotated[
         str, typer.Option("--id", help="Name images by uid (SOP Instance UID) or by stem.")
     ] = "uid",
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write report.html, a worklist to read on.")
+    ] = False,
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="Also write a picture per image.")
+        bool, typer.Option("--overlays", help="Also write a picture per image, with the mask.")
+    ] = False,
+    heatmaps: Annotated[
+        bool, typer.Option("--heatmaps", help="Also write a picture per image, with the map.")
+    ] = False,
+    dicom: Annotated[
+        str,
+        typer.Option(
+            help="Also write DICOM results, commas between: seg, map, sr, gsps, sc; or all."
+        ),
+    ] = "",
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="DICOM results without the patient.")
     ] = False,
     batch: Annotated[
         str, typer.Option(help="Images per network call, or auto: what is fastest here.")
@@ -82,6 +98,7 @@ def predict(
         raise UsageError(f"--batch {batch}: take a number from 1 on, or auto")
     if bool(inputs) == (watch is not None):
         raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
+    kinds = _kinds(dicom, deidentify)
     paths = expand(inputs or [])
     limits = Limits(max_seconds, max_memory)
     # They start while the model is loaded.
@@ -91,7 +108,10 @@ def predict(
         with console.progress("predicting") as progress:
             shared = {
                 "id_source": id_source,
-                "writers": _writers(overlays),
+                "writers": [
+                    *_pages(predictor, at, report, overlays, heatmaps),
+                    *_dicom_results(predictor, kinds, out if deidentify else None),
+                ],
                 "batch": _batch(batch, predictor, _MANY if watch else len(paths)),
                 "readers": readers,
                 "on_progress": progress,
@@ -101,6 +121,10 @@ def predict(
                 _predict_paths(predictor, paths, out, told, shared)
             else:
                 _watch(predictor, watch, out, told, shared)
+    if deidentify and watch is None:
+        from pleura.inference.dicom_results import forget_key
+
+        forget_key(out)
     return told.end(predictor, out)
 
 
@@ -121,10 +145,46 @@ def _load(
     return averaged(loaded, mirrored=mirrored)
 
 
-def _writers(overlays: bool) -> "list[Writer]":
-    from pleura.inference.writers import Overlays
+def _kinds(wanted: str, deidentify: bool) -> "tuple[Kind, ...]":
+    from pleura.errors import UsageError
 
-    return [Overlays()] if overlays else []
+    if not wanted:
+        if deidentify:
+            raise UsageError("--deidentify: is for DICOM results; name them with --dicom all")
+        return ()
+    from pleura.formats.results.detection import KINDS
+
+    named = list(KINDS) if wanted == "all" else [one.strip() for one in wanted.split(",")]
+    unknown = sorted(set(named) - set(KINDS))
+    if unknown:
+        raise UsageError(f"--dicom {wanted}: take any of {','.join(KINDS)}, or all")
+    return tuple(kind for kind in KINDS if kind in named)
+
+
+def _pages(
+    predictor: "Predictor", at: str, report: bool, overlays: bool, heatmaps: bool
+) -> "list[Writer]":
+    from pleura.inference.writers import Heatmaps, Overlays
+
+    writers: list[Writer] = []
+    if report:
+        from pleura.inference.worklist import Worklist
+
+        writers.append(Worklist.of(predictor.bundle, at))
+    return writers + [Overlays()] * overlays + [Heatmaps()] * heatmaps
+
+
+def _dicom_results(
+    predictor: "Predictor", kinds: "tuple[Kind, ...]", secret_in: Path | None
+) -> "list[Writer]":
+    if not kinds:
+        return []
+    from datetime import datetime
+
+    from pleura.inference.dicom_results import DicomResults, job_key
+
+    key = None if secret_in is None else job_key(secret_in)
+    return [DicomResults(kinds, predictor.provenance, datetime.now(), key)]
 
 
 def _batch(batch: str, predictor: "Predictor", files: int) -> int:
@@ -167,6 +227,7 @@ class _Told:
 
     def __init__(self, as_json: bool) -> None:
         self.files = self._positive = self._negative = self._failed = self._incomplete = 0
+        self._flagged = 0
         self._as_json = as_json
 
     def __call__(self, answer: "Answer") -> None:
@@ -179,15 +240,19 @@ class _Told:
             self._incomplete += bool(answer.error)
         if answer.error:
             console.print_failures([(answer.path, answer.error)])
+        if answer.flags:
+            self._flagged += 1
+            console.print_flagged(answer.path, answer.flags)
         if self._as_json:
             console.print_json_line(answer.as_json())
 
     def end(self, predictor: "Predictor", out: Path) -> int:
         """Print what came out, and return the exit status."""
         lacking = f", {self._incomplete} of the answers incomplete" if self._incomplete else ""
+        flagged = f", {self._flagged} flagged" if self._flagged else ""
         console.say(
             f"{self.files} files: {self._positive} called positive, {self._negative} negative, "
-            f"{self._failed} failed{lacking}. Not for diagnosis."
+            f"{self._failed} failed{lacking}{flagged}. Not for diagnosis."
         )
         if self._as_json:
             console.print_json_line(
@@ -198,6 +263,7 @@ class _Told:
                         "negative": self._negative,
                         "failed": self._failed,
                         "incomplete": self._incomplete,
+                        "flagged": self._flagged,
                         **predictor.provenance.as_json(),
                         "submission": str(out / "submission.csv"),
                         "predictions": str(out / "predictions.csv"),

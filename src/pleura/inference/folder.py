@@ -18,7 +18,7 @@ from pleura.formats.annotations import id_fault
 from pleura.inference.answer import Answer
 from pleura.inference.answers import Answers
 from pleura.inference.journal import Journal, key_of
-from pleura.inference.readers import Failed, Readers, Ready
+from pleura.inference.readers import Failed, Readers, Ready, Wrote
 from pleura.inference.tables import write_tables
 from pleura.inference.writers import Writer
 
@@ -242,11 +242,9 @@ class Job:
         """Return what is kept of an answer, its products written; runs beside the network."""
         ready, prediction = answered.ready, answered.prediction
         image_id = self._id_of(ready)
-        trouble = ""
+        wrote = Wrote()
         if self._writers:
-            trouble = self._readers.write(
-                self._writers, ready.path, image_id, prediction, self._out
-            )
+            wrote = self._readers.write(self._writers, ready.path, image_id, prediction, self._out)
         return Answer(
             path=str(ready.path),
             image_id=image_id,
@@ -256,10 +254,10 @@ class Job:
             columns=ready.frame.columns,
             seconds=prediction.seconds,
             rle=prediction.rle,
-            error=trouble,
+            error=wrote.trouble,
             guard=ready.guard,
             flags=ready.flags,
-            notes=ready.notes,
+            notes="; ".join(filter(None, (ready.notes, wrote.notes))),
         )
 
     def _keep(self, path: Path, result: Answer | Failed) -> Answer:

@@ -142,8 +142,8 @@ class Readers:
         image_id: str,
         prediction: "Prediction",
         out: Path,
-    ) -> str:
-        """Have all `writers` write for one file; return why one of them could not, or "".
+    ) -> "Wrote":
+        """Have every one of `writers` write for one file.
 
         Raises:
             OutputError: The place where it was to be written cannot take it.
@@ -155,8 +155,15 @@ class Readers:
             )
             _require_done(path, reply)
         except DicomError as error:
-            return str(error)
-        return ""
+            return Wrote(trouble=str(error))
+        return Wrote(*(str(reply.fields.get(name, "")) for name in Wrote._fields))
+
+
+class Wrote(NamedTuple):
+    """How writing for one file went: why a writer could not, and what is to be known of it."""
+
+    trouble: str = ""
+    notes: str = ""
 
 
 class _Read(NamedTuple):
@@ -178,9 +185,7 @@ def handle(request: _Read | _Write) -> Reply:
     try:
         if isinstance(request, _Read):
             return _packed(read(request.path, request.size))
-        for writer in request.writers:
-            writer.write(request.path, request.image_id, request.prediction, request.out)
-        return Reply({})
+        return Reply(_written(request)._asdict())
     except (MemoryError, cv2.error) as error:
         if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
             raise
@@ -191,6 +196,20 @@ def handle(request: _Read | _Write) -> Reply:
         return Reply({"refused": str(error)})
     except OutputError as error:
         return Reply({"unwritten": str(error)})
+
+
+def _written(request: _Write) -> Wrote:
+    """Have every writer write; that one cannot does not keep the others from it."""
+    writers, path, image_id, prediction, out = request
+    troubles, notes = [], []
+    for writer in writers:
+        try:
+            notes.append(writer.write(path, image_id, prediction, out))
+        except DicomError as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise
+            troubles.append(str(error))
+    return Wrote("; ".join(troubles), "; ".join(filter(None, notes)))
 
 
 def _packed(ready: Ready) -> Reply:

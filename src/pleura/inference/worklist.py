@@ -84,7 +84,7 @@ class Worklist:
         """What is written and every setting that it depends on."""
         return f"worklist 1 {self.digest} {asdict(self.point)}"
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> None:
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
         """Write the data of one image: 60 to 120 KB.
 
         Args:
@@ -111,6 +111,7 @@ class Worklist:
         }
         text = f"{_HEAD}{json_block(about)}{_MIDDLE}{json_block(pictures)}}});\n"
         write_text(out / FOLDER / f"{name}.js", text)
+        return ""
 
     def finish(self, answers: Iterable[Answer], out: Path) -> None:
         """Write the page for a whole job.

@@ -24,8 +24,11 @@ class Writer(Protocol):
     def name(self) -> str:
         """What it writes and every setting that this depends on; a part of a job's identity."""
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> None:
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
         """Write for the file at `path`, answered as `image_id`, into the job's folder `out`.
+
+        Returns:
+            What the reader of the answer should know, for its notes; mostly nothing.
 
         Raises:
             DicomError: The file cannot carry what is to be written; its answer is kept, with this
@@ -52,10 +55,11 @@ class Overlays:
 
     name: str = "overlays"
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> None:
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
         """Write the picture."""
         pixels = read_radiograph(path).pixels
         write_png(out / "overlays" / f"{image_id}.png", overlay(pixels, prediction.mask))
+        return ""
 
     def finish(self, answers: Iterable[Answer], out: Path) -> None:
         """Write nothing more."""
@@ -67,10 +71,11 @@ class Heatmaps:
 
     name: str = "heatmaps"
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> None:
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
         """Write the picture."""
         pixels = read_radiograph(path).pixels
         write_png(out / "heatmaps" / f"{image_id}.png", heat(pixels, prediction.probability))
+        return ""
 
     def finish(self, answers: Iterable[Answer], out: Path) -> None:
         """Write nothing more."""

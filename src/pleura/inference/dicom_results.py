@@ -1,0 +1,104 @@
+"""A prediction as DICOM files beside the tables of a job."""
+
+import contextlib
+import datetime
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pleura.formats.atomic import atomic_path
+from pleura.formats.results.detection import Detection, Kind
+from pleura.formats.results.writing import write_results
+from pleura.inference.answer import Answer
+from pleura.inference.prediction import Prediction
+from pleura.inference.tables import Provenance
+
+FOLDER = "dicom"
+"""Where the files of a job lie, below its folder."""
+
+FOLDER_DEIDENTIFIED = "dicom-deidentified"
+"""Where those without the patient lie: never beside the others."""
+
+_KEY_FILE = ".deidentify.key"
+
+
+@dataclass(frozen=True, slots=True)
+class DicomResults:
+    """``dicom/<id>.<kind>.dcm``: segmentation, map, report, presentation state and picture.
+
+    Attributes:
+        kinds: Which of them, see :data:`pleura.formats.results.detection.KINDS`.
+        made_with: The model, and the thresholds in use.
+        moment: When the job was begun, in local time.
+        key: With a key, of 16 bytes or more, the files are de-identified.
+    """
+
+    kinds: tuple[Kind, ...]
+    made_with: Provenance
+    moment: datetime.datetime
+    key: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        """What is written, and under which key; the moment makes no other job of it."""
+        of_key = "" if self.key is None else hashlib.sha256(self.key).hexdigest()[:16]
+        return f"dicom {' '.join(sorted(self.kinds))} {of_key}"
+
+    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
+        """Write the files of one answer; return what of the source was not valid."""
+        folder = out / (FOLDER if self.key is None else FOLDER_DEIDENTIFIED)
+        written = write_results(
+            path,
+            _detection(prediction, self.made_with, with_map="map" in self.kinds),
+            folder,
+            image_id,
+            self.kinds,
+            moment=self.moment,
+            deidentify_key=self.key,
+        )
+        return "; ".join(written.notes)
+
+    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+        """Write nothing more."""
+
+
+def _detection(prediction: Prediction, made_with: Provenance, with_map: bool) -> Detection:
+    """Return what results say: called positive as in the tables, where the mask is not empty."""
+    point = made_with.point
+    return Detection(
+        mask=prediction.mask,
+        probability=prediction.probability if with_map else None,
+        score=prediction.score,
+        positive=bool(prediction.mask.any()),
+        model_digest=made_with.model,
+        version=made_with.pleura,
+        score_threshold=point.score,
+        mask_threshold=point.mask,
+        min_area=point.min_area,
+    )
+
+
+def job_key(out: Path) -> bytes:
+    """Return the secret of a job in the folder `out`: the one it was begun with, or a new one.
+
+    It is kept beside the journal, readable by its owner alone, so that a job that was cut off goes
+    on under the same key, until :func:`forget_key`.
+
+    Raises:
+        OutputError: It cannot be kept.
+    """
+    path = out / _KEY_FILE
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    key = secrets.token_bytes(32)
+    with atomic_path(path) as partial:
+        partial.touch(mode=0o600)
+        partial.write_bytes(key)
+    return key
+
+
+def forget_key(out: Path) -> None:
+    """Remove the secret of a job that is done: nobody can tell from then on who is who."""
+    (out / _KEY_FILE).unlink(missing_ok=True)
