@@ -1,6 +1,9 @@
 """Fixtures that several tests share: a small cohort of phantoms, made once per session."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +23,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test asks the Hugging Face hub for anything; read once, when its client is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Converted networks are kept here, one folder a session, and not in the user's own cache.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pleura-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 REAL_DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -59,8 +66,8 @@ def tiny_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from pleura.data.prepare import PREPARATION
-    from pleura.inference.engine import TorchEngine
     from pleura.inference.predictor import Predictor
+    from pleura.inference.torch_engine import TorchEngine
     from pleura.models import zoo
     from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing, write_bundle
     from pleura.training.checkpoint import network_arrays

@@ -202,7 +202,7 @@ def _write_tables(answers: Sequence[Answer], out: Path) -> None:
 
 
 def _job(predictor: Predictor, id_source: IdSource, overlays: bool) -> str:
-    return json.dumps([predictor.bundle.digest, id_source, overlays])
+    return json.dumps([predictor.bundle.digest, predictor.engine.name, id_source, overlays])
 
 
 class _Journal:

@@ -18,9 +18,9 @@ from pleura.config import Precision
 from pleura.data.prepare import PREPARATION, Frame, prepare_pixels
 from pleura.errors import BundleError, DicomError, UsageError
 from pleura.formats.dicom import read_radiograph
-from pleura.inference.engine import Engine, TorchEngine
+from pleura.inference.engine import Engine, EngineName, open_engine, read_model
 from pleura.inference.prediction import Prediction, finish
-from pleura.models.bundle import Bundle, read_bundle
+from pleura.models.bundle import Bundle
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -65,7 +65,7 @@ class Predictor:
 
     Args:
         bundle: The model.
-        engine: What runs its network; by default torch on the CPU.
+        engine: What runs its network; by default what :func:`open_engine` takes for the CPU.
 
     Raises:
         BundleError: The bundle prepares images in a way that this pleura does not know.
@@ -79,7 +79,7 @@ class Predictor:
                 f"pleura that wrote it ({bundle.versions.get('pleura', 'unknown version')})"
             )
         self.bundle = bundle
-        self.engine = engine or TorchEngine(bundle)
+        self.engine = engine or open_engine(bundle)
 
     def predict(self, path: str | os.PathLike[str]) -> Prediction:
         """Return the prediction for one DICOM file.
@@ -185,6 +185,7 @@ class Predictor:
 def load(
     path: str | os.PathLike[str],
     *,
+    engine: EngineName = "auto",
     device: str = "cpu",
     precision: Precision = "auto",
     at: str = "default",
@@ -192,17 +193,18 @@ def load(
     """Return the model in the file at `path`, ready to predict.
 
     Args:
-        path: A ``model.h5``.
+        path: A ``model.h5``, or an ``.onnx`` or ``.xml`` that ``pleura export`` wrote.
+        engine: What runs it, as for :func:`pleura.inference.engine.open_engine`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` takes bf16 where the device has it; ``fp32`` is the reference.
         at: Name of the operating point: ``default``, ``sensitive``, ``specific`` or ``rule``.
 
     Raises:
         BundleError: The file is missing, truncated, corrupt, foreign, or needs a later pleura.
-        UsageError: The device or the operating point is not there.
+        UsageError: The engine, the device or the operating point is not there.
     """
-    bundle = read_bundle(path).at(at)
-    return Predictor(bundle, TorchEngine(bundle, device, precision))
+    bundle = read_model(path).at(at)
+    return Predictor(bundle, open_engine(bundle, engine, device, precision))
 
 
 def _ahead(

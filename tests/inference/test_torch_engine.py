@@ -6,7 +6,7 @@ import torch
 
 from pleura.config import Network
 from pleura.errors import BundleError, ConfigError, UsageError
-from pleura.inference.engine import TorchEngine, checked_device, load_network, uses_bf16
+from pleura.inference.torch_engine import TorchEngine, checked_device, load_network, uses_bf16
 from pleura.models.bundle import Preprocessing, read_bundle
 
 
