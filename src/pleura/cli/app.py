@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -10,6 +11,7 @@ from pleura.cli.audit import audit
 from pleura.cli.card import card
 from pleura.cli.ensemble import ensemble
 from pleura.cli.evaluate import evaluate
+from pleura.cli.export import export
 from pleura.cli.fetch import fetch
 from pleura.cli.folds import folds
 from pleura.cli.gallery import gallery
@@ -42,6 +44,7 @@ VERBS = (
     ensemble,
     evaluate,
     card,
+    export,
     predict,
     phantom,
     run,
@@ -62,6 +65,7 @@ def pleura() -> None:
 
 def main() -> None:
     """Run the command line and exit with 0 done, 1 error, 2 wrong usage, 3 some inputs failed."""
+    warnings.showwarning = console.show_warning
     raise SystemExit(execute(sys.argv[1:]))
 
 

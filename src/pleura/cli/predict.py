@@ -10,7 +10,9 @@ from pleura.cli import console, options
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model.h5.", show_default=False)],
+    model: Annotated[
+        Path, typer.Argument(help="A model.h5, or an exported .onnx or .xml.", show_default=False)
+    ],
     inputs: Annotated[
         list[str],
         typer.Argument(help="DICOM files, folders or quoted globs.", show_default=False),
@@ -23,6 +25,12 @@ def predict(
         bool, typer.Option("--overlays", help="Also write a picture per image.")
     ] = False,
     batch: Annotated[int, typer.Option(help="Images per network call.", min=1)] = 4,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="auto, torch, openvino or onnx; auto: openvino on the CPU, torch on CUDA."
+        ),
+    ] = "auto",
     device: options.Device = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     at: Annotated[
@@ -46,7 +54,9 @@ def predict(
         raise UsageError(f"--id {id_source}: take uid or stem")
     if precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"--precision {precision}: take auto, fp32 or bf16")
-    predictor = load(model, device=device, precision=precision, at=at)  # type: ignore[arg-type]
+    if engine not in ("auto", "torch", "openvino", "onnx"):
+        raise UsageError(f"--engine {engine}: take auto, torch, openvino or onnx")
+    predictor = load(model, engine=engine, device=device, precision=precision, at=at)  # type: ignore[arg-type]
     paths = expand(inputs)
     with console.progress("predicting") as told:
         answers = predict_files(

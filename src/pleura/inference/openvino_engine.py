@@ -42,14 +42,14 @@ def without_telemetry() -> Iterator[None]:
     Both look for it once, when they are first imported, and take a stand-in that does nothing where
     it is not installed. Here it is as if it were not.
     """
-    if _TELEMETRY in sys.modules:
-        yield
-        return
+    before = sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules[_TELEMETRY]
+        if before is not None:  # of whoever imported it before us
+            sys.modules[_TELEMETRY] = before
 
 
 class OpenVINOEngine:
