@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pleura.data.index import Index, build_index
 from pleura.data.phantom import write_cohort
 from pleura.data.sources import find_sources
 from pleura.inference.prediction import Prediction
+from pleura.models.bundle import Bundle, read_bundle
 
 # The networks here are so small that threads only wait for one another. Torch reads this once, when
 # it is first imported; the processes that tests start inherit it.
@@ -69,7 +71,7 @@ def tiny_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pleura.inference.predictor import Predictor
     from pleura.inference.torch_engine import TorchEngine
     from pleura.models import zoo
-    from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing, write_bundle
+    from pleura.models.bundle import OperatingPoint, Preprocessing, write_bundle
     from pleura.training.checkpoint import network_arrays
 
     with torch.random.fork_rng(devices=[]):
@@ -98,3 +100,18 @@ def tiny_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "model.h5"
     write_bundle(replace(bundle, operating_point=point), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_model: Path) -> Callable[[str], Bundle]:
+    """A function from an engine to the tiny model with that engine's graph in place of weights."""
+    from pleura.inference.convert import to_onnx, to_openvino
+    from pleura.inference.engine_cache import converted
+
+    bundle = read_bundle(tiny_model)
+
+    def of(kind: str) -> Bundle:
+        graph = converted(bundle, kind, to_onnx if kind == "onnx" else to_openvino)
+        return replace(bundle, weights={}, exported=graph)
+
+    return of

@@ -46,15 +46,18 @@ def converted(bundle: Bundle, package: str, convert: Callable[[Bundle], Exported
         package: The package whose version the result depends on.
         convert: What makes the graph.
     """
-    path = folder() / f"{_key(bundle, package)}.{package}"
-    found = _read(path)
+    name = f"{_key(bundle, package)}.{package}"
+    try:
+        found = _read(folder() / name)
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows where this user's home is
+        found = None
     if found is not None:
         return found
     made = convert(bundle)
     head = json.dumps([made.kind, made.precision, made.model_digest, len(made.graph)]).encode()
     content = len(head).to_bytes(_LENGTH, "big") + head + made.graph + made.weights
     try:
-        write_bytes(path, hashlib.sha256(content).digest() + content)
+        write_bytes(folder() / name, hashlib.sha256(content).digest() + content)
     except (OutputError, RuntimeError) as error:
         warnings.warn(
             f"the converted network is not kept, and every start converts it again ({error}); set "
@@ -80,11 +83,12 @@ def _key(bundle: Bundle, package: str) -> str:
 
 
 def _read(path: Path) -> Exported | None:
-    """Return the entry at `path`, or None where there is none, or none that is whole."""
-    try:
-        content = memoryview(path.read_bytes())
-    except OSError:
-        return None
+    """Return the entry at `path`, or None where it is not whole.
+
+    Raises:
+        OSError: There is none.
+    """
+    content = memoryview(path.read_bytes())
     found, rest = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(rest).digest() != found:
         return None

@@ -41,6 +41,9 @@ MAX_BYTES = 4 * 2**30
 
 _MAX_TEXT = 2**24
 
+_SEAL = "digest"
+"""The last entry of the text: a digest of the rest."""
+
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -86,7 +89,8 @@ def metadata(bundle: Bundle, exported: Exported) -> str:
         card=bundle.card,
         versions=dict(bundle.versions) or current_versions(),
     )
-    return json.dumps(asdict(found))
+    table = asdict(found)
+    return json.dumps({**table, _SEAL: _sha256(json.dumps(table).encode())})
 
 
 def from_metadata(text: str, exported: Exported, path: Path) -> Bundle:
@@ -160,7 +164,11 @@ def _parsed(text: str) -> _Metadata:
                 f"has format {written}, of a later pleura; this one reads up to {FORMAT}: install "
                 "the later one, or export it again"
             )
-        return parse(_Metadata, table, "its metadata")
+        seal = table.pop(_SEAL, None)
+        found = parse(_Metadata, table, "its metadata")
+        if seal != _sha256(json.dumps(table).encode()):
+            raise BundleError("its metadata does not match its digest, it is damaged; export it")
+        return found
     except (ConfigError, ValueError, RecursionError, OverflowError) as error:
         raise BundleError(f"damaged metadata: {str(error).splitlines()[0][:300]}") from error
 

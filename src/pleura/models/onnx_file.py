@@ -77,6 +77,8 @@ def parse_onnx(content: bytes, path: Path) -> Bundle:
             "is ONNX but not a model of pleura (no metadata named pleura); models of other "
             "programs cannot be loaded"
         )
+    if not isinstance(texts[0], str):  # what is not UTF-8 is handed out as bytes
+        raise BundleError("its metadata is not a text, it is damaged; export it again")
     tail = _tail(texts[0])
     if not content.endswith(tail):
         raise BundleError("does not end with its metadata, as pleura writes it; export it again")
@@ -114,7 +116,7 @@ def _tail(text: str) -> bytes:
 def _check_plain(model: Any) -> None:
     domains = {entry.domain for entry in model.opset_import}
     domains |= {node.domain for node in model.graph.node}
-    for foreign in sorted(domains.difference(_DOMAINS)):
+    for foreign in domains.difference(_DOMAINS):
         raise BundleError(f"uses operators of {foreign!r}; pleura writes those of ONNX alone")
     if len(model.functions) or len(model.training_info) or len(model.graph.sparse_initializer):
         raise BundleError("holds functions, training or sparse weights; pleura writes none")
@@ -146,7 +148,7 @@ def _check_ports(graph: Any, size: int) -> None:
         kind = port.type.tensor_type
         sides = [one.dim_value if one.HasField("dim_value") else None for one in kind.shape.dim]
         ports[port.name] = (kind.elem_type, sides)
-    names = [port.name for port in graph.input], [port.name for port in graph.output]
+    names = [str(port.name) for port in graph.input], [str(port.name) for port in graph.output]
     if names != ([INPUT], [MAPS, SCORES]) or ports != expected:
         raise BundleError(
             f"takes {', '.join(names[0])} and gives {', '.join(names[1])}; a graph of pleura takes "

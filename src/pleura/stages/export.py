@@ -5,6 +5,7 @@ against torch.
 """
 
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -166,6 +167,7 @@ def export_model(
     if out.suffix != SUFFIX[kind]:
         raise UsageError(f"--out {out}: a file for {kind} ends in {SUFFIX[kind]}")
     made = (to_onnx if kind == "onnx" else to_openvino)(bundle)
+    bundle = replace(bundle, versions={**bundle.versions, kind: version(kind)})
     size = bundle.preprocessing.size
     reference = open_engine(bundle, "torch", precision="fp32")
     if calibration is None:
