@@ -111,7 +111,7 @@ def exported(tiny_model: Path) -> Callable[[str], Bundle]:
     bundle = read_bundle(tiny_model)
 
     def of(kind: str) -> Bundle:
-        graph = converted(bundle, kind, to_onnx if kind == "onnx" else to_openvino)
-        return replace(bundle, weights={}, exported=graph)
+        found = converted(bundle, kind, to_onnx if kind == "onnx" else to_openvino)
+        return replace(bundle, weights={}, exported=found.exported)
 
     return of

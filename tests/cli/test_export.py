@@ -150,3 +150,14 @@ def test_an_engine_that_there_is_not(tiny_model, film, tmp_path, capsys):
     command = ["predict", str(tiny_model), str(film), "--out", str(tmp_path), "--engine", "tpu"]
     assert execute(command) == 2
     assert "--engine tpu: take auto, torch, openvino or onnx" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_is_said_once(
+    tiny_model, exported, film, tmp_path, capsys, monkeypatch
+):
+    graph, blocked = exported("openvino").exported, tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    monkeypatch.setattr("pleura.inference.convert.to_openvino", lambda _: graph)
+    assert execute(["predict", str(tiny_model), str(film), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.count("the converted network is not kept, and every start") == 1

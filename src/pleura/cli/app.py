@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 
 import typer
 
@@ -65,7 +64,6 @@ def pleura() -> None:
 
 def main() -> None:
     """Run the command line and exit with 0 done, 1 error, 2 wrong usage, 3 some inputs failed."""
-    warnings.showwarning = console.show_warning
     raise SystemExit(execute(sys.argv[1:]))
 
 

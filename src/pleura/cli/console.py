@@ -26,11 +26,6 @@ def say(text: str) -> None:
     err.print(text, markup=False)
 
 
-def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning as one line of words, without the place in the code that it came from."""
-    say(f"pleura: warning: {message}")
-
-
 def print_json(value: Any) -> None:
     """Print `value` to stdout as JSON (keys in order, NaN as null)."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

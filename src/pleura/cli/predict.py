@@ -57,6 +57,8 @@ def predict(
     if engine not in ("auto", "torch", "openvino", "onnx"):
         raise UsageError(f"--engine {engine}: take auto, torch, openvino or onnx")
     predictor = load(model, engine=engine, device=device, precision=precision, at=at)  # type: ignore[arg-type]
+    for note in predictor.engine.notes:
+        console.say(note)
     paths = expand(inputs)
     with console.progress("predicting") as told:
         answers = predict_files(

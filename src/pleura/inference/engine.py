@@ -50,6 +50,10 @@ class Engine(Protocol):
         Answers under different names may differ in the last digits, so one job never mixes them.
         """
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its user should know, a sentence each; mostly nothing."""
+
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
 

@@ -8,11 +8,11 @@ made again.
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from pleura.errors import OutputError
 from pleura.formats.atomic import write_bytes
@@ -23,8 +23,16 @@ _DIGEST = hashlib.sha256().digest_size
 _LENGTH = 8
 
 
-class CacheWarning(UserWarning):
-    """A converted network could not be kept: the next start will convert it again."""
+class Converted(NamedTuple):
+    """A graph, and what there is to say of how it was come by.
+
+    Attributes:
+        exported: The graph.
+        notes: That it could not be kept, where it could not.
+    """
+
+    exported: Exported
+    notes: tuple[str, ...] = ()
 
 
 def folder() -> Path:
@@ -36,10 +44,10 @@ def folder() -> Path:
     return (named if named.is_absolute() else Path.home() / ".cache") / "pleura" / "engines"
 
 
-def converted(bundle: Bundle, package: str, convert: Callable[[Bundle], Exported]) -> Exported:
+def converted(bundle: Bundle, package: str, convert: Callable[[Bundle], Exported]) -> Converted:
     """Return ``convert(bundle)``, from the cache where it was done before.
 
-    A cache that cannot be written is warned of with :class:`CacheWarning`, and not needed.
+    A cache that cannot be written is told in a note, and not needed.
 
     Args:
         bundle: A model with weights.
@@ -52,20 +60,19 @@ def converted(bundle: Bundle, package: str, convert: Callable[[Bundle], Exported
     except (OSError, RuntimeError):  # RuntimeError: nobody knows where this user's home is
         found = None
     if found is not None:
-        return found
+        return Converted(found)
     made = convert(bundle)
     head = json.dumps([made.kind, made.precision, made.model_digest, len(made.graph)]).encode()
     content = len(head).to_bytes(_LENGTH, "big") + head + made.graph + made.weights
     try:
         write_bytes(folder() / name, hashlib.sha256(content).digest() + content)
     except (OutputError, RuntimeError) as error:
-        warnings.warn(
+        note = (
             f"the converted network is not kept, and every start converts it again ({error}); set "
-            "XDG_CACHE_HOME to a folder that can be written",
-            CacheWarning,
-            stacklevel=2,
+            "XDG_CACHE_HOME to a folder that can be written"
         )
-    return made
+        return Converted(made, (note,))
+    return Converted(made)
 
 
 def _key(bundle: Bundle, package: str) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pleura.config import Precision
 from pleura.errors import BundleError, UsageError
 from pleura.inference.engine import Probabilities
+from pleura.inference.engine_cache import Converted, converted
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, SCORES
 
@@ -54,7 +55,7 @@ class ONNXEngine:
                 "engine"
             )
         provider = _provider(onnxruntime, device)
-        self._exported = bundle.exported or _converted(bundle)
+        self._exported, self._notes = _graph(bundle)
         self._device = "" if device == "cpu" else "cuda "
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is raised
@@ -78,6 +79,11 @@ class ONNXEngine:
         """The engine and its precision, such as ``onnx fp32`` or ``onnx cuda fp32``."""
         return f"onnx {self._device}{self._exported.precision}"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That the converted network could not be kept, where it could not."""
+        return self._notes
+
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
         found = self._session.run([MAPS, SCORES], {INPUT: np.ascontiguousarray(pixels)})
@@ -100,12 +106,13 @@ def _provider(onnxruntime: ModuleType, device: str) -> tuple[str, dict[str, Any]
     return "CUDAExecutionProvider", {"device_id": int(number or 0), "use_tf32": 0}
 
 
-def _converted(bundle: Bundle) -> Exported:
+def _graph(bundle: Bundle) -> Converted:
+    if bundle.exported is not None:
+        return Converted(bundle.exported)
+
     def convert(one: Bundle) -> Exported:
-        from pleura.inference.convert import to_onnx
+        from pleura.inference.convert import to_onnx  # imports torch
 
         return to_onnx(one)
-
-    from pleura.inference.engine_cache import converted
 
     return converted(bundle, "onnx", convert)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pleura.config import Precision
 from pleura.errors import BundleError, UsageError
 from pleura.inference.engine import Probabilities
+from pleura.inference.engine_cache import Converted, converted
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, MAX_BYTES, SCORES
 
@@ -82,7 +83,7 @@ class OpenVINOEngine:
                 "it; take auto or fp32, or --engine torch"
             )
         self._bf16 = native and precision != "fp32"
-        self._exported = bundle.exported or _converted(bundle)
+        self._exported, self._notes = _graph(bundle)
         self._size = bundle.preprocessing.size
         self._model = self._checked(bundle)
         self._compiled: dict[str, list[Any]] = {}
@@ -93,6 +94,11 @@ class OpenVINOEngine:
         """The engine and its precision, such as ``openvino bf16`` or ``openvino int8 fp32``."""
         quantised = "int8 " if self._exported.precision == "int8" else ""
         return f"openvino {quantised}{'bf16' if self._bf16 else 'fp32'}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That the converted network could not be kept, where it could not."""
+        return self._notes
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
@@ -147,12 +153,13 @@ class OpenVINOEngine:
         return model
 
 
-def _converted(bundle: Bundle) -> Exported:
+def _graph(bundle: Bundle) -> Converted:
+    if bundle.exported is not None:
+        return Converted(bundle.exported)
+
     def convert(one: Bundle) -> Exported:
-        from pleura.inference.convert import to_openvino
+        from pleura.inference.convert import to_openvino  # imports torch
 
         return to_openvino(one)
-
-    from pleura.inference.engine_cache import converted
 
     return converted(bundle, "openvino", convert)

@@ -40,6 +40,11 @@ class TorchEngine:
         device = "" if self._device.type == "cpu" else f"{self._device.type} "
         return f"torch {device}{'bf16' if self._dtype else 'fp32'}"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
         x = torch.from_numpy(self._preprocessing.normalise(pixels)[:, None]).to(self._device)
