@@ -63,7 +63,7 @@ class Off:
         return Probabilities(maps + np.float32(self._by), scores)
 
 
-@pytest.mark.parametrize("by", [2e-4, -2e-4, np.nan])
+@pytest.mark.parametrize("by", [6e-4, -6e-4, np.nan])
 def test_one_that_differs_is_not_written(bundle, converted, by, tmp_path, monkeypatch):
     real = open_engine
 

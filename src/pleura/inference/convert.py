@@ -89,7 +89,9 @@ def to_onnx(bundle: Bundle) -> Exported:
     import_onnx()
     with _quietly(bundle, "ONNX"):
         program = torch.onnx.export(
-            _traced(bundle),
+            # What attention's fused kernel returns lies in memory as no replacement of it does, and
+            # the exporter then cannot take the views that follow it.
+            _traced(bundle, plain_attention=True),
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT],
@@ -120,8 +122,11 @@ def onnx_graph(model: object, exported: Exported) -> Exported:
     )
 
 
-def _traced(bundle: Bundle) -> torch.export.ExportedProgram:
+def _traced(bundle: Bundle, *, plain_attention: bool = False) -> torch.export.ExportedProgram:
     network = Served(load_network(bundle), bundle.preprocessing.mean, bundle.preprocessing.std)
+    for part in network.modules():
+        if plain_attention and hasattr(part, "set_attn_implementation"):  # of transformers
+            part.set_attn_implementation("eager")
     size = bundle.preprocessing.size
     example = torch.zeros(
         (2, size, size), dtype=torch.uint8

@@ -31,8 +31,8 @@ from pleura.models.openvino_file import openvino_bytes, parse_openvino
 Kind = Literal["onnx", "openvino"]
 Masks = NDArray[np.bool_]
 
-TOLERANCE = 1e-4
-"""What a probability in float32 may differ from torch's: hundreds of times what rounding gives."""
+TOLERANCE = 5e-4
+"""What a probability in float32 may differ from torch's; rounding gives 1e-6 to 1e-4, by network."""
 
 SUFFIX: dict[Kind, str] = {"onnx": ".onnx", "openvino": ".xml"}
 
