@@ -125,8 +125,9 @@ def onnx_graph(model: object, exported: Exported) -> Exported:
 def _traced(bundle: Bundle, *, plain_attention: bool = False) -> torch.export.ExportedProgram:
     network = Served(load_network(bundle), bundle.preprocessing.mean, bundle.preprocessing.std)
     for part in network.modules():
-        if plain_attention and hasattr(part, "set_attn_implementation"):  # of transformers
-            part.set_attn_implementation("eager")
+        choose = getattr(part, "set_attn_implementation", None)  # of transformers' models
+        if plain_attention and callable(choose):
+            choose("eager")
     size = bundle.preprocessing.size
     example = torch.zeros(
         (2, size, size), dtype=torch.uint8

@@ -32,7 +32,7 @@ Kind = Literal["onnx", "openvino"]
 Masks = NDArray[np.bool_]
 
 TOLERANCE = 5e-4
-"""What a probability in float32 may differ from torch's; rounding gives 1e-6 to 1e-4, by network."""
+"""What a probability in float32 may be off torch's; rounding gives 1e-6 to 1e-4, by network."""
 
 SUFFIX: dict[Kind, str] = {"onnx": ".onnx", "openvino": ".xml"}
 
