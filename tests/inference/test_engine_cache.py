@@ -49,7 +49,7 @@ def test_whatever_the_graph_depends_on_does(bundle, convert, monkeypatch):
     converted(replace(bundle, preprocessing=shifted), "openvino", convert)
     converted(bundle, "onnx", convert)
     assert convert.calls == 4
-    monkeypatch.setattr(engine_cache, "version", lambda name: "another")
+    monkeypatch.setattr(engine_cache, "version_of", lambda name: "another")
     converted(bundle, "openvino", convert)
     assert convert.calls == 5
 

@@ -10,13 +10,12 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 from pleura.errors import OutputError
 from pleura.formats.atomic import write_bytes
-from pleura.models.bundle import Bundle, Exported
+from pleura.models.bundle import Bundle, Exported, version_of
 from pleura.models.weights import digest
 
 _DIGEST = hashlib.sha256().digest_size
@@ -83,7 +82,7 @@ def _key(bundle: Bundle, package: str) -> str:
             asdict(bundle.network),
             asdict(bundle.preprocessing),
             digest(bundle.weights),
-            [version(name) for name in names],
+            [version_of(name) for name in names],
         ]
     )
     return hashlib.sha256(facts.encode()).hexdigest()

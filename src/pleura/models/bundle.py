@@ -256,7 +256,7 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     """
     attributes = {
         "pleura_format": FORMAT,
-        "pleura_version": _version("pleura"),
+        "pleura_version": version_of("pleura"),
         "network": json.dumps(asdict(bundle.network)),
         "preprocessing": json.dumps(asdict(bundle.preprocessing)),
         "operating_point": json.dumps(asdict(bundle.operating_point)),
@@ -314,7 +314,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
 def current_versions() -> dict[str, str]:
     """Return the versions of Python, pleura and the libraries that numbers depend on."""
     names = ["pleura", "torch", "numpy", "pydicom", "imagecodecs", "opencv-python-headless", "h5py"]
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+    return {"python": platform.python_version(), **{name: version_of(name) for name in names}}
 
 
 def _read(file: h5py.File, path: Path) -> Bundle:
@@ -383,7 +383,8 @@ def _text(file: h5py.File, name: str) -> str:
     return value
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of an installed package, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

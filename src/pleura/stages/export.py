@@ -5,7 +5,6 @@ against torch.
 """
 
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +23,7 @@ from pleura.inference.engine import Engine, Probabilities, open_engine, read_mod
 from pleura.inference.folder import expand
 from pleura.inference.prediction import finish
 from pleura.inference.quantise import quantise
-from pleura.models.bundle import Bundle
+from pleura.models.bundle import Bundle, version_of
 from pleura.models.onnx_file import onnx_bytes, parse_onnx
 from pleura.models.openvino_file import openvino_bytes, parse_openvino
 
@@ -167,7 +166,7 @@ def export_model(
     if out.suffix != SUFFIX[kind]:
         raise UsageError(f"--out {out}: a file for {kind} ends in {SUFFIX[kind]}")
     made = (to_onnx if kind == "onnx" else to_openvino)(bundle)
-    bundle = replace(bundle, versions={**bundle.versions, kind: version(kind)})
+    bundle = replace(bundle, versions={**bundle.versions, kind: version_of(kind)})
     size = bundle.preprocessing.size
     reference = open_engine(bundle, "torch", precision="fp32")
     if calibration is None:
