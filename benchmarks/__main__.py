@@ -11,7 +11,14 @@ from typing import Any
 
 import torch
 
-from benchmarks import predict_folder, predict_memory, prepare_memory, run_lengths, train_step
+from benchmarks import (
+    engines,
+    predict_folder,
+    predict_memory,
+    prepare_memory,
+    run_lengths,
+    train_step,
+)
 from pleura.data.phantom import write_cohort
 from pleura.data.sources import dicom_files
 from pleura.formats.atomic import write_text
@@ -29,6 +36,7 @@ def main() -> None:
         rows += _shown(_in_a_fresh_process(published))
         rows += _shown(run_lengths.measure())
         rows += _shown(train_step.measure())
+        rows += _shown(engines.measure(paths[0]))
         rows += _shown(predict_folder.measure(paths))
     rows += _shown(prepare_memory.measure())
     rows += _shown(predict_memory.measure())

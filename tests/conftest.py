@@ -1,7 +1,10 @@
 """Fixtures that several tests share: a small cohort of phantoms, made once per session."""
 
+import atexit
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from pleura.data.phantom import write_cohort
 from pleura.data.sources import find_sources
 from pleura.inference.prediction import Prediction
 from pleura.inference.readers import Readers
+from pleura.models.bundle import Bundle, read_bundle
 
 # The networks here are so small that threads only wait for one another. Torch reads this once, when
 # it is first imported; the processes that tests start inherit it.
@@ -22,6 +26,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test asks the Hugging Face hub for anything; read once, when its client is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Converted networks are kept here, one folder a session, and not in the user's own cache.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pleura-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 REAL_DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -68,10 +76,10 @@ def tiny_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from pleura.data.prepare import PREPARATION
-    from pleura.inference.engine import TorchEngine
     from pleura.inference.predictor import Predictor
+    from pleura.inference.torch_engine import TorchEngine
     from pleura.models import zoo
-    from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing, write_bundle
+    from pleura.models.bundle import OperatingPoint, Preprocessing, write_bundle
     from pleura.training.checkpoint import network_arrays
 
     with torch.random.fork_rng(devices=[]):
@@ -100,3 +108,18 @@ def tiny_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "model.h5"
     write_bundle(replace(bundle, operating_point=point), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_model: Path) -> Callable[[str], Bundle]:
+    """A function from an engine to the tiny model with that engine's graph in place of weights."""
+    from pleura.inference.convert import to_onnx, to_openvino
+    from pleura.inference.engine_cache import converted
+
+    bundle = read_bundle(tiny_model)
+
+    def of(kind: str) -> Bundle:
+        found = converted(bundle, kind, to_onnx if kind == "onnx" else to_openvino)
+        return replace(bundle, weights={}, exported=found.exported)
+
+    return of

@@ -37,6 +37,7 @@ def test_the_verbs():
         "demo",
         "ensemble",
         "evaluate",
+        "export",
         "fetch",
         "folds",
         "gallery",

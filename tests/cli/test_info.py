@@ -101,6 +101,7 @@ def test_a_model_and_its_card(tiny_model, capsys):
         "training",
         "versions",
         "digest",
+        "exported",
     }
 
 

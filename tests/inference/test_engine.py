@@ -5,137 +5,111 @@ import pytest
 import torch
 
 from pleura.config import Network
-from pleura.errors import BundleError, ConfigError, UsageError
-from pleura.inference.engine import TorchEngine, checked_device, load_network, uses_bf16
-from pleura.models.bundle import Preprocessing, read_bundle
+from pleura.data.prepare import PREPARATION
+from pleura.errors import UsageError
+from pleura.inference.convert import to_onnx, to_openvino
+from pleura.inference.engine import open_engine, read_model
+from pleura.models import zoo
+from pleura.models.bundle import Bundle, Preprocessing, read_bundle
+from pleura.models.onnx_file import onnx_bytes
+from pleura.models.openvino_file import openvino_bytes
+from pleura.training.checkpoint import network_arrays
 
-
-@pytest.fixture(scope="module")
-def bundle(tiny_model):
-    return read_bundle(tiny_model)
+KINDS = ("openvino", "onnx")
 
 
 @pytest.fixture(scope="module")
 def pixels():
-    return np.random.default_rng(0).integers(256, size=(5, 64, 64), dtype=np.uint8)
+    return np.random.default_rng(0).integers(256, size=(3, 64, 64), dtype=np.uint8)
 
 
-def test_probabilities_have_the_shape_of_the_pixels(bundle, pixels):
-    maps, scores = TorchEngine(bundle).probabilities(pixels)
-    assert maps.shape == pixels.shape
-    assert scores.shape == (len(pixels),)
-    for found in (maps, scores):
-        assert found.dtype == np.float32
-        assert found.min() >= 0
-        assert found.max() <= 1
+def saved(bundle, folder):
+    """Write an exported bundle as `pleura export` does, and return its file."""
+    if bundle.exported.kind == "onnx":
+        path = folder / "model.onnx"
+        path.write_bytes(onnx_bytes(bundle, bundle.exported))
+        return path
+    path = folder / "model.xml"
+    path.write_bytes(openvino_bytes(bundle, bundle.exported))
+    path.with_suffix(".bin").write_bytes(bundle.exported.weights)
+    return path
 
 
-def test_they_are_the_sigmoid_of_the_networks_logits(bundle, pixels):
-    network = load_network(bundle)
-    assert not network.training
-    with torch.inference_mode():
-        x = torch.from_numpy(bundle.preprocessing.normalise(pixels))[:, None]
-        logits = network(x)
-    maps, scores = TorchEngine(bundle, precision="fp32").probabilities(pixels)
-    assert maps == pytest.approx(torch.sigmoid(logits.mask)[:, 0].numpy(), abs=1e-5)
-    assert scores == pytest.approx(torch.sigmoid(logits.score).numpy(), abs=1e-5)
+def agree(bundle, pixels, tmp_path):
+    """Assert that both engines, from their files, answer as torch does, in a batch or alone."""
+    reference = open_engine(bundle, "torch", precision="fp32").probabilities(pixels)
+    for convert in (to_openvino, to_onnx):
+        found = read_model(saved(replace(bundle, exported=convert(bundle)), tmp_path))
+        engine = open_engine(found, precision="fp32")
+        together = engine.probabilities(pixels)
+        alone = [engine.probabilities(one[None]) for one in pixels]
+        for name, expected in reference._asdict().items():
+            values = getattr(together, name)
+            assert values.dtype == np.float32
+            assert np.abs(values - expected).max() < 1e-5
+            assert values == pytest.approx(
+                np.concatenate([getattr(one, name) for one in alone]), abs=1e-6
+            )
+        # Decisions: no pixel changes sides but one that lies on the threshold.
+        changed = (together.maps > 0.5) != (reference.maps > 0.5)
+        assert np.all(np.abs(reference.maps[changed] - 0.5) < 1e-5)
 
 
-def test_a_batch_gives_what_one_by_one_gives(bundle, pixels):
-    engine = TorchEngine(bundle, precision="fp32")
-    one_by_one = [engine.probabilities(one[None]) for one in pixels]
-    together = engine.probabilities(pixels)
-    assert together.maps == pytest.approx(np.concatenate([o.maps for o in one_by_one]), abs=1e-5)
-    assert together.scores == pytest.approx(
-        np.concatenate([o.scores for o in one_by_one]), abs=1e-5
+@pytest.mark.slow
+def test_every_network_answers_as_in_torch(case, small, pixels, tmp_path):
+    torch.manual_seed(0)
+    network = small(case)
+    weights = network_arrays(zoo.build(network))
+    agree(Bundle(network, weights, Preprocessing(64, PREPARATION)), pixels, tmp_path)
+
+
+@pytest.mark.slow
+def test_an_ensemble_answers_as_in_torch(small, pixels, tmp_path):
+    torch.manual_seed(0)
+    members = [small("cnn"), small("unet")]
+    network = zoo.complete(Network(name=zoo.ENSEMBLE, members=members, flip=True))
+    weights = network_arrays(zoo.build(network))
+    agree(Bundle(network, weights, Preprocessing(64, PREPARATION)), pixels, tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exported_file_answers_as_the_model(kind, exported, tiny_model, pixels, tmp_path):
+    expected = open_engine(read_bundle(tiny_model), "torch", precision="fp32").probabilities(pixels)
+    engine = open_engine(read_model(saved(exported(kind), tmp_path)), precision="fp32")
+    for batch in (pixels, pixels[:1], pixels[:0]):
+        found = engine.probabilities(batch)
+        assert found.maps.shape == batch.shape
+        assert found.maps == pytest.approx(expected.maps[: len(batch)], abs=1e-5)
+        assert found.scores == pytest.approx(expected.scores[: len(batch)], abs=1e-5)
+    assert engine.name == f"{kind} fp32"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_says_all_that_the_model_says(kind, exported, tiny_model, tmp_path):
+    bundle, found = read_bundle(tiny_model), read_model(saved(exported(kind), tmp_path))
+    for name in ("network", "preprocessing", "operating_point", "presets", "calibration", "card"):
+        assert getattr(found, name) == getattr(bundle, name)
+    assert found.weights == {}
+    assert found.exported.model_digest == bundle.digest
+    assert found.digest != bundle.digest
+    assert found.digest == exported(kind).digest
+    assert replace(found, operating_point=replace(found.operating_point, mask=0.1)).digest != (
+        found.digest
     )
 
 
-def test_half_precision_stays_close_to_full(bundle, pixels):
-    full = TorchEngine(bundle, precision="fp32").probabilities(pixels).maps
-    half = TorchEngine(bundle, precision="bf16").probabilities(pixels).maps
-    assert half.dtype == np.float32
-    assert np.abs(half - full).max() < 0.05
-    assert np.abs(half - full).mean() < 0.005
+def test_which_engine_is_taken(tiny_model, exported):
+    bundle = read_bundle(tiny_model)
+    assert open_engine(bundle, precision="fp32").name == "openvino fp32"
+    assert open_engine(bundle, "onnx").name == "onnx fp32"
+    assert open_engine(bundle, "torch", precision="bf16").name == "torch bf16"
+    assert open_engine(exported("onnx")).name == "onnx fp32"
+    with pytest.raises(UsageError, match="torch sees 0 GPUs here"):
+        open_engine(bundle, device="cuda:7")
 
 
-def test_precision_by_name():
-    cpu = torch.device("cpu")
-    assert uses_bf16("bf16", cpu)
-    assert not uses_bf16("fp32", cpu)
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "native"),
-    [
-        (
-            {"avx512_f": True, "avx512_bf16": False, "amx_bf16": False},
-            False,
-        ),  # it would be emulated
-        ({"avx512_f": True, "avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
-        ({"neon": True, "bf16": True}, True),
-        ({}, False),
-    ],
-)
-def test_half_precision_is_taken_where_the_processor_has_it(monkeypatch, capabilities, native):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert uses_bf16("auto", torch.device("cpu")) is native
-
-
-def test_weights_change_nothing_in_the_bundle(bundle, pixels):
-    before = {name: array.copy() for name, array in bundle.weights.items()}
-    TorchEngine(bundle).probabilities(pixels)
-    assert all(np.array_equal(before[name], bundle.weights[name]) for name in before)
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
-def test_a_word_that_is_no_device(name):
-    with pytest.raises(UsageError, match=rf"--device {name}: is not a device; take cpu, cuda or"):
-        checked_device(name)
-
-
-def test_a_device_that_pleura_does_not_use():
-    with pytest.raises(UsageError, match="--device meta: pleura runs on cpu and cuda"):
-        checked_device("meta")
-
-
-@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
-def test_without_a_gpu_the_cpu_is_not_taken_silently(bundle, monkeypatch, name):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(UsageError, match=f"--device {name}: torch sees 0 GPUs here; take cpu, or"):
-        TorchEngine(bundle, name)
-
-
-def test_a_gpu_beyond_the_last(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert checked_device("cuda:1").index == 1
-    with pytest.raises(UsageError, match="--device cuda:2: torch sees 2 GPUs here"):
-        checked_device("cuda:2")
-
-
-def test_weights_of_another_network(bundle):
-    wider = replace(bundle, network=Network(name="cnn", width=8, depth=2))
-    with pytest.raises(BundleError, match=r"model.h5: its weights do not fit Network\(name='cnn'"):
-        TorchEngine(wider)
-
-
-@pytest.mark.parametrize("change", ["missing", "unknown"])
-def test_a_weight_missing_or_unknown_is_named(bundle, change):
-    weights = dict(bundle.weights)
-    array = weights.pop("head.bias")
-    if change == "unknown":
-        weights |= {"head.bias": array, "extra": array}
-    name = "head.bias" if change == "missing" else "extra"
-    with pytest.raises(BundleError, match=rf"{name} with shape \(1,\) has no counterpart"):
-        TorchEngine(replace(bundle, weights=weights))
-
-
-def test_a_size_that_the_network_cannot_take(bundle):
-    deep = replace(
-        bundle,
-        network=Network(name="cnn", width=4, depth=6),
-        preprocessing=Preprocessing(32, bundle.preprocessing.preparation),
-    )
-    with pytest.raises(ConfigError, match="needs a size divisible by 64, not 32"):
-        TorchEngine(deep)
+def test_a_file_runs_with_its_own_engine_alone(exported):
+    for kind, other in (("onnx", "openvino"), ("openvino", "torch")):
+        message = f"--engine {other}: .*model.h5 is exported for {kind}; leave --engine out, or"
+        with pytest.raises(UsageError, match=message):
+            open_engine(exported(kind), other)

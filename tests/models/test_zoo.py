@@ -6,7 +6,7 @@ import torch
 
 from pleura.config import Network
 from pleura.errors import ConfigError
-from pleura.inference.engine import load_network
+from pleura.inference.torch_engine import load_network
 from pleura.models import zoo
 from pleura.models.blocks import Head, top_logit
 from pleura.models.bundle import Bundle, Preprocessing, read_bundle, write_bundle

@@ -5,7 +5,7 @@ import pytest
 
 from pleura.config import Network, Train
 from pleura.errors import BundleError, DataError, UsageError
-from pleura.inference.engine import TorchEngine
+from pleura.inference.torch_engine import TorchEngine
 from pleura.models.bundle import read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.stages.ensemble import combine

@@ -8,8 +8,8 @@ from pleura.data.records import image_keys
 from pleura.errors import AnnotationError, DataError
 from pleura.formats.rle import rle2mask
 from pleura.inference.answer import Answer
-from pleura.inference.engine import TorchEngine
 from pleura.inference.predictor import Predictor
+from pleura.inference.torch_engine import TorchEngine
 from pleura.metrics import dice_coeff
 from pleura.models.bundle import Calibration, OperatingPoint, read_bundle
 from pleura.stages.evaluate import (

@@ -7,7 +7,7 @@ import pytest
 
 from pleura.config import Network, Train
 from pleura.errors import BundleError, UsageError
-from pleura.inference.engine import TorchEngine
+from pleura.inference.torch_engine import TorchEngine
 from pleura.models.bundle import read_bundle
 from pleura.stages.folds import NAME, train_folds
 

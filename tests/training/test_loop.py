@@ -11,7 +11,7 @@ import torch
 from pleura.config import Network, Train
 from pleura.data.arrays import open_prepared, write_prepared
 from pleura.errors import BundleError, ConfigError, DataError, UsageError
-from pleura.inference.engine import load_network
+from pleura.inference.torch_engine import load_network
 from pleura.models.bundle import read_bundle
 from pleura.models.efficientnet import read_weights
 from pleura.training import memory

@@ -10,6 +10,7 @@ from pleura.cli.audit import audit
 from pleura.cli.card import card
 from pleura.cli.ensemble import ensemble
 from pleura.cli.evaluate import evaluate
+from pleura.cli.export import export
 from pleura.cli.fetch import fetch
 from pleura.cli.folds import folds
 from pleura.cli.gallery import gallery
@@ -42,6 +43,7 @@ VERBS = (
     ensemble,
     evaluate,
     card,
+    export,
     predict,
     phantom,
     run,

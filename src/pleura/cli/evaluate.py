@@ -36,7 +36,7 @@ def evaluate(
     has an interval of its own, over the same draws of patients.
     """
     from pleura.data.arrays import open_prepared
-    from pleura.inference.engine import TorchEngine
+    from pleura.inference.torch_engine import TorchEngine
     from pleura.models.bundle import read_bundle
     from pleura.stages.evaluate import compare_models, evaluate_model, write_validation_report
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def info(
     model: Annotated[
-        Path | None, typer.Argument(help="A model.h5 to describe.", show_default=False)
+        Path | None,
+        typer.Argument(help="A model to describe: .h5, .onnx, .xml.", show_default=False),
     ] = None,
     models: Annotated[
         bool, typer.Option("--models", help="List the networks with their parameters.")
@@ -44,12 +45,13 @@ def info(
 def _print_model(path: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from pleura.models.bundle import read_bundle
+    from pleura.inference.engine import read_model
 
-    bundle = read_bundle(path)
+    bundle = read_model(path)
     if not as_json:
         console.out.print(bundle.card or f"{path}: has no card", markup=False)
         return
+    exported = bundle.exported
     console.print_json(
         {
             "network": asdict(bundle.network),
@@ -59,6 +61,12 @@ def _print_model(path: Path, as_json: bool) -> None:
             "training": dict(bundle.training),
             "versions": dict(bundle.versions),
             "digest": bundle.digest,
+            "exported": exported
+            and {
+                "engine": exported.kind,
+                "precision": exported.precision,
+                "model_digest": exported.model_digest,
+            },
         }
     )
 

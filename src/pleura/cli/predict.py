@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model.h5.", show_default=False)],
+    model: Annotated[
+        Path, typer.Argument(help="A model.h5, or an exported .onnx or .xml.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
     inputs: Annotated[
         list[str] | None,
@@ -47,6 +49,12 @@ def predict(
     batch: Annotated[
         str, typer.Option(help="Images per network call, or auto: what is fastest here.")
     ] = "4",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="auto, torch, openvino or onnx; auto: openvino on the CPU, torch on CUDA."
+        ),
+    ] = "auto",
     device: options.Device = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     at: Annotated[
@@ -94,6 +102,8 @@ def predict(
         raise UsageError(f"--id {id_source}: take uid or stem")
     if precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"--precision {precision}: take auto, fp32 or bf16")
+    if engine not in ("auto", "torch", "openvino", "onnx"):
+        raise UsageError(f"--engine {engine}: take auto, torch, openvino or onnx")
     if batch != "auto" and not (batch.isdecimal() and int(batch) >= 1):
         raise UsageError(f"--batch {batch}: take a number from 1 on, or auto")
     if bool(inputs) == (watch is not None):
@@ -103,7 +113,10 @@ def predict(
     limits = Limits(max_seconds, max_memory)
     # They start while the model is loaded.
     with Readers(workers, limits, files=None if watch else len(paths)) as readers:
-        predictor = _load([model, *(ensemble or [])], device, precision, at, tta)
+        run_by = {"engine": engine, "device": device, "precision": precision, "at": at}
+        predictor = _load([model, *(ensemble or [])], run_by, tta)
+        for note in predictor.engine.notes:
+            console.say(note)
         told = _Told(as_json)
         with console.progress("predicting") as progress:
             shared = {
@@ -132,17 +145,11 @@ _MANY = 1 << 20
 """So many files may arrive in a folder that is watched, as far as the choice of a batch goes."""
 
 
-def _load(
-    models: Sequence[Path], device: str, precision: str, at: str, mirrored: bool
-) -> "Predictor":
+def _load(models: Sequence[Path], run_by: dict[str, Any], mirrored: bool) -> "Predictor":
     from pleura.inference.averaging import averaged
     from pleura.inference.predictor import load
 
-    loaded = [
-        load(model, device=device, precision=precision, at=at)  # type: ignore[arg-type]
-        for model in models
-    ]
-    return averaged(loaded, mirrored=mirrored)
+    return averaged([load(model, **run_by) for model in models], mirrored=mirrored)
 
 
 def _kinds(wanted: str, deidentify: bool) -> "tuple[Kind, ...]":

@@ -4,14 +4,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from pleura.data.sources import Part
 from pleura.errors import DataError
 from pleura.formats.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,14 @@ def write_index(records: Sequence[ImageRecord], path: Path) -> None:
     Raises:
         OutputError: The file could not be written.
     """
+    import polars as pl
+
     columns = {
         field.name: [getattr(record, field.name) for record in records]
         for field in fields(ImageRecord)
     }
     with atomic_path(path) as partial_path:
-        pl.DataFrame(columns, schema=_SCHEMA, strict=True).write_parquet(partial_path)
+        pl.DataFrame(columns, schema=_schema(), strict=True).write_parquet(partial_path)
 
 
 def write_masks(records: Sequence[ImageRecord], path: Path) -> None:
@@ -92,10 +97,12 @@ def write_masks(records: Sequence[ImageRecord], path: Path) -> None:
     Raises:
         OutputError: The file could not be written.
     """
+    import polars as pl
+
     names = ["image_id", "rows", "columns", "area_px", "encoded_pixels"]
     labelled = [record for record in records if record.labelled]
     columns = {name: [getattr(record, name) for record in labelled] for name in names}
-    schema = {name: _SCHEMA[name] for name in names}
+    schema = {name: kind for name, kind in _schema().items() if name in names}
     with atomic_path(path) as partial_path:
         pl.DataFrame(columns, schema=schema, strict=True).write_parquet(partial_path)
 
@@ -106,39 +113,44 @@ def read_index(path: str | os.PathLike[str]) -> tuple[ImageRecord, ...]:
     Raises:
         DataError: The file is missing, is not Parquet, or holds other columns.
     """
+    import polars as pl
+
     try:
         frame = pl.read_parquet(Path(path))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: cannot be read as an index ({error})") from error
-    if frame.schema != pl.Schema(_SCHEMA):
+    if frame.schema != pl.Schema(_schema()):
         raise DataError(f"{path}: its columns are not those of an index of this version of pleura")
     return tuple(ImageRecord(**row) for row in frame.iter_rows(named=True))
 
 
-_SCHEMA: dict[str, pl.DataType] = {
-    "image_id": pl.String(),
-    "path": pl.String(),
-    "part": pl.String(),
-    "rows": pl.Int64(),
-    "columns": pl.Int64(),
-    "sex": pl.String(),
-    "age_years": pl.Int64(),
-    "view": pl.String(),
-    "modality": pl.String(),
-    "photometric_interpretation": pl.String(),
-    "transfer_syntax": pl.String(),
-    "patient": pl.String(),
-    "pixel_hash": pl.String(),
-    "labelled": pl.Boolean(),
-    "positive": pl.Boolean(),
-    "mask_rows": pl.Int64(),
-    "overlap_px": pl.Int64(),
-    "area_px": pl.Int64(),
-    "encoded_pixels": pl.String(),
-    "cluster": pl.Int64(),
-    "group": pl.Int64(),
-    "fold": pl.Int64(),
-}
+def _schema() -> dict[str, "pl.DataType"]:
+    import polars as pl
+
+    return {
+        "image_id": pl.String(),
+        "path": pl.String(),
+        "part": pl.String(),
+        "rows": pl.Int64(),
+        "columns": pl.Int64(),
+        "sex": pl.String(),
+        "age_years": pl.Int64(),
+        "view": pl.String(),
+        "modality": pl.String(),
+        "photometric_interpretation": pl.String(),
+        "transfer_syntax": pl.String(),
+        "patient": pl.String(),
+        "pixel_hash": pl.String(),
+        "labelled": pl.Boolean(),
+        "positive": pl.Boolean(),
+        "mask_rows": pl.Int64(),
+        "overlap_px": pl.Int64(),
+        "area_px": pl.Int64(),
+        "encoded_pixels": pl.String(),
+        "cluster": pl.Int64(),
+        "group": pl.Int64(),
+        "fold": pl.Int64(),
+    }
 
 
 def image_keys(records: Sequence[ImageRecord]) -> NDArray[np.uint64]:

@@ -21,6 +21,7 @@ class Averaged:
 
     Attributes:
         name: Those of the others, and what is averaged.
+        notes: What the others have to say.
         digest: Of all their models; empty where one model's own says it.
 
     Args:
@@ -34,6 +35,7 @@ class Averaged:
         made_with = [member.provenance for member in members]
         names = "+".join(dict.fromkeys(one.engine for one in made_with))
         self.name = f"{names}, mirrored" if mirrored else names
+        self.notes = tuple(dict.fromkeys(note for one in self._engines for note in one.notes))
         self.digest = ""
         if len(members) > 1:
             together = " ".join(one.model for one in made_with)

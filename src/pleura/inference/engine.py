@@ -1,18 +1,31 @@
-"""What runs the network: one protocol, and the reference engine on torch.
+"""What runs a network: one protocol, and the choice among three engines.
+
+================  ===========================================  ==================================
+name              runs on                                      opens
+================  ===========================================  ==================================
+``torch``         CPU and CUDA; the reference                  model.h5
+``openvino``      CPU; the default there                       model.h5, exported .xml with .bin
+``onnx``          ONNX Runtime: CPU, CUDA with its GPU build   model.h5, exported .onnx
+================  ===========================================  ==================================
+
+Nothing is imported before an engine is opened, and torch only by its own and to convert a model.h5
+for the first time.
 
 Shapes: N images, S side length in pixels.
 """
 
-from typing import NamedTuple, Protocol
+import os
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pleura.config import Precision
-from pleura.errors import BundleError, UsageError
-from pleura.models import zoo
-from pleura.models.bundle import Bundle
+from pleura.errors import UsageError
+from pleura.models.bundle import Bundle, read_bundle
+
+EngineName = Literal["auto", "torch", "openvino", "onnx"]
 
 
 class Probabilities(NamedTuple):
@@ -30,89 +43,75 @@ class Probabilities(NamedTuple):
 class Engine(Protocol):
     """Anything that turns prepared pixels into probabilities."""
 
+    @property
+    def name(self) -> str:
+        """What runs it and in which precision, such as ``openvino bf16``.
+
+        Answers under different names may differ in the last digits, so one job never mixes them.
+        """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its user should know, a sentence each; mostly nothing."""
+
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
 
 
-class TorchEngine:
-    """The reference engine: torch in evaluation mode, channels last.
+def read_model(path: str | os.PathLike[str]) -> Bundle:
+    """Return the model in a file: a model.h5, or one that ``pleura export`` wrote.
+
+    Raises:
+        BundleError: The file is missing, truncated, corrupt, foreign, or needs a later pleura.
+        UsageError: The file is ONNX and the package onnx is not installed.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".onnx":
+        from pleura.models.onnx_file import read_onnx
+
+        return read_onnx(path)
+    if suffix == ".xml":
+        from pleura.models.openvino_file import read_openvino
+
+        return read_openvino(path)
+    return read_bundle(path)
+
+
+def open_engine(
+    bundle: Bundle,
+    engine: EngineName = "auto",
+    device: str = "cpu",
+    precision: Precision = "auto",
+) -> Engine:
+    """Return the engine that runs `bundle`.
 
     Args:
-        bundle: The model.
+        bundle: A model.
+        engine: ``auto`` is the exported file's own, else openvino on the CPU and torch on CUDA.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` takes bf16 where the device has it.
+        precision: ``auto`` takes bf16 where the device has it natively; ``fp32`` is the reference.
 
     Raises:
-        UsageError: The device is not there.
-        BundleError: The weights do not fit the network that the bundle names.
+        UsageError: The engine does not run such a file, device or precision, or is not installed.
+        BundleError: The model cannot be run.
     """
+    if bundle.exported is not None:
+        if engine not in ("auto", bundle.exported.kind):
+            raise UsageError(
+                f"--engine {engine}: {bundle.path or 'the model'} is exported for "
+                f"{bundle.exported.kind}; leave --engine out, or take the model.h5 it was made from"
+            )
+        engine = bundle.exported.kind
+    elif engine == "auto":
+        engine = "openvino" if device == "cpu" else "torch"
+    if engine == "openvino":
+        from pleura.inference.openvino_engine import OpenVINOEngine
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", precision: Precision = "auto") -> None:
-        self._device = checked_device(device)
-        self._dtype = torch.bfloat16 if uses_bf16(precision, self._device) else None
-        self._preprocessing = bundle.preprocessing
-        network = load_network(bundle).to(self._device)
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return OpenVINOEngine(bundle, device, precision)
+    if engine == "onnx":
+        from pleura.inference.onnx_engine import ONNXEngine
 
-    def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
-        """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
-        x = torch.from_numpy(self._preprocessing.normalise(pixels)[:, None]).to(self._device)
-        x = x.contiguous(memory_format=torch.channels_last)
-        with (
-            torch.inference_mode(),
-            torch.autocast(
-                self._device.type, dtype=self._dtype or torch.bfloat16, enabled=bool(self._dtype)
-            ),
-        ):
-            logits = self._network(x)
-        maps = torch.sigmoid(logits.mask.float())[:, 0].cpu().numpy()
-        return Probabilities(maps, torch.sigmoid(logits.score.float()).cpu().numpy())
+        return ONNXEngine(bundle, device, precision)
+    from pleura.inference.torch_engine import TorchEngine
 
-
-def load_network(bundle: Bundle) -> torch.nn.Module:
-    """Return the bundle's network with its weights, in evaluation mode, on the CPU.
-
-    Raises:
-        BundleError: The weights do not fit the network.
-    """
-    zoo.check_size(bundle.network, bundle.preprocessing.size)
-    with torch.device("meta"):
-        network = zoo.build(bundle.network)
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: array.shape for name, array in bundle.weights.items()}
-    if expected != found:
-        wrong = sorted(set(expected.items()) ^ set(found.items()))[0]
-        raise BundleError(
-            f"{bundle.path or 'model'}: its weights do not fit {bundle.network}; {wrong[0]} with "
-            f"shape {wrong[1]} has no counterpart"
-        )
-    state = {name: torch.from_numpy(np.array(array)) for name, array in bundle.weights.items()}
-    network.load_state_dict(state, strict=True, assign=True)
-    return network.eval()
-
-
-def checked_device(name: str) -> torch.device:
-    """Return the torch device `name`; raise UsageError where it is not there."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device {name}: is not a device; take cpu, cuda or cuda:0") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: pleura runs on cpu and cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"--device {name}: torch sees {torch.cuda.device_count()} GPUs here; take cpu, or "
-            "install a CUDA build of torch"
-        )
-    return device
-
-
-def uses_bf16(precision: Precision, device: torch.device) -> bool:
-    """Return whether bfloat16 is used: always for ``bf16``, for ``auto`` where it is native."""
-    if precision == "auto":
-        if device.type == "cuda":
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-        # Where the processor only has AVX-512, oneDNN emulates bfloat16 at a third of the speed.
-        has = torch.cpu.get_capabilities()
-        return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return precision == "bf16"
+    return TorchEngine(bundle, device, precision)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from pleura.config import Precision
 from pleura.data.prepare import PREPARATION, Frame, prepare_pixels
 from pleura.errors import BundleError, UsageError
-from pleura.inference.engine import Engine, TorchEngine
+from pleura.inference.engine import Engine, EngineName, open_engine, read_model
 from pleura.inference.prediction import Prediction, finish
 from pleura.inference.readers import Failed, Readers, Ready, read
 from pleura.inference.tables import Provenance
-from pleura.models.bundle import Bundle, current_versions, read_bundle
+from pleura.models.bundle import Bundle, current_versions
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -54,7 +54,7 @@ class Predictor:
 
     Args:
         bundle: The model.
-        engine: What runs its network; by default torch on the CPU.
+        engine: What runs its network; by default what :func:`open_engine` takes for the CPU.
 
     Raises:
         BundleError: The bundle prepares images in a way that this pleura does not know.
@@ -68,14 +68,14 @@ class Predictor:
                 f"pleura that wrote it ({bundle.versions.get('pleura', 'unknown version')})"
             )
         self.bundle = bundle
-        self.engine = engine or TorchEngine(bundle)
+        self.engine = engine or open_engine(bundle)
 
     @functools.cached_property
     def provenance(self) -> Provenance:
         """What its answers are made with."""
         return Provenance(
             model=getattr(self.engine, "digest", "") or self.bundle.digest,
-            engine=getattr(self.engine, "name", "") or type(self.engine).__name__,
+            engine=self.engine.name,
             point=self.bundle.operating_point,
             pleura=current_versions()["pleura"],
         )
@@ -214,6 +214,7 @@ class Predictor:
 def load(
     path: str | os.PathLike[str],
     *,
+    engine: EngineName = "auto",
     device: str = "cpu",
     precision: Precision = "auto",
     at: str = "default",
@@ -221,17 +222,18 @@ def load(
     """Return the model in the file at `path`, ready to predict.
 
     Args:
-        path: A ``model.h5``.
+        path: A ``model.h5``, or an ``.onnx`` or ``.xml`` that ``pleura export`` wrote.
+        engine: What runs it, as for :func:`pleura.inference.engine.open_engine`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` takes bf16 where the device has it; ``fp32`` is the reference.
         at: Name of the operating point: ``default``, ``sensitive``, ``specific`` or ``rule``.
 
     Raises:
         BundleError: The file is missing, truncated, corrupt, foreign, or needs a later pleura.
-        UsageError: The device or the operating point is not there.
+        UsageError: The engine, the device or the operating point is not there.
     """
-    bundle = read_bundle(path).at(at)
-    return Predictor(bundle, TorchEngine(bundle, device, precision))
+    bundle = read_model(path).at(at)
+    return Predictor(bundle, open_engine(bundle, engine, device, precision))
 
 
 def _ahead(

@@ -27,7 +27,6 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from scipy.special import expit, logit
 
 from pleura.config import Network, Size, parse
 from pleura.errors import BundleError, ConfigError, UsageError
@@ -136,13 +135,36 @@ class Calibration:
             return raw
         if self.method == "isotonic":
             return np.asarray(np.interp(raw, self.scores, self.values), np.float64)
-        return np.asarray(expit(self.slope * score_logit(raw) + self.intercept), np.float64)
+        line = self.slope * score_logit(raw) + self.intercept
+        return np.asarray(np.exp(-np.logaddexp(0, -line)), np.float64)  # the sigmoid
 
 
 def score_logit(scores: ArrayLike) -> NDArray[np.float64]:
     """Return ``log(p / (1 - p))`` of scores in 0..1, float64, finite also for 0 and 1."""
     inside = np.clip(np.asarray(scores, np.float64), _SMALLEST, 1 - _SMALLEST)
-    return np.asarray(logit(inside), np.float64)
+    return np.asarray(np.log(inside) - np.log1p(-inside), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A network as a graph that another program runs, in place of weights.
+
+    It takes ``pixels`` ``(N, S, S)`` uint8 as they are prepared, and gives ``maps`` ``(N, S, S)``
+    and ``scores`` ``(N,)``, float32 probabilities.
+
+    Attributes:
+        kind: The engine that runs it.
+        graph: The ONNX file without its metadata, or the text of OpenVINO's .xml without them.
+        weights: Of openvino: the content of the .bin.
+        precision: ``int8`` where it was quantised.
+        model_digest: :attr:`Bundle.digest` of the model.h5 it was made from.
+    """
+
+    kind: Literal["openvino", "onnx"]
+    graph: bytes
+    weights: bytes = b""
+    precision: Literal["fp32", "int8"] = "fp32"
+    model_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +190,8 @@ class Bundle:
         card: The model card, Markdown.
         versions: Versions of pleura and of what it was made with.
         path: Where it was read from, or None.
+        exported: The network as a graph, where the file is one that ``pleura export`` wrote; the
+            weights are then empty.
     """
 
     network: Network
@@ -183,6 +207,7 @@ class Bundle:
     card: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
+    exported: Exported | None = None
 
     @property
     def digest(self) -> str:
@@ -193,8 +218,14 @@ class Bundle:
         parts = (self.network, self.preprocessing, self.calibration)
         points = {name: asdict(point) for name, point in self.points.items()}
         settings = [*(asdict(part) for part in parts), points]
+        arrays = {" settings": json.dumps(settings).encode()}
+        if self.exported is not None:
+            arrays |= {" graph": self.exported.graph, " weights": self.exported.weights}
         return stored.digest(
-            {**self.weights, " settings": np.frombuffer(json.dumps(settings).encode(), np.uint8)}
+            {
+                **self.weights,
+                **{name: np.frombuffer(content, np.uint8) for name, content in arrays.items()},
+            }
         )
 
     @property
@@ -225,7 +256,7 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     """
     attributes = {
         "pleura_format": FORMAT,
-        "pleura_version": _version("pleura"),
+        "pleura_version": version_of("pleura"),
         "network": json.dumps(asdict(bundle.network)),
         "preprocessing": json.dumps(asdict(bundle.preprocessing)),
         "operating_point": json.dumps(asdict(bundle.operating_point)),
@@ -283,7 +314,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
 def current_versions() -> dict[str, str]:
     """Return the versions of Python, pleura and the libraries that numbers depend on."""
     names = ["pleura", "torch", "numpy", "pydicom", "imagecodecs", "opencv-python-headless", "h5py"]
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+    return {"python": platform.python_version(), **{name: version_of(name) for name in names}}
 
 
 def _read(file: h5py.File, path: Path) -> Bundle:
@@ -352,7 +383,8 @@ def _text(file: h5py.File, name: str) -> str:
     return value
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of an installed package, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

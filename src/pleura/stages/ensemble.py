@@ -9,7 +9,7 @@ import numpy as np
 from pleura.config import Network
 from pleura.data.arrays import Prepared
 from pleura.errors import BundleError, DataError, UsageError
-from pleura.inference.engine import TorchEngine
+from pleura.inference.torch_engine import TorchEngine
 from pleura.models import zoo
 from pleura.models.bundle import Bundle
 from pleura.models.card import write_card

@@ -28,8 +28,9 @@ from pleura.formats.annotations import read_annotations
 from pleura.formats.dicom import read_radiograph
 from pleura.formats.rle import rle2mask
 from pleura.inference.answer import Answer
-from pleura.inference.engine import Engine, TorchEngine
+from pleura.inference.engine import Engine
 from pleura.inference.prediction import Prediction, finish
+from pleura.inference.torch_engine import TorchEngine
 from pleura.models.bundle import Bundle, Calibration
 from pleura.models.zoo import count_parameters
 from pleura.training.curves import curves_svg

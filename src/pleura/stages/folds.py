@@ -28,7 +28,7 @@ from pleura.errors import BundleError
 from pleura.evaluation.predictions import Judged
 from pleura.evaluation.scores import Evaluation, Outcome, summarise
 from pleura.formats.atomic import atomic_path, write_text
-from pleura.inference.engine import TorchEngine
+from pleura.inference.torch_engine import TorchEngine
 from pleura.models import weights as stored
 from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card

@@ -14,7 +14,7 @@ from pleura.evaluation.calibration import fit_calibration
 from pleura.evaluation.operating_point import Choice, choose_operating_point
 from pleura.evaluation.predictions import Judged, count_predictions
 from pleura.formats.atomic import write_text
-from pleura.inference.engine import TorchEngine
+from pleura.inference.torch_engine import TorchEngine
 from pleura.models.bundle import Bundle, Calibration, read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.zoo import count_parameters

@@ -24,7 +24,7 @@ from pleura.data.folds import assign_folds
 from pleura.data.prepare import PREPARATION
 from pleura.data.records import image_keys
 from pleura.errors import DataError, UsageError
-from pleura.inference.engine import uses_bf16
+from pleura.inference.torch_engine import uses_bf16
 from pleura.models import zoo
 from pleura.models.blocks import Outputs
 from pleura.models.bundle import (
