@@ -11,6 +11,7 @@ from pleura.cli.app import execute
 from pleura.inference.folder import predict_files
 from pleura.inference.journal import Journal
 from pleura.inference.predictor import load
+from pleura.inference.predictor import load
 from pleura.models.bundle import OperatingPoint, current_versions, read_bundle, write_bundle
 from tests.cli.interrupting import interrupt
 from tests.dicom_files import make_dicom
@@ -70,7 +71,7 @@ def test_json_says_everything(tiny_model, tests, tmp_path, capsys):
         "incomplete": 0,
         "flagged": sum(bool(answer["flags"]) for answer in answers),
         "model": bundle.digest,
-        "engine": "TorchEngine",
+        "engine": load(tiny_model).engine.name,
         "pleura": current_versions()["pleura"],
         "score_threshold": bundle.operating_point.score,
         "mask_threshold": bundle.operating_point.mask,

@@ -6,8 +6,9 @@ import pytest
 from pleura.config import Network
 from pleura.errors import BundleError, UsageError
 from pleura.inference.averaging import averaged
-from pleura.inference.engine import Probabilities, TorchEngine
+from pleura.inference.engine import Probabilities
 from pleura.inference.predictor import Predictor, load
+from pleura.inference.torch_engine import TorchEngine
 from pleura.models import zoo
 from pleura.models.bundle import Calibration, OperatingPoint
 
@@ -17,6 +18,7 @@ class Left:
 
     def __init__(self, weight):
         self.weight = np.float32(weight)
+        self.name, self.notes = "Left", ("left says",)
 
     def probabilities(self, pixels):
         fall = np.linspace(1, 0, pixels.shape[2], dtype=np.float32)
@@ -46,6 +48,7 @@ def test_the_mean_of_maps_and_scores(bundle, pixels):
     assert found.maps == pytest.approx(np.mean([one.maps for one in each], 0), abs=1e-6)
     assert found.scores == pytest.approx(np.mean([one.scores for one in each], 0), abs=1e-6)
     assert found.maps.dtype == found.scores.dtype == np.float32
+    assert averaged(members).engine.notes == ("left says",)
 
 
 def test_the_mirror_image_is_averaged_where_it_belongs(bundle, pixels):

@@ -214,7 +214,9 @@ def test_the_typed_table_says_the_same_and_what_it_was_made_with(run, predictor,
     assert frame["guard"].to_list() == guards
     assert [guard is None for guard in frame["guard"]] == [bool(one.error) for one in answers]
     made_with = frame.select("model", "engine", "score_threshold", "mask_threshold").unique()
-    assert made_with.rows() == [(predictor.bundle.digest, "TorchEngine", point.score, point.mask)]
+    assert made_with.rows() == [
+        (predictor.bundle.digest, predictor.engine.name, point.score, point.mask)
+    ]
 
 
 def test_only_bad_files_leave_an_empty_submission(run, predictor, films, tmp_path):
@@ -282,6 +284,7 @@ class Counting:
 
     def __init__(self, engine):
         self.engine, self.images = engine, 0
+        self.name, self.notes = engine.name, engine.notes
 
     def probabilities(self, pixels):
         self.images += len(pixels)

@@ -21,7 +21,7 @@ def inspect(
     ] = False,
     with_guard: Annotated[
         bool,
-        typer.Option("--guard", help="Read the pixels too: are they a frontal chest radiograph?"),
+        typer.Option("--guard", help="Judge the pixels too: a frontal chest film or not."),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list instead of tables.")
