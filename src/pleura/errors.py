@@ -7,6 +7,7 @@ The tree::
     │   ├── DicomError          a file that is not a radiograph pleura can read
     │   │   ├── NotDicomError   not DICOM at all
     │   │   └── TruncatedError  it breaks off: copied or exported only in part
+    │   ├── PictureError        a JPEG or PNG that is not a radiograph pleura can read
     │   ├── RleError            a run-length text that does not describe a mask (also a ValueError)
     │   │   ├── OutsideError    a run leaves the image
     │   │   └── ZeroRunError    a run has no pixel
@@ -42,6 +43,10 @@ class NotDicomError(DicomError):
 
 class TruncatedError(DicomError):
     """A file that breaks off: its data set or its pixel data is not whole."""
+
+
+class PictureError(InputError):
+    """A JPEG or PNG file that is not a radiograph pleura can read."""
 
 
 class RleError(InputError, ValueError):

@@ -157,7 +157,7 @@ def dicom_files(folder: Path) -> list[Path]:
 def _dicom_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     found: list[Path] = []
     others: Counter[str] = Counter()
-    for path in _walk(folder):
+    for path in files_below(folder):
         if _may_be_dicom(path):
             found.append(path)
         else:
@@ -165,7 +165,8 @@ def _dicom_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     return found, others
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder` that are not hidden (or `folder` itself, where it is one)."""
     if folder.is_file():
         yield folder
     seen: set[str] = set()
