@@ -37,6 +37,8 @@ _THICKEST: dict[Shape, float] = {  # shares of the film's width
     "loculated": 0.075,
 }
 _TRIES = 8
+_DEEP_SULCUS = 0.5  # of the basal ones
+_SULCUS = (0.012, 0.04)  # shares of the film's width
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +46,7 @@ class Collapse:
     """One lung with air between it and its wall.
 
     Attributes:
-        outline: The lung's border as it was.
+        outline: The lung's border as it was, or with a deeper costophrenic angle.
         shape: Where the air is.
         thickness: (300,) float64, pixels of air at :data:`PLACES`.
         pleura: (300, 2) float64, where the visceral pleura lies; on the border where there is no
@@ -110,6 +112,8 @@ def draw_collapse(
     """
     if area_px > LARGEST * outline.area_px:
         return None
+    if shape == "basal" and rng.random() < _DEEP_SULCUS:
+        outline = outline.deepened(float(rng.uniform(*_SULCUS)) * outline.size)
     for attempt in range(_TRIES):
         profile = _profile(rng, shape, 0.78**attempt)
         found = _filled_to(rng, outline, shape, profile, area_px, film)

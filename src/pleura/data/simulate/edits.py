@@ -115,7 +115,7 @@ def lesion(
     outside = _soft(mask, 0.6 * unit)
     change = -outside * lung.layers.markings
     change -= np.float32(strength.darkening) * outside * _air_depth(lung)
-    change += _deepened(lung, mask, outside)
+    change += _deepened(lung, outside)
     rest = _soft(lung.field & ~mask, 0.8 * unit)
     change += _crowded(lung, collapse) * rest
     change += np.float32(strength.density) * rest * _from_border(lung, 10 * unit)
@@ -175,19 +175,18 @@ def _air_depth(lung: Lung) -> Image:
     return np.asarray(np.sqrt(1 - far * far), dtype=np.float32)
 
 
-def _deepened(lung: Lung, mask: NDArray[np.bool_], outside: Image) -> Image:
-    """Return the change that makes air of soft tissue in the mask: a deep costophrenic sulcus."""
-    smooth = lung.layers.smooth
-    if not mask.any():
+def _deepened(lung: Lung, outside: Image) -> Image:
+    """Return the change that makes air of what lies below the lung: a deep sulcus."""
+    outline, smooth = lung.outline, lung.layers.smooth
+    if outline.sulcus == 0:
         return np.zeros_like(smooth)
-    level = np.float32(np.quantile(smooth[mask], 0.3) + 0.25)
-    above = np.maximum(cv2.GaussianBlur(smooth, (0, 0), 1.5 * lung.unit) - level, 0)
-    return np.asarray(-0.85 * above * outside * _deep(lung), dtype=np.float32)
-
-
-def _deep(lung: Lung) -> Image:
-    """Return where the outline was drawn below the lung: 1 there, 0 elsewhere."""
-    return np.zeros(lung.field.shape, dtype=np.float32)
+    rows, columns = lung.field.shape
+    whole = (lung.top + rows, lung.left + columns)
+    before = outline.deepened(-outline.sulcus).field(whole)[lung.window]
+    near = before & (_soft(lung.field & ~before, 6 * lung.unit) > 0.02)
+    level = np.float32(np.median(smooth[near])) if near.any() else np.float32(0)
+    below = _soft(lung.field & ~before, 1.5 * lung.unit) * outside
+    return np.asarray(-0.9 * np.maximum(smooth - level, 0) * below, dtype=np.float32)
 
 
 def _crowded(lung: Lung, collapse: Collapse) -> Image:
@@ -256,8 +255,8 @@ def _with_fluid(
     """Return the change with fluid below a level line, and the mask above it."""
     lowest = float(lung.outline.points[:, 1].max()) - lung.top
     level = lowest - height * lung.outline.height
-    rows = np.arange(lung.field.shape[0], dtype=np.float32)[:, None]
-    below = 1 / (1 + np.exp(-(rows - np.float32(level)) / np.float32(0.5 * lung.unit)))
+    rows = np.arange(lung.field.shape[0], dtype=np.float64)[:, None]
+    below = ramp(rows - level, -1.2 * lung.unit, 1.2 * lung.unit).astype(np.float32)
     below = below * _soft(lung.field, 1.2 * lung.unit)
     smooth = lung.layers.smooth
     target = np.float32(np.quantile(smooth[lung.field], 0.35) + 0.85)

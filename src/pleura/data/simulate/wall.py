@@ -5,7 +5,7 @@ the diaphragm, and 3 the medial apex again. From 0 to 1 the line lies on the che
 to where the film turns from lung to wall, at the inner margin of the ribs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -40,6 +40,7 @@ class Outline:
         inward: (300, 2) float64, unit vectors from the border into the lung.
         hilum: (x, y), where vessels and bronchi enter.
         size: Width of the film in pixels.
+        sulcus: Pixels by which the costophrenic angle was drawn down, see :meth:`deepened`.
     """
 
     side: Side
@@ -47,6 +48,14 @@ class Outline:
     inward: Floats
     hilum: tuple[float, float]
     size: int
+    sulcus: float = 0.0
+
+    def deepened(self, by: float) -> "Outline":
+        """Return the outline with its costophrenic angle drawn down `by` pixels."""
+        width = np.where(PLACES < 1, 0.05, 0.16)
+        points = self.points.copy()
+        points[:, 1] += by * np.exp(-(((PLACES - 1) / width) ** 2))
+        return replace(self, points=points, inward=_inward(points), sulcus=self.sulcus + by)
 
     def field(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Return what the outline encloses, as bool (rows, columns)."""
