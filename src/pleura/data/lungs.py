@@ -33,14 +33,18 @@ WIDTHS = (10, 20, 40, 56, 64)
 
 # What a usable pair of fields is like; each figure is a share.
 AGREEMENT_FROM = 0.93
+APEX_AGREEMENT_FROM = 0.89
 CERTAINTY_FROM = 0.8
+APEX_CERTAINTY_FROM = 0.75
 AREA_BOUNDS = (0.045, 0.3)
 RATIO_FROM = 0.5
 WHOLE_FROM = 0.93
 SOLIDITY_FROM = 0.8
 HEIGHT_FROM = 0.28
 EDGE_UP_TO = 0.22
-STEP_FROM = 0.12
+STEP_FROM = 0.06
+
+_SMALLER = 0.88  # of the second print that must give the same apices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,10 +72,12 @@ def find_lungs(pixels: NDArray[Any]) -> Lungs:
         not empty they are a guess to look at and not to build on.
     """
     thumb = prepare_pixels(pixels, SIDE)
-    shares, agreement = _shares(thumb)
+    plain, mirrored, smaller = _answers(thumb)
+    shares = (plain + mirrored) / np.float32(2)
     frame = Frame(pixels.shape[0], pixels.shape[1], SIDE)
     fields = np.stack([_tidied(restore(share, frame) > 0.5, frame) for share in shares])
-    return Lungs(fields, _doubt(thumb, shares, agreement))
+    doubt = _unstable(plain, mirrored, smaller) or _unlikely(thumb, shares)
+    return Lungs(fields, doubt)
 
 
 def equalised(thumb: NDArray[np.uint8]) -> Floats:
@@ -82,12 +88,20 @@ def equalised(thumb: NDArray[np.uint8]) -> Floats:
     return np.asarray((2 * levels - 1).astype(np.float32)[thumb])
 
 
-def _shares(thumb: NDArray[np.uint8]) -> tuple[Floats, float]:
-    """Return the two maps (2, SIDE, SIDE) in 0..1, and their Dice with a mirror image's."""
+def _answers(thumb: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
+    """Return the two maps (2, SIDE, SIDE) in 0..1 for the film, its mirror image, a smaller print.
+
+    All are brought back to the film's own place.
+    """
     seen = equalised(thumb)
-    plain = _answer(seen)
     mirrored = _answer(np.ascontiguousarray(seen[:, ::-1]))[::-1, :, ::-1]
-    return (plain + mirrored) / np.float32(2), _dice(plain > 0.5, mirrored > 0.5)
+    middle = (SIDE - 1) / 2
+    there = cv2.getRotationMatrix2D((middle, middle), 0, _SMALLER)
+    back = cv2.invertAffineTransform(there)
+    small = cv2.warpAffine(thumb, there, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+    answer = _answer(equalised(np.asarray(small, dtype=np.uint8)))
+    smaller = np.stack([cv2.warpAffine(share, back, (SIDE, SIDE)) for share in answer])
+    return _answer(seen), mirrored, np.asarray(smaller, dtype=np.float32)
 
 
 def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -136,8 +150,10 @@ def _weights() -> dict[str, Floats]:
 
 def _tidied(field: NDArray[np.bool_], frame: Frame) -> NDArray[np.bool_]:
     """Return the largest part of a field, without holes and with the thumb's steps smoothed."""
-    sigma = 0.6 * frame.side / SIDE
-    soft = cv2.GaussianBlur(_largest(field).astype(np.float32), (0, 0), sigma)
+    cell = frame.side / SIDE
+    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(1.3 * cell) + 1,) * 2)
+    part = cv2.morphologyEx(_largest(field).astype(np.float32), cv2.MORPH_OPEN, ball)
+    soft = cv2.GaussianBlur(part, (0, 0), 0.6 * cell)
     outlines, _ = cv2.findContours(
         (soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
@@ -154,10 +170,27 @@ def _largest(field: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
 
 
-def _doubt(thumb: NDArray[np.uint8], shares: Floats, agreement: float) -> str:
-    """Return the first reason not to use the fields, or ""."""
+def _unstable(plain: Floats, mirrored: Floats, smaller: Floats) -> str:
+    """Return how the fields change where they must not, or ""."""
+    fields = plain > 0.5
+    agreement = _dice(fields, mirrored > 0.5)
     if agreement < AGREEMENT_FROM:
         return f"the mirror image gives other fields (Dice {agreement:.2f})"
+    for field, other in zip(fields, smaller > 0.5, strict=True):
+        upper = _upper_third(field)
+        agreement = _dice(field[upper], other[upper])
+        if agreement < APEX_AGREEMENT_FROM:
+            return f"a smaller print gives another apex (Dice {agreement:.2f})"
+    return ""
+
+
+def _upper_third(field: NDArray[np.bool_]) -> slice:
+    rows = np.flatnonzero(field.any(axis=1))
+    return slice(0, int(rows[0] + (rows[-1] - rows[0]) // 3)) if rows.size else slice(0, 0)
+
+
+def _unlikely(thumb: NDArray[np.uint8], shares: Floats) -> str:
+    """Return the first reason why these are no two lungs, or ""."""
     fields = shares > 0.5
     areas = fields.mean(axis=(1, 2))
     if areas.min() < AREA_BOUNDS[0] or areas.max() > AREA_BOUNDS[1]:
@@ -175,9 +208,10 @@ def _odd(thumb: NDArray[np.uint8], share: Floats, field: NDArray[np.bool_]) -> s
     whole = _largest(field)
     if whole.sum() < WHOLE_FROM * field.sum():
         return "a field is in pieces"
-    certain = float(np.abs(2 * share[share > 0.1] - 1).mean())
-    if certain < CERTAINTY_FROM:
-        return f"the network is not certain (mean margin {certain:.2f})"
+    for part, least in ((share, CERTAINTY_FROM), (share[_upper_third(field)], APEX_CERTAINTY_FROM)):
+        certain = float(np.abs(2 * part[part > 0.1] - 1).mean())
+        if certain < least:
+            return f"the network is not certain (mean margin {certain:.2f})"
     points = np.argwhere(whole)
     hull = cv2.contourArea(cv2.convexHull(points.astype(np.int32)))
     if whole.sum() < SOLIDITY_FROM * hull:
@@ -191,6 +225,6 @@ def _odd(thumb: NDArray[np.uint8], share: Floats, field: NDArray[np.bool_]) -> s
         return "a field leaves the film"
     near = cv2.dilate(whole.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~whole
     step = (float(thumb[near].mean()) - float(thumb[whole].mean())) / 255
-    if step < STEP_FROM * 0.5:
+    if step < STEP_FROM:
         return f"a field is hardly darker than what is around it ({step:.2f})"
     return ""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
@@ -226,4 +227,14 @@ def _pulled(
     ahead = np.roll(np.arange(len(pleura)), -1)
     quads = np.stack([outline.points, outline.points[ahead], pleura[ahead], pleura], axis=1)
     mask = filled(list(quads[loose | loose[ahead]]), field.shape) & field
+    if shape == "basal":  # the lung's tip cannot stay behind as a spike in the recess
+        mask = _closed(mask, 0.5 * float(thickness.max()) + 1) & field
     return Collapse(outline, shape, thickness, pleura, mask)
+
+
+def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(radius) + 1,) * 2)
+    framed = np.pad(mask.astype(np.uint8), round(radius) + 1)
+    closed = cv2.morphologyEx(framed, cv2.MORPH_CLOSE, ball)
+    edge = round(radius) + 1
+    return np.asarray(closed[edge:-edge, edge:-edge] > 0)

@@ -14,7 +14,7 @@ from pleura.data.phantom.anatomy import ramp
 from pleura.data.phantom.canvas import SHIFT, fixed
 from pleura.data.simulate.collapse import Collapse
 from pleura.data.simulate.tissue import Image, Layers, split
-from pleura.data.simulate.wall import Outline
+from pleura.data.simulate.wall import PLACES, Outline
 
 FAKES = ("smoothing", "line", "density", "patch")
 """Edits without a pneumothorax: markings taken out at the wall but no line and no air; a line with
@@ -22,6 +22,7 @@ markings on both sides; a denser lung with crowded vessels; markings taken out a
 wall."""
 
 _LEAST = 0.004  # of a step; a smaller change is none
+_FLUID = 0.2  # of those with air beside the level, which are few
 _DEPTH_SHARE = 0.14  # of the film's width: so far from the wall the air has its full depth
 
 
@@ -96,8 +97,9 @@ def draw_strength(rng: np.random.Generator, collapse: Collapse) -> Strength:
     """Draw how strongly a lesion shows."""
     share = collapse.share
     fluid = 0.0
-    if collapse.shape in ("apicolateral", "whole", "basal") and share > 0.1 and rng.random() < 0.18:
-        fluid = float(rng.uniform(0.06, 0.3))
+    if rng.random() < _FLUID:
+        height = float(rng.uniform(0.05, 0.3))
+        fluid = height if _has_air_at(collapse, height) else 0.0
     return Strength(
         darkening=float(rng.uniform(0.04, 0.17)),
         line=float(rng.uniform(0.03, 0.12)),
@@ -169,10 +171,13 @@ def _framed(field: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _air_depth(lung: Lung) -> Image:
-    """Return how deep air is that fills the chest there, 0 at the wall to 1: a circle's chord."""
+    """Return how deep air is that fills the chest there, up to 1: a circle's chord.
+
+    At the wall it is not 0, for a band of air is seen through its length at the apex and the sides.
+    """
     inside = cv2.distanceTransform(_framed(lung.field), cv2.DIST_L2, 5)[1:-1, 1:-1]
     far = 1 - np.clip(inside / np.float32(_DEPTH_SHARE * lung.outline.size), 0, 1)
-    return np.asarray(np.sqrt(1 - far * far), dtype=np.float32)
+    return np.asarray(0.35 + 0.65 * np.sqrt(1 - far * far), dtype=np.float32)
 
 
 def _deepened(lung: Lung, outside: Image) -> Image:
@@ -249,16 +254,37 @@ def _line(rng: np.random.Generator, lung: Lung, collapse: Collapse) -> Image:
     return np.asarray(soft * (1 - 0.65 * ribs) * _soft(lung.field, unit), dtype=np.float32)
 
 
+def _level(outline: Outline, height: float) -> float:
+    """Return the row of a fluid level that stands `height` of the lung's height over its bottom."""
+    return float(outline.points[:, 1].max()) - height * outline.height
+
+
+def _has_air_at(collapse: Collapse, height: float) -> bool:
+    """Return whether there is air between lung and chest wall at a level, for fluid to lie under."""
+    wall = np.flatnonzero(PLACES < 1)
+    away = np.abs(collapse.outline.points[wall, 1] - _level(collapse.outline, height))
+    nearest = away.argmin()
+    return bool(collapse.thickness[nearest] > 4 / 512 * collapse.outline.size)
+
+
 def _with_fluid(
     lung: Lung, change: Image, mask: NDArray[np.bool_], height: float
 ) -> tuple[Image, NDArray[np.bool_]]:
-    """Return the change with fluid below a level line, and the mask above it."""
-    lowest = float(lung.outline.points[:, 1].max()) - lung.top
-    level = lowest - height * lung.outline.height
-    rows = np.arange(lung.field.shape[0], dtype=np.float64)[:, None]
-    below = ramp(rows - level, -1.2 * lung.unit, 1.2 * lung.unit).astype(np.float32)
-    below = below * _soft(lung.field, 1.2 * lung.unit)
+    """Return the change with fluid below a level line, and the mask above it.
+
+    The fluid is as dense as the soft tissue below the lung and fills the recess down to it.
+    """
+    unit = lung.unit
+    level = _level(lung.outline, height) - lung.top
+    depth = np.arange(lung.field.shape[0], dtype=np.float64)[:, None] - level
+    below = ramp(depth, -1.1 * unit, 1.1 * unit).astype(np.float32)
+    wide = 2 * round(9 * unit) + 1
+    reach = cv2.dilate(lung.field.astype(np.uint8), np.ones((wide, 1), np.uint8))
+    below = below * _soft(reach > 0, 1.5 * unit)
     smooth = lung.layers.smooth
-    target = np.float32(np.quantile(smooth[lung.field], 0.35) + 0.85)
-    fluid = 0.9 * np.maximum(target - smooth, 0) - lung.layers.markings
+    thicker = 0.3 * ramp(depth, 0.0, 0.16 * lung.outline.size).astype(np.float32)
+    target = np.float32(np.quantile(smooth[lung.field], 0.35) + 1.0) + thicker
+    even = cv2.GaussianBlur(smooth, (0, 0), 6 * unit)
+    fluid = 0.8 * np.maximum(target - smooth, 0) + 0.2 * np.maximum(target - even, 0)
+    fluid = fluid - 0.85 * lung.layers.markings
     return np.asarray(change * (1 - below) + below * fluid, dtype=np.float32), mask & (below < 0.5)

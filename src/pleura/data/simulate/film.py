@@ -31,6 +31,8 @@ _EDITED = 0.6  # of the films without a pneumothorax
 _TRIES = 24
 _LEAST_STEP = 0.45  # logits from lung to soft tissue, below which a film is too flat
 _LEAST_GREY = 18.0  # grey levels by which a lung must be darker than the mediastinum
+_SOLID = 0.52  # steps above the lungs' middle, from which on there is no lung
+_AERATED_FROM = 0.7  # of the air must lie where there is lung
 _CLOUDED = 0.5  # steps by which a lung may be brighter than the other
 
 
@@ -116,10 +118,12 @@ def simulate(
     attenuation = response.attenuation(film)
     clear = _clear_sides(film, attenuation, lungs, response.step)
     calm = cv2.GaussianBlur(film, (0, 0), film.shape[0] / 512).astype(np.float32)
+    sides = _draw_sides(rng, clear)
     outlines = tuple(
-        find_outline(calm, field, side) for field, side in zip(lungs.mask, SIDES, strict=True)
+        find_outline(calm, field, side, snap=index in sides)
+        for index, (field, side) in enumerate(zip(lungs.mask, SIDES, strict=True))
     )
-    drawn = _draw_collapses(rng, outlines, clear, film.shape[0])
+    drawn = _draw_collapses(rng, [outlines[i] for i in sides], _aerated(attenuation, lungs))
     ill = bool(rng.random() < prevalence)
     edited = bool(rng.random() < _EDITED)
     change = np.zeros(film.shape, dtype=np.float32)
@@ -183,25 +187,33 @@ def _clear_sides(
     return clear
 
 
-def _draw_collapses(
-    rng: np.random.Generator,
-    outlines: tuple[Outline, ...],
-    clear: tuple[int, ...],
-    size: int,
-) -> list[tuple[float, Collapse]]:
-    """Return the area wanted, as a share of the film, and the lung with it; of two sides on few."""
+def _aerated(attenuation: Image, lungs: Lungs) -> NDArray[np.bool_]:
+    """Return where the film is about as transparent as a lung, ribs or not."""
+    calm = cv2.GaussianBlur(attenuation, (0, 0), attenuation.shape[0] / 128)
+    middle = float(np.median(calm[lungs.mask.any(axis=0)]))
+    return np.asarray(calm < middle + _SOLID)
+
+
+def _draw_sides(rng: np.random.Generator, clear: tuple[int, ...]) -> tuple[int, ...]:
+    """Return which lungs are drawn on: one, on few films both."""
     both = len(clear) == 2 and rng.random() < _BOTH_SIDES
-    chosen = list(clear) if both else [int(rng.choice(clear))]
+    return clear if both else (int(rng.choice(clear)),)
+
+
+def _draw_collapses(
+    rng: np.random.Generator, outlines: list[Outline], aerated: NDArray[np.bool_]
+) -> list[tuple[float, Collapse]]:
+    """Return the area wanted, as a share of the film, and the lung with it, for each outline."""
+    size = aerated.shape[0]
     found = []
-    for index in chosen:
+    for outline in outlines:
         for _ in range(_TRIES):
-            share = draw_area_share(rng) / len(chosen)
+            share = draw_area_share(rng) / len(outlines)
             shape = draw_shape(rng, share)
-            area = share * size * size
-            collapse = draw_collapse(rng, outlines[index], shape, area, (size, size))
-            if collapse is not None:
+            collapse = draw_collapse(rng, outline, shape, share * size * size, (size, size))
+            if collapse is not None and aerated[collapse.mask].mean() >= _AERATED_FROM:
                 found.append((share, collapse))
                 break
-    if len(found) < len(chosen):
+    if len(found) < len(outlines):
         raise DataError("no pneumothorax of a drawn size fits these lungs; use another film")
     return found

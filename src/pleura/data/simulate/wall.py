@@ -80,18 +80,21 @@ def filled(outlines: list[Floats], shape: tuple[int, int]) -> NDArray[np.bool_]:
     return canvas.astype(np.bool_)
 
 
-def find_outline(grey: NDArray[np.float32], field: NDArray[np.bool_], side: Side) -> Outline:
+def find_outline(
+    grey: NDArray[np.float32], field: NDArray[np.bool_], side: Side, *, snap: bool = True
+) -> Outline:
     """Return the border of one lung, its wall snapped to the film.
 
     Args:
         grey: (rows, columns) float32, the film in any unit that grows from air to bone.
         field: (rows, columns) bool, one connected lung field.
         side: Which half of the picture it lies in.
+        snap: Whether to do that; without it the border is the field's own.
     """
     size = field.shape[1]
     contour = _contour(field)
     points = _placed(contour, side)
-    for _ in range(2):
+    for _ in range(2 if snap else 0):
         normals = _inward(points)
         shift = _snapped(grey, points[:_WALL], normals[:_WALL], SNAP_SHARE / 2 * size)
         points[:_WALL] -= shift[:, None] * normals[:_WALL]
