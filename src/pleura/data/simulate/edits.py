@@ -260,7 +260,7 @@ def _level(outline: Outline, height: float) -> float:
 
 
 def _has_air_at(collapse: Collapse, height: float) -> bool:
-    """Return whether there is air between lung and chest wall at a level, for fluid to lie under."""
+    """Return whether there is air beside the chest wall at a level, for fluid to lie under."""
     wall = np.flatnonzero(PLACES < 1)
     away = np.abs(collapse.outline.points[wall, 1] - _level(collapse.outline, height))
     nearest = away.argmin()

@@ -79,11 +79,13 @@ class Simulated:
     Attributes:
         pixels: (size, size) uint8.
         mask: (size, size) bool, the air in the pleural space; empty without a pneumothorax.
+        region: (size, size) bool, where the air was drawn, or would have been.
         parameters: What was drawn.
     """
 
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_]
+    region: NDArray[np.bool_]
     parameters: Parameters
 
 
@@ -148,6 +150,7 @@ def simulate(
     return Simulated(
         np.where(change != 0, changed, film),
         mask,
+        np.logical_or.reduce([collapse.mask for _, collapse in drawn]),
         Parameters(kind, tuple(lesions), fake, distractors.names),
     )
 

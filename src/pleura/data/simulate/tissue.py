@@ -54,7 +54,7 @@ def split(attenuation: Image, size: int) -> Layers:
     return Layers(smooth, calm - smooth, grain)
 
 
-def _evened(image: NDArray[np.floating[Any]], unit: float) -> Image:
+def _evened(image: NDArray[Any], unit: float) -> Image:
     """Return a picture without its faint structure, edges kept; at the scale of 512 pixels or so.
 
     What a larger film loses by that at its edges is steep and goes back in with the bones' edges.
