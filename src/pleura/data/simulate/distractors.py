@@ -14,6 +14,7 @@ from pleura.data.phantom import devices
 from pleura.data.phantom.anatomy import Chest, Pose, draw_person, draw_pose, ramp
 from pleura.data.phantom.canvas import SHIFT, Film, Image, curve, fixed
 from pleura.data.phantom.markings import skin_fold
+from pleura.data.simulate.edits import blurred_line
 from pleura.data.simulate.wall import Floats, Outline, Side
 
 CHANCES = {
@@ -139,10 +140,11 @@ def _stroke(size: int, line: Floats, strength: float, rng: np.random.Generator) 
     unit = size / 512
     canvas: NDArray[np.uint8] = np.zeros((size, size), dtype=np.uint8)
     place = np.linspace(0, 1, len(line))
+    width = max(round(1.2 * unit), 1)
     level = ramp(place, 0, 0.25) * (1 - ramp(place, 0.75, 1)) * 200
     for start in range(len(line) - 1):
         value = round(float(level[start]))
         piece = [fixed(line[start : start + 2])]
-        cv2.polylines(canvas, piece, False, value, max(round(1.2 * unit), 1), cv2.LINE_AA, SHIFT)
-    soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), float(rng.uniform(0.6, 1.1)) * unit)
-    return np.asarray(soft * np.float32(1.5 * strength / 200))
+        cv2.polylines(canvas, piece, False, value, width, cv2.LINE_AA, SHIFT)
+    soft = blurred_line(canvas, width, float(rng.uniform(0.6, 1.1)) * unit)
+    return np.asarray(soft * np.float32(strength / 200))

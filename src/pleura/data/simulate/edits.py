@@ -3,6 +3,7 @@
 All changes are in steps from lung to soft tissue and are made in a window around one lung.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -246,8 +247,7 @@ def _line(rng: np.random.Generator, lung: Lung, collapse: Collapse) -> Image:
         if value > 0 and level[stop] > 0:
             piece = [places[[start, stop]]]
             cv2.polylines(canvas, piece, False, value, width, cv2.LINE_AA, SHIFT)
-    blur = float(rng.uniform(0.55, 0.9)) * unit
-    soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), blur) * np.float32(1.5 / 200)
+    soft = blurred_line(canvas, width, float(rng.uniform(0.55, 0.9)) * unit) / np.float32(200)
     smooth = lung.layers.smooth
     over = (smooth - cv2.GaussianBlur(smooth, (0, 0), 13 * unit)).astype(np.float64)
     ribs = ramp(over, 0.01, 0.09)
@@ -265,6 +265,13 @@ def _has_air_at(collapse: Collapse, height: float) -> bool:
     away = np.abs(collapse.outline.points[wall, 1] - _level(collapse.outline, height))
     nearest = away.argmin()
     return bool(collapse.thickness[nearest] > 4 / 512 * collapse.outline.size)
+
+
+def blurred_line(canvas: NDArray[np.uint8], width: int, sigma: float) -> Image:
+    """Return a drawn line blurred by `sigma` pixels, as bright in its middle as it was drawn."""
+    peak = math.erf(width / (math.sqrt(8) * sigma))
+    soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), sigma)
+    return np.asarray(soft / np.float32(peak), dtype=np.float32)
 
 
 def _with_fluid(
