@@ -151,9 +151,8 @@ def _weights() -> dict[str, Floats]:
 def _tidied(field: NDArray[np.bool_], frame: Frame) -> NDArray[np.bool_]:
     """Return the largest part of a field, without holes and with the thumb's steps smoothed."""
     cell = frame.side / SIDE
-    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(1.3 * cell) + 1,) * 2)
-    part = cv2.morphologyEx(_largest(field).astype(np.float32), cv2.MORPH_OPEN, ball)
-    soft = cv2.GaussianBlur(part, (0, 0), 0.6 * cell)
+    part = _opened(_largest(field), 1.3 * cell)
+    soft = cv2.GaussianBlur(part.astype(np.float32), (0, 0), 0.6 * cell)
     outlines, _ = cv2.findContours(
         (soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
@@ -161,6 +160,16 @@ def _tidied(field: NDArray[np.bool_], frame: Frame) -> NDArray[np.bool_]:
     if outlines:
         cv2.drawContours(out, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
     return out.astype(np.bool_)
+
+
+def _opened(field: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Return a field without what is thinner than `radius` pixels on either side."""
+    framed = np.pad(field, 1).astype(np.uint8)
+    core = cv2.distanceTransform(framed, cv2.DIST_L2, 5) > radius
+    if not core.any():
+        return field
+    near = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5) <= radius
+    return np.asarray(near[1:-1, 1:-1])
 
 
 def _largest(field: NDArray[np.bool_]) -> NDArray[np.bool_]:

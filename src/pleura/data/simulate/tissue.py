@@ -41,9 +41,7 @@ def split(attenuation: Image, size: int) -> Layers:
     grain = attenuation - calm
     limit = 3.0 * 1.4826 * float(np.median(np.abs(grain))) + 1e-6
     grain = np.clip(grain, -limit, limit).astype(np.float32)
-    wide = 2 * round(4.0 * unit) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide))
-    even = _evened(cv2.morphologyEx(calm, cv2.MORPH_OPEN, kernel), unit)
+    even = _evened(calm, unit)
     rest = calm - even
     level = _blurred(np.minimum(rest, 0.08), 9 * unit)
     rest = rest - level
@@ -55,9 +53,10 @@ def split(attenuation: Image, size: int) -> Layers:
 
 
 def _evened(image: NDArray[Any], unit: float) -> Image:
-    """Return a picture without its faint structure, edges kept; at the scale of 512 pixels or so.
+    """Return a picture without what is narrow and bright or faint, edges kept.
 
-    What a larger film loses by that at its edges is steep and goes back in with the bones' edges.
+    It is done at the scale of 512 pixels or so. What a larger film loses by that at its edges is
+    steep and goes back in with the bones' edges.
     """
     rows, columns = image.shape
     factor = max(round(unit), 1)
@@ -65,6 +64,9 @@ def _evened(image: NDArray[Any], unit: float) -> Image:
     if factor > 1:
         size = (-(-columns // factor), -(-rows // factor))
         small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    wide = 2 * round(4.0 * unit / factor) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide))
+    small = np.asarray(cv2.morphologyEx(small, cv2.MORPH_OPEN, kernel))
     for spread in (0.11, 0.07):
         small = np.asarray(cv2.bilateralFilter(small, 0, spread, 3.2 * unit / factor))
     if factor > 1:
