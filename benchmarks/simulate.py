@@ -4,9 +4,11 @@ Run it with ``python -m benchmarks.simulate FILMS [--labels CSV]``: real films w
 pneumothorax, or with a table that says which show one. Without FILMS it takes phantoms.
 
 A network that trains on simulated films must not win by seeing that a film was edited. So films are
-drawn with and without a pneumothorax, what lies near the air (or would) is blanked alike in both,
-and classifiers learn from the rest which is which: a linear one over statistics of small cells, and
-trees. Folds keep the films of one patient together. An AUROC near 0.5 says that nothing is given
+drawn with and without a pneumothorax, the lung drawn in (or that would have been) is blanked alike
+in both, and classifiers learn from the rest which is which: a linear one over statistics of small
+cells, and trees. They are also asked with the air alone blanked, where the lung that is left,
+denser and more crowded, may tell a little.
+Folds keep the films of one patient together. An AUROC near 0.5 says that nothing is given
 away. To show that the classifiers could see an edit if it were there, they are also asked about
 films of which one half was filtered as a whole, a little.
 """
@@ -17,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -43,7 +45,25 @@ NEAR = 24 / 512
 FILTER_PX = 0.8
 """How much the films are blurred that the classifiers must tell apart, pixels."""
 
-_Drawn = tuple[NDArray[np.float32], NDArray[np.float32], bool, str, float]
+
+class Seen(NamedTuple):
+    """What is kept of one film.
+
+    Attributes:
+        beside: What is seen of it without the air and what is near.
+        outside: Without the whole lung that was drawn in.
+        filtered: The same as `outside`, if the film is blurred a little.
+        ill: Whether it shows a pneumothorax.
+        group: Who is on it.
+        seconds: Time of a core that it took.
+    """
+
+    beside: NDArray[np.float32]
+    outside: NDArray[np.float32]
+    filtered: NDArray[np.float32]
+    ill: bool
+    group: str
+    seconds: float
 
 
 def seen_from_afar(pixels: NDArray[np.uint8], region: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -113,39 +133,47 @@ def measure(films: Sequence[Source], count: int, size: int, workers: int) -> lis
     return judged(rows)
 
 
-def judged(rows: Sequence[_Drawn]) -> list[dict[str, Any]]:
+def judged(rows: Sequence[Seen]) -> list[dict[str, Any]]:
     """Return the figures of films drawn, see :func:`measure`."""
-    labels = np.array([row[2] for row in rows])
-    groups = [row[3] for row in rows]
+    labels = np.array([row.ill for row in rows])
+    groups = [row.group for row in rows]
     error = standard_error(labels)
-    out = [{"name": "seconds of a core per film", "value": float(np.mean([r[4] for r in rows]))}]
-    plain = aurocs(np.stack([row[0] for row in rows]), labels, groups)
-    out += [{"name": f"AUROC from afar, {k}", "value": v, "error": error} for k, v in plain.items()]
-    mixed = np.stack([row[1] if row[2] else row[0] for row in rows])
-    filtered = aurocs(mixed, labels, groups)
-    out += [{"name": f"AUROC if filtered, {k}", "value": v} for k, v in filtered.items()]
+    out = [
+        {
+            "name": "seconds of a core per film",
+            "value": float(np.mean([row.seconds for row in rows])),
+        }
+    ]
+    for name, features in (
+        ("without the lung", [row.outside for row in rows]),
+        ("without the air", [row.beside for row in rows]),
+        ("if filtered", [row.filtered if row.ill else row.outside for row in rows]),
+    ):
+        for model, value in aurocs(np.stack(features), labels, groups).items():
+            out.append({"name": f"AUROC {name}, {model}", "value": value, "error": error})
     return out
 
 
-def row_of(made: Simulated, group: str, seconds: float) -> _Drawn:
+def row_of(made: Simulated, group: str, seconds: float) -> Seen:
     """Return what is kept of a film: as it is, as if filtered, its label, its group, its time."""
     filtered = cv2.GaussianBlur(made.pixels, (0, 0), FILTER_PX)
-    return (
-        seen_from_afar(made.pixels, made.region),
-        seen_from_afar(np.asarray(filtered, dtype=np.uint8), made.region),
-        made.parameters.kind == "pneumothorax",
-        group,
-        seconds,
+    return Seen(
+        beside=seen_from_afar(made.pixels, made.region),
+        outside=seen_from_afar(made.pixels, made.lung),
+        filtered=seen_from_afar(np.asarray(filtered, dtype=np.uint8), made.lung),
+        ill=made.parameters.kind == "pneumothorax",
+        group=group,
+        seconds=seconds,
     )
 
 
-def _drawn(films: Sequence[Source], size: int, number: int) -> _Drawn:
+def _drawn(films: Sequence[Source], size: int, number: int) -> Seen:
     start = time.process_time()
     source, _, made = draw(films, 7, number, size=size, prevalence=0.5)
     return row_of(made, source.patient, time.process_time() - start)
 
 
-def phantom_row(size: int, number: int) -> _Drawn:
+def phantom_row(size: int, number: int) -> Seen:
     """Return the same of a phantom; its fields are known, and found as those of a film are."""
     for attempt in range(20):
         rng = np.random.default_rng([number, attempt])
@@ -170,7 +198,7 @@ def main() -> None:
     arguments = parser.parse_args()
     count, size, workers = arguments.count, arguments.size, arguments.workers
     if arguments.films is None:
-        of_phantom: Callable[[int], _Drawn] = partial(phantom_row, size)
+        of_phantom: Callable[[int], Seen] = partial(phantom_row, size)
         rows = judged(list(ordered_map(of_phantom, range(count), workers)))
     else:
         sources = find_films(arguments.films, arguments.labels, size=size, workers=workers)

@@ -23,6 +23,7 @@ markings on both sides; a denser lung with crowded vessels; markings taken out a
 wall."""
 
 _LEAST = 0.004  # of a step; a smaller change is none
+_LIKE_COLLAPSED = 0.8  # of the edits without a pneumothorax
 _FLUID = 0.2  # of those with air beside the level, which are few
 _DEPTH_SHARE = 0.14  # of the film's width: so far from the wall the air has its full depth
 
@@ -119,28 +120,45 @@ def lesion(
     change = -outside * lung.layers.markings
     change -= np.float32(strength.darkening) * outside * _air_depth(lung)
     change += _deepened(lung, outside)
-    rest = _soft(lung.field & ~mask, 0.8 * unit)
-    change += _crowded(lung, collapse) * rest
-    change += np.float32(strength.density) * rest * _from_border(lung, 10 * unit)
+    change += _collapsed(lung, collapse, mask, strength.density)
     change += np.float32(strength.line) * _line(rng, lung, collapse)
     if strength.fluid > 0:
         change, mask = _with_fluid(lung, change, mask, strength.fluid)
     return _trimmed(change), mask
 
 
+def _collapsed(lung: Lung, collapse: Collapse, mask: NDArray[np.bool_], density: float) -> Image:
+    """Return the change of the lung that is left: its markings crowd, and it gets denser."""
+    rest = _soft(lung.field & ~mask, 0.8 * lung.unit)
+    denser = np.float32(density) * _from_border(lung, 10 * lung.unit)
+    return np.asarray((_crowded(lung, collapse) + denser) * rest, dtype=np.float32)
+
+
 def fake(rng: np.random.Generator, lung: Lung, collapse: Collapse, kind: str) -> Image:
-    """Return the change of an edit that shows no pneumothorax, made of parts of one that does."""
+    """Return the change of an edit that shows no pneumothorax, made of parts of one that does.
+
+    Most have the lung that is left changed as with a pneumothorax, so that this alone tells little.
+    """
+    change = _part(rng, lung, collapse, kind)
+    if kind == "density" or rng.random() < _LIKE_COLLAPSED:
+        density = draw_strength(rng, collapse).density
+        mask = collapse.mask[lung.window]
+        change = change + _collapsed(lung, collapse, mask, density)
+    return _trimmed(change)
+
+
+def _part(rng: np.random.Generator, lung: Lung, collapse: Collapse, kind: str) -> Image:
+    """Return what an edit that shows no pneumothorax has of its own."""
     unit = lung.unit
-    mask = collapse.mask[lung.window]
     if kind == "smoothing":
-        amount = rng.uniform(0.4, 1.0) * _soft(mask, rng.uniform(3, 7) * unit)
-        return _trimmed(-np.float32(1) * amount * lung.layers.markings)
+        mask = collapse.mask[lung.window]
+        amount = np.float32(rng.uniform(0.4, 1.0)) * _soft(mask, rng.uniform(3, 7) * unit)
+        return -amount * lung.layers.markings
     if kind == "line":
-        return _trimmed(np.float32(rng.uniform(0.03, 0.12)) * _line(rng, lung, collapse))
+        return np.float32(rng.uniform(0.03, 0.12)) * _line(rng, lung, collapse)
     if kind == "density":
-        rest = _soft(lung.field, 2 * unit) * _from_border(lung, 12 * unit)
-        change = _crowded(lung, collapse) * rest
-        return _trimmed(change + np.float32(rng.uniform(0.02, 0.12)) * rest)
+        whole = _soft(lung.field, 2 * unit) * _from_border(lung, 12 * unit)
+        return np.float32(rng.uniform(0.0, 0.08)) * whole
     points = np.argwhere(cv2.erode(lung.field.astype(np.uint8), np.ones((9, 9), np.uint8)))
     y, x = points[rng.integers(len(points))] if len(points) else (0, 0)
     radii = rng.uniform(0.03, 0.1, 2) * lung.outline.size
@@ -148,7 +166,8 @@ def fake(rng: np.random.Generator, lung: Lung, collapse: Collapse, kind: str) ->
     spot = np.exp(-((((rows - y) / radii[0]) ** 2 + ((columns - x) / radii[1]) ** 2) ** 2))
     amount = (spot * lung.field).astype(np.float32)
     darker = np.float32(rng.uniform(-0.02, 0.08))
-    return _trimmed(-cv2.GaussianBlur(amount, (0, 0), 2 * unit) * (lung.layers.markings + darker))
+    soft = np.asarray(cv2.GaussianBlur(amount, (0, 0), 2 * unit), dtype=np.float32)
+    return -soft * (lung.layers.markings + darker)
 
 
 def _trimmed(change: Image) -> Image:

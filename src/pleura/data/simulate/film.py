@@ -27,7 +27,7 @@ SMALLEST_FILM = 256
 SIDES: tuple[Side, Side] = (-1, 1)
 
 _BOTH_SIDES = 0.03
-_EDITED = 0.6  # of the films without a pneumothorax
+_EDITED = 0.75  # of the films without a pneumothorax
 _TRIES = 24
 _LEAST_STEP = 0.45  # logits from lung to soft tissue, below which a film is too flat
 _LEAST_GREY = 18.0  # grey levels by which a lung must be darker than the mediastinum
@@ -80,12 +80,14 @@ class Simulated:
         pixels: (size, size) uint8.
         mask: (size, size) bool, the air in the pleural space; empty without a pneumothorax.
         region: (size, size) bool, where the air was drawn, or would have been.
+        lung: (size, size) bool, the lung that it was, or would have been, drawn in.
         parameters: What was drawn.
     """
 
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     region: NDArray[np.bool_]
+    lung: NDArray[np.bool_]
     parameters: Parameters
 
 
@@ -151,6 +153,7 @@ def simulate(
         np.where(change != 0, changed, film),
         mask,
         np.logical_or.reduce([collapse.mask for _, collapse in drawn]),
+        np.logical_or.reduce([collapse.outline.field(film.shape) for _, collapse in drawn]),
         Parameters(kind, tuple(lesions), fake, distractors.names),
     )
 
