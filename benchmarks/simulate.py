@@ -7,8 +7,10 @@ A network that trains on simulated films must not win by seeing that a film was 
 drawn with and without a pneumothorax, the lung drawn in (or that would have been) is blanked alike
 in both, and classifiers learn from the rest which is which: a linear one over statistics of small
 cells, and trees. They are also asked with the air alone blanked, where the lung that is left,
-denser and more crowded, may tell a little.
-Folds keep the films of one patient together. An AUROC near 0.5 says that nothing is given
+denser and more crowded, may tell a little. Which films got which class is chance, and some hundred
+films are
+few: so the same is asked of the films before anything was drawn. What the two differ by is the
+edit's. Folds keep the films of one patient together. An AUROC near 0.5 says that nothing is given
 away. To show that the classifiers could see an edit if it were there, they are also asked about
 films of which one half was filtered as a whole, a little.
 """
@@ -33,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pleura.data.lungs import find_lungs
 from pleura.data.phantom import draw_phantom
+from pleura.data.prepare import prepare_pixels
 from pleura.data.simulate import Simulated, find_films, simulate
 from pleura.data.simulate.cohort import Source, draw
 from pleura.data.workers import ordered_map
@@ -52,6 +55,7 @@ class Seen(NamedTuple):
     Attributes:
         beside: What is seen of it without the air and what is near.
         outside: Without the whole lung that was drawn in.
+        original: The same as `outside` of the film before anything was drawn.
         filtered: The same as `outside`, if the film is blurred a little.
         ill: Whether it shows a pneumothorax.
         group: Who is on it.
@@ -60,6 +64,7 @@ class Seen(NamedTuple):
 
     beside: NDArray[np.float32]
     outside: NDArray[np.float32]
+    original: NDArray[np.float32]
     filtered: NDArray[np.float32]
     ill: bool
     group: str
@@ -146,6 +151,7 @@ def judged(rows: Sequence[Seen]) -> list[dict[str, Any]]:
     ]
     for name, features in (
         ("without the lung", [row.outside for row in rows]),
+        ("of the originals without the lung", [row.original for row in rows]),
         ("without the air", [row.beside for row in rows]),
         ("if filtered", [row.filtered if row.ill else row.outside for row in rows]),
     ):
@@ -154,12 +160,13 @@ def judged(rows: Sequence[Seen]) -> list[dict[str, Any]]:
     return out
 
 
-def row_of(made: Simulated, group: str, seconds: float) -> Seen:
+def row_of(original: NDArray[np.uint8], made: Simulated, group: str, seconds: float) -> Seen:
     """Return what is kept of a film: as it is, as if filtered, its label, its group, its time."""
     filtered = cv2.GaussianBlur(made.pixels, (0, 0), FILTER_PX)
     return Seen(
         beside=seen_from_afar(made.pixels, made.region),
         outside=seen_from_afar(made.pixels, made.lung),
+        original=seen_from_afar(original, made.lung),
         filtered=seen_from_afar(np.asarray(filtered, dtype=np.uint8), made.lung),
         ill=made.parameters.kind == "pneumothorax",
         group=group,
@@ -169,8 +176,10 @@ def row_of(made: Simulated, group: str, seconds: float) -> Seen:
 
 def _drawn(films: Sequence[Source], size: int, number: int) -> Seen:
     start = time.process_time()
-    source, _, made = draw(films, 7, number, size=size, prevalence=0.5)
-    return row_of(made, source.patient, time.process_time() - start)
+    source, film, made = draw(films, 7, number, size=size, prevalence=0.5)
+    return row_of(
+        prepare_pixels(film.pixels, size), made, source.patient, time.process_time() - start
+    )
 
 
 def phantom_row(size: int, number: int) -> Seen:
@@ -183,7 +192,7 @@ def phantom_row(size: int, number: int) -> Seen:
             made = simulate(phantom.pixels, find_lungs(phantom.pixels), rng)
         except DataError:
             continue
-        return row_of(made, str(number), time.process_time() - start)
+        return row_of(phantom.pixels, made, str(number), time.process_time() - start)
     raise DataError(f"none of 20 phantoms of number {number} could be drawn on")
 
 
