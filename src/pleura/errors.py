@@ -8,6 +8,7 @@ The tree::
     │   │   ├── NotDicomError   not DICOM at all
     │   │   ├── TruncatedError  it breaks off: copied or exported only in part
     │   │   └── LimitError      it took more time or memory than a file may, or crashed its reader
+    │   ├── PictureError        a JPEG or PNG that is not a radiograph pleura can read
     │   ├── RleError            a run-length text that does not describe a mask (also a ValueError)
     │   │   ├── OutsideError    a run leaves the image
     │   │   └── ZeroRunError    a run has no pixel
@@ -47,6 +48,10 @@ class TruncatedError(DicomError):
 
 class LimitError(DicomError):
     """A file that took more time or memory than one may, or crashed the process that read it."""
+
+
+class PictureError(InputError):
+    """A JPEG or PNG file that is not a radiograph pleura can read."""
 
 
 class RleError(InputError, ValueError):

@@ -11,7 +11,6 @@ from pleura.cli.app import execute
 from pleura.inference.folder import predict_files
 from pleura.inference.journal import Journal
 from pleura.inference.predictor import load
-from pleura.inference.predictor import load
 from pleura.models.bundle import OperatingPoint, current_versions, read_bundle, write_bundle
 from tests.cli.interrupting import interrupt
 from tests.dicom_files import make_dicom

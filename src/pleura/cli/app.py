@@ -20,6 +20,7 @@ from pleura.cli.phantom import phantom
 from pleura.cli.predict import predict
 from pleura.cli.prepare import prepare
 from pleura.cli.run import demo, run
+from pleura.cli.simulate import simulate
 from pleura.cli.train import train
 from pleura.cli.tune import tune
 from pleura.errors import PleuraError, UsageError
@@ -46,6 +47,7 @@ VERBS = (
     export,
     predict,
     phantom,
+    simulate,
     run,
     demo,
     info,

@@ -28,10 +28,10 @@ def write_secondary_capture(
     series_uid: str,
     patient_id: str,
     patient_name: str,
-    age: int,
+    age: int | None,
     sex: str,
     view: str,
-    spacing_mm: float,
+    spacing_mm: float | None,
     quality: int = 93,
     age_with_unit: bool = False,
 ) -> None:
@@ -48,10 +48,10 @@ def write_secondary_capture(
         series_uid: Series Instance UID.
         patient_id: Patient ID, at most 64 characters.
         patient_name: Patient's Name.
-        age: Years, 0 or more.
-        sex: "M", "F" or "O".
-        view: "PA" or "AP".
-        spacing_mm: Side of a pixel at the detector.
+        age: Years, 0 or more; None where nobody knows.
+        sex: "M", "F", "O", or "" where nobody knows.
+        view: "PA", "AP", or "" where nobody knows.
+        spacing_mm: Side of a pixel at the detector; None where nobody knows.
         quality: JPEG quality, 1 to 100.
         age_with_unit: Whether to write the age as DICOM asks for it.
 
@@ -79,11 +79,12 @@ def write_secondary_capture(
     dataset.PatientID = patient_id
     dataset.PatientName = patient_name
     dataset.PatientSex = sex
-    written = f"{age:03d}Y" if age_with_unit else str(age)
+    written = "" if age is None else f"{age:03d}Y" if age_with_unit else str(age)
     dataset[_PATIENT_AGE] = DataElement(_PATIENT_AGE, "AS", written, validation_mode=IGNORE)
     dataset.ViewPosition = view
     dataset.SeriesDescription = f"view: {view}"
-    dataset.PixelSpacing = [f"{spacing_mm:.6g}"] * 2
+    if spacing_mm is not None:
+        dataset.PixelSpacing = [f"{spacing_mm:.6g}"] * 2
     write_bytes(path, _encoded(dataset))
 
 

@@ -81,8 +81,8 @@ class Cohort:
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
-    """What a file is called, in its path and in its header."""
+class Names:
+    """What a made-up file is called, in its path and in its header."""
 
     sop: str
     study: str
@@ -90,6 +90,7 @@ class _Names:
     patient_id: str
 
     def path(self, folder: Path) -> Path:
+        """Return where the file lies below `folder`."""
         return folder / self.study / self.series / f"{self.sop}.dcm"
 
 
@@ -107,7 +108,7 @@ class _Job:
         broken: Whether the file breaks off halfway.
     """
 
-    names: tuple[_Names, ...]
+    names: tuple[Names, ...]
     patient: int
     body: np.random.SeedSequence
     film: np.random.SeedSequence
@@ -194,6 +195,15 @@ def _check(
             raise UsageError(f"{name} is {value}; it must be {least} or more")
     if not 0 <= prevalence <= 1:
         raise UsageError(f"prevalence is {prevalence}; it must lie between 0 and 1")
+    require_new_folder(out)
+
+
+def require_new_folder(out: Path) -> None:
+    """Check that made-up files can go to `out`.
+
+    Raises:
+        UsageError: It is a file, or a folder that holds files.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a new or empty folder for the phantoms")
     if out.is_dir() and any(out.iterdir()):
@@ -216,7 +226,7 @@ def _plan(count: int, seed: int, stream: int, prevalence: float) -> list[_Job]:
     positive[rng.permutation(count)[: round(prevalence * count)]] = True
     return [
         _Job(
-            names=(_new_names(rng),),
+            names=(new_names(rng),),
             patient=patient,
             body=bodies[patient - 1],
             film=film,
@@ -235,9 +245,10 @@ def _patients(rng: np.random.Generator, count: int) -> list[int]:
     return [int(number) for number in rng.permutation(numbers[:count])]
 
 
-def _new_names(rng: np.random.Generator) -> _Names:
+def new_names(rng: np.random.Generator) -> Names:
+    """Draw the names of a file: UIDs made of random numbers, and a random patient id."""
     sop, study, series = (f"2.25.{_uuid(rng).int}" for _ in range(3))
-    return _Names(sop, study, series, str(_uuid(rng)))
+    return Names(sop, study, series, str(_uuid(rng)))
 
 
 def _uuid(rng: np.random.Generator) -> uuid.UUID:
@@ -255,13 +266,13 @@ def _soiled(jobs: list[_Job], rng: np.random.Generator) -> list[_Job]:
     for index in order[:few]:
         jobs[index] = replace(jobs[index], labelled=False)
     for index in order[few : 2 * few]:
-        again = replace(_new_names(rng), sop=jobs[index].names[0].sop)
+        again = replace(new_names(rng), sop=jobs[index].names[0].sop)
         jobs[index] = replace(jobs[index], names=(*jobs[index].names, again))
     original = jobs[order[-1]]
-    jobs[order[-1]] = replace(original, names=(*original.names, _new_names(rng)))
+    jobs[order[-1]] = replace(original, names=(*original.names, new_names(rng)))
     if count >= _BROKEN_FROM:
         film = np.random.SeedSequence(int(rng.integers(2**63)))
-        names = (_new_names(rng),)
+        names = (new_names(rng),)
         jobs.append(_Job(names, original.patient, original.body, film, False, broken=True))
     return jobs
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.phantom.anatomy import Chest, Floats, Lung
+from pleura.data.phantom.anatomy import Chest, Floats, Lung, Side
 from pleura.data.phantom.canvas import (
     SHIFT,
     Film,
@@ -23,13 +23,18 @@ def devices(rng: np.random.Generator, film: Film, chest: Chest, lungs: Sequence[
     bedside = chest.pose.view == "AP"
     often = 2.4 if bedside else 0.5
     if rng.random() < 0.22 * often:
-        _electrodes(rng, film, canvas)
+        draw_electrodes(rng, film, canvas)
     if rng.random() < 0.2 * often:
-        _venous_line(rng, film, chest, canvas)
+        draw_venous_line(rng, film, chest, canvas)
     if bedside and rng.random() < 0.3:
-        _airway_tube(rng, film, chest, canvas)
+        draw_airway_tube(rng, film, chest, canvas)
     if rng.random() < 0.09 * often:
-        _drain(rng, film, chest, canvas)
+        draw_drain(rng, film, chest, canvas)
+    return attenuation_of(film, canvas)
+
+
+def attenuation_of(film: Film, canvas: NDArray[np.uint8]) -> Image:
+    """Return what the devices drawn on `canvas` stop of the rays (no unit, 1.6 at the most)."""
     soft = blurred(canvas.astype(np.float32), 0.6 * film.size / 1024 + 0.2)
     return soft * np.float32(1.6 / 255)
 
@@ -44,7 +49,8 @@ def _draw_line(
     cv2.polylines(canvas, points, False, value, max(round(pixels), 1), cv2.LINE_AA, SHIFT)
 
 
-def _electrodes(rng: np.random.Generator, film: Film, canvas: NDArray[np.uint8]) -> None:
+def draw_electrodes(rng: np.random.Generator, film: Film, canvas: NDArray[np.uint8]) -> None:
+    """Draw two to five electrodes with their wires."""
     turn = np.linspace(0, 2 * np.pi, 32)
     ring = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     plug = np.array([rng.uniform(-0.2, 0.2), 1.15])
@@ -57,9 +63,10 @@ def _electrodes(rng: np.random.Generator, film: Film, canvas: NDArray[np.uint8])
         cv2.fillPoly(canvas, [disc], 190, cv2.LINE_AA, SHIFT)
 
 
-def _venous_line(
+def draw_venous_line(
     rng: np.random.Generator, film: Film, chest: Chest, canvas: NDArray[np.uint8]
 ) -> None:
+    """Draw a central venous line, some with a port."""
     top = chest.person.apex_y
     tip = (-0.045, top + rng.uniform(0.3, 0.45) * chest.length)
     vein = (-0.05, top + 0.12)
@@ -74,9 +81,10 @@ def _venous_line(
         _draw_line(film, canvas, np.array(start[0]) + 0.024 * ring, 0.008, 170)
 
 
-def _airway_tube(
+def draw_airway_tube(
     rng: np.random.Generator, film: Film, chest: Chest, canvas: NDArray[np.uint8]
 ) -> None:
+    """Draw a tube in the trachea."""
     top = chest.person.apex_y
     end = top + rng.uniform(0.12, 0.26) * chest.length
     line = np.array([(0.004, -0.25), (rng.normal(0, 0.004), top), (0.003, end)])
@@ -85,8 +93,16 @@ def _airway_tube(
     _draw_line(film, canvas, curve(line) + np.array([0.011, 0.0]), 0.0024, 110)
 
 
-def _drain(rng: np.random.Generator, film: Film, chest: Chest, canvas: NDArray[np.uint8]) -> None:
-    side = 1 if rng.random() < 0.5 else -1
+def draw_drain(
+    rng: np.random.Generator,
+    film: Film,
+    chest: Chest,
+    canvas: NDArray[np.uint8],
+    side: Side | None = None,
+) -> None:
+    """Draw a chest drain, its tip towards the apex, on `side` of the picture (None: either)."""
+    if side is None:
+        side = 1 if rng.random() < 0.5 else -1
     top, low = chest.person.apex_y, rng.uniform(0.5, 0.75)
     wall = float(chest.wall(np.array([low]))[0])
     tip = (rng.uniform(0.1, 0.2), top + rng.uniform(0.05, 0.3))

@@ -79,10 +79,14 @@ def pleural_lines(rng: np.random.Generator, film: Film, lungs: Sequence[Lung]) -
 
 
 def skin_folds(rng: np.random.Generator, film: Film, chest: Chest) -> Image:
-    """Return folds of skin: an edge on one side, fading on the other, over and beyond the lung."""
-    canvas = np.zeros((film.size, film.size), dtype=np.float32)
+    """Return folds of skin on some films, nothing on most; none depends on a pneumothorax."""
     if rng.random() > 0.22:
-        return canvas
+        return np.zeros((film.size, film.size), dtype=np.float32)
+    return skin_fold(rng, film)
+
+
+def skin_fold(rng: np.random.Generator, film: Film) -> Image:
+    """Return a fold of skin: an edge on one side, fading on the other, over and beyond the lung."""
     side = 1 if rng.random() < 0.5 else -1
     x = side * rng.uniform(0.14, 0.3)
     y = rng.uniform(0.12, 0.4)

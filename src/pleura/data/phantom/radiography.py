@@ -40,6 +40,8 @@ class Phantom:
         pixels: (size, size) uint8, MONOCHROME2: bone bright, air dark.
         mask: (size, size) bool, air between the chest wall and the visceral pleura; all False
             without a pneumothorax.
+        lungs: (2, size, size) bool, the lung fields in the left and the right half of the picture,
+            air in the pleural space included.
         age: Years.
         sex: "M" or "F".
         view: "PA" or "AP".
@@ -49,6 +51,7 @@ class Phantom:
 
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_]
+    lungs: NDArray[np.bool_]
     age: int
     sex: str
     view: str
@@ -78,6 +81,7 @@ def draw_phantom(
     chest = Chest(person, anatomy.draw_pose(rng))
     film = Film(size, chest.pose)
     lungs = tuple(anatomy.whole_lung(chest, side) for side in SIDES)
+    fields = np.stack([_inside(film, lung.field, lung) for lung in lungs])
     mask = np.zeros((size, size), dtype=np.bool_)
     sick: Lung | None = None
     if pneumothorax:
@@ -90,6 +94,7 @@ def draw_phantom(
     return Phantom(
         pixels=pixels,
         mask=mask,
+        lungs=fields,
         age=person.age,
         sex=person.sex,
         view=chest.pose.view,
