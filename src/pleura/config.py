@@ -10,7 +10,7 @@ for the data::
     [prepare]   size, workers
     [network]   name, width, depth, pretrained, backbone
     [train]     epochs, batch, learning_rate, loss, ...
-    [predict]   inputs, id, overlays
+    [predict]   inputs, id, overlays, report
     [tune]      trials, warmup, seed, and what to try:
     [tune.space]    "train.loss" = ["bce", "bce_dice"]
                     "train.learning_rate" = {low = 1e-4, high = 1e-2, log = true}
@@ -199,6 +199,7 @@ class Predict:
     inputs: list[str] = Field(default_factory=list)
     id: IdSource = "uid"
     overlays: bool = True
+    report: bool = True
 
 
 Scalar = bool | int | float | str

@@ -83,10 +83,11 @@ def test_everything_is_written(whole):
         "model/curves.png",
         "model/run.json",
         "evaluation/evaluation.json",
-        "evaluation/report.html",
+        "evaluation/evaluation.html",
         "predictions/submission.csv",
         "predictions/predictions.csv",
         "predictions/test.json",
+        "predictions/evaluation.html",
         "predictions/report.html",
     ]:
         assert (out / name).is_file(), name

@@ -9,9 +9,9 @@ came out. A model of other data or settings is set aside as ``OUT/model.previous
     OUT/audit/         audit.html, findings.json, indices.parquet, masks.parquet
     OUT/prepared/      arrays
     OUT/model/         model.h5, history.csv, curves.png, run.json
-    OUT/evaluation/    evaluation.json, report.html (validation part)
+    OUT/evaluation/    evaluation.json, evaluation.html (validation part)
     OUT/predictions/   submission.csv, predictions.csv, overlays/, and where the truth is known
-                       test.json and report.html
+                       test.json and evaluation.html
 """
 
 import hashlib
@@ -39,6 +39,7 @@ from pleura.errors import UsageError
 from pleura.formats.atomic import write_text
 from pleura.inference.folder import expand, predict_files
 from pleura.inference.predictor import Predictor
+from pleura.inference.worklist import Worklist
 from pleura.inference.writers import Overlays
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.stages.evaluate import (
@@ -237,12 +238,12 @@ class _Job:
                 validation = evaluate_model(bundle, prepared, on_progress=told)
             values = {**validation.evaluation.as_json(), "notes": list(validation.notes)}
             write_text(folder / "evaluation.json", json.dumps(values, indent=2) + "\n")
-            write_validation_report(bundle, prepared, validation, folder / "report.html")
+            write_validation_report(bundle, prepared, validation, folder / "evaluation.html")
             return {
                 "evaluation": values,
                 "files": {
                     "evaluation": str(folder / "evaluation.json"),
-                    "validation_report": str(folder / "report.html"),
+                    "validation_report": str(folder / "evaluation.html"),
                 },
             }
 
@@ -267,7 +268,10 @@ class _Job:
                     paths,
                     folder,
                     id_source=wanted.id,
-                    writers=[Overlays()] if wanted.overlays else [],
+                    writers=[
+                        *([Overlays()] if wanted.overlays else []),
+                        *([Worklist.of(bundle)] if wanted.report else []),
+                    ],
                     on_progress=told,
                 )
             result: Values = {
@@ -277,13 +281,15 @@ class _Job:
                     "predictions": str(folder / "predictions.csv"),
                 },
             }
+            if wanted.report:
+                result["files"]["worklist"] = str(folder / "report.html")
             if truth is not None:
                 outcomes = score_answers(answers, truth, self.data.rle, self._training_ids(audit))
                 evaluation = write_test_report(
-                    bundle, answers, outcomes, truth, folder / "report.html", self.data.rle
+                    bundle, answers, outcomes, truth, folder / "evaluation.html", self.data.rle
                 )
                 result["evaluation"] = evaluation.as_json()
-                result["files"]["report"] = str(folder / "report.html")
+                result["files"]["report"] = str(folder / "evaluation.html")
                 text = json.dumps(result["evaluation"], indent=2) + "\n"
                 write_text(folder / "test.json", text)
                 result["files"]["test"] = str(folder / "test.json")
