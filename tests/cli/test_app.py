@@ -47,6 +47,7 @@ def test_the_verbs():
         "predict",
         "prepare",
         "run",
+        "simulate",
         "train",
         "tune",
     ]
