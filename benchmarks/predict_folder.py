@@ -25,9 +25,9 @@ from benchmarks.predict_memory import linked
 from pleura.config import Network
 from pleura.data.prepare import PREPARATION, prepare_pixels
 from pleura.formats.dicom import read_radiograph
-from pleura.inference.engine import load_network
 from pleura.inference.folder import predict_files
 from pleura.inference.predictor import Predictor
+from pleura.inference.torch_engine import load_network
 from pleura.models import zoo
 from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing
 from pleura.training.checkpoint import network_arrays

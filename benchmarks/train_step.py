@@ -22,7 +22,7 @@ import torch
 from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
 from pleura.data.records import ImageRecord
-from pleura.inference.engine import uses_bf16
+from pleura.inference.torch_engine import uses_bf16
 from pleura.models import zoo
 from pleura.training import augment
 from pleura.training.loop import Trainer, _Sums
