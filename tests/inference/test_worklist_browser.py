@@ -380,9 +380,12 @@ def test_the_list_is_searched_and_filtered(visit: Visit, made: Job) -> None:
     page = visit()
     page.get_by_role("button", name="Flagged").click()
     assert ids(page) == ["1.2.826.0.1.0002"]
-    assert page.locator("#rows .flag").inner_text() == "inverted, lateral · odd preamble"
+    assert page.locator("#rows .flag").inner_text() == "inverted, lateral"
     pick(page, "0002")
-    assert page.locator("#about").inner_text().split("\n")[-1] == "odd preamble"
+    assert page.locator("#about").inner_text().split("\n")[-1] == "inverted, lateral"
+    assert not page.locator("#notes p").is_visible()
+    page.get_by_text("Notes on the file").click()
+    assert page.locator("#notes p").inner_text() == "odd preamble"
     page.get_by_role("button", name="Failed").click()
     assert ids(page) == ["torn.dcm"]
     pick(page, "torn")
@@ -539,6 +542,7 @@ def test_hostile_texts_do_nothing(visit: Visit, tmp_path: Path) -> None:
     page.get_by_role("button", name="Flagged").click()
     pick(page, "0002")
     assert HOSTILE in page.locator("#about").inner_text()
+    assert HOSTILE in (page.locator("#notes p").text_content() or "")
     assert page.locator("script").count() == 2
     assert page.locator("img").count() == page.locator(".thumb img").count()
 

@@ -13,8 +13,7 @@ const everyone = Array.from({ length: count }, (_, row) => row);
 const set = { score: point.score, place: 0 };
 const has = (row) => images.areas[row] !== null;
 const answered = everyone.filter(has);
-const unusual = (row) => [images.flags[row], images.notes[row]].filter(Boolean).join(" · ");
-const flagged = (row) => unusual(row) !== "";
+const flagged = (row) => images.flags[row] !== "";
 const isPoint = () => set.score === point.score && set.place === 0;
 
 /* The area of the mask as pleura.inference.prediction.decide leaves it, 0 where it empties it. */
@@ -194,8 +193,8 @@ function lineOf(place) {
   if (has(row)) film.append(thumbOf(images.name[row]));
   const id = cell("id", make("span", "uid", make("bdi", "", images.id[row])));
   if (images.error[row]) id.append(make("span", "note error", images.error[row]));
-  else if (flagged(row)) id.append(make("span", "note flag", flagIcon(), make("span", "", unusual(row))));
-  id.title = [images.id[row], images.error[row], unusual(row)].filter(Boolean).join("\n");
+  else if (flagged(row)) id.append(make("span", "note flag", flagIcon(), make("span", "", images.flags[row])));
+  id.title = [images.id[row], images.error[row], images.flags[row], images.notes[row]].filter(Boolean).join("\n");
   const score = images.score[row];
   const area = has(row) ? areaOf(row) : 0;
   const bar = make("i", "meter");
@@ -462,8 +461,11 @@ function told() {
   $("answer").firstElementChild.textContent = call && (call === "failed" ? "No answer" : `Called ${call}`);
   $("answer").lastElementChild.textContent = call && call !== "failed" ? `score ${images.score[current].toFixed(3)}` : "";
   $("measured").textContent = measured(call);
-  const facts = [["Flags", images.flags[current]], ["Notes", images.notes[current]]].filter(([, value]) => value);
-  $("about").replaceChildren(...facts.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
+  const flags = current < 0 ? "" : images.flags[current];
+  $("about").replaceChildren(...(flags ? [make("dt", "", "Flags"), make("dd", "", flags)] : []));
+  const notes = current < 0 ? "" : images.notes[current];
+  $("notes").hidden = !notes;
+  $("notes").lastElementChild.textContent = notes;
 }
 
 told.output = (id, text) => { $(id).parentElement.querySelector("output").value = text; };
