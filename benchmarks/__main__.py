@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, as a table and as benchmarks/latest.json."""
+"""`make bench`: every benchmark, as a table, as benchmarks/latest.json and docs/benchmarks.png."""
 
 import json
 import os
@@ -17,14 +17,17 @@ from benchmarks import (
     predict_memory,
     prepare_memory,
     run_lengths,
+    table_picture,
     train_step,
 )
 from pleura.data.phantom import write_cohort
 from pleura.data.sources import dicom_files
-from pleura.formats.atomic import write_text
+from pleura.formats.atomic import write_bytes, write_text
+from pleura.inference.torch_engine import uses_bf16
 from pleura.models.bundle import current_versions
 
 LATEST = Path(__file__).parent / "latest.json"
+PICTURE = Path(__file__).parents[1] / "docs/benchmarks.png"
 REAL = Path(__file__).parents[2] / "shared/data/siim"
 
 
@@ -42,7 +45,8 @@ def main() -> None:
     rows += _shown(predict_memory.measure())
     report = {"machine": machine(), "benchmarks": rows}
     write_text(LATEST, json.dumps(report, indent=2) + "\n")
-    print(f"wrote {LATEST}")
+    write_bytes(PICTURE, table_picture.draw(report))
+    print(f"wrote {LATEST} and {PICTURE}")
 
 
 def _in_a_fresh_process(paths: list[Path]) -> list[dict[str, Any]]:
@@ -64,7 +68,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads_of_torch": torch.get_num_threads(),
         "system": platform.platform(),
-        "bf16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+        "bf16": uses_bf16("auto", torch.device("cpu")),
         "versions": current_versions(),
     }
 

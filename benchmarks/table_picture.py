@@ -1,0 +1,45 @@
+"""The table of `make bench` as a picture: each figure as a share of its goal."""
+
+import io
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pleura.formats.figures import FIRST, GRID, INK, QUIET, SECOND
+
+
+def draw(report: dict[str, Any]) -> bytes:
+    """Return a PNG: a bar per row, the goal a line, and on whose machine it was measured.
+
+    Args:
+        report: What ``benchmarks/latest.json`` holds.
+    """
+    rows = report["benchmarks"][::-1]
+    machine = report["machine"]
+    figure = Figure(figsize=(10, 0.8 + 0.34 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    shares = [row["ratio"] / row["goal"] for row in rows]
+    colours = [FIRST if row["met"] else SECOND for row in rows]
+    axes.barh([row["name"] for row in rows], shares, color=colours, height=0.62)
+    axes.axvline(1, color=INK, linewidth=1)
+    for place, (row, share) in enumerate(zip(rows, shares, strict=True)):
+        said = f"{row['ratio']:.2f} (goal {row['goal']:.2f}{'' if row['met'] else ', missed'})"
+        axes.text(share + 0.02, place, said, va="center", fontsize=8, color=INK)
+    axes.set_xlim(0, max(shares) + 0.45)
+    axes.set_xlabel("measured / goal", color=QUIET, fontsize=8)
+    axes.tick_params(labelsize=8, colors=QUIET)
+    axes.grid(axis="x", color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    half = "with" if machine["bf16"] else "without"
+    axes.set_title(
+        f"{machine['processor']}, {machine['cores']} cores, {half} bf16",
+        loc="left",
+        fontsize=9,
+        color=INK,
+    )
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, facecolor="white", metadata={"Software": None})
+    return content.getvalue()
