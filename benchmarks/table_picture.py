@@ -17,17 +17,20 @@ def draw(report: dict[str, Any]) -> bytes:
     """
     rows = report["benchmarks"][::-1]
     machine = report["machine"]
-    figure = Figure(figsize=(10, 0.8 + 0.34 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8, 1 + 0.42 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     shares = [row["ratio"] / row["goal"] for row in rows]
     colours = [FIRST if row["met"] else SECOND for row in rows]
-    axes.barh([row["name"] for row in rows], shares, color=colours, height=0.62)
+    axes.barh(range(len(rows)), shares, color=colours, height=0.3)
     axes.axvline(1, color=INK, linewidth=1)
     for place, (row, share) in enumerate(zip(rows, shares, strict=True)):
         said = f"{row['ratio']:.2f} (goal {row['goal']:.2f}{'' if row['met'] else ', missed'})"
         axes.text(share + 0.02, place, said, va="center", fontsize=8, color=INK)
-    axes.set_xlim(0, max(shares) + 0.45)
+        axes.text(0, place + 0.22, row["name"], va="bottom", fontsize=8, color=INK)
+    axes.set_xlim(0, max(shares) + 0.5)
+    axes.set_ylim(-0.6, len(rows))
+    axes.set_yticks([])
     axes.set_xlabel("measured / goal", color=QUIET, fontsize=8)
     axes.tick_params(labelsize=8, colors=QUIET)
     axes.grid(axis="x", color=GRID)
