@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleura.data.gallery import MASK_COLOUR, TRUTH_COLOUR
 from pleura.errors import OutputError
 from pleura.evaluation.charts import (
     area_svg,
@@ -45,6 +44,7 @@ from pleura.evaluation.scores import (
     Stratum,
     summarise,
 )
+from pleura.formats.overlay import MASK_COLOUR, TRUTH_COLOUR
 from pleura.metrics import average_precision
 from pleura.models.bundle import OperatingPoint
 from tests.html_page import Page

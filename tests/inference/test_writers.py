@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pleura.data.gallery import heat, overlay
+from pleura.data.gallery import heat
 from pleura.errors import OutputError
 from pleura.formats.dicom import read_radiograph
+from pleura.formats.overlay import overlay
 from pleura.inference.predictor import load
 from pleura.inference.writers import Heatmaps, Overlays
 

@@ -18,8 +18,6 @@ from pleura.errors import DataError, OutputError, UsageError
 from pleura.formats.atomic import write_bytes
 from pleura.formats.dicom import read_radiograph
 from pleura.formats.overlay import (
-    MASK_COLOUR,
-    TRUTH_COLOUR,
     Colour,
     Picture,
     as_uint8,
@@ -27,8 +25,6 @@ from pleura.formats.overlay import (
     overlay,
 )
 from pleura.formats.rle import rle2mask
-
-__all__ = ["MASK_COLOUR", "TRUTH_COLOUR", "gallery", "overlay", "sheet", "write_png"]
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from pleura import config
 from pleura.data.arrays import Prepared
-from pleura.data.gallery import overlay
 from pleura.data.prepare import Frame, prepare_mask, prepare_pixels
 from pleura.data.records import ImageRecord, image_keys
 from pleura.errors import DataError
@@ -26,6 +25,7 @@ from pleura.evaluation.report import (
 from pleura.evaluation.scores import Evaluation, Outcome, Traits, outcome, summarise
 from pleura.formats.annotations import read_annotations
 from pleura.formats.dicom import read_radiograph
+from pleura.formats.overlay import overlay
 from pleura.formats.rle import rle2mask
 from pleura.inference.answer import Answer
 from pleura.inference.engine import Engine
