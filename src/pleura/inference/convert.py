@@ -26,6 +26,7 @@ from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, SCORES
 from pleura.models.onnx_file import import_onnx
 from pleura.models.openvino_file import plain_graph
+from pleura.models.served import as_served
 
 OPSET = 20
 """Of ONNX."""
@@ -123,7 +124,8 @@ def onnx_graph(model: object, exported: Exported) -> Exported:
 
 
 def _traced(bundle: Bundle, *, plain_attention: bool = False) -> torch.export.ExportedProgram:
-    network = Served(load_network(bundle), bundle.preprocessing.mean, bundle.preprocessing.std)
+    loaded = as_served(load_network(bundle))
+    network = Served(loaded, bundle.preprocessing.mean, bundle.preprocessing.std)
     for part in network.modules():
         choose = getattr(part, "set_attn_implementation", None)  # of transformers' models
         if plain_attention and callable(choose):

@@ -135,6 +135,26 @@ class Residual(nn.Module):
         return torch.relu(self.second(self.first(x_BCHW)) + self.shortcut(x_BCHW))
 
 
+class UpResidual(Residual):
+    """A residual block over what lies below, enlarged by repeating pixels, and the skip beside it.
+
+    Args:
+        below_channels: Channels of what lies below.
+        skip_channels: Channels of the skip; those of the output too.
+        doubles: Whether the skip is always twice as large, either way.
+    """
+
+    def __init__(self, below_channels: int, skip_channels: int, doubles: bool = True) -> None:
+        super().__init__(below_channels + skip_channels, skip_channels)
+        self.below_channels, self.doubles = below_channels, doubles
+
+    def forward(self, below_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the block's output, the size of the skip."""
+        size = skip_BCHW.shape[-2:]
+        enlarged = functional.interpolate(below_BCHW, size=size, mode="nearest")
+        return super().forward(torch.cat([enlarged, skip_BCHW], dim=1))
+
+
 class Levels(nn.Module):
     """A U-Net from the full resolution down: one encoder a level, one decoder back up to each.
 

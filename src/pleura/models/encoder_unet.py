@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pleura.models.blocks import MAX_CHANNELS, ConvNormReLU, Head, Outputs, Residual, ScoreHead
+from pleura.models.blocks import MAX_CHANNELS, ConvNormReLU, Head, Outputs, ScoreHead, UpResidual
 from pleura.models.grey import with_ones
 
 
@@ -95,7 +95,10 @@ class Decoder(nn.Module):
         sizes = [_width_at(stride, width) for stride in strides]
         self.laterals = nn.ModuleList(map(_projection, inputs, sizes))
         self.blocks = nn.ModuleList(
-            Residual(large + small, small) for large, small in pairwise(reversed(sizes))
+            UpResidual(large, small, doubles=coarse == 2 * fine)
+            for (large, coarse), (small, fine) in pairwise(
+                zip(reversed(sizes), reversed(strides), strict=True)
+            )
         )
         own, stride = [sizes[0]], strides[0]
         while stride >= 4:
@@ -113,8 +116,7 @@ class Decoder(nn.Module):
             start += count
         x = levels[-1]
         for skip, block in zip(levels[-2::-1], self.blocks, strict=True):
-            x = functional.interpolate(x, size=skip.shape[-2:], mode="nearest")
-            x = block(torch.cat([x, skip], dim=1))
+            x = block(x, skip)
         for block in self.tail:
             x = block(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
         return x

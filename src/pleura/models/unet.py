@@ -9,7 +9,6 @@ Shapes: B batch, C channels, H rows, W columns.
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +19,7 @@ from pleura.models.blocks import (
     Outputs,
     Residual,
     ScoreHead,
+    UpResidual,
     channels,
 )
 
@@ -35,7 +35,7 @@ class UNet(nn.Module):
             Residual(before, after) for before, after in pairwise([sizes[0], *sizes])
         )
         self.decoders = nn.ModuleList(
-            Residual(large + small, small) for large, small in pairwise(reversed(sizes))
+            UpResidual(large, small) for large, small in pairwise(reversed(sizes))
         )
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
@@ -50,8 +50,7 @@ class UNet(nn.Module):
             x = encoder(functional.max_pool2d(x, 2) if number else x)
             levels.append(x)
         for skip, decoder in zip(levels[-2::-1], self.decoders, strict=True):
-            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = decoder(torch.cat([x, skip], dim=1))
+            x = decoder(x, skip)
             decoded.append(x)
         mask = functional.interpolate(self.head(x), scale_factor=2.0, mode="bilinear")
         return Outputs(mask, self.score(levels[-1], mask), self.coarser(decoded))
