@@ -64,5 +64,10 @@ def interrupt(
         time.sleep(0.05)
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGINT)
-    out, err = child.communicate(timeout=120)
+    try:
+        out, err = child.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)  # or it would be a riddle to the tests that follow
+        child.communicate()
+        raise
     return Interrupted(child.returncode, out, err)

@@ -97,11 +97,20 @@ def execute(arguments: list[str]) -> int:
         console.say(f"pleura: error: {error.filename or 'the output'}: {what}")
         return console.FAILED
     except Exception as error:
+        if _was_interrupted(error):  # while a compiled module was being imported
+            return _interrupted()
         if os.environ.get("PLEURA_DEBUG"):
             raise
         what = f"{type(error).__name__}: {error}"
         console.say(f"pleura: internal error: {what}; PLEURA_DEBUG=1 shows where it happened")
         return console.FAILED
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is what led to an error."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _interrupted() -> int:

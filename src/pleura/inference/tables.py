@@ -8,10 +8,14 @@
 """
 
 import csv
+import json
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pleura.errors import OutputError
 from pleura.formats.annotations import write_submission
 from pleura.formats.atomic import atomic_path
 from pleura.inference.answer import Answer
@@ -102,7 +106,34 @@ def _write_csv(answers: Iterable[Answer], path: Path) -> None:
 
 
 def _write_parquet(table: Path, path: Path, made_with: Provenance) -> None:
-    import polars as pl  # a sixth of a second that the network has not to wait for
+    """Have another process write the Parquet table: while polars works, Ctrl-C kills outright."""
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; "
+        "from pleura.inference.tables import convert_table; convert_table(*sys.argv[1:])"
+    )
+    with atomic_path(path) as partial:
+        command = [sys.executable, "-c", code, str(table), str(partial)]
+        done = subprocess.run(
+            [*command, json.dumps(made_with.as_json())],
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            check=False,
+        )
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+            raise OutputError(f"{path}: could not be written ({why}); free some space or memory")
+
+
+def convert_table(table: str, path: str, made_with: str) -> None:
+    """Write the rows of ``predictions.csv`` as Parquet, typed, with more columns of one value each.
+
+    Args:
+        table: The CSV.
+        path: Where the Parquet file is to be.
+        made_with: JSON: the columns that are the same in every row.
+    """
+    import polars as pl
 
     numbers = {
         "score": pl.Float64(),
@@ -113,11 +144,8 @@ def _write_parquet(table: Path, path: Path, made_with: Provenance) -> None:
     types = {name: numbers.get(name, pl.String()) for name in COLUMNS}
     rows = pl.scan_csv(table, schema=types, glob=False)
     rows = rows.with_columns(pl.col(pl.String()).fill_null(""))
-    rows = rows.with_columns(
-        pl.lit(value).alias(name) for name, value in made_with.as_json().items()
-    )
-    with atomic_path(path) as partial:
-        rows.sink_parquet(partial)
+    same = json.loads(made_with)
+    rows.with_columns(pl.lit(value).alias(name) for name, value in same.items()).sink_parquet(path)
 
 
 def _shown(number: float | None, digits: int) -> str:
