@@ -44,15 +44,17 @@ def folder() -> Path:
 
 
 def converted(bundle: Bundle, package: str, convert: Callable[[Bundle], Exported]) -> Converted:
-    """Return ``convert(bundle)``, from the cache where it was done before.
+    """Return a bundle's graph: its own where it is exported, else ``convert(bundle)``, kept.
 
     A cache that cannot be written is told in a note, and not needed.
 
     Args:
-        bundle: A model with weights.
+        bundle: A model.
         package: The package whose version the result depends on.
         convert: What makes the graph.
     """
+    if bundle.exported is not None:
+        return Converted(bundle.exported)
     name = f"{_key(bundle, package)}.{package}"
     try:
         found = _read(folder() / name)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pleura.config import Precision
 from pleura.errors import BundleError, UsageError
 from pleura.inference.engine import Probabilities
-from pleura.inference.engine_cache import Converted, converted
+from pleura.inference.engine_cache import converted
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, SCORES
 
@@ -55,7 +55,7 @@ class ONNXEngine:
                 "engine"
             )
         provider = _provider(onnxruntime, device)
-        self._exported, self._notes = _graph(bundle)
+        self._exported, self._notes = converted(bundle, "onnx", _convert)
         self._device = "" if device == "cpu" else "cuda "
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is raised
@@ -106,13 +106,7 @@ def _provider(onnxruntime: ModuleType, device: str) -> tuple[str, dict[str, Any]
     return "CUDAExecutionProvider", {"device_id": int(number or 0), "use_tf32": 0}
 
 
-def _graph(bundle: Bundle) -> Converted:
-    if bundle.exported is not None:
-        return Converted(bundle.exported)
+def _convert(bundle: Bundle) -> Exported:
+    from pleura.inference.convert import to_onnx  # imports torch
 
-    def convert(one: Bundle) -> Exported:
-        from pleura.inference.convert import to_onnx  # imports torch
-
-        return to_onnx(one)
-
-    return converted(bundle, "onnx", convert)
+    return to_onnx(bundle)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pleura.config import Precision
 from pleura.errors import BundleError, UsageError
 from pleura.inference.engine import Probabilities
-from pleura.inference.engine_cache import Converted, converted
+from pleura.inference.engine_cache import converted
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, MAX_BYTES, SCORES
 
@@ -83,7 +83,7 @@ class OpenVINOEngine:
                 "it; take auto or fp32, or --engine torch"
             )
         self._bf16 = native and precision != "fp32"
-        self._exported, self._notes = _graph(bundle)
+        self._exported, self._notes = converted(bundle, "openvino", _convert)
         self._size = bundle.preprocessing.size
         self._model = self._checked(bundle)
         self._compiled: dict[str, list[Any]] = {}
@@ -153,13 +153,7 @@ class OpenVINOEngine:
         return model
 
 
-def _graph(bundle: Bundle) -> Converted:
-    if bundle.exported is not None:
-        return Converted(bundle.exported)
+def _convert(bundle: Bundle) -> Exported:
+    from pleura.inference.convert import to_openvino  # imports torch
 
-    def convert(one: Bundle) -> Exported:
-        from pleura.inference.convert import to_openvino  # imports torch
-
-        return to_openvino(one)
-
-    return converted(bundle, "openvino", convert)
+    return to_openvino(bundle)
