@@ -38,10 +38,6 @@ _START_S = 120.0  # what a child may take to start, on a machine that is busy wi
 _GRACE_S = 2.0  # after its time is over a child ends itself, where the parent is no more
 _LENGTH = struct.Struct("<I")
 _READY = b"ready"
-_BOOT = (
-    "import sys; sys.path[:] = {path!r}; from pleura.data.isolation import serve; "
-    "serve({descriptor}, {target!r}, {memory})"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +149,11 @@ class Isolated:
             child.buried()
 
 
+def python_command(statements: str) -> list[str]:
+    """Return the command of another Python that finds its modules where this one does."""
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {statements}"]
+
+
 class _Child:
     """One child process, started when it is made and again when it is asked after its death."""
 
@@ -209,19 +210,15 @@ class _Child:
 
     def _start(self) -> None:
         ours, theirs = Pipe()
-        boot = _BOOT.format(
-            path=sys.path,
-            descriptor=theirs.fileno(),
-            target=self._target,
-            memory=self._limits.memory_mib,
-        )
+        arguments = theirs.fileno(), self._target, self._limits.memory_mib
+        command = python_command(f"from pleura.data.isolation import serve; serve{arguments!r}")
         # Threads of a linear algebra library would each reserve memory that counts.
         alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         quiet = None if os.environ.get("PLEURA_DEBUG") else subprocess.DEVNULL
         try:
             with self._lock, interrupts_held_back():
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", boot],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=quiet,

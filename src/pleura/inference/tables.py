@@ -10,11 +10,11 @@
 import csv
 import json
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pleura.data.isolation import python_command
 from pleura.errors import OutputError
 from pleura.formats.annotations import write_submission
 from pleura.formats.atomic import atomic_path
@@ -107,14 +107,12 @@ def _write_csv(answers: Iterable[Answer], path: Path) -> None:
 
 def _write_parquet(table: Path, path: Path, made_with: Provenance) -> None:
     """Have another process write the Parquet table: while polars works, Ctrl-C kills outright."""
-    code = (
-        f"import sys; sys.path[:] = {sys.path!r}; "
+    command = python_command(
         "from pleura.inference.tables import convert_table; convert_table(*sys.argv[1:])"
     )
     with atomic_path(path) as partial:
-        command = [sys.executable, "-c", code, str(table), str(partial)]
         done = subprocess.run(
-            [*command, json.dumps(made_with.as_json())],
+            [*command, str(table), str(partial), json.dumps(made_with.as_json())],
             capture_output=True,
             text=True,
             start_new_session=True,
