@@ -4,16 +4,15 @@ import contextlib
 import datetime
 import hashlib
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pleura.formats.atomic import atomic_path
 from pleura.formats.results.detection import Detection, Kind
 from pleura.formats.results.writing import write_results
-from pleura.inference.answer import Answer
 from pleura.inference.prediction import Prediction
 from pleura.inference.tables import Provenance
+from pleura.inference.writers import PerFile
 
 FOLDER = "dicom"
 """Where the files of a job lie, below its folder."""
@@ -25,7 +24,7 @@ _KEY_FILE = ".deidentify.key"
 
 
 @dataclass(frozen=True, slots=True)
-class DicomResults:
+class DicomResults(PerFile):
     """``dicom/<id>.<kind>.dcm``: segmentation, map, report, presentation state and picture.
 
     Attributes:
@@ -59,9 +58,6 @@ class DicomResults:
             deidentify_key=self.key,
         )
         return "; ".join(written.notes)
-
-    def finish(self, answers: Iterable[Answer], out: Path) -> None:
-        """Write nothing more."""
 
 
 def _detection(prediction: Prediction, made_with: Provenance, with_map: bool) -> Detection:

@@ -49,8 +49,17 @@ class Writer(Protocol):
         """
 
 
+class PerFile:
+    """A part of writers that have nothing to do once all files are answered."""
+
+    __slots__ = ()
+
+    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+        """Write nothing more."""
+
+
 @dataclass(frozen=True, slots=True)
-class Overlays:
+class Overlays(PerFile):
     """``overlays/<id>.png``: the radiograph with the mask laid over."""
 
     name: str = "overlays"
@@ -61,12 +70,9 @@ class Overlays:
         write_png(out / "overlays" / f"{image_id}.png", overlay(pixels, prediction.mask))
         return ""
 
-    def finish(self, answers: Iterable[Answer], out: Path) -> None:
-        """Write nothing more."""
-
 
 @dataclass(frozen=True, slots=True)
-class Heatmaps:
+class Heatmaps(PerFile):
     """``heatmaps/<id>.png``: the radiograph with the map of probabilities laid over in colours."""
 
     name: str = "heatmaps"
@@ -76,6 +82,3 @@ class Heatmaps:
         pixels = read_radiograph(path).pixels
         write_png(out / "heatmaps" / f"{image_id}.png", heat(pixels, prediction.probability))
         return ""
-
-    def finish(self, answers: Iterable[Answer], out: Path) -> None:
-        """Write nothing more."""
