@@ -53,6 +53,7 @@ LossName = Literal["bce", "bce_dice", "winner", "lovasz", "bce_lovasz"]
 Precision = Literal["auto", "fp32", "bf16"]
 TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["cosine", "onecycle", "plateau"]
+Kept = Literal["best", "last"]
 TrackerName = Literal["tensorboard", "mlflow"]
 RleForm = Literal["relative", "absolute"]
 IdSource = Literal["uid", "stem"]
@@ -154,6 +155,13 @@ class Train:
     cross-entropy beside the mask's loss. `augment` is the strength of the augmentation, 0 for none,
     1 for the default. `grow` lists smaller sizes to begin with.
 
+    A training begins with the weights of the model.h5 `start` (empty: with those of the network's
+    own beginning). The images of the prepared folders `extra` train beside those of the folder and
+    never validate; of the images of an epoch they are the share `extra_share`.
+
+    Of its epochs the one that validates best is kept, or, with ``keep = "last"``, the last one:
+    then nothing is chosen by the images that validate, and their figures are the more honest.
+
     A training ends early after `patience` epochs without a better one (0: never), and the average
     of the `best` best epochs replaces the best one where it is no worse. `calibration` makes a
     probability of the score (isotonic needs 50 images of either label, and is platt below). `track`
@@ -177,6 +185,10 @@ class Train:
     positives: Annotated[float, Field(ge=0, le=1)] = 0.0
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
     grow: list[Size] = Field(default_factory=list)
+    start: str = ""
+    extra: list[str] = Field(default_factory=list)
+    extra_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    keep: Kept = "best"
     patience: Count = 0
     best: Annotated[int, Field(ge=1, le=100)] = 1
     calibration: FittedCalibration = "platt"
@@ -190,6 +202,8 @@ class Train:
         """Check what concerns two settings at once."""
         if self.fold >= self.folds:
             raise ValueError(f"fold is {self.fold} but folds are numbered 0 to {self.folds - 1}")
+        if self.keep == "last" and (self.patience or self.best > 1):
+            raise ValueError("keep is last, so patience must be 0 and best 1: they choose epochs")
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)

@@ -27,6 +27,17 @@ def simulate(
             show_default=False,
         ),
     ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of films to judge on later: no film of its patients is drawn on.",
+            show_default=False,
+        ),
+    ] = None,
+    originals: Annotated[
+        bool,
+        typer.Option("--originals", help="Write each film without a pneumothorax as it is, too."),
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes; 0 means one per core.", min=0)] = 0,
 ) -> None:
     """Draw pneumothoraces with exact masks on real films that show none.
@@ -46,6 +57,8 @@ def simulate(
             size=size,
             prevalence=prevalence,
             labels=labels,
+            exclude=exclude,
+            originals=originals,
             workers=workers,
             on_progress=on_progress,
         )
@@ -56,9 +69,11 @@ def simulate(
             "with a pneumothorax": cohort.kinds.get("pneumothorax", 0),
             "edited without one": cohort.kinds.get("edited", 0),
             "not edited": cohort.kinds.get("untouched", 0),
+            **({"as they are": cohort.kinds.get("original", 0)} if originals else {}),
             "films drawn on": (
                 f"{len(sources.films)} usable, {len(sources.refused)} refused, "
                 f"{sources.positive} with a pneumothorax, {sources.unlabelled} without a label"
+                + (f", {sources.excluded} of excluded patients" if exclude is not None else "")
             ),
         },
     )

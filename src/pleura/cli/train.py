@@ -1,5 +1,6 @@
 """`pleura train`: from prepared arrays to model.h5."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,14 @@ def train(
     all_folds: Annotated[
         bool, typer.Option("--all-folds", help="Train all folds of the settings or the table.")
     ] = False,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit",
+            help="With folds: train a model on all images as well, with the calibration, the "
+            "thresholds and the figures of the folds. Needs train.keep=last.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was cut off.")
     ] = False,
@@ -46,6 +55,7 @@ def train(
 
     from pleura import config
     from pleura.data.arrays import open_prepared, with_folds
+    from pleura.errors import SettingError
     from pleura.stages.train import train_model
     from pleura.training.loop import Trainer
 
@@ -58,8 +68,10 @@ def train(
     if folds is not None and not count:
         arrays = with_folds(arrays, Path(folds))
     if count or all_folds:
-        _train_all(arrays, out, run.network, run.train, resume=resume)
+        _train_all(arrays, out, run.network, run.train, refit=refit, resume=resume)
         return
+    if refit:
+        raise SettingError("--refit goes with --folds or --all-folds: a single training has none")
     trainer = Trainer(arrays, out, run.network, run.train)
     with watch_training() as told:
         bundle = train_model(trainer, resume=resume, on_step=told)
@@ -70,7 +82,13 @@ def train(
 
 
 def _train_all(
-    arrays: "Prepared", out: Path, network: "Network", settings: "Train", *, resume: bool
+    arrays: "Prepared",
+    out: Path,
+    network: "Network",
+    settings: "Train",
+    *,
+    refit: bool,
+    resume: bool,
 ) -> None:
     from contextlib import ExitStack
 
@@ -81,14 +99,18 @@ def _train_all(
 
         def on_fold(fold: int) -> "OnStep":
             watching.close()
-            console.say(f"fold {fold + 1} of {settings.folds}")
+            whole = fold == settings.folds
+            console.say("all images" if whole else f"fold {fold + 1} of {settings.folds}")
             return watching.enter_context(watch_training())
 
-        found = train_folds(arrays, out, network, settings, resume=resume, on_fold=on_fold)
+        found = train_folds(
+            arrays, out, network, settings, refit=refit, resume=resume, on_fold=on_fold
+        )
     if found is not None:
         print_figures("Out of fold", found.evaluation.as_json())
-        console.say(f"wrote {len(found.models)} models, {out / 'out_of_fold.csv'}")
-        for path in found.models:
+        models = found.models if found.whole is None else (*found.models, found.whole)
+        console.say(f"wrote {len(models)} models, {out / 'out_of_fold.csv'}")
+        for path in models:
             console.out.print(str(path), markup=False)
 
 
@@ -128,9 +150,13 @@ def watch_training() -> Iterator["OnStep"]:
 def _say_epoch(step: "Step") -> None:
     row = step.finished
     if row is not None:
+        validated = (
+            f"validation loss {row['val_loss']:.4f}, dice {row['val_dice_coeff']:.3f}; "
+            if math.isfinite(row["val_loss"])
+            else ""
+        )
         console.say(
             f"epoch {step.epoch:>3} of {step.epochs}: loss {row['loss']:.4f}, dice "
-            f"{row['dice_coeff']:.3f}; validation loss {row['val_loss']:.4f}, dice "
-            f"{row['val_dice_coeff']:.3f}; {step.images_per_second:.1f} images/s, "
+            f"{row['dice_coeff']:.3f}; {validated}{step.images_per_second:.1f} images/s, "
             f"{row['seconds']:.1f} s"
         )

@@ -45,6 +45,11 @@ CHOSEN_HERE = (
     "figures are a little too good; figures on images that chose nothing are the honest ones."
 )
 
+THRESHOLDS_CHOSEN_HERE = (
+    "The operating points and the calibration were chosen on these images, so the figures that "
+    "depend on them are a little too good; AUROC does not."
+)
+
 TILE = 384
 """Side of a picture in a report, in pixels."""
 

@@ -6,9 +6,11 @@
     fold-0/out_of_fold.h5    maps and scores of the fold's images, by the network of the others
     out_of_fold.csv          one row per image: image_id, fold, score, called, dice ...
     evaluation.json          figures over all of them, with intervals by patient
+    whole/model.h5           where it is asked for: a training on all images together
 
 Calibration and thresholds of every model are chosen on all out-of-fold predictions together, so
-none rests on images that trained the network it belongs to.
+none rests on images that trained the network it belongs to. The model of all images has the same,
+and the same figures: they are of networks made as it was made, each without a part of the images.
 """
 
 import csv
@@ -17,12 +19,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.config import FittedCalibration, Network, Train
+from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
 from pleura.errors import BundleError
 from pleura.evaluation.predictions import Judged
@@ -32,9 +35,15 @@ from pleura.inference.torch_engine import TorchEngine
 from pleura.models import weights as stored
 from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
-from pleura.stages.evaluate import CHOSEN_HERE, beside_truth, judged, outcome_of
-from pleura.stages.train import decide, train_model
-from pleura.training.loop import OnStep, Trainer
+from pleura.stages.evaluate import (
+    CHOSEN_HERE,
+    THRESHOLDS_CHOSEN_HERE,
+    beside_truth,
+    judged,
+    outcome_of,
+)
+from pleura.stages.train import decide, described, train_model
+from pleura.training.loop import OnStep, Trainer, everything
 
 NAME = "out_of_fold.h5"
 _MAX_BYTES = 64 * 2**30
@@ -62,10 +71,12 @@ class Folds:
     Attributes:
         models: A ``model.h5`` per fold, all with the same calibration and thresholds.
         evaluation: The figures over all images, each judged by the network that never saw it.
+        whole: The ``model.h5`` of all images, where it was asked for.
     """
 
     models: tuple[Path, ...]
     evaluation: Evaluation
+    whole: Path | None = None
 
 
 def train_folds(
@@ -74,6 +85,7 @@ def train_folds(
     network: Network,
     settings: Train,
     *,
+    refit: bool = False,
     resume: bool = False,
     on_fold: Callable[[int], OnStep | None] | None = None,
 ) -> Folds | None:
@@ -86,8 +98,10 @@ def train_folds(
         out: Folder for all of it.
         network: Name and settings.
         settings: How to train; ``folds`` says how many there are, ``fold`` is passed over.
+        refit: Train a network on all images too; `settings.keep` must be ``last``.
         resume: Go on with a training that was cut off.
-        on_fold: Told the number of each fold as it begins; returns what listens to its steps.
+        on_fold: Told the number of each fold as it begins, and the number of folds as the training
+            on all images does; returns what listens to its steps.
 
     Returns:
         What was found; None in a process that is not the main one of several.
@@ -95,6 +109,8 @@ def train_folds(
     Raises:
         UsageError, BundleError, OutputError: As :func:`pleura.stages.train.train_model` says.
     """
+    if refit:
+        everything(prepared, settings)  # raises before hours of work, not after
     held: list[Held] = []
     for fold in range(settings.folds):
         trainer = Trainer(prepared, _folder(out, fold), network, replace(settings, fold=fold))
@@ -103,7 +119,11 @@ def train_folds(
         if trainer.accelerator.is_main_process:
             held.append(_held(bundle, trainer))
         trainer.accelerator.wait_for_everyone()
-    return _concluded(prepared, out, held, settings.calibration) if held else None
+    whole = None
+    if refit:
+        whole = Trainer(prepared, out / "whole", network, settings, whole=True)
+        whole.run(resume=resume, on_step=on_fold(settings.folds) if on_fold is not None else None)
+    return _concluded(prepared, out, held, settings, whole) if held else None
 
 
 def _folder(out: Path, fold: int) -> Path:
@@ -143,13 +163,17 @@ def _read(path: Path) -> Held:
 
 
 def _concluded(
-    prepared: Prepared, out: Path, held: Sequence[Held], calibration: FittedCalibration
+    prepared: Prepared,
+    out: Path,
+    held: Sequence[Held],
+    settings: Train,
+    whole: Trainer | None,
 ) -> Folds:
     """Choose calibration and thresholds on all folds together, and store and judge what they give.
 
     The judgement is stored in every model too: none of its images trained the network judged.
     """
-    decision = decide((said for _, said in _said(prepared, held)), calibration)
+    decision = decide((said for _, said in _said(prepared, held)), settings.calibration)
     paths = tuple(_folder(out, fold) / "model.h5" for fold in range(len(held)))
     bundles = [decision.applied(read_bundle(path)) for path in paths]
     outcomes = [
@@ -160,18 +184,27 @@ def _concluded(
         "measured_on": f"all {len(outcomes)} labelled images of {len(held)} folds, each by the "
         "network of the folds that it is not in",
         **evaluation.as_json(),
-        "notes": [CHOSEN_HERE],
+        "notes": [CHOSEN_HERE if settings.keep == "best" else THRESHOLDS_CHOSEN_HERE],
     }
     for path, bundle in zip(paths, bundles, strict=True):
-        told = replace(bundle, evaluation=values)
-        write_bundle(replace(told, card=write_card(told)), path)
+        _write_judged(bundle, values, path)
+    if whole is not None:
+        bundle = described(decision.applied(read_bundle(whole.out / "model.h5")), whole)
+        about = f"{values['measured_on']}; the network itself was trained on all of them"
+        _write_judged(bundle, {**values, "measured_on": about}, whole.out / "model.h5")
+        whole.finish()
     folds = {int(row): fold for fold, own in enumerate(held) for row in own.rows}
     rows = [int(row) for own in held for row in own.rows]
     write_text(out / "out_of_fold.csv", _table([folds[row] for row in rows], outcomes))
     points = {name: asdict(point) for name, point in bundles[0].points.items()}
     text = json.dumps({**values, "operating_points": points}, indent=2)
     write_text(out / "evaluation.json", text + "\n")
-    return Folds(paths, evaluation)
+    return Folds(paths, evaluation, None if whole is None else whole.out / "model.h5")
+
+
+def _write_judged(bundle: Bundle, values: dict[str, Any], path: Path) -> None:
+    told = replace(bundle, evaluation=values)
+    write_bundle(replace(told, card=write_card(told)), path)
 
 
 def _said(prepared: Prepared, held: Sequence[Held]) -> Iterator[tuple[int, Judged]]:

@@ -98,9 +98,12 @@ def decided(bundle: Bundle, trainer: Trainer) -> Bundle:
     """Return the bundle with calibration and operating points chosen on the validation part."""
     rows = trainer.split.validation
     said = judged(TorchEngine(bundle), trainer.prepared, rows)
-    decision = decide(said, trainer.settings.calibration)
-    training = {**bundle.training, **_patients(trainer)}
-    return decision.applied(replace(bundle, training=training))
+    return described(decide(said, trainer.settings.calibration).applied(bundle), trainer)
+
+
+def described(bundle: Bundle, trainer: Trainer) -> Bundle:
+    """Return the bundle with what its card tells of the patients that trained it."""
+    return replace(bundle, training={**bundle.training, **_patients(trainer)})
 
 
 def measured(bundle: Bundle, prepared: Prepared) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Shapes: B batch, H rows, W columns.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,20 +21,24 @@ Item = tuple[int, int]
 """A place in the epoch's order, and which image stands there."""
 
 
+Rows = tuple[Prepared, NDArray[np.int64]]
+"""A prepared folder, and ``(n,)`` rows of its ``X_train``."""
+
+
 class Images(Dataset[Batch]):
     """Batches straight from the memory-mapped arrays.
 
     Args:
-        prepared: The arrays.
-        rows: ``(n,)`` int64: the rows of ``X_train`` that are meant.
+        parts: Folders of one size, and which of their rows are meant; they are counted through.
     """
 
-    def __init__(self, prepared: Prepared, rows: NDArray[np.int64]) -> None:
-        self._x, self._y = prepared.x_train, prepared.y_train
-        self._rows = rows
+    def __init__(self, *parts: Rows) -> None:
+        self._arrays = [(prepared.x_train, prepared.y_train) for prepared, _ in parts]
+        self._part = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])
+        self._row = np.concatenate([rows for _, rows in parts])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._row)
 
     def __getitem__(self, item: Item) -> Batch:
         return self.__getitems__([item])
@@ -45,10 +49,12 @@ class Images(Dataset[Batch]):
 
     def read(self, images: list[int]) -> tuple[Tensor, Tensor]:
         """Return pixels and masks of some images, by their place among the rows."""
-        rows = self._rows[images]
-        x = torch.from_numpy(np.ascontiguousarray(self._x[rows]))[:, None]
-        y = torch.from_numpy(np.ascontiguousarray(self._y[rows]).view(np.uint8))[:, None]
-        return x, y
+        side = self._arrays[0][0].shape[-1]
+        x, y = (np.empty((len(images), 1, side, side), np.uint8) for _ in range(2))
+        for place, image in enumerate(images):
+            pixels, masks = self._arrays[self._part[image]]
+            x[place, 0], y[place, 0] = pixels[self._row[image]], masks[self._row[image]]
+        return torch.from_numpy(x), torch.from_numpy(y)
 
 
 class Batches(Sampler[list[Item]]):

@@ -3,8 +3,9 @@
 Shapes: B batch, H rows, W columns.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,11 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pleura.config import Network, Train
-from pleura.data.arrays import Prepared
+from pleura.data.arrays import Prepared, open_prepared
 from pleura.data.folds import assign_folds
 from pleura.data.prepare import PREPARATION
-from pleura.data.records import image_keys
-from pleura.errors import DataError, UsageError
+from pleura.data.records import ImageRecord, image_keys
+from pleura.errors import ConfigError, DataError, UsageError
 from pleura.inference.torch_engine import uses_bf16
 from pleura.models import zoo
 from pleura.models.blocks import Outputs
@@ -39,9 +40,13 @@ from pleura.training import augment, checkpoint, schedule
 from pleura.training.average import MovingAverage, mean_of
 from pleura.training.batches import Batch, Batches, Images, shrunk
 from pleura.training.losses import LOSSES, deep_supervision, image_bce
-from pleura.training.memory import largest_batch, memory_errors_as_usage
+from pleura.training.memory import (
+    keep_freed_memory,
+    largest_batch,
+    memory_errors_as_usage,
+)
 from pleura.training.optimizer import encoder_scales, make_optimizer, set_rate
-from pleura.training.sampling import epoch_rows, positive_share
+from pleura.training.sampling import epoch_rows, mixed_rows, positive_share
 from pleura.training.tracking import Tracking
 
 History = dict[str, list[float]]
@@ -136,21 +141,35 @@ class Trainer:
         out: Folder for ``checkpoint.h5`` and ``model.h5``.
         network: Name and settings.
         settings: How to train.
+        whole: Train on all images and validate on none; ``settings.keep`` must be ``last``, and
+            ``settings.fold`` is passed over.
 
     Raises:
-        ConfigError: The network cannot take images of the prepared size.
-        DataError: The split leaves nothing to train or validate on.
+        BundleError: The model to start with cannot be read.
+        ConfigError: The network cannot take images of the prepared size, or is not that of the
+            model to start with.
+        DataError: The split leaves nothing to train or validate on, or an extra folder does not go
+            with this one.
         UsageError: The device has no such precision, or not one image fits into its memory.
     """
 
-    def __init__(self, prepared: Prepared, out: Path, network: Network, settings: Train) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        out: Path,
+        network: Network,
+        settings: Train,
+        *,
+        whole: bool = False,
+    ) -> None:
         self.network_settings = zoo.complete(network)
         zoo.check_size(self.network_settings, prepared.size)
         schedule.check_growth(self.network_settings, settings, prepared.size)
         self.prepared, self.out, self.settings = prepared, out, settings
-        self.split = split(prepared, settings.folds, settings.fold, settings.seed)
-        if not len(self.split.train) or not len(self.split.validation):
-            raise DataError(f"{prepared.path}: fold {settings.fold} leaves nothing on one side")
+        self.whole = whole
+        self.split = everything(prepared, settings) if whole else _split_in_two(prepared, settings)
+        self.extra = tuple(_extra(path, prepared, self.split) for path in settings.extra)
+        self._start = _start(settings.start, self.network_settings)
         self._loss = LOSSES[settings.loss]
         self._preprocessing = Preprocessing(prepared.size, PREPARATION)
         self._set_up()
@@ -159,6 +178,8 @@ class Trainer:
         settings = self.settings
         device_type = "cuda" if torch.cuda.is_available() else "cpu"
         self.precision = _precision(settings, torch.device(device_type))
+        if device_type == "cpu":
+            keep_freed_memory()
         AcceleratorState._reset_state()  # or it holds on to the precision of an earlier training
         self.accelerator = Accelerator(
             mixed_precision="no" if self.precision == "fp32" else self.precision,
@@ -167,15 +188,15 @@ class Trainer:
         )
         self._batch = self._chosen_batch() if settings.batch == "auto" else settings.batch
         torch.manual_seed(settings.seed)
-        network = zoo.begin(self.network_settings)
+        network = self._begun_network()
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network = network.to(self.accelerator.device)
         scales = encoder_scales(network, settings.encoder_rate, settings.layer_decay)
         optimizer = make_optimizer(network, settings.weight_decay, scales)
-        images = len(self.split.train)
-        self._batches = Batches(self._order, images, self._batch, settings.accumulate)
+        self._batches = Batches(self._order, self._images, self._batch, settings.accumulate)
+        extra = [(other, np.arange(len(other.train))) for other in self.extra]
         loader = DataLoader(
-            Images(self.prepared, self.split.train),
+            Images((self.prepared, self.split.train), *extra),
             batch_sampler=self._batches,
             collate_fn=_as_is,  # type: ignore[arg-type]
         )
@@ -184,10 +205,39 @@ class Trainer:
         )
         self._average = MovingAverage(network, settings.ema) if settings.ema else None
 
+    def _begun_network(self) -> nn.Module:
+        if self._start is None:
+            return zoo.begin(self.network_settings)
+        network = zoo.build(self.network_settings)
+        checkpoint.restore_network(network, dict(self._start.weights))
+        return network
+
+    @property
+    def _images(self) -> int:
+        """How many images an epoch has."""
+        return len(self.split.train) + self._extra_images
+
+    @property
+    def _extra_images(self) -> int:
+        share = self.settings.extra_share if self.extra else 0.0
+        return round(len(self.split.train) * share / (1 - share))
+
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the images of an epoch, by their place among the rows that train, in order."""
+        """Return the images of an epoch, by their place among those that train, in order."""
+        own = [self.prepared.train[row] for row in self.split.train]
+        rows = self._drawn(own, len(own), epoch)
+        if not self.extra:
+            return rows
+        others = [record for extra in self.extra for record in extra.train]
+        extra = len(own) + self._drawn(others, self._extra_images, epoch)
+        return mixed_rows(rows, extra, self.settings.seed, epoch)
+
+    def _drawn(
+        self, records: Sequence[ImageRecord], count: int, epoch: int
+    ) -> NDArray[np.int64]:
+        """Return `count` places among `records`, with the wanted share of positives."""
         settings = self.settings
-        positive = np.array([bool(self.prepared.train[row].positive) for row in self.split.train])
+        positive = np.array([bool(record.positive) for record in records])
         shares = None
         if settings.positives:
             last = float(positive.mean())
@@ -195,7 +245,7 @@ class Trainer:
                 positive_share(number, settings.epochs, settings.positives, last)
                 for number in range(epoch + 1)
             ]
-        return epoch_rows(positive, shares, settings.seed, epoch)
+        return epoch_rows(positive, shares, settings.seed, epoch, count)
 
     @property
     def device(self) -> str:
@@ -229,7 +279,7 @@ class Trainer:
                 for name in COLUMNS:
                     history[name].append(row[name])
                 if tracking is not None:  # the main process
-                    if row["val_dice_coeff"] >= best:
+                    if self.settings.keep == "last" or row["val_dice_coeff"] >= best:
                         self._write_model(history)
                     self._keep_best(history)
                     self._write_checkpoint(history)
@@ -289,19 +339,25 @@ class Trainer:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes two trainings the same: data, network and settings, plain values."""
+        """What makes two trainings the same: data, network and settings, plain values.
+
+        A model to start with and extra folders stand for what they hold, not for where they lie.
+        """
         return {
             "fingerprint": self.prepared.fingerprint,
             "processes": self.accelerator.num_processes,
             **{f"network.{k}": v for k, v in asdict(self.network_settings).items()},
             **{f"train.{k}": v for k, v in asdict(self.settings).items() if k != "track"},
             "train.batch": self._batch,
+            "train.start": "" if self._start is None else self._start.digest,
+            "train.extra": [extra.fingerprint for extra in self.extra],
+            **({"whole": True} if self.whole else {}),
         }
 
     def _epoch(self, epoch: int, history: History, on_step: OnStep | None) -> dict[str, float]:
         begun = time.perf_counter()
         self._batches.epoch = epoch
-        choices = augment.draw(len(self.split.train), self.settings.seed, epoch)
+        choices = augment.draw(self._images, self.settings.seed, epoch)
         size = schedule.size_of(self.settings, self.prepared.size, epoch)
         falling = self.settings.schedule == "plateau"
         peak = schedule.plateau_factor(history["val_dice_coeff"]) if falling else 1.0
@@ -325,8 +381,8 @@ class Trainer:
             "learning_rate": rate,
             "loss": _Sums(trained).loss,
             "dice_coeff": _Sums(trained).dice_coeff,
-            "val_loss": validation.loss,
-            "val_dice_coeff": validation.dice_coeff,
+            "val_loss": math.nan if self.whole else validation.loss,
+            "val_dice_coeff": math.nan if self.whole else validation.dice_coeff,
             "seconds": time.perf_counter() - begun,
         }
         if on_step is not None:
@@ -369,7 +425,7 @@ class Trainer:
     def _validate(self) -> _Sums:
         sums = _Sums()
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        images = Images(self.prepared, self.split.validation[rank::world])
+        images = Images((self.prepared, self.split.validation[rank::world]))
         device = self.accelerator.device
         with self._averaged():
             self.network.eval()
@@ -483,10 +539,16 @@ class Trainer:
                 **self.identity,
                 "images": len(self.split.train),
                 "validation_images": len(self.split.validation),
+                "extra_images": sum(len(extra.train) for extra in self.extra),
                 "precision": self.precision,
                 "device": self.accelerator.device.type,
             },
-            trained_on=image_keys([self.prepared.train[row] for row in self.split.train]),
+            trained_on=image_keys(
+                [
+                    *(self.prepared.train[row] for row in self.split.train),
+                    *(record for extra in self.extra for record in extra.train),
+                ]
+            ),
             history={name: list(column) for name, column in history.items()},
             versions=current_versions(),
         )
@@ -540,6 +602,64 @@ class Trainer:
         about = {"averaged_epochs": len(several), "averaged_val_dice_coeff": found}
         training = {**bundle.training, **about, "averaged": no_worse}
         return replace(bundle, training=training, weights=mean if no_worse else bundle.weights)
+
+
+def _split_in_two(prepared: Prepared, settings: Train) -> Split:
+    parts = split(prepared, settings.folds, settings.fold, settings.seed)
+    if not len(parts.train) or not len(parts.validation):
+        raise DataError(f"{prepared.path}: fold {settings.fold} leaves nothing on one side")
+    return parts
+
+
+def everything(prepared: Prepared, settings: Train) -> Split:
+    """Return all rows of ``X_train`` as those that train.
+
+    Raises:
+        ConfigError: The settings choose by images that validate, of which there are none.
+    """
+    if settings.keep != "last" or settings.schedule == "plateau":
+        raise ConfigError(
+            f"train.keep is {settings.keep} and train.schedule {settings.schedule}; a training on "
+            "all images has none to choose by: set keep to last, and schedule to cosine or onecycle"
+        )
+    return Split(np.arange(len(prepared.train)), np.empty(0, np.int64))
+
+
+def _extra(path: str, prepared: Prepared, parts: Split) -> Prepared:
+    """Return a folder of further images to train on."""
+    extra = open_prepared(path)
+    if extra.size != prepared.size:
+        raise DataError(
+            f"{path}: is prepared at {extra.size} pixels, {prepared.path} at {prepared.size}; "
+            "prepare both alike"
+        )
+    judges = image_keys([prepared.train[row] for row in parts.validation])
+    both = int(np.isin(image_keys(extra.train), judges).sum())
+    if both:
+        raise DataError(
+            f"{path}: {both} of its images are among those of {prepared.path} that validate; "
+            "leave those out, so that nothing is judged by what it was trained on"
+        )
+    return extra
+
+
+def _start(path: str, network: Network) -> Bundle | None:
+    """Return the model that a training begins with, None for the network's own beginning."""
+    if not path:
+        return None
+    bundle = read_bundle(path)
+    found = replace(bundle.network, pretrained=network.pretrained)
+    if found != network:
+        different = [
+            f"{name} {getattr(found, name)!r}, not {value!r}"
+            for name, value in asdict(network).items()
+            if getattr(found, name) != value
+        ]
+        raise ConfigError(
+            f"train.start is {path}, a network with {', '.join(different)}; start with a model of "
+            "the same network settings"
+        )
+    return bundle
 
 
 def _precision(settings: Train, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:

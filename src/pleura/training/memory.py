@@ -1,6 +1,7 @@
 """How many images fit into memory at once, and what to say when they do not."""
 
 import contextlib
+import ctypes
 import resource
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,26 @@ MOST = 256
 
 _ROOM = 0.7  # of the free memory; the rest is for what else the machine does
 _CPU_WORDS = "not enough memory"
+
+
+# Of glibc's malloc.h: the names of what mallopt sets.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed for what is allocated next.
+
+    A step on a CPU allocates the same hundreds of megabytes again and again; given back to the
+    system and fetched anew they cost a fault for each 4 KiB page, a fifth of the time of a step. The
+    process's peak stays as it is. Does nothing where the C library is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_TOP_PAD, 1 << 28)
 
 
 def largest_batch(try_batch: Callable[[int], None], most: int, device: torch.device) -> int:

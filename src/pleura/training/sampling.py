@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import DataError, UsageError
 
-_POSITIVE, _NEGATIVE, _PLACES = range(3)  # what random numbers are for: keys of their seeds
+_POSITIVE, _NEGATIVE, _PLACES, _MIXED = range(4)  # what random numbers are for: keys of their seeds
 
 
 def positive_share(epoch: int, epochs: int, first: float, last: float) -> float:
@@ -99,6 +99,26 @@ def epoch_rows(
 
 
 _NAMES = {_POSITIVE: "positive", _NEGATIVE: "negative"}
+
+
+def mixed_rows(
+    rows: NDArray[np.int64], extra: NDArray[np.int64], seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """Return `rows` with `extra` spread evenly among them, each in its own order.
+
+    Every stretch of ``(n + m) / m`` places holds one of the m extra rows, at a random place.
+
+    Args:
+        rows: ``(n,)``.
+        extra: ``(m,)``.
+        seed: At least 0.
+        epoch: From 0.
+    """
+    count = len(rows) + len(extra)
+    places = _places(len(extra), count, np.random.default_rng((seed, _MIXED, epoch)))
+    mixed = np.empty(count, dtype=np.int64)
+    mixed[places], mixed[~places] = extra, rows
+    return mixed
 
 
 def _wanted(shares: Sequence[float], epoch: int, count: int) -> list[int]:

@@ -4,6 +4,7 @@ A tracker is told each finished epoch once, also by a training that was cut off 
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,7 +52,7 @@ class Tracking:
         settings: Mapping[str, Any],
         finished: Sequence[Row],
     ) -> None:
-        self._log, self._rows = out / LOG, [dict(row) for row in finished]
+        self._log, self._rows = out / LOG, [_known(row) for row in finished]
         self._write_log()
         with ExitStack() as opened:
             self._trackers: list[Tracker] = []
@@ -74,10 +75,11 @@ class Tracking:
 
     def tell(self, row: Row) -> None:
         """Pass a finished epoch on."""
-        self._rows.append(dict(row))
+        known = _known(row)
+        self._rows.append(known)
         self._write_log()
         for tracker in self._trackers:
-            tracker.tell(row)
+            tracker.tell(known)
 
     def _write_log(self) -> None:
         write_text(self._log, "".join(json.dumps(row) + "\n" for row in self._rows))
@@ -141,6 +143,11 @@ def _mlflow() -> ModuleType:
         ) from error
     module: ModuleType = mlflow
     return module
+
+
+def _known(row: Row) -> dict[str, float]:
+    """Return the row without what is not a number: nothing validates a training on all images."""
+    return {name: value for name, value in row.items() if not math.isnan(value)}
 
 
 def _figures(row: Row) -> dict[str, float]:

@@ -29,7 +29,7 @@ from pleura.data.phantom.cohort import (
     require_new_folder,
 )
 from pleura.data.prepare import prepare_pixels
-from pleura.data.simulate.film import SMALLEST_FILM, Lesion, Parameters, Simulated, simulate
+from pleura.data.simulate.film import ORIGINAL, SMALLEST_FILM, Lesion, Parameters, Simulated, simulate
 from pleura.data.workers import chunked_map, ordered_map
 from pleura.errors import DataError, InputError, UsageError
 from pleura.formats.atomic import write_text
@@ -65,15 +65,19 @@ class Sources:
 
     Attributes:
         films: Usable films, in the order of their paths.
+        negatives: These and those whose lungs were not found: all that show no pneumothorax.
         refused: Path and reason of those that could not be read or whose lungs were not found.
         positive: How many were left out because the labels say they show a pneumothorax.
         unlabelled: How many were left out because the labels do not name them.
+        excluded: How many were left out because of who is on them.
     """
 
     films: tuple[Source, ...]
+    negatives: tuple[Source, ...]
     refused: tuple[tuple[str, str], ...]
     positive: int
     unlabelled: int
+    excluded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ def find_films(
     folder: Path,
     labels: Path | None = None,
     *,
+    exclude: Path | None = None,
     size: int = 512,
     workers: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
@@ -105,6 +110,8 @@ def find_films(
         folder: DICOM files, JPEGs or PNGs.
         labels: A table, see :func:`pleura.data.films.read_labels`; films that are positive or not
             in it are left out. None takes every film for one without a pneumothorax.
+        exclude: A folder of films; those of the same patients are left out, so that a network
+            trained on what is drawn can be judged there.
         size: Side in pixels that they are drawn on at.
         workers: Processes; 0 means one per core.
         on_progress: Told (films done, films in all).
@@ -114,19 +121,28 @@ def find_films(
     """
     paths = film_files(folder)
     known = None if labels is None else read_labels(labels)
-    look = partial(_looked_at, size, known)
+    look = partial(_looked_at, size, known, _patients_of(exclude))
     answers = list(chunked_map(look, paths, workers, on_progress))
     numbers: dict[str, str] = {}
-    films, refused = [], []
+    films, negatives, refused = [], [], []
     for path, (verdict, reason, patient) in zip(paths, answers, strict=True):
-        if verdict == "usable":
+        if verdict in ("usable", "doubtful"):
             own = numbers.setdefault(patient or str(path), f"source-{len(numbers) + 1}")
             public = patient.removeprefix(_PUBLIC) if patient.startswith(_PUBLIC) else own
-            films.append(Source(path, public))
-        elif verdict == "refused":
+            negatives.append(Source(path, public))
+        if verdict == "usable":
+            films.append(negatives[-1])
+        elif verdict in ("doubtful", "unreadable"):
             refused.append((str(path), reason))
     counts = Counter(verdict for verdict, _, _ in answers)
-    return Sources(tuple(films), tuple(refused), counts["positive"], counts["unlabelled"])
+    return Sources(
+        films=tuple(films),
+        negatives=tuple(negatives),
+        refused=tuple(refused),
+        positive=counts["positive"],
+        unlabelled=counts["unlabelled"],
+        excluded=counts["excluded"],
+    )
 
 
 _PUBLIC = "public:"  # marks a patient as a pseudonym that may be written
@@ -134,14 +150,36 @@ _PUBLIC = "public:"  # marks a patient as a pseudonym that may be written
 _Verdict = tuple[str, str, str]
 
 
+def _patients_of(folder: Path | None) -> frozenset[str]:
+    """Return who is on the films below a folder; one that cannot be read says nothing."""
+    found = set()
+    for path in film_files(folder) if folder is not None else []:
+        try:
+            found.add(_patient(path, film_id(path), ""))
+        except InputError:
+            continue
+    return frozenset(found - {""})
+
+
+def _patient(path: Path, image_id: str, labelled: str) -> str:
+    """Return who is on a film, marked where it is a public pseudonym; "" where nobody says."""
+    public = labelled or siim_patient(image_id)
+    return f"{_PUBLIC}{public}" if public else header_patient(path)
+
+
 def _looked_at(
-    size: int, labels: Mapping[str, Label] | None, paths: Sequence[Path]
+    size: int,
+    labels: Mapping[str, Label] | None,
+    exclude: frozenset[str],
+    paths: Sequence[Path],
 ) -> list[_Verdict]:
-    return [_verdict(size, labels, path) for path in paths]
+    return [_verdict(size, labels, exclude, path) for path in paths]
 
 
-def _verdict(size: int, labels: Mapping[str, Label] | None, path: Path) -> _Verdict:
-    """Return "usable", "refused", "positive" or "unlabelled", the reason, and the patient."""
+def _verdict(
+    size: int, labels: Mapping[str, Label] | None, exclude: frozenset[str], path: Path
+) -> _Verdict:
+    """Return what a film is good for, the reason where it cannot be drawn on, and the patient."""
     try:
         image_id = film_id(path)
         label = Label(False) if labels is None else labels.get(image_id)
@@ -149,12 +187,13 @@ def _verdict(size: int, labels: Mapping[str, Label] | None, path: Path) -> _Verd
             return "unlabelled", "", ""
         if label.positive:
             return "positive", "", ""
+        patient = _patient(path, image_id, label.patient)
+        if patient in exclude:
+            return "excluded", "", ""
         found = find_lungs(prepare_pixels(read_film(path).pixels, size))
-        public = label.patient or siim_patient(image_id)
-        patient = f"{_PUBLIC}{public}" if public else header_patient(path)
     except InputError as error:
-        return "refused", str(error), ""
-    return ("refused", found.doubt, "") if found.doubt else ("usable", "", patient)
+        return "unreadable", str(error), ""
+    return ("doubtful", found.doubt, patient) if found.doubt else ("usable", "", patient)
 
 
 def simulated(
@@ -209,6 +248,8 @@ def write_simulated(
     size: int = 512,
     prevalence: float = 0.5,
     labels: Path | None = None,
+    exclude: Path | None = None,
+    originals: bool = False,
     workers: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SimulatedCohort:
@@ -227,6 +268,9 @@ def write_simulated(
         size: Side in pixels, 256 to 2048.
         prevalence: Chance of a pneumothorax, 0 to 1.
         labels: See :func:`find_films`.
+        exclude: See :func:`find_films`.
+        originals: Whether to write each film without a pneumothorax once as it is, too, those that
+            cannot be drawn on included.
         workers: Processes; 0 means one per core.
         on_progress: Told (films done, films in all), of looking for lungs and of drawing.
 
@@ -236,18 +280,23 @@ def write_simulated(
         OutputError: A file could not be written.
     """
     _check(out, count, seed, size, prevalence)
-    sources = find_films(folder, labels, size=size, workers=workers, on_progress=on_progress)
+    sources = find_films(
+        folder, labels, exclude=exclude, size=size, workers=workers, on_progress=on_progress
+    )
     if not sources.films:
         raise DataError(
             f"{folder}: no film can be drawn on ({len(sources.refused)} refused, "
-            f"{sources.positive} with a pneumothorax, {sources.unlabelled} without a label)"
+            f"{sources.positive} with a pneumothorax, {sources.unlabelled} without a label, "
+            f"{sources.excluded} excluded)"
         )
-    write = partial(_written, sources.films, out / TRAIN_FOLDER, seed, size, prevalence)
+    unchanged = sources.negatives if originals else ()
+    write = partial(_written, sources.films, unchanged, out / TRAIN_FOLDER, seed, size, prevalence)
     rows = []
-    for done, row in enumerate(ordered_map(write, range(count), workers), 1):
+    numbers = range(-len(unchanged), count)
+    for done, row in enumerate(ordered_map(write, numbers, workers), 1):
         rows.append(row)
         if on_progress is not None:
-            on_progress(done, count)
+            on_progress(done, len(numbers))
     write_text(out / PARAMETERS, _table(_COLUMNS, [row.cells(folder) for row in rows]))
     write_text(
         out / PATIENTS,
@@ -304,16 +353,28 @@ class _Row:
 
 
 def _written(
-    films: Sequence[Source], folder: Path, seed: int, size: int, prevalence: float, number: int
+    films: Sequence[Source],
+    unchanged: Sequence[Source],
+    folder: Path,
+    seed: int,
+    size: int,
+    prevalence: float,
+    number: int,
 ) -> _Row:
-    """Draw one film, write its file, and return its row."""
-    source, film, made = draw(films, seed, number, size=size, prevalence=prevalence)
-    names = new_names(np.random.default_rng([seed, 1 << 33, number]))
+    """Draw one film, write its file, and return its row; below 0, take one as it is."""
+    if number < 0:
+        source = unchanged[number]
+        film = read_film(source.path)
+        pixels, rle, parameters = prepare_pixels(film.pixels, size), "-1", ORIGINAL
+    else:
+        source, film, made = draw(films, seed, number, size=size, prevalence=prevalence)
+        pixels, rle, parameters = made.pixels, mask2rle(made.mask), made.parameters
+    names = new_names(np.random.default_rng([seed, 1 << 33, *_key(number)]))
     identity = f"simulated-{source.patient}"
     spacing = film.spacing_mm and film.spacing_mm * max(film.pixels.shape) / size
     write_secondary_capture(
         names.path(folder),
-        made.pixels,
+        pixels,
         sop_uid=names.sop,
         study_uid=names.study,
         series_uid=names.series,
@@ -326,7 +387,12 @@ def _written(
         quality=95,
         age_with_unit=True,
     )
-    return _Row(names.sop, source, mask2rle(made.mask), made.parameters)
+    return _Row(names.sop, source, rle, parameters)
+
+
+def _key(number: int) -> list[int]:
+    """Return what the names of a film are drawn from; numbers below 0 have their own."""
+    return [number] if number >= 0 else [0, -number]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

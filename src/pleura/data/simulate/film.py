@@ -21,7 +21,7 @@ from pleura.data.simulate.response import Image, find_response, mediastinum
 from pleura.data.simulate.wall import Outline, Side, find_outline
 from pleura.errors import DataError, UsageError
 
-Kind = Literal["pneumothorax", "edited", "untouched"]
+Kind = Literal["pneumothorax", "edited", "untouched", "original"]
 
 SMALLEST_FILM = 256
 SIDES: tuple[Side, Side] = (-1, 1)
@@ -60,7 +60,8 @@ class Parameters:
     """What was drawn on a film.
 
     Attributes:
-        kind: "pneumothorax"; "edited" for an edit that shows none; "untouched" by either.
+        kind: "pneumothorax"; "edited" for an edit that shows none; "untouched" by either;
+            "original" for a film on which nothing at all is drawn.
         lesions: One, on few films two; empty unless there is a pneumothorax.
         fake: One of :data:`pleura.data.simulate.edits.FAKES` on an edited film, else "".
         distractors: What else was drawn, see :data:`pleura.data.simulate.distractors.CHANCES`.
@@ -70,6 +71,10 @@ class Parameters:
     lesions: tuple[Lesion, ...]
     fake: str
     distractors: tuple[str, ...]
+
+
+ORIGINAL = Parameters("original", (), "", ())
+"""Of a film that is taken as it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
