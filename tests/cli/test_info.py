@@ -73,10 +73,10 @@ def test_pretrained_weights_concern_only_the_networks_that_have_them(capsys):
 
 
 def test_a_network_whose_extra_is_missing_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     items = {item["name"]: item for item in listed(capsys)}
-    assert items["efficientnet"]["note"] == "needs pip install 'pleura[imagenet]'"
-    assert items["efficientnet"]["parameters"] is None
+    assert items["backbone"]["note"] == "needs pip install 'pleura[hub]'"
+    assert items["backbone"]["parameters"] is None
 
 
 def test_settings_out_of_range(capsys):

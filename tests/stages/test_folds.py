@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pleura.config import Network, Train
-from pleura.errors import BundleError, UsageError
+from pleura.errors import BundleError, ConfigError, UsageError
 from pleura.inference.torch_engine import TorchEngine
 from pleura.models.bundle import read_bundle
+from pleura.stages.evaluate import THRESHOLDS_CHOSEN_HERE
 from pleura.stages.folds import NAME, train_folds
 
 NETWORK = Network(name="cnn", width=4, depth=2)
@@ -100,3 +101,39 @@ def test_the_fold_of_the_settings_does_not_matter(trained, small_prepared):
     other = replace(SETTINGS, fold=2)
     again = train_folds(small_prepared, out, NETWORK, other, resume=True)
     assert repr(again.evaluation) == repr(found.evaluation)
+
+
+def test_a_model_of_all_images_has_the_decisions_and_the_figures_of_the_folds(
+    small_prepared, tmp_path
+):
+    settings = replace(SETTINGS, keep="last")
+    found = train_folds(small_prepared, tmp_path, NETWORK, settings, refit=True)
+    assert found.whole == tmp_path / "whole" / "model.h5"
+    whole, one = read_bundle(found.whole), read_bundle(found.models[0])
+    assert len(whole.trained_on) == len(small_prepared.train)
+    assert (whole.points, whole.calibration) == (one.points, one.calibration)
+    assert whole.evaluation["auroc"] == one.evaluation["auroc"]
+    assert whole.evaluation["measured_on"].endswith(
+        "; the network itself was trained on all of them"
+    )
+    assert whole.evaluation["notes"] == [THRESHOLDS_CHOSEN_HERE]
+    assert "Nothing was held back" in whole.card
+    assert not (tmp_path / "whole" / "checkpoint.h5").exists()
+    steps = []
+    again = train_folds(
+        small_prepared,
+        tmp_path,
+        NETWORK,
+        settings,
+        refit=True,
+        resume=True,
+        on_fold=lambda fold: steps.append,
+    )
+    assert not steps
+    assert read_bundle(again.whole).digest == whole.digest
+
+
+def test_a_model_of_all_images_needs_settings_that_choose_nothing(small_prepared, tmp_path):
+    with pytest.raises(ConfigError, match="set keep to last"):
+        train_folds(small_prepared, tmp_path, NETWORK, SETTINGS, refit=True)
+    assert not list(tmp_path.iterdir())  # said before anything is trained

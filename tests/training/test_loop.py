@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import signal
@@ -8,13 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from pleura.config import Network, Train
+from pleura.config import Data, Network, Train
 from pleura.data.arrays import open_prepared, write_prepared
+from pleura.data.index import build_index
+from pleura.data.phantom import write_cohort
+from pleura.data.records import image_keys
+from pleura.data.sources import find_sources
 from pleura.errors import BundleError, ConfigError, DataError, UsageError
 from pleura.inference.torch_engine import load_network
-from pleura.models.bundle import read_bundle
+from pleura.models.bundle import read_bundle, write_bundle
 from pleura.models.efficientnet import read_weights
 from pleura.training import memory
+from pleura.training.batches import Images
 from pleura.training.checkpoint import network_arrays, read_checkpoint
 from pleura.training.loop import COLUMNS, Trainer, split
 
@@ -282,3 +288,100 @@ def test_a_training_begins_with_pretrained_weights(prepared, tmp_path):
         trainer = Trainer(prepared, tmp_path, network, SETTINGS)
         found = network_arrays(trainer.network)["encoder.stem.1.weight"]
         assert np.array_equal(found, stored.numpy()) == pretrained
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Six further films, of nobody among the others."""
+    folder = tmp_path_factory.mktemp("other")
+    write_cohort(folder / "films", train=6, test=0, seed=99, size=128, prevalence=0.5, workers=1)
+    index = build_index(find_sources(Data(path=str(folder / "films"))), workers=1)
+    return write_prepared(index.train, (), folder / "prepared", size=32, workers=1)
+
+
+def test_a_training_begins_with_the_weights_of_another_model(unbroken, prepared, tmp_path):
+    start = tmp_path / "start.h5"
+    write_bundle(unbroken, start)
+    settings = replace(SETTINGS, start=str(start))
+    trainer = Trainer(prepared, tmp_path / "run", NETWORK, settings)
+    for name, array in network_arrays(trainer.network).items():
+        assert np.array_equal(array, unbroken.weights[name]), name
+    assert trainer.identity["train.start"] == unbroken.digest
+
+
+def test_a_model_of_another_network_cannot_be_begun_with(unbroken, prepared, tmp_path):
+    start = tmp_path / "start.h5"
+    write_bundle(unbroken, start)
+    wider = replace(NETWORK, width=8)
+    with pytest.raises(ConfigError, match=r"start\.h5, a network with width 4, not 8; start with"):
+        Trainer(prepared, tmp_path / "run", wider, replace(SETTINGS, start=str(start)))
+
+
+def test_further_films_train_beside_the_others_and_never_validate(prepared, other, tmp_path):
+    settings = replace(SETTINGS, extra=[str(other.path)], extra_share=0.25, epochs=2)
+    trainer = Trainer(prepared, tmp_path, NETWORK, settings)
+    alone = Trainer(prepared, tmp_path, NETWORK, SETTINGS)
+    own, share = len(alone.split.train), round(len(alone.split.train) / 3)
+    for epoch in range(2):
+        order = trainer._order(epoch)
+        assert len(order) == own + share
+        assert sorted(order[order < own]) == list(range(own))
+        assert list(order[order < own]) == list(alone._order(epoch))
+        assert order.max() < own + len(other.train)
+    bundle = trainer.run()
+    keys = set(image_keys(other.train).tolist())
+    assert keys <= set(bundle.trained_on.tolist())
+    assert bundle.training["extra_images"] == len(other.train)
+    assert bundle.training["validation_images"] == len(alone.split.validation)
+    assert bundle.training["train.extra"] == [other.fingerprint]
+
+
+def test_the_pictures_of_further_films_reach_the_network(prepared, other):
+    rows = np.array([4, 2])
+    images = Images((prepared, rows), (other, np.arange(6)))
+    x, y = images.read([1, 2, 0, 7])
+    expected = [prepared.x_train[2], other.x_train[0], prepared.x_train[4], other.x_train[5]]
+    assert np.array_equal(x[:, 0].numpy(), np.stack(expected))
+    masks = [prepared.y_train[2], other.y_train[0], prepared.y_train[4], other.y_train[5]]
+    assert np.array_equal(y[:, 0].numpy(), np.stack(masks))
+
+
+def test_further_films_that_validate_are_refused(prepared, tmp_path):
+    settings = replace(SETTINGS, extra=[str(prepared.path)])
+    with pytest.raises(DataError, match=r"of its images are among those of .* that validate"):
+        Trainer(prepared, tmp_path, NETWORK, settings)
+
+
+def test_further_films_of_another_size_are_refused(small_index, prepared, tmp_path):
+    larger = write_prepared(small_index.train, (), tmp_path / "larger", size=64, workers=1)
+    with pytest.raises(DataError, match=r"is prepared at 64 pixels, .* at 32; prepare both alike"):
+        Trainer(prepared, tmp_path, NETWORK, replace(SETTINGS, extra=[str(larger.path)]))
+
+
+def test_the_last_epoch_is_kept_where_that_is_asked_for(prepared, tmp_path):
+    # A rate far too high in the end: the last epoch is not the best one.
+    settings = replace(SETTINGS, keep="last", epochs=2, learning_rate=1.0, schedule="cosine")
+    trainer = Trainer(prepared, tmp_path, NETWORK, settings)
+    bundle = trainer.run()
+    last = read_checkpoint(tmp_path / "checkpoint.h5").weights
+    assert all(np.array_equal(last[name], bundle.weights[name]) for name in last)
+
+
+def test_a_training_on_all_images_validates_on_none(prepared, tmp_path):
+    settings = replace(SETTINGS, keep="last", epochs=2)
+    bundle = Trainer(prepared, tmp_path, NETWORK, settings, whole=True).run()
+    assert bundle.training["images"] == len(prepared.train)
+    assert bundle.training["validation_images"] == 0
+    assert bundle.training["whole"] is True
+    assert np.isnan(bundle.history["val_loss"]).all()
+    assert np.isfinite(bundle.history["loss"]).all()
+    logged = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [sorted(row) for row in logged] == 2 * [
+        ["dice_coeff", "epoch", "learning_rate", "loss", "seconds"]
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"keep": "best"}, {"keep": "last", "schedule": "plateau"}])
+def test_a_training_on_all_images_cannot_choose(prepared, tmp_path, wrong):
+    with pytest.raises(ConfigError, match="a training on all images has none to choose by"):
+        Trainer(prepared, tmp_path, NETWORK, replace(SETTINGS, **wrong), whole=True)

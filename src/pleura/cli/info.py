@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def info(
     model: Annotated[
         Path | None,
-        typer.Argument(help="A model to describe: .h5, .onnx, .xml.", show_default=False),
+        typer.Argument(
+            help="A model to describe: .h5, .onnx, .xml, or one that comes with pleura.",
+            show_default=False,
+        ),
     ] = None,
     models: Annotated[
         bool, typer.Option("--models", help="List the networks with their parameters.")
@@ -23,7 +26,7 @@ def info(
     settings: options.Setting = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print versions, the list of networks (--models), or a model's card.
+    """Print versions and the models that come with pleura, the networks (--models), or a card.
 
     With --set network.width=32, network.depth=4 or network.backbone=FOLDER the list shows what
     these settings give; a network that they do not suit, or that needs one more package, says so.
@@ -33,13 +36,31 @@ def info(
     elif models:
         _print_networks(settings or [], as_json)
     else:
+        from pleura.models import shipped
         from pleura.models.bundle import current_versions
 
         versions = current_versions()
         if as_json:
-            console.print_json(versions)
+            console.print_json({**versions, "models": list(shipped.names())})
         else:
             console.print_table("Versions", versions)
+            console.print_table(
+                "Models that come with pleura", dict(map(_shipped, shipped.names()))
+            )
+
+
+def _shipped(name: str) -> tuple[str, str]:
+    """Return a model's name and its most telling figures."""
+    from pleura.models.bundle import read_bundle
+
+    bundle = read_bundle(name)
+    found, size = bundle.evaluation, bundle.preprocessing.size
+    figures = ", ".join(
+        f"{words} {found[key]:.2f} ({found[f'{key}_interval'][0]:.2f} to "
+        f"{found[f'{key}_interval'][1]:.2f})"
+        for key, words in (("auroc", "AUROC"), ("positive_dice", "positive Dice"))
+    )
+    return name, f"{bundle.network.name}, {size} x {size} pixels; {figures}; pleura info {name}"
 
 
 def _print_model(path: Path, as_json: bool) -> None:

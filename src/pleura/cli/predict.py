@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pleura.cli import console, options
+from pleura.models.shipped import DEFAULT, is_name
 
 if TYPE_CHECKING:
     from pleura.formats.results.detection import Kind
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[
-        Path, typer.Argument(help="A model.h5, or an exported .onnx or .xml.", show_default=False)
-    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
-    inputs: Annotated[
+    items: Annotated[
         list[str] | None,
-        typer.Argument(help="DICOM files, folders or quoted globs.", show_default=False),
+        typer.Argument(
+            metavar="[MODEL] INPUT...",
+            help="A model (.h5, .onnx, .xml, or the name of one that comes with pleura); left out, "
+            "the default one. Then DICOM files, folders or quoted globs.",
+            show_default=False,
+        ),
     ] = None,
     id_source: Annotated[
         str, typer.Option("--id", help="Name images by uid (SOP Instance UID) or by stem.")
@@ -98,6 +101,7 @@ def predict(
     from pleura.inference.folder import expand
     from pleura.inference.readers import Readers
 
+    model, inputs = _model_and_inputs(items or [])
     if id_source not in ("uid", "stem"):
         raise UsageError(f"--id {id_source}: take uid or stem")
     if precision not in ("auto", "fp32", "bf16"):
@@ -109,12 +113,14 @@ def predict(
     if bool(inputs) == (watch is not None):
         raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
     kinds = _kinds(dicom, deidentify)
-    paths = expand(inputs or [])
+    paths = expand(inputs)
     limits = Limits(max_seconds, max_memory)
     # They start while the model is loaded.
     with Readers(workers, limits, files=None if watch else len(paths)) as readers:
         run_by = {"engine": engine, "device": device, "precision": precision, "at": at}
-        predictor = _load([model, *(ensemble or [])], run_by, tta)
+        predictor = _load([model or DEFAULT, *(ensemble or [])], run_by, tta)
+        if model is None:
+            console.say(_DEFAULT_USED)
         for note in predictor.engine.notes:
             console.say(note)
         told = _Told(as_json)
@@ -141,11 +147,27 @@ def predict(
     return told.end(predictor, out)
 
 
+_MODELS = (".h5", ".onnx", ".xml")
+
+_DEFAULT_USED = (
+    f"no model is named: {DEFAULT}, which comes with pleura, for research and education; "
+    f"pleura info {DEFAULT} says how good it was measured to be"
+)
+
+
+def _model_and_inputs(items: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the model, None where none is named, and the rest: a model comes first if at all."""
+    first = items[0] if items else ""
+    if first and (is_name(first) or Path(first).suffix.lower() in _MODELS):
+        return first, list(items[1:])
+    return None, list(items)
+
+
 _MANY = 1 << 20
 """So many files may arrive in a folder that is watched, as far as the choice of a batch goes."""
 
 
-def _load(models: Sequence[Path], run_by: dict[str, Any], mirrored: bool) -> "Predictor":
+def _load(models: Sequence[str | Path], run_by: dict[str, Any], mirrored: bool) -> "Predictor":
     from pleura.inference.averaging import averaged
     from pleura.inference.predictor import load
 

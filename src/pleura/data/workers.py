@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import cv2
+from threadpoolctl import threadpool_limits
 
 from pleura.errors import PleuraError
 
@@ -56,8 +57,7 @@ def ordered_map(
     pool = ProcessPoolExecutor(
         min(count, len(items)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=cv2.setNumThreads,
-        initargs=(1,),
+        initializer=_alone_on_its_core,
     )
     try:
         yield from _bounded(pool, function, items, 4 * count)
@@ -95,6 +95,12 @@ def chunked_map(
         if on_progress is not None:
             on_progress(done, len(items))
         yield from results
+
+
+def _alone_on_its_core() -> None:
+    """Keep a worker to one thread: with as many as there are cores, the workers' fight for them."""
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
 
 
 def _bounded(

@@ -23,6 +23,7 @@ from pleura.inference.prediction import Prediction, finish
 from pleura.inference.readers import Failed, Readers, Ready, read
 from pleura.inference.tables import Provenance
 from pleura.models.bundle import Bundle, current_versions
+from pleura.models.shipped import DEFAULT
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -212,7 +213,7 @@ class Predictor:
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] = DEFAULT,
     *,
     engine: EngineName = "auto",
     device: str = "cpu",
@@ -221,8 +222,11 @@ def load(
 ) -> Predictor:
     """Return the model in the file at `path`, ready to predict.
 
+    Not a medical device: for research and education, not for diagnosis.
+
     Args:
-        path: A ``model.h5``, or an ``.onnx`` or ``.xml`` that ``pleura export`` wrote.
+        path: A ``model.h5``, an ``.onnx`` or ``.xml`` that ``pleura export`` wrote, or the name of
+            a model that comes with pleura; left out, the default one.
         engine: What runs it, as for :func:`pleura.inference.engine.open_engine`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` takes bf16 where the device has it; ``fp32`` is the reference.

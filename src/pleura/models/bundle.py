@@ -31,6 +31,7 @@ from pydantic import Field
 from pleura.config import Network, Size, parse
 from pleura.errors import BundleError, ConfigError, UsageError
 from pleura.formats.atomic import atomic_path
+from pleura.models import shipped
 from pleura.models import weights as stored
 
 FORMAT = 3
@@ -248,8 +249,13 @@ class Bundle:
         )
 
 
-def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
+def write_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half: bool = False) -> None:
     """Write `bundle` to `path`, whole or not at all.
+
+    Args:
+        bundle: The model.
+        path: The file.
+        half: Store the weights that :func:`pleura.models.weights.rounded` rounded in 16 bits.
 
     Raises:
         OutputError: The file could not be written.
@@ -275,7 +281,8 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     }
     with atomic_path(path) as partial, h5py.File(partial, "w") as file:
         file.attrs.update(attributes)
-        stored.write_arrays(file.create_group("weights"), bundle.weights)
+        weights = stored.halved(bundle.weights) if half else bundle.weights
+        stored.write_arrays(file.create_group("weights"), weights)
         columns = {name: np.asarray(column, float) for name, column in bundle.history.items()}
         stored.write_arrays(file.create_group("history"), columns)
         stored.write_arrays(file.create_group("training"), {"trained_on": bundle.trained_on})
@@ -288,15 +295,18 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Return the bundle in the file at `path`.
+    """Return the bundle in the file at `path`, or the one of that name that comes with pleura.
 
     Raises:
         BundleError: The file is missing, truncated, corrupt, not a pleura model, or needs a later
             pleura.
     """
-    file_path = Path(path)
+    file_path = shipped.file_of(path)
     if not file_path.is_file():
-        raise BundleError(f"{path}: there is no such file; train a model with pleura train")
+        raise BundleError(
+            f"{path}: there is no such file; train a model with pleura train, or take one that "
+            f"comes with pleura: {', '.join(shipped.names())}"
+        )
     try:
         with h5py.File(file_path, "r") as file:
             return _read(file, file_path)
@@ -333,7 +343,7 @@ def _read(file: h5py.File, path: Path) -> Bundle:
             f"has format {int(found)}, written by pleura {_text(file, 'pleura_version')}; this "
             f"pleura reads up to {FORMAT}: install that version or a later one"
         )
-    weights = stored.read_arrays(file["weights"], _MAX_BYTES)
+    weights = stored.widened(stored.read_arrays(file["weights"], _MAX_BYTES))
     if stored.digest(weights) != _text(file, "weights_digest"):
         raise BundleError("its weights do not match their digest, it is damaged; get it again")
     history = stored.read_arrays(file["history"], _MAX_BYTES)

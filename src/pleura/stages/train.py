@@ -42,6 +42,12 @@ def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | Non
         return bundle
     bundle = decided(bundle, trainer)
     bundle = replace(bundle, evaluation=measured(bundle, trainer.prepared))
+    return write_results(bundle, trainer, time.perf_counter() - begun)
+
+
+def write_results(bundle: Bundle, trainer: Trainer, seconds: float) -> Bundle:
+    """Write what a training leaves, for a model that is decided and measured; return it."""
+    out = trainer.out
     bundle = replace(bundle, card=write_card(bundle))
     write_bundle(bundle, out / "model.h5")
     write_text(out / "history.csv", _history_csv(bundle))
@@ -56,7 +62,7 @@ def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | Non
         "calibration": asdict(bundle.calibration),
         "precision": bundle.training["precision"],
         "device": trainer.device,
-        "seconds": round(time.perf_counter() - begun, 1),
+        "seconds": round(seconds, 1),
         "versions": bundle.versions,
         "digest": bundle.digest,
     }

@@ -3,7 +3,7 @@
 Shapes: B batch, H rows, W columns.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch

@@ -232,9 +232,7 @@ class Trainer:
         extra = len(own) + self._drawn(others, self._extra_images, epoch)
         return mixed_rows(rows, extra, self.settings.seed, epoch)
 
-    def _drawn(
-        self, records: Sequence[ImageRecord], count: int, epoch: int
-    ) -> NDArray[np.int64]:
+    def _drawn(self, records: Sequence[ImageRecord], count: int, epoch: int) -> NDArray[np.int64]:
         """Return `count` places among `records`, with the wanted share of positives."""
         settings = self.settings
         positive = np.array([bool(record.positive) for record in records])

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from pleura import config
+from pleura.data.films import read_film
 from pleura.data.index import build_index
+from pleura.data.prepare import prepare_pixels
 from pleura.data.simulate import find_films, simulated, write_simulated
 from pleura.data.simulate.cohort import PARAMETERS
 from pleura.data.sources import find_sources
 from pleura.errors import DataError, UsageError
+from pleura.formats.dicom import read_radiograph
+from pleura.formats.secondary import write_secondary_capture
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,57 @@ def test_the_same_seed_gives_the_same_bytes(made, films, tmp_path):
     assert files == sorted(p.relative_to(again.out) for p in again.out.rglob("*") if p.is_file())
     for path in files:
         assert (made.out / path).read_bytes() == (again.out / path).read_bytes()
+
+
+def test_films_of_the_patients_that_judge_are_left_out(films, canvases, tmp_path):
+    judges = tmp_path / "judges"
+    judges.mkdir()
+    write_secondary_capture(
+        judges / "a.dcm",
+        canvases[0].pixels,
+        sop_uid="1.2.3",
+        study_uid="1.2.4",
+        series_uid="1.2.5",
+        patient_id="known",
+        patient_name="",
+        age=None,
+        sex="",
+        view="",
+        spacing_mm=None,
+    )
+    (judges / "broken.dcm").write_bytes(b"no film")
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "same.dcm").write_bytes((judges / "a.dcm").read_bytes())
+    (own / "other.png").write_bytes((films / "film1.png").read_bytes())
+    found = find_films(own, exclude=judges, size=256, workers=1)
+    assert ([film.path.name for film in found.films], found.excluded) == (["other.png"], 1)
+    assert [film.path.name for film in find_films(own, size=256, workers=1).films] == [
+        "other.png",
+        "same.dcm",
+    ]
+
+
+def test_films_are_written_as_they_are_where_that_is_asked_for(films, tmp_path):
+    made = write(films, tmp_path / "out", originals=True)
+    with (made.out / PARAMETERS).open() as file:
+        rows = list(csv.DictReader(file))
+    as_they_are = {row["ImageId"]: row for row in rows if row["kind"] == "original"}
+    # film6 shows nothing, so nothing can be drawn on it; but neither does it show a pneumothorax.
+    assert [row["source"] for row in as_they_are.values()] == [
+        *(f"film{n}.png" for n in range(4)),
+        "film6.png",
+    ]
+    assert len(rows) == 6 + len(as_they_are)
+    index = build_index(find_sources(config.Data(path=str(made.out))), workers=1)
+    records = {record.image_id: record for record in index.records}
+    for image_id, row in as_they_are.items():
+        if image_id not in records:  # two films of one picture are one image
+            continue
+        assert not records[image_id].positive
+        film = read_film(films / row["source"]).pixels.astype(int)
+        kept = read_radiograph(records[image_id].path).pixels.astype(int)
+        assert np.abs(kept - prepare_pixels(film.astype(np.uint8), 256)).mean() < 2
 
 
 def test_films_come_without_end_for_a_training(films):

@@ -29,7 +29,14 @@ from pleura.data.phantom.cohort import (
     require_new_folder,
 )
 from pleura.data.prepare import prepare_pixels
-from pleura.data.simulate.film import ORIGINAL, SMALLEST_FILM, Lesion, Parameters, Simulated, simulate
+from pleura.data.simulate.film import (
+    ORIGINAL,
+    SMALLEST_FILM,
+    Lesion,
+    Parameters,
+    Simulated,
+    simulate,
+)
 from pleura.data.workers import chunked_map, ordered_map
 from pleura.errors import DataError, InputError, UsageError
 from pleura.formats.atomic import write_text

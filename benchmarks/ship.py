@@ -1,0 +1,101 @@
+"""Put a trained model into the package, its weights in 16 bits, if it then calls all films alike.
+
+    python -m benchmarks.ship RUN/whole/model.h5 siim --check PREPARED
+
+docs/weights.md says what is trained for it. What the card of such a model says beside what every
+training records (the terms of the data, where the model is known to fail) stands here.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pleura.data.arrays import open_prepared
+from pleura.inference.torch_engine import TorchEngine
+from pleura.models import shipped
+from pleura.models.bundle import Bundle, read_bundle, write_bundle
+from pleura.models.card import write_card
+from pleura.models.weights import rounded
+from pleura.stages.evaluate import judged, outcome_of
+
+MOST_BYTES = 20_000_000
+
+_NIH = (
+    "films of NIH ChestX-ray14 (Wang et al. 2017, free to use with attribution) whose reports "
+    "mention no pneumothorax, and simulated pneumothoraces drawn on them; their patients are not "
+    "on the films that it was judged by"
+)
+
+NOTES: dict[str, dict[str, Any]] = {
+    "siim": {
+        "licence": "masks of the SIIM-ACR Pneumothorax Segmentation challenge (2019) on films of "
+        "NIH ChestX-ray14: use this model for research and education.",
+        "extra_about": _NIH,
+    },
+    "nih": {
+        "licence": "NIH ChestX-ray14 (Wang et al. 2017), free to use with attribution to the NIH "
+        "Clinical Center; no mask of a challenge trained it.",
+        "extra_about": _NIH,
+    },
+}
+
+LIMITS = (
+    "Small pneumothoraces (below 1 % of the film), portable AP films, and basal, medial or "
+    "loculated air are found less often; see the parts of the table above.",
+    "Skin folds, tubes, lines and the edge of a scapula are mistaken for a pleural line at times.",
+)
+
+
+def main() -> None:
+    """Write the file, or say why not."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("name", choices=sorted(NOTES))
+    parser.add_argument("--check", type=Path, required=True, help="a prepared folder")
+    arguments = parser.parse_args()
+    bundle = read_bundle(arguments.model)
+    small = replace(bundle, weights=rounded(bundle.weights))
+    print(_agreement(bundle, small, arguments.check))
+    training = {**bundle.training, **NOTES[arguments.name], "limits": list(LIMITS)}
+    small = replace(small, training=training)
+    small = replace(small, card=write_card(small))
+    path = shipped.FOLDER / f"{arguments.name}{shipped.SUFFIX}"
+    write_bundle(small, path, half=True)
+    size = path.stat().st_size
+    print(f"{path}: {size:,} bytes, digest {small.digest}")
+    if size > MOST_BYTES:
+        raise SystemExit(f"{path}: is larger than {MOST_BYTES:,} bytes")
+
+
+def _agreement(bundle: Bundle, small: Bundle, folder: Path) -> str:
+    """Return how far the rounded model is from the other.
+
+    Raises:
+        SystemExit: They call a film differently.
+    """
+    prepared = open_prepared(folder)
+    rows = np.arange(len(prepared.train))
+    answers = [
+        [
+            outcome_of(prepared.train[row], said, one)
+            for row, said in zip(rows, judged(TorchEngine(one), prepared, rows), strict=True)
+        ]
+        for one in (bundle, small)
+    ]
+    pairs = list(zip(*answers, strict=True))
+    changed = sum(before.called != after.called for before, after in pairs)
+    largest = max(abs(before.score - after.score) for before, after in pairs)
+    dice = max(abs(before.dice - after.dice) for before, after in pairs)
+    if changed:
+        raise SystemExit(f"{changed} of {len(rows)} films are called otherwise in 16 bits")
+    return (
+        f"{len(rows)} films called alike; largest difference of a score {largest:.1e}, of a film's "
+        f"Dice {dice:.1e}"
+    )
+
+
+if __name__ == "__main__":
+    main()
