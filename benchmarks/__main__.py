@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks import (
+    comes_with_pleura,
     engines,
     predict_folder,
     predict_memory,
@@ -41,6 +42,7 @@ def main() -> None:
         rows += _shown(train_step.measure())
         rows += _shown(engines.measure(paths[0]))
         rows += _shown(predict_folder.measure(paths))
+        rows += _shown(comes_with_pleura.measure(paths))
     rows += _shown(prepare_memory.measure())
     rows += _shown(predict_memory.measure())
     report = {"machine": machine(), "benchmarks": rows}

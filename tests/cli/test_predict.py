@@ -11,6 +11,7 @@ from pleura.cli.app import execute
 from pleura.inference.folder import predict_files
 from pleura.inference.journal import Journal
 from pleura.inference.predictor import load
+from pleura.models import shipped
 from pleura.models.bundle import OperatingPoint, current_versions, read_bundle, write_bundle
 from tests.cli.interrupting import interrupt
 from tests.dicom_files import make_dicom
@@ -55,6 +56,37 @@ def test_files_globs_and_the_order_of_both(tiny_model, tests, tmp_path, capsys):
     assert execute(["predict", str(tiny_model), *inputs, "--out", str(tmp_path), "--json"]) == 0
     answers, _ = json_lines(capsys.readouterr().out)
     assert [answer["path"] for answer in answers] == [str(one), *sorted(map(str, others))]
+
+
+@pytest.fixture
+def comes_with_pleura(tiny_model, tmp_path, monkeypatch):
+    """A package whose default model is the tiny one."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    shutil.copy(tiny_model, folder / "siim.h5")
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+
+
+@pytest.mark.usefixtures("comes_with_pleura")
+def test_without_a_model_the_one_that_comes_with_pleura_answers(
+    tiny_model, tests, tmp_path, capsys
+):
+    film = str(next(tests.rglob("*.dcm")))
+    answers = []
+    for models in ([], ["siim"], [str(tiny_model)]):
+        out = tmp_path / f"out{len(answers)}"
+        assert execute(["predict", *models, film, "--out", str(out)]) == 0
+        answers.append((out / "submission.csv").read_text())
+        told = capsys.readouterr().err
+        assert ("no model is named: siim, which comes with pleura" in told) == (not models)
+        assert "research and education" in told or models
+    assert len(set(answers)) == 1
+
+
+@pytest.mark.usefixtures("comes_with_pleura")
+def test_a_model_alone_is_nothing_to_predict(tmp_path, capsys):
+    assert execute(["predict", "siim", "--out", str(tmp_path / "out")]) == 2
+    assert "name what to predict" in capsys.readouterr().err
 
 
 def test_json_says_everything(tiny_model, tests, tmp_path, capsys):
@@ -153,9 +185,10 @@ def test_wrong_options(tiny_model, tests, tmp_path, arguments, status, message, 
 def test_bad_places(tiny_model, tests, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "model.h5").write_text("mine")
     for model, source, out, message in [
         ("none.h5", tests, "o", "none.h5: there is no such file; train a model with pleura train"),
-        (tmp_path / "file", tests, "o", "file: cannot be read as a model.h5"),
+        (tmp_path / "model.h5", tests, "o", "model.h5: cannot be read as a model.h5"),
         (tiny_model, tmp_path / "empty", "o", "empty: holds no DICOM file; name a file"),
         (tiny_model, tests, tmp_path / "file", "file: results could not be written"),
     ]:
