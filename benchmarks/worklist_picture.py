@@ -29,7 +29,7 @@ def main() -> None:
     if chromium is None:
         sys.exit("there is no chromium; install it: apt-get install chromium")
     model = load(sys.argv[1])
-    writer = Worklist.of(model.bundle)
+    writer = Worklist.of(model)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         answers = []

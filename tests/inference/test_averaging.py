@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,13 @@ def test_what_it_was_made_with_tells_all_members(bundle):
     assert len({(item.model, item.engine) for item in found}) == 8
     assert found[1].model == bundle.digest
     assert found[1].engine == "Left, mirrored"
+
+
+def test_what_it_is_called_names_all_members(bundle):
+    members = [Predictor(replace(bundle, path=Path(name)), Left(1)) for name in ("a.h5", "b.h5")]
+    title = averaged(members).title
+    assert title.startswith("a.h5 + b.h5 (")
+    assert members[0].title == title.replace(" + b.h5", "")
 
 
 def test_members_that_do_not_fit(bundle):

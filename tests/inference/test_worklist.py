@@ -157,7 +157,7 @@ def test_a_film_is_shown_in_eight_bits_and_no_larger_than_it_is(tmp_path, shape,
 def test_the_data_of_a_real_size_stays_small(tiny_model, real_data, tmp_path):
     path = sorted((real_data / "siim").rglob("*.dcm"))[0]
     model = load(tiny_model)
-    Worklist.of(model.bundle).write(path, "1.2", model.predict(path), tmp_path)
+    Worklist.of(model).write(path, "1.2", model.predict(path), tmp_path)
     assert 20_000 < len(script_of(tmp_path, "1.2")) < 140_000
 
 
@@ -174,12 +174,12 @@ def test_the_name_of_data_is_ours_whatever_the_id(one, other):
 
 
 def test_a_writer_can_be_sent_and_is_named_after_what_it_depends_on(tiny_model):
-    bundle = load(tiny_model).bundle
-    writer = Worklist.of(bundle, "sensitive")
+    model = load(tiny_model)
+    writer = Worklist.of(model, "sensitive")
     assert pickle.loads(pickle.dumps(writer)) == writer  # noqa: S301 - made here
     assert writer.model == "model.h5 (cnn at 64 px)"
     assert writer.point_name == "sensitive"
-    assert writer.name == Worklist.of(bundle).name
+    assert writer.name == Worklist.of(model).name
     moved = replace(writer, point=replace(writer.point, min_area=0.25))
     assert len({writer.name, moved.name, replace(writer, digest="other").name}) == 3
 

@@ -9,7 +9,7 @@ from pleura.config import Network, Train
 from pleura.errors import BundleError, ConfigError, UsageError
 from pleura.inference.torch_engine import TorchEngine
 from pleura.models.bundle import read_bundle
-from pleura.stages.evaluate import THRESHOLDS_CHOSEN_HERE
+from pleura.stages.evaluate import CHOSEN_HERE
 from pleura.stages.folds import NAME, train_folds
 
 NETWORK = Network(name="cnn", width=4, depth=2)
@@ -116,7 +116,7 @@ def test_a_model_of_all_images_has_the_decisions_and_the_figures_of_the_folds(
     assert whole.evaluation["measured_on"].endswith(
         "; the network itself was trained on all of them"
     )
-    assert whole.evaluation["notes"] == [THRESHOLDS_CHOSEN_HERE]
+    assert whole.evaluation["notes"] == [CHOSEN_HERE["last"]]
     assert "Nothing was held back" in whole.card
     assert not (tmp_path / "whole" / "checkpoint.h5").exists()
     steps = []

@@ -199,7 +199,7 @@ def _pages(
     if report:
         from pleura.inference.worklist import Worklist
 
-        writers.append(Worklist.of(predictor.bundle, at))
+        writers.append(Worklist.of(predictor, at))
     return writers + [Overlays()] * overlays + [Heatmaps()] * heatmaps
 
 

@@ -76,8 +76,9 @@ def train(
     with watch_training() as told:
         bundle = train_model(trainer, resume=resume, on_step=told)
     if PartialState().is_main_process:
-        best = max(bundle.history["val_dice_coeff"])
-        console.say(f"best validation dice_coeff {best:.3f}; wrote {out / 'model.h5'}")
+        values, last = bundle.history["val_dice_coeff"], run.train.keep == "last"
+        kept = f"last epoch {values[-1]:.3f}" if last else f"best epoch {max(values):.3f}"
+        console.say(f"validation dice_coeff of the {kept}; wrote {out / 'model.h5'}")
         console.out.print(str(out / "model.h5"), markup=False)
 
 

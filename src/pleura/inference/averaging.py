@@ -5,7 +5,6 @@ Probabilities are averaged, maps and scores alike, before calibration and thresh
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ class Averaged:
     Attributes:
         name: Those of the others, and what is averaged.
         notes: What the others have to say.
-        digest: Of all their models; empty where one model's own says it.
 
     Args:
         members: Predictors whose networks are averaged.
@@ -32,14 +30,9 @@ class Averaged:
     def __init__(self, members: Sequence[Predictor], mirrored: bool) -> None:
         self._engines: list[Engine] = [member.engine for member in members]
         self._mirrored = mirrored
-        made_with = [member.provenance for member in members]
-        names = "+".join(dict.fromkeys(one.engine for one in made_with))
+        names = "+".join(dict.fromkeys(engine.name for engine in self._engines))
         self.name = f"{names}, mirrored" if mirrored else names
         self.notes = tuple(dict.fromkeys(note for one in self._engines for note in one.notes))
-        self.digest = ""
-        if len(members) > 1:
-            together = " ".join(one.model for one in made_with)
-            self.digest = sha256(together.encode()).hexdigest()
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the mean probabilities for ``(N, S, S)`` uint8 prepared pixels."""
@@ -74,7 +67,7 @@ def averaged(members: Sequence[Predictor], *, mirrored: bool = False) -> Predict
         return members[0]
     bundles = [member.bundle for member in members]
     require_alike(bundles)
-    return Predictor(bundles[0], Averaged(members, mirrored))
+    return Predictor(bundles[0], Averaged(members, mirrored), bundles[1:])
 
 
 def require_alike(bundles: Sequence[Bundle]) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -56,12 +57,15 @@ class Predictor:
     Args:
         bundle: The model.
         engine: What runs its network; by default what :func:`open_engine` takes for the CPU.
+        others: Further models whose networks the engine runs too, alike in all but their weights.
 
     Raises:
         BundleError: The bundle prepares images in a way that this pleura does not know.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine | None = None, others: Sequence[Bundle] = ()
+    ) -> None:
         if bundle.preprocessing.preparation != PREPARATION:
             raise BundleError(
                 f"{bundle.path or 'model'}: prepares images by "
@@ -70,12 +74,26 @@ class Predictor:
             )
         self.bundle = bundle
         self.engine = engine or open_engine(bundle)
+        self._others = tuple(others)
+
+    @property
+    def title(self) -> str:
+        """What the models are called, for people: their files and their network."""
+        files = [bundle.path.name for bundle in (self.bundle, *self._others) if bundle.path]
+        network = f"{self.bundle.network.name} at {self.bundle.preprocessing.size} px"
+        return f"{' + '.join(files)} ({network})" if files else network
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The model's digest; of several models, one over all of theirs in their order."""
+        digests = [bundle.digest for bundle in (self.bundle, *self._others)]
+        return sha256(" ".join(digests).encode()).hexdigest() if self._others else digests[0]
 
     @functools.cached_property
     def provenance(self) -> Provenance:
         """What its answers are made with."""
         return Provenance(
-            model=getattr(self.engine, "digest", "") or self.bundle.digest,
+            model=self.digest,
             engine=self.engine.name,
             point=self.bundle.operating_point,
             pleura=current_versions()["pleura"],

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -34,7 +34,10 @@ from pleura.formats.dicom import read_radiograph
 from pleura.formats.page import json_block, picture_source, render
 from pleura.inference.answer import Answer
 from pleura.inference.prediction import Prediction
-from pleura.models.bundle import Bundle, OperatingPoint
+from pleura.models.bundle import OperatingPoint
+
+if TYPE_CHECKING:
+    from pleura.inference.predictor import Predictor
 
 PAGE = "report.html"
 FOLDER = "report"
@@ -73,11 +76,10 @@ class Worklist:
     point_name: str = "default"
 
     @classmethod
-    def of(cls, bundle: Bundle, point_name: str = "default") -> "Worklist":
-        """Return the writer for a job of `bundle`, whose operating point in use has that name."""
-        network = f"{bundle.network.name} at {bundle.preprocessing.size} px"
-        model = f"{bundle.path.name} ({network})" if bundle.path else network
-        return cls(model, bundle.digest, bundle.operating_point, point_name)
+    def of(cls, predictor: "Predictor", point_name: str = "default") -> "Worklist":
+        """Return the writer for a job of a model, whose operating point in use has that name."""
+        point = predictor.bundle.operating_point
+        return cls(predictor.title, predictor.digest, point, point_name)
 
     @property
     def name(self) -> str:

@@ -40,15 +40,14 @@ OnProgress = Callable[[int, int], None]
 BATCH = 8
 """Images that go through the network together."""
 
-CHOSEN_HERE = (
-    "The best epoch, the operating points and the calibration were chosen on these images, so the "
-    "figures are a little too good; figures on images that chose nothing are the honest ones."
-)
-
-THRESHOLDS_CHOSEN_HERE = (
-    "The operating points and the calibration were chosen on these images, so the figures that "
-    "depend on them are a little too good; AUROC does not."
-)
+CHOSEN_HERE: dict[config.Kept, str] = {
+    "best": "The best epoch, the operating points and the calibration were chosen on these images, "
+    "so the figures are a little too good; figures on images that chose nothing are the honest "
+    "ones.",
+    "last": "The operating points and the calibration were chosen on these images, so the figures "
+    "that depend on them are a little too good; AUROC does not.",
+}
+"""What a model's figures on its own validation part must say, by the epoch that was kept."""
 
 TILE = 384
 """Side of a picture in a report, in pixels."""
@@ -143,7 +142,8 @@ def evaluate_model(
             on_progress(len(outcomes), len(rows))
     notes = []
     if trained.any():  # then the others are, or hold, the model's own validation part
-        notes.append(CHOSEN_HERE)
+        last = bundle.training.get("train.keep") == "last"
+        notes.append(CHOSEN_HERE["last" if last else "best"])
     if trained.any() and any(prepared.train[row].patient is None for row in rows):
         notes.append(
             "Some patients are unknown: images of one patient may be on both sides of the split."

@@ -36,7 +36,6 @@ from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.stages.evaluate import (
     CHOSEN_HERE,
-    THRESHOLDS_CHOSEN_HERE,
     beside_truth,
     judged,
     outcome_of,
@@ -185,7 +184,7 @@ def _concluded(
         "measured_on": f"all {len(outcomes)} labelled images of {len(held)} folds, each by the "
         "network of the folds that it is not in",
         **evaluation.as_json(),
-        "notes": [CHOSEN_HERE if settings.keep == "best" else THRESHOLDS_CHOSEN_HERE],
+        "notes": [CHOSEN_HERE[settings.keep]],
     }
     for path, bundle in zip(paths, bundles, strict=True):
         told = replace(bundle, evaluation=values)

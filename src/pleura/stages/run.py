@@ -262,15 +262,16 @@ class _Job:
         inputs = [bundle.digest, asdict(wanted), self.data.rle, _listing(paths), truth_listing]
 
         def make() -> Values:
+            predictor = Predictor(bundle)
             with self.listener.progress("predicting", "files") as told:
                 answers = predict_files(
-                    Predictor(bundle),
+                    predictor,
                     paths,
                     folder,
                     id_source=wanted.id,
                     writers=[
                         *([Overlays()] if wanted.overlays else []),
-                        *([Worklist.of(bundle)] if wanted.report else []),
+                        *([Worklist.of(predictor)] if wanted.report else []),
                     ],
                     on_progress=told,
                 )
