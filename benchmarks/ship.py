@@ -1,12 +1,14 @@
 """Put a trained model into the package, its weights in 16 bits, if it then calls all films alike.
 
-    python -m benchmarks.ship RUN/whole/model.h5 siim --check PREPARED
+    python -m benchmarks.ship RUN/whole/model.h5 siim --check PREPARED --films FOLDER...
 
+The scores of the films are kept beside the tests, which hold later versions to them.
 docs/weights.md says what is trained for it. What the card of such a model says beside what every
 training records (the terms of the data, where the model is known to fail) stands here.
 """
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from typing import Any
 import numpy as np
 
 from pleura.data.arrays import open_prepared
+from pleura.formats.atomic import write_text
+from pleura.inference.folder import expand
+from pleura.inference.predictor import load
 from pleura.inference.torch_engine import TorchEngine
 from pleura.models import shipped
 from pleura.models.bundle import Bundle, read_bundle, write_bundle
@@ -22,6 +27,7 @@ from pleura.models.weights import rounded
 from pleura.stages.evaluate import judged, outcome_of
 
 MOST_BYTES = 20_000_000
+ANSWERS = Path(__file__).parents[1] / "tests/models/shipped_answers"
 
 _NIH = (
     "films of NIH ChestX-ray14 (Wang et al. 2017, free to use with attribution) whose reports "
@@ -55,6 +61,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("name", choices=sorted(NOTES))
     parser.add_argument("--check", type=Path, required=True, help="a prepared folder")
+    parser.add_argument("--films", nargs="+", required=True, help="radiographs to keep scores of")
     arguments = parser.parse_args()
     bundle = read_bundle(arguments.model)
     small = replace(bundle, weights=rounded(bundle.weights))
@@ -68,6 +75,15 @@ def main() -> None:
     print(f"{path}: {size:,} bytes, digest {small.digest}")
     if size > MOST_BYTES:
         raise SystemExit(f"{path}: is larger than {MOST_BYTES:,} bytes")
+    write_text(ANSWERS / f"{arguments.name}.json", _answers(arguments.name, arguments.films))
+
+
+def _answers(name: str, films: list[str]) -> str:
+    """Return the score of each film by its id, as JSON."""
+    predictor = load(name)
+    found = [predictor.predict(path) for path in expand(films)]
+    scores = {one.image_id: round(float(one.score), 4) for one in found}
+    return json.dumps(scores, indent=1) + "\n"
 
 
 def _agreement(bundle: Bundle, small: Bundle, folder: Path) -> str:

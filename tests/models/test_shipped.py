@@ -1,18 +1,23 @@
 """The models that come with pleura: their names, and what their files hold."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from pleura.errors import BundleError
+from pleura.inference.folder import expand
+from pleura.inference.predictor import load
 from pleura.models import shipped
 from pleura.models.bundle import read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.weights import halved, rounded
 
 MOST_BYTES = 20_000_000
+ANSWERS = Path(__file__).with_name("shipped_answers")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,18 @@ def test_a_file_that_ships_is_small_complete_and_measured(name):
 
 def test_the_default_ships():
     assert shipped.DEFAULT in shipped.names()
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_its_answers_on_real_films_stay_as_they_were(name, real_data):
+    expected = json.loads((ANSWERS / f"{name}.json").read_text())
+    predictor = load(name)
+    found = {}
+    for path in expand([str(real_data / "siim"), str(real_data / "other-dicom")]):
+        answer = predictor.predict(path)
+        found[answer.image_id] = float(answer.score)
+    assert len(found) > 80
+    assert found == pytest.approx(expected, abs=0.01)
 
 
 def test_rounded_weights_take_half_the_room(tiny_bundle, tmp_path):
