@@ -49,9 +49,12 @@ NOTES: dict[str, dict[str, Any]] = {
 }
 
 LIMITS = (
-    "Small pneumothoraces (below 1 % of the film), portable AP films, and basal, medial or "
-    "loculated air are found less often; see the parts of the table above.",
-    "Skin folds, tubes, lines and the edge of a scapula are mistaken for a pleural line at times.",
+    "Small pneumothoraces and AP films fare worse, as the table above shows. Air at the base, "
+    "beside the mediastinum or in a pocket is rare in what it learned from; of the films looked at "
+    "where the mask was wrong, several are of that kind.",
+    "False alarms that were looked at are mostly thin caps over the apex, often on both sides; gas "
+    "in the stomach or bowel and the edge of an arm were marked too. Skin folds, tubes and lines "
+    "may be taken for a pleural line.",
 )
 
 
