@@ -186,7 +186,7 @@ def test_none_is_minus_one(run, predictor, films, tmp_path):
 def test_the_table_of_predictions(run, predictor, films, tmp_path):
     answers = run(predictor, films, tmp_path)
     rows = table(tmp_path / "predictions.csv")
-    assert tuple(rows[0]) == COLUMNS
+    assert list(rows[0]) == list(COLUMNS)
     assert [row["path"] for row in rows] == [str(path) for path in films]
     for row, answer in zip(rows, answers, strict=True):
         if answer.error:
@@ -204,7 +204,7 @@ def test_the_typed_table_says_the_same_and_what_it_was_made_with(run, predictor,
     answers = run(predictor, films, tmp_path)
     frame = pl.read_parquet(tmp_path / "predictions.parquet")
     point = predictor.bundle.operating_point
-    assert tuple(frame.columns[: len(COLUMNS)]) == COLUMNS
+    assert frame.columns[: len(COLUMNS)] == list(COLUMNS)
     assert frame.schema["score"] == pl.Float64
     assert frame.schema["area_px"] == pl.Int64
     assert frame["path"].to_list() == [str(path) for path in films]

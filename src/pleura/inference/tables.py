@@ -21,17 +21,18 @@ from pleura.formats.atomic import atomic_path
 from pleura.inference.answer import Answer
 from pleura.models.bundle import OperatingPoint
 
-COLUMNS = (
-    "image_id",
-    "path",
-    "score",
-    "area_px",
-    "seconds",
-    "error",
-    "guard",
-    "flags",
-    "notes",
-)
+COLUMNS = {
+    "image_id": "text",
+    "path": "text",
+    "score": "number",
+    "area_px": "count",
+    "seconds": "number",
+    "error": "text",
+    "guard": "number",
+    "flags": "text",
+    "notes": "text",
+}
+"""The columns of predictions.csv, and what :mod:`pleura.inference.parquet` makes of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +107,19 @@ def _write_csv(answers: Iterable[Answer], path: Path) -> None:
 
 
 def _write_parquet(table: Path, path: Path, made_with: Provenance) -> None:
-    """Have another process write the Parquet table: while polars works, Ctrl-C kills outright."""
+    """Have another process write the Parquet table."""
     command = python_command(
-        "from pleura.inference.tables import convert_table; convert_table(*sys.argv[1:])"
+        "from pleura.inference.parquet import convert_table; convert_table(*sys.argv[1:])"
     )
     with atomic_path(path) as partial:
         done = subprocess.run(
-            [*command, str(table), str(partial), json.dumps(made_with.as_json())],
+            [
+                *command,
+                str(table),
+                str(partial),
+                json.dumps(COLUMNS),
+                json.dumps(made_with.as_json()),
+            ],
             capture_output=True,
             text=True,
             start_new_session=True,
@@ -121,29 +128,6 @@ def _write_parquet(table: Path, path: Path, made_with: Provenance) -> None:
         if done.returncode:
             why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
             raise OutputError(f"{path}: could not be written ({why}); free some space or memory")
-
-
-def convert_table(table: str, path: str, made_with: str) -> None:
-    """Write the rows of ``predictions.csv`` as Parquet, typed, with more columns of one value each.
-
-    Args:
-        table: The CSV.
-        path: Where the Parquet file is to be.
-        made_with: JSON: the columns that are the same in every row.
-    """
-    import polars as pl
-
-    numbers = {
-        "score": pl.Float64(),
-        "area_px": pl.Int64(),
-        "seconds": pl.Float64(),
-        "guard": pl.Float64(),
-    }
-    types = {name: numbers.get(name, pl.String()) for name in COLUMNS}
-    rows = pl.scan_csv(table, schema=types, glob=False)
-    rows = rows.with_columns(pl.col(pl.String()).fill_null(""))
-    same = json.loads(made_with)
-    rows.with_columns(pl.lit(value).alias(name) for name, value in same.items()).sink_parquet(path)
 
 
 def _shown(number: float | None, digits: int) -> str:
