@@ -121,7 +121,7 @@ def test_results_need_no_torch_where_there_is_no_network(tmp_path):
         (["nonsense"], "No such command 'nonsense'"),
         (["--nonsense"], "No such option: --nonsense"),
         (["info", "--nonsense"], "No such option: --nonsense"),
-        (["predict"], "Missing argument 'model'"),
+        (["predict"], "Missing option '--out'"),
         (["predict", "m.h5", "a.dcm"], "Missing option '--out'"),
         (["prepare", "x", "--out", "y", "--size", "big"], "--size"),
         (["predict", "m.h5", "a.dcm", "--out", "o", "--workers", "-1"], "--workers"),

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from dataclasses import asdict
 
@@ -7,6 +8,7 @@ import pytest
 from pleura.cli.app import execute
 from pleura.config import Network
 from pleura.models import zoo
+from pleura.models import shipped
 from pleura.models.bundle import current_versions, read_bundle
 
 
@@ -18,7 +20,15 @@ def test_versions(capsys):
         assert number in shown.out
     assert shown.err == ""
     assert execute(["info", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == current_versions()
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("models") == list(shipped.names())
+    assert found == current_versions()
+
+
+def test_the_models_that_come_with_pleura_are_listed_with_their_figures(capsys):
+    assert execute(["info"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"siim efficientnet, 320 x 320 pixels; AUROC 0\.\d\d \(0\.\d\d to ", shown)
 
 
 def listed(capsys, *arguments):

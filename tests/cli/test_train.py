@@ -22,7 +22,7 @@ def test_a_model_and_what_tells_of_it(small_prepared, tmp_path, capsys):
     assert said.out == f"{out / 'model.h5'}\n"
     assert "epoch   1 of 2: loss " in said.err
     assert "epoch   2 of 2: loss " in said.err
-    assert "validation dice_coeff of the best epoch" in said.err
+    assert "best validation dice_coeff" in said.err
     names = {path.name for path in out.iterdir()}
     assert names == {"model.h5", "history.csv", "history.jsonl", "curves.png", "run.json"}
     bundle = read_bundle(out / "model.h5")

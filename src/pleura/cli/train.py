@@ -77,8 +77,10 @@ def train(
         bundle = train_model(trainer, resume=resume, on_step=told)
     if PartialState().is_main_process:
         values, last = bundle.history["val_dice_coeff"], run.train.keep == "last"
-        kept = f"last epoch {values[-1]:.3f}" if last else f"best epoch {max(values):.3f}"
-        console.say(f"validation dice_coeff of the {kept}; wrote {out / 'model.h5'}")
+        kept = f"last validation dice_coeff {values[-1]:.3f}"
+        if not last:
+            kept = f"best validation dice_coeff {max(values):.3f}"
+        console.say(f"{kept}; wrote {out / 'model.h5'}")
         console.out.print(str(out / "model.h5"), markup=False)
 
 
