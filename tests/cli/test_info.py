@@ -7,8 +7,7 @@ import pytest
 
 from pleura.cli.app import execute
 from pleura.config import Network
-from pleura.models import zoo
-from pleura.models import shipped
+from pleura.models import shipped, zoo
 from pleura.models.bundle import current_versions, read_bundle
 
 
