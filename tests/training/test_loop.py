@@ -299,22 +299,37 @@ def other(tmp_path_factory):
     return write_prepared(index.train, (), folder / "prepared", size=32, workers=1)
 
 
-def test_a_training_begins_with_the_weights_of_another_model(unbroken, prepared, tmp_path):
-    start = tmp_path / "start.h5"
-    write_bundle(unbroken, start)
-    settings = replace(SETTINGS, start=str(start))
-    trainer = Trainer(prepared, tmp_path / "run", NETWORK, settings)
+@pytest.fixture(scope="module")
+def start(other, tmp_path_factory):
+    """A model of the further films."""
+    out = tmp_path_factory.mktemp("start")
+    Trainer(other, out, NETWORK, replace(SETTINGS, epochs=1)).run()
+    return out / "model.h5"
+
+
+def test_a_training_begins_with_the_weights_of_another_model(start, prepared, tmp_path):
+    first = read_bundle(start)
+    settings = replace(SETTINGS, start=str(start), epochs=1)
+    trainer = Trainer(prepared, tmp_path, NETWORK, settings)
     for name, array in network_arrays(trainer.network).items():
-        assert np.array_equal(array, unbroken.weights[name]), name
-    assert trainer.identity["train.start"] == unbroken.digest
+        assert np.array_equal(array, first.weights[name]), name
+    assert trainer.identity["train.start"] == first.digest
+    # What trained the first trained this one too, and no evaluation may count it.
+    assert set(first.trained_on.tolist()) <= set(trainer.run().trained_on.tolist())
 
 
-def test_a_model_of_another_network_cannot_be_begun_with(unbroken, prepared, tmp_path):
+def test_a_model_of_another_network_cannot_be_begun_with(start, prepared, tmp_path):
+    wider = replace(NETWORK, width=8)
+    with pytest.raises(ConfigError, match=r"model\.h5, a network with width 4, not 8; start with"):
+        Trainer(prepared, tmp_path, wider, replace(SETTINGS, start=str(start)))
+
+
+def test_a_model_that_saw_what_validates_cannot_be_begun_with(unbroken, prepared, tmp_path):
     start = tmp_path / "start.h5"
     write_bundle(unbroken, start)
-    wider = replace(NETWORK, width=8)
-    with pytest.raises(ConfigError, match=r"start\.h5, a network with width 4, not 8; start with"):
-        Trainer(prepared, tmp_path / "run", wider, replace(SETTINGS, start=str(start)))
+    settings = replace(SETTINGS, start=str(start), fold=1)
+    with pytest.raises(DataError, match=r"of the images that validate have trained; start with"):
+        Trainer(prepared, tmp_path / "run", NETWORK, settings)
 
 
 def test_further_films_train_beside_the_others_and_never_validate(prepared, other, tmp_path):

@@ -148,8 +148,8 @@ class Trainer:
         BundleError: The model to start with cannot be read.
         ConfigError: The network cannot take images of the prepared size, or is not that of the
             model to start with.
-        DataError: The split leaves nothing to train or validate on, or an extra folder does not go
-            with this one.
+        DataError: The split leaves nothing to train or validate on, an extra folder does not go
+            with this one, or images that validate trained the model to start with.
         UsageError: The device has no such precision, or not one image fits into its memory.
     """
 
@@ -168,8 +168,9 @@ class Trainer:
         self.prepared, self.out, self.settings = prepared, out, settings
         self.whole = whole
         self.split = everything(prepared, settings) if whole else _split_in_two(prepared, settings)
-        self.extra = tuple(_extra(path, prepared, self.split) for path in settings.extra)
-        self._start = _start(settings.start, self.network_settings)
+        judges = image_keys([prepared.train[row] for row in self.split.validation])
+        self.extra = tuple(_extra(path, prepared, judges) for path in settings.extra)
+        self._start = _start(settings.start, self.network_settings, judges)
         self._loss = LOSSES[settings.loss]
         self._preprocessing = Preprocessing(prepared.size, PREPARATION)
         self._set_up()
@@ -541,15 +542,17 @@ class Trainer:
                 "precision": self.precision,
                 "device": self.accelerator.device.type,
             },
-            trained_on=image_keys(
-                [
-                    *(self.prepared.train[row] for row in self.split.train),
-                    *(record for extra in self.extra for record in extra.train),
-                ]
-            ),
+            trained_on=self._trained_on(),
             history={name: list(column) for name, column in history.items()},
             versions=current_versions(),
         )
+
+    def _trained_on(self) -> NDArray[np.uint64]:
+        """Return the pictures that trained the network, those of the model it began with too."""
+        own = [self.prepared.train[row] for row in self.split.train]
+        extra = [record for folder in self.extra for record in folder.train]
+        keys = image_keys([*own, *extra])
+        return keys if self._start is None else np.union1d(keys, self._start.trained_on)
 
     def _kept_weights(self) -> Arrays:
         """Return what the model keeps: the average where there is one, else the weights."""
@@ -623,7 +626,7 @@ def everything(prepared: Prepared, settings: Train) -> Split:
     return Split(np.arange(len(prepared.train)), np.empty(0, np.int64))
 
 
-def _extra(path: str, prepared: Prepared, parts: Split) -> Prepared:
+def _extra(path: str, prepared: Prepared, judges: NDArray[np.uint64]) -> Prepared:
     """Return a folder of further images to train on."""
     extra = open_prepared(path)
     if extra.size != prepared.size:
@@ -631,7 +634,6 @@ def _extra(path: str, prepared: Prepared, parts: Split) -> Prepared:
             f"{path}: is prepared at {extra.size} pixels, {prepared.path} at {prepared.size}; "
             "prepare both alike"
         )
-    judges = image_keys([prepared.train[row] for row in parts.validation])
     both = int(np.isin(image_keys(extra.train), judges).sum())
     if both:
         raise DataError(
@@ -641,7 +643,7 @@ def _extra(path: str, prepared: Prepared, parts: Split) -> Prepared:
     return extra
 
 
-def _start(path: str, network: Network) -> Bundle | None:
+def _start(path: str, network: Network, judges: NDArray[np.uint64]) -> Bundle | None:
     """Return the model that a training begins with, None for the network's own beginning."""
     if not path:
         return None
@@ -656,6 +658,12 @@ def _start(path: str, network: Network) -> Bundle | None:
         raise ConfigError(
             f"train.start is {path}, a network with {', '.join(different)}; start with a model of "
             "the same network settings"
+        )
+    both = int(np.isin(bundle.trained_on, judges).sum())
+    if both:
+        raise DataError(
+            f"train.start is {path}, which {both} of the images that validate have trained; start "
+            "with a model that never saw them"
         )
     return bundle
 
