@@ -29,22 +29,13 @@ from pleura.stages.evaluate import judged, outcome_of
 MOST_BYTES = 20_000_000
 ANSWERS = Path(__file__).parents[1] / "tests/models/shipped_answers"
 
-_NIH = (
-    "films of NIH ChestX-ray14 (Wang et al. 2017, free to use with attribution) whose reports "
-    "mention no pneumothorax, and simulated pneumothoraces drawn on them; their patients are not "
-    "on the films that it was judged by"
-)
-
 NOTES: dict[str, dict[str, Any]] = {
     "siim": {
         "licence": "masks of the SIIM-ACR Pneumothorax Segmentation challenge (2019) on films of "
         "NIH ChestX-ray14: use this model for research and education.",
-        "extra_about": _NIH,
-    },
-    "nih": {
-        "licence": "NIH ChestX-ray14 (Wang et al. 2017), free to use with attribution to the NIH "
-        "Clinical Center; no mask of a challenge trained it.",
-        "extra_about": _NIH,
+        "extra_about": "films of NIH ChestX-ray14 (Wang et al. 2017, free to use with attribution) "
+        "whose reports mention no pneumothorax, and simulated pneumothoraces drawn on them; their "
+        "patients are not on the films that it was judged by",
     },
 }
 

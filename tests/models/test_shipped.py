@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from benchmarks.ship import ANSWERS, MOST_BYTES
 
 from pleura.errors import BundleError
 from pleura.inference.folder import expand
@@ -15,9 +15,6 @@ from pleura.models import shipped
 from pleura.models.bundle import read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.weights import halved, rounded
-
-MOST_BYTES = 20_000_000
-ANSWERS = Path(__file__).with_name("shipped_answers")
 
 
 @pytest.fixture(scope="module")

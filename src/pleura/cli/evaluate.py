@@ -73,23 +73,23 @@ def print_figures(title: str, figures: Mapping[str, Any]) -> None:
     rows = {
         "images": f"{figures['images']} ({figures['positives']} with a pneumothorax, "
         f"{figures['patients']} patients)",
-        "mean Dice": f"{_figure(figures, 'mean_dice')}; answering none to all: "
+        "mean Dice": f"{figure(figures, 'mean_dice')}; answering none to all: "
         f"{figures['all_empty_dice']:.3f}",
-        "positive Dice": _figure(figures, "positive_dice"),
-        "mean IoU": _figure(figures, "mean_iou"),
-        "AUROC": _figure(figures, "auroc"),
-        "average precision": _figure(figures, "average_precision"),
-        "sensitivity": _figure(figures, "sensitivity"),
-        "specificity": _figure(figures, "specificity"),
-        "lesions found": f"{_figure(figures, 'lesion_sensitivity')} of {figures['lesions']}; false "
-        f"ones per image: {_figure(figures, 'false_lesions')}",
-        "calibration error": f"{_figure(figures, 'calibration_error')}; Brier score: "
-        f"{_figure(figures, 'brier')}",
+        "positive Dice": figure(figures, "positive_dice"),
+        "mean IoU": figure(figures, "mean_iou"),
+        "AUROC": figure(figures, "auroc"),
+        "average precision": figure(figures, "average_precision"),
+        "sensitivity": figure(figures, "sensitivity"),
+        "specificity": figure(figures, "specificity"),
+        "lesions found": f"{figure(figures, 'lesion_sensitivity')} of {figures['lesions']}; false "
+        f"ones per image: {figure(figures, 'false_lesions')}",
+        "calibration error": f"{figure(figures, 'calibration_error')}; Brier score: "
+        f"{figure(figures, 'brier')}",
     }
     for item in figures["points"][1:]:
         rows[f"at {item['name']}"] = (
-            f"score from {item['point']['score']:.3f}: sensitivity {_figure(item, 'sensitivity')}, "
-            f"specificity {_figure(item, 'specificity')}"
+            f"score from {item['point']['score']:.3f}: sensitivity {figure(item, 'sensitivity')}, "
+            f"specificity {figure(item, 'specificity')}"
         )
     console.print_table(title, rows)
     for note in figures.get("notes", []):
@@ -100,14 +100,14 @@ def _print_parts(figures: Mapping[str, Any]) -> None:
     rows = {}
     for item in figures["predictive_values"]:
         rows[f"at {100 * item['prevalence']:.3g} % prevalence"] = (
-            f"positive predictive value {_figure(item, 'positive')}, negative "
-            f"{_figure(item, 'negative')}"
+            f"positive predictive value {figure(item, 'positive')}, negative "
+            f"{figure(item, 'negative')}"
         )
     for item in figures["strata"]:
         rows[f"{item['by']} {item['name']}"] = (
             f"{item['images']} images, {item['positives']} positive: positive Dice "
-            f"{_figure(item, 'positive_dice')}, AUROC {_figure(item, 'auroc')}, sensitivity "
-            f"{_figure(item, 'sensitivity')}"
+            f"{figure(item, 'positive_dice')}, AUROC {figure(item, 'auroc')}, sensitivity "
+            f"{figure(item, 'sensitivity')}"
         )
     console.print_table("By prevalence, and by part of the images", rows)
 
@@ -127,11 +127,12 @@ def _print_comparison(comparison: "Comparison") -> None:
     console.print_table("Against the other model", rows)
 
 
-def _figure(figures: Mapping[str, Any], name: str) -> str:
+def figure(figures: Mapping[str, Any], name: str, digits: int = 3) -> str:
+    """Return a figure of an evaluation's JSON form with its interval, as a person reads it."""
     value = figures[name]
     if value is None:
         return "undefined"
     low, high = figures[f"{name}_interval"]
     if low is None or high is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

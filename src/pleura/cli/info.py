@@ -51,16 +51,16 @@ def info(
 
 def _shipped(name: str) -> tuple[str, str]:
     """Return a model's name and its most telling figures."""
+    from pleura.cli.evaluate import figure
     from pleura.models.bundle import read_bundle
 
     bundle = read_bundle(name)
-    found, size = bundle.evaluation, bundle.preprocessing.size
-    figures = ", ".join(
-        f"{words} {found[key]:.2f} ({found[f'{key}_interval'][0]:.2f} to "
-        f"{found[f'{key}_interval'][1]:.2f})"
-        for key, words in (("auroc", "AUROC"), ("positive_dice", "positive Dice"))
+    size = bundle.preprocessing.size
+    auroc, dice = (figure(bundle.evaluation, key, 2) for key in ("auroc", "positive_dice"))
+    return name, (
+        f"{bundle.network.name}, {size} x {size} pixels; AUROC {auroc}, positive Dice {dice}; "
+        f"pleura info {name}"
     )
-    return name, f"{bundle.network.name}, {size} x {size} pixels; {figures}; pleura info {name}"
 
 
 def _print_model(path: Path, as_json: bool) -> None:

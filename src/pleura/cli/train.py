@@ -76,11 +76,9 @@ def train(
     with watch_training() as told:
         bundle = train_model(trainer, resume=resume, on_step=told)
     if PartialState().is_main_process:
-        values, last = bundle.history["val_dice_coeff"], run.train.keep == "last"
-        kept = f"last validation dice_coeff {values[-1]:.3f}"
-        if not last:
-            kept = f"best validation dice_coeff {max(values):.3f}"
-        console.say(f"{kept}; wrote {out / 'model.h5'}")
+        values, kept = bundle.history["val_dice_coeff"], run.train.keep
+        value = values[-1] if kept == "last" else max(values)
+        console.say(f"{kept} validation dice_coeff {value:.3f}; wrote {out / 'model.h5'}")
         console.out.print(str(out / "model.h5"), markup=False)
 
 

@@ -92,10 +92,7 @@ def epoch_rows(
                 "share of positives, or train on other images"
             )
         drawn.append(rows[_drawn(len(rows), start, number, seed, kind)])
-    places = _places(now, count, np.random.default_rng((seed, _PLACES, epoch)))
-    order = np.empty(count, dtype=np.int64)
-    order[places], order[~places] = drawn
-    return order
+    return _spread(drawn[0], drawn[1], (seed, _PLACES, epoch))
 
 
 _NAMES = {_POSITIVE: "positive", _NEGATIVE: "negative"}
@@ -114,11 +111,7 @@ def mixed_rows(
         seed: At least 0.
         epoch: From 0.
     """
-    count = len(rows) + len(extra)
-    places = _places(len(extra), count, np.random.default_rng((seed, _MIXED, epoch)))
-    mixed = np.empty(count, dtype=np.int64)
-    mixed[places], mixed[~places] = extra, rows
-    return mixed
+    return _spread(extra, rows, (seed, _MIXED, epoch))
 
 
 def _wanted(shares: Sequence[float], epoch: int, count: int) -> list[int]:
@@ -154,6 +147,17 @@ def _order(items: int, seed: int, kind: int | None, turn: int) -> NDArray[np.int
     generator = torch.Generator().manual_seed(seed * 1_000_003 + turn)
     order: NDArray[np.int64] = torch.randperm(items, generator=generator).numpy()
     return order
+
+
+def _spread(
+    some: NDArray[np.int64], others: NDArray[np.int64], key: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Return both in one row, `some` spread evenly among `others`, at places drawn from `key`."""
+    count = len(some) + len(others)
+    places = _places(len(some), count, np.random.default_rng(key))
+    mixed = np.empty(count, dtype=np.int64)
+    mixed[places], mixed[~places] = some, others
+    return mixed
 
 
 def _places(positives: int, count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
