@@ -1,0 +1,266 @@
+"""What each part of the recipe of the model that comes with pleura is worth: one change at a time.
+
+    python -m benchmarks.ablation films NIH LABELS SIIM WHERE   the further films that rows need
+    python -m benchmarks.ablation train WHERE [ROW ...]         five folds of each row; goes on
+    python -m benchmarks.ablation table WHERE                   figures, and what sets rows apart
+
+WHERE holds what docs/weights.md makes: ``siim-256``, ``simulated-256`` and ``first/model.h5``, the
+same prepared at the other sizes of :data:`ROWS`, and afterwards ``ablation``. Trainings are short
+(10 epochs at 256 px, a third of the steps of runs/real.toml) and made to be compared. As many folds
+train side by side as there are cores, a thread each.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pleura.config import Run, load_run
+from pleura.data.arrays import Prepared, open_prepared
+from pleura.data.films import film_files, film_id, read_film, read_labels
+from pleura.data.patients import siim_patient
+from pleura.data.phantom.cohort import ANNOTATIONS, PATIENTS, TRAIN_FOLDER, new_names
+from pleura.data.prepare import prepare_pixels
+from pleura.data.simulate import distractors, write_simulated
+from pleura.evaluation.comparison import compare
+from pleura.evaluation.scores import Outcome, summarise
+from pleura.formats.annotations import write_submission
+from pleura.formats.atomic import write_text
+from pleura.formats.rle import mask2rle
+from pleura.formats.secondary import write_secondary_capture
+from pleura.models.blocks import Outputs
+from pleura.models.bundle import read_bundle
+from pleura.stages.evaluate import outcome_of
+from pleura.stages.folds import NAME, _read, _said, train_folds
+from pleura.stages.train import is_trained, train_model
+from pleura.training.loop import Trainer
+from pleura.training.losses import image_bce
+
+FOLDS = 5
+RUN = Path(__file__).parents[1] / "runs/real.toml"
+FIRST = "first/model.h5"
+WHOLE_MASK = 0.6
+"""A mask of a larger share of the film stands for one that nobody drew; no real one is so large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recipe.
+
+    Attributes:
+        says: What is different.
+        settings: Over runs/real.toml.
+        extra: Folders of further films, by name, without their size.
+        start: The model to begin with, below WHERE; ``{fold}`` is the number of the fold.
+        size: Side in pixels.
+        against: The row that it is compared with.
+    """
+
+    says: str
+    settings: tuple[str, ...] = ("train.epochs=10",)
+    extra: tuple[str, ...] = ("simulated",)
+    start: str = FIRST
+    size: int = 256
+    against: str = "base"
+
+
+_TWICE = ("train.epochs=20",)  # without further films an epoch is half as long
+_FINISH = ("train.epochs=3", "train.learning_rate=3e-4")
+_BASE = "ablation/base/fold-{fold}/model.h5"
+
+ROWS = {
+    "base": Row("nothing"),
+    "seed": Row("the seed, and with it the folds", ("train.epochs=10", "train.seed=2")),
+    "extra-only": Row("no first training", start=""),
+    "start-only": Row("no NIH and no simulated films beside the masks", _TWICE, extra=()),
+    "alone": Row("neither: ImageNet and masks alone", _TWICE, extra=(), start=""),
+    "scratch": Row(
+        "neither ImageNet nor a first training",
+        ("train.epochs=10", "network.pretrained=false"),
+        start="",
+    ),
+    "no-ema": Row("no moving average", ("train.epochs=10", "train.ema=0")),
+    "plain": Row(
+        "no distractors on the simulated films (and no first training)",
+        extra=("plain",),
+        start="",
+        against="extra-only",
+    ),
+    "labels": Row(
+        "a sixth of the further films are NIH films whose label says pneumothorax, mask unknown",
+        extra=("simulated", *["labels"] * 12),
+    ),
+    "256": Row("3 epochs more at 256 px", _FINISH, start=_BASE),
+    "320": Row("3 epochs more at 320 px", _FINISH, start=_BASE, size=320, against="256"),
+    "384": Row("3 epochs more at 384 px", _FINISH, start=_BASE, size=384, against="256"),
+    "512": Row("3 epochs more at 512 px", _FINISH, start=_BASE, size=512, against="256"),
+}
+
+
+class KnownByImage(Trainer):
+    """A training that takes a film whose mask is the whole film by its image label alone."""
+
+    def _total_loss(self, outputs: Outputs, truth: Tensor) -> Tensor:
+        drawn = truth.mean((1, 2, 3)) < WHOLE_MASK
+        image = image_bce(outputs.score, truth)
+        mask = self._loss(outputs.mask[drawn], truth[drawn]) if drawn.any() else 0 * image
+        # The mean over the batch, as if what nobody drew were drawn without a fault.
+        return mask * drawn.float().mean() + self.settings.image_loss * image
+
+
+def main() -> None:
+    """Do what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    films = commands.add_parser("films")
+    for name in ("nih", "labels", "siim", "where"):
+        films.add_argument(name, type=Path)
+    train = commands.add_parser("train")
+    train.add_argument("where", type=Path)
+    train.add_argument("rows", nargs="*", choices=ROWS)
+    fold = commands.add_parser("fold")
+    fold.add_argument("where", type=Path)
+    fold.add_argument("row", choices=ROWS)
+    fold.add_argument("fold", type=int)
+    table = commands.add_parser("table")
+    table.add_argument("where", type=Path)
+    asked = parser.parse_args()
+    if asked.command == "films":
+        write_plain(asked.nih, asked.labels, asked.siim, asked.where / "plain")
+        write_known_by_image(asked.nih, asked.labels, asked.siim, asked.where / "labels")
+    elif asked.command == "train":
+        train_rows(asked.where, asked.rows or list(ROWS))
+    elif asked.command == "fold":
+        train_fold(asked.where, asked.row, asked.fold)
+    else:
+        print_table(asked.where)
+
+
+def write_plain(nih: Path, labels: Path, siim: Path, out: Path) -> None:
+    """Write the simulated films of docs/weights.md, but without distractors."""
+    distractors.CHANCES.update(dict.fromkeys(distractors.CHANCES, 0.0))
+    write_simulated(
+        nih, out, count=2000, seed=1, labels=labels, exclude=siim, originals=True, workers=1
+    )
+
+
+def write_known_by_image(nih: Path, labels: Path, siim: Path, out: Path) -> None:
+    """Write the films whose label says pneumothorax, each with the whole film as its mask."""
+    known = read_labels(labels)
+    judged = {siim_patient(film_id(path)) for path in film_files(siim)}
+    masks, patients = [], ["ImageId,patient"]
+    for number, path in enumerate(film_files(nih)):
+        label = known.get(film_id(path))
+        if label is None or not label.positive or label.patient in judged:
+            continue
+        pixels = prepare_pixels(read_film(path).pixels, 512)
+        names = new_names(np.random.default_rng([1, 1 << 34, number]))
+        write_secondary_capture(
+            names.path(out / TRAIN_FOLDER),
+            pixels,
+            sop_uid=names.sop,
+            study_uid=names.study,
+            series_uid=names.series,
+            patient_id=label.patient,
+            patient_name="",
+            age=None,
+            sex="",
+            view="",
+            spacing_mm=None,
+        )
+        masks.append((names.sop, mask2rle(np.ones(pixels.shape, bool))))
+        patients.append(f"{names.sop},{label.patient}")
+    write_submission(out / ANNOTATIONS, masks)
+    write_text(out / PATIENTS, "\n".join(patients) + "\n")
+    print(f"{out}: {len(masks)} films")
+
+
+def train_rows(where: Path, rows: list[str]) -> None:
+    """Train all folds of some rows, in order, as many at once as there are cores."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def one(job: tuple[str, int]) -> None:
+        command = ["fold", str(where), job[0], str(job[1])]
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.ablation", *command], env=environment, check=True
+        )
+        print(*job, flush=True)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, [(row, fold) for row in rows for fold in range(FOLDS)]))
+
+
+def train_fold(where: Path, name: str, fold: int) -> None:
+    """Train one fold of a row; what is finished is left as it is."""
+    run, prepared = _settings(where, name, fold)
+    kind = KnownByImage if "labels" in ROWS[name].extra else Trainer
+    trainer = kind(prepared, _out(where, name) / f"fold-{fold}", run.network, run.train)
+    if not is_trained(trainer):
+        train_model(trainer, resume=True)
+
+
+def print_table(where: Path) -> None:
+    """Print the rows that are finished, as Markdown."""
+    print(
+        "| what is different | AUROC | positive Dice | mean Dice | AUROC, and positive Dice, less"
+    )
+    print("| --- | --- | --- | --- | --- |")
+    found = {}
+    for name, row in ROWS.items():
+        if not all((_out(where, name) / f"fold-{k}/model.h5").exists() for k in range(FOLDS)):
+            continue
+        found[name], figures = _judged(where, name)
+        print("|", " | ".join([row.says, *figures]), "|", end=" ")
+        if name != row.against and row.against in found:
+            apart = {d.name: d for d in compare(found[name], found[row.against]).differences}
+            differences = "; ".join(_signed(apart[key]) for key in ("auroc", "positive_dice"))
+            print(f"{row.against}: {differences}", end="")
+        print(" |")
+
+
+def _judged(where: Path, name: str) -> tuple[list[Outcome], list[str]]:
+    """Return what the folds of a row say of all images, by image id, and the figures."""
+    out = _out(where, name)
+    if not (out / "out_of_fold.csv").exists():
+        run, prepared = _settings(where, name, 0)
+        train_folds(prepared, out, run.network, run.train, resume=True)
+    prepared = open_prepared(where / f"siim-{ROWS[name].size}")
+    bundle = read_bundle(out / "fold-0/model.h5")
+    held = [_read(out / f"fold-{fold}" / NAME) for fold in range(FOLDS)]
+    outcomes = [
+        outcome_of(prepared.train[row], said, bundle) for row, said in _said(prepared, held)
+    ]
+    evaluation = summarise(outcomes, bundle.points)
+    figures = [str(getattr(evaluation, key)) for key in ("auroc", "positive_dice", "mean_dice")]
+    return sorted(outcomes, key=lambda one: one.image_id), figures
+
+
+def _settings(where: Path, name: str, fold: int) -> tuple[Run, Prepared]:
+    row = ROWS[name]
+    texts = ["train.grow=[]", f"train.folds={FOLDS}", f"train.fold={fold}", *row.settings]
+    if row.start:
+        texts.append(f"train.start={where / row.start.format(fold=fold)}")
+    extra = [str(where / f"{folder}-{row.size}") for folder in row.extra]
+    run = load_run(RUN, [*texts, f"train.extra={json.dumps(extra)}"])
+    return run, open_prepared(where / f"siim-{row.size}")
+
+
+def _out(where: Path, name: str) -> Path:
+    return where / "ablation" / name
+
+
+def _signed(difference: Any) -> str:
+    score = difference.difference
+    return f"{score.value:+.3f} ({score.low:+.3f} to {score.high:+.3f})"
+
+
+if __name__ == "__main__":
+    main()
