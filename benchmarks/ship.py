@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pleura.data.arrays import open_prepared
-from pleura.formats.atomic import write_text
+from pleura.formats.atomic import atomic_path, write_text
 from pleura.inference.folder import expand
 from pleura.inference.predictor import load
 from pleura.inference.torch_engine import TorchEngine
@@ -64,11 +64,12 @@ def main() -> None:
     small = replace(small, training=training)
     small = replace(small, card=write_card(small))
     path = shipped.FOLDER / f"{arguments.name}{shipped.SUFFIX}"
-    write_bundle(small, path, half=True)
-    size = path.stat().st_size
+    with atomic_path(path) as partial:
+        write_bundle(small, partial, half=True)
+        size = partial.stat().st_size
+        if size > MOST_BYTES:
+            raise SystemExit(f"{path}: {size:,} bytes are more than {MOST_BYTES:,}; not written")
     print(f"{path}: {size:,} bytes, digest {small.digest}")
-    if size > MOST_BYTES:
-        raise SystemExit(f"{path}: is larger than {MOST_BYTES:,} bytes")
     write_text(ANSWERS / f"{arguments.name}.json", _answers(arguments.name, arguments.films))
 
 

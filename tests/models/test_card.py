@@ -133,6 +133,23 @@ def test_a_figure_that_nobody_measured_is_an_error_that_names_it(bundle, name):
         write_card(replace(bundle, evaluation=lacking))
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("training", "limits", 7),
+        ("evaluation", "strata", {"by": "sex"}),
+        ("evaluation", "predictive_values", 5),
+        ("evaluation", "auroc", "high"),
+        ("evaluation", "auroc_interval", [0.1]),
+        ("evaluation", "notes", 1),
+    ],
+)
+def test_records_of_another_shape_are_an_error_of_the_model(bundle, part, name, value):
+    changed = replace(bundle, **{part: {**getattr(bundle, part), name: value}})
+    with pytest.raises(BundleError, match=r"^the model: its records are not as pleura writes them"):
+        write_card(changed)
+
+
 def test_no_epoch_and_no_versions(bundle):
     with pytest.raises(BundleError, match=r"holds no history\.epoch"):
         write_card(replace(bundle, history={}))

@@ -26,6 +26,12 @@ def say(text: str) -> None:
     err.print(text, markup=False)
 
 
+def print_page(text: str) -> None:
+    """Print text out of a file to stdout; what would steer the terminal becomes U+FFFD."""
+    shown = (letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+    out.print("".join(shown).rstrip(), markup=False)
+
+
 def print_json(value: Any) -> None:
     """Print `value` to stdout as JSON (keys in order, NaN as null)."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -70,7 +70,7 @@ def _print_model(path: Path, as_json: bool) -> None:
 
     bundle = read_model(path)
     if not as_json:
-        console.out.print(bundle.card or f"{path}: has no card", markup=False)
+        console.print_page(bundle.card or f"{path}: has no card")
         return
     exported = bundle.exported
     console.print_json(

@@ -39,6 +39,16 @@ def write_card(bundle: Bundle, licence: str = "") -> str:
     Raises:
         BundleError: The model does not hold what the card must say; the message names the field.
     """
+    try:
+        return _card(bundle, licence)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:  # JSON of any shape
+        raise BundleError(
+            f"{bundle.path or 'the model'}: its records are not as pleura writes them "
+            f"({type(error).__name__}: {str(error)[:100]!r}), so it gets no card; train it again"
+        ) from error
+
+
+def _card(bundle: Bundle, licence: str) -> str:
     return "\n".join(
         [
             f"# pleura {bundle.network.name}",
