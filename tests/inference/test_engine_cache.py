@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,26 @@ def test_whatever_the_graph_depends_on_does(bundle, convert, monkeypatch):
     monkeypatch.setattr(engine_cache, "version_of", lambda name: "another")
     converted(bundle, "openvino", convert)
     assert convert.calls == 5
+
+
+def test_of_too_many_those_not_used_for_longest_go(bundle, convert, monkeypatch):
+    def keep(shift):
+        shifted = replace(bundle.preprocessing, mean=shift)
+        before = set(folder().iterdir()) if folder().exists() else set()
+        converted(replace(bundle, preprocessing=shifted), "openvino", convert)
+        return set(folder().iterdir()) - before
+
+    (first,) = keep(0.1)
+    monkeypatch.setattr(engine_cache, "MOST_BYTES", 3 * first.stat().st_size)
+    (second,), (third,) = keep(0.2), keep(0.3)
+    for age, path in enumerate((third, first, second)):
+        os.utime(path, ns=(10**18 - age, 10**18 - age))
+    keep(0.2)  # used once more, and so the newest
+    (fourth,) = keep(0.4)
+    assert set(folder().iterdir()) == {second, third, fourth}
+    monkeypatch.setattr(engine_cache, "MOST_BYTES", 0)
+    (fifth,) = keep(0.5)
+    assert set(folder().iterdir()) == {fifth}
 
 
 def test_every_damage_is_noticed_and_made_anew(bundle, convert, tmp_path):

@@ -1,14 +1,15 @@
 """Converted networks, kept in the user's cache folder, so that torch is needed once a model.
 
 An entry's name is made of all that its content depends on, so none is ever out of date; the folder
-may be emptied at any time. An entry begins with the SHA-256 of the rest: one that is damaged is
-made again.
+may be emptied at any time. Above :data:`MOST_BYTES` what was not used for longest is removed. An
+entry begins with the SHA-256 of the rest: one that is damaged is made again.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from pleura.errors import OutputError
 from pleura.formats.atomic import write_bytes
 from pleura.models.bundle import Bundle, Exported, version_of
 from pleura.models.weights import digest
+
+MOST_BYTES = 2 * 2**30
+"""What the folder may hold once a network is added to it; the newest stays, however large."""
 
 _DIGEST = hashlib.sha256().digest_size
 _LENGTH = 8
@@ -61,6 +65,8 @@ def converted(bundle: Bundle, package: str, convert: Callable[[Bundle], Exported
     except (OSError, RuntimeError):  # RuntimeError: nobody knows where this user's home is
         found = None
     if found is not None:
+        with suppress(OSError):  # of another user, or read-only: then it is not ours to remove
+            os.utime(folder() / name)
         return Converted(found)
     made = convert(bundle)
     head = json.dumps([made.kind, made.precision, made.model_digest, len(made.graph)]).encode()
@@ -73,7 +79,19 @@ def converted(bundle: Bundle, package: str, convert: Callable[[Bundle], Exported
             "XDG_CACHE_HOME to a folder that can be written"
         )
         return Converted(made, (note,))
+    _make_room(folder() / name)
     return Converted(made)
+
+
+def _make_room(newest: Path) -> None:
+    """Remove the entries that were not used for longest until the others are small enough."""
+    with suppress(OSError):  # another process removes them too
+        found = {path: path.stat() for path in newest.parent.iterdir() if path.is_file()}
+        total = 0
+        for path in sorted(found, key=lambda path: (path != newest, -found[path].st_mtime_ns)):
+            total += found[path].st_size
+            if total > MOST_BYTES and path != newest:
+                path.unlink(missing_ok=True)
 
 
 def _key(bundle: Bundle, package: str) -> str:
