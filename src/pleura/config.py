@@ -10,7 +10,8 @@ for the data::
     [prepare]   size, workers
     [network]   name, width, depth, pretrained, backbone
     [train]     epochs, batch, learning_rate, loss, ...
-    [predict]   inputs, id, overlays, report
+    [predict]   inputs, id, overlays, heatmaps, report, dicom, deidentify, at, tta,
+                engine, device, precision, workers, max_seconds, max_memory
     [tune]      trials, warmup, seed, and what to try:
     [tune.space]    "train.loss" = ["bce", "bce_dice"]
                     "train.learning_rate" = {low = 1e-4, high = 1e-2, log = true}
@@ -57,6 +58,8 @@ Kept = Literal["best", "last"]
 TrackerName = Literal["tensorboard", "mlflow"]
 RleForm = Literal["relative", "absolute"]
 IdSource = Literal["uid", "stem"]
+EngineName = Literal["auto", "torch", "openvino", "onnx"]
+ResultKind = Literal["seg", "map", "sr", "gsps", "sc"]
 
 SIZE_STEP = 32
 """Prepared sizes are multiples of it, because most networks halve the picture five times."""
@@ -208,12 +211,33 @@ class Train:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Predict:
-    """What to predict (nothing named: the test images of the data) and what to write."""
+    """What to predict (nothing named: the test images of the data), how, and what to write.
+
+    `dicom` names DICOM results, `deidentify` keeps the patient out of them. `at` is an operating
+    point of the model; `tta` averages over the picture and its mirror image. `workers` processes
+    (0: half the cores, 2 to 8) open the files, held to `max_seconds` and `max_memory` MiB a file.
+    """
 
     inputs: list[str] = Field(default_factory=list)
     id: IdSource = "uid"
     overlays: bool = True
+    heatmaps: bool = False
     report: bool = True
+    dicom: list[ResultKind] = Field(default_factory=list)
+    deidentify: bool = False
+    at: str = "default"
+    tta: bool = False
+    engine: EngineName = "auto"
+    device: str = "cpu"
+    precision: Precision = "auto"
+    workers: Count = 0
+    max_seconds: Annotated[float, Field(ge=0.1)] = 60.0
+    max_memory: Annotated[int, Field(ge=64)] = 2048
+
+    def __post_init__(self) -> None:
+        """Check what concerns two settings at once."""
+        if self.deidentify and not self.dicom:
+            raise ValueError("deidentify is for DICOM results; name them in dicom")
 
 
 Scalar = bool | int | float | str

@@ -1,4 +1,5 @@
 import contextlib
+import csv
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -267,6 +268,33 @@ def test_named_inputs_instead_of_the_test_images(small, tmp_path):
     result, listener = done(tiny(tmp_path / "out", small, predict=config.Predict(inputs=inputs)))
     assert listener.told["predict"] == "2 files"
     assert len(Path(result.files["submission"]).read_text().splitlines()) == 3
+
+
+def test_a_run_file_asks_for_all_that_the_command_does(small, tmp_path):
+    how = config.Predict(
+        dicom=["sc", "sr"],
+        deidentify=True,
+        heatmaps=True,
+        overlays=False,
+        report=False,
+        engine="torch",
+        precision="fp32",
+        tta=True,
+        workers=1,
+        max_seconds=50.0,
+    )
+    settings = tiny(tmp_path / "out", small, predict=how)
+    done(settings)
+    folder = tmp_path / "out" / "predictions"
+    with (folder / "predictions.csv").open(newline="") as stream:
+        answered = [row["error"] for row in csv.DictReader(stream)]
+    assert answered.count("") == 2  # the third is torn
+    assert len(list((folder / "heatmaps").iterdir())) == 2
+    results = sorted(path.name for path in (folder / "dicom-deidentified").rglob("*.dcm"))
+    assert len(results) == 4
+    assert not (folder / "overlays").exists()
+    assert not (folder / "report.html").exists()
+    assert not list(folder.glob(".*key"))
 
 
 def test_without_test_images_predicting_is_left_out(small, tmp_path):

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -11,10 +11,8 @@ from pleura.cli import console, options
 from pleura.models.shipped import DEFAULT, is_name
 
 if TYPE_CHECKING:
-    from pleura.formats.results.detection import Kind
     from pleura.inference.answer import Answer
     from pleura.inference.predictor import Predictor
-    from pleura.inference.writers import Writer
 
 
 def predict(
@@ -96,29 +94,38 @@ def predict(
     predictions.csv and no row in submission.csv. Files are opened by processes of their own, which
     are held to time and memory.
     """
-    from pleura.data.isolation import Limits
+    from pleura import config
     from pleura.errors import UsageError
+    from pleura.inference.engine import read_model
     from pleura.inference.folder import expand
-    from pleura.inference.readers import Readers
+    from pleura.stages.predict import open_predictor, open_readers, writers_of
 
     model, inputs = _model_and_inputs(items or [])
-    if id_source not in ("uid", "stem"):
-        raise UsageError(f"--id {id_source}: take uid or stem")
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"--precision {precision}: take auto, fp32 or bf16")
-    if engine not in ("auto", "torch", "openvino", "onnx"):
-        raise UsageError(f"--engine {engine}: take auto, torch, openvino or onnx")
     if batch != "auto" and not (batch.isdecimal() and int(batch) >= 1):
         raise UsageError(f"--batch {batch}: take a number from 1 on, or auto")
     if bool(inputs) == (watch is not None):
         raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
-    kinds = _kinds(dicom, deidentify)
+    settings = config.Predict(
+        id=_one_of("--id", id_source, config.IdSource),
+        overlays=overlays,
+        heatmaps=heatmaps,
+        report=report,
+        dicom=_kinds(dicom, deidentify),
+        deidentify=deidentify,
+        at=at,
+        tta=tta,
+        engine=_one_of("--engine", engine, config.EngineName),
+        device=device,
+        precision=_one_of("--precision", precision, config.Precision),
+        workers=workers,
+        max_seconds=max_seconds,
+        max_memory=max_memory,
+    )
     paths = expand(inputs)
-    limits = Limits(max_seconds, max_memory)
     # They start while the model is loaded.
-    with Readers(workers, limits, files=None if watch else len(paths)) as readers:
-        run_by = {"engine": engine, "device": device, "precision": precision, "at": at}
-        predictor = _load([model or DEFAULT, *(ensemble or [])], run_by, tta)
+    with open_readers(settings, None if watch else len(paths)) as readers:
+        members = map(read_model, ensemble or [])
+        predictor = open_predictor([read_model(model or DEFAULT), *members], settings)
         if model is None:
             console.say(_DEFAULT_USED)
         for note in predictor.engine.notes:
@@ -126,11 +133,8 @@ def predict(
         told = _Told(as_json)
         with console.progress("predicting") as progress:
             shared = {
-                "id_source": id_source,
-                "writers": [
-                    *_pages(predictor, at, report, overlays, heatmaps),
-                    *_dicom_results(predictor, kinds, out if deidentify else None),
-                ],
+                "id_source": settings.id,
+                "writers": writers_of(predictor, settings, out),
                 "batch": _batch(batch, predictor, _MANY if watch else len(paths)),
                 "readers": readers,
                 "on_progress": progress,
@@ -167,53 +171,30 @@ _MANY = 1 << 20
 """So many files may arrive in a folder that is watched, as far as the choice of a batch goes."""
 
 
-def _load(models: Sequence[str | Path], run_by: dict[str, Any], mirrored: bool) -> "Predictor":
-    from pleura.inference.averaging import averaged
-    from pleura.inference.predictor import load
+def _one_of(option: str, value: str, choices: Any) -> Any:
+    """Return the value, one of those of a Literal."""
+    from pleura.errors import UsageError
 
-    return averaged([load(model, **run_by) for model in models], mirrored=mirrored)
+    *others, last = get_args(choices)
+    if value not in (*others, last):
+        raise UsageError(f"{option} {value}: take {', '.join(others)} or {last}")
+    return value
 
 
-def _kinds(wanted: str, deidentify: bool) -> "tuple[Kind, ...]":
+def _kinds(wanted: str, deidentify: bool) -> list[Any]:
+    """Return the names of DICOM results in a text such as ``seg,sr``, or all."""
+    from pleura import config
     from pleura.errors import UsageError
 
     if not wanted:
         if deidentify:
             raise UsageError("--deidentify: is for DICOM results; name them with --dicom all")
-        return ()
-    from pleura.formats.results.detection import KINDS
-
-    named = list(KINDS) if wanted == "all" else [one.strip() for one in wanted.split(",")]
-    unknown = sorted(set(named) - set(KINDS))
-    if unknown:
-        raise UsageError(f"--dicom {wanted}: take any of {','.join(KINDS)}, or all")
-    return tuple(kind for kind in KINDS if kind in named)
-
-
-def _pages(
-    predictor: "Predictor", at: str, report: bool, overlays: bool, heatmaps: bool
-) -> "list[Writer]":
-    from pleura.inference.writers import Heatmaps, Overlays
-
-    writers: list[Writer] = []
-    if report:
-        from pleura.inference.worklist import Worklist
-
-        writers.append(Worklist.of(predictor, at))
-    return writers + [Overlays()] * overlays + [Heatmaps()] * heatmaps
-
-
-def _dicom_results(
-    predictor: "Predictor", kinds: "tuple[Kind, ...]", secret_in: Path | None
-) -> "list[Writer]":
-    if not kinds:
         return []
-    from datetime import datetime
-
-    from pleura.inference.dicom_results import DicomResults, job_key
-
-    key = None if secret_in is None else job_key(secret_in)
-    return [DicomResults(kinds, predictor.provenance, datetime.now(), key)]
+    known = get_args(config.ResultKind)
+    named = list(known) if wanted == "all" else [one.strip() for one in wanted.split(",")]
+    if not set(named) <= set(known):
+        raise UsageError(f"--dicom {wanted}: take any of {','.join(known)}, or all")
+    return named
 
 
 def _batch(batch: str, predictor: "Predictor", files: int) -> int:

@@ -7,8 +7,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from pleura.config import ResultKind
 from pleura.formats.atomic import atomic_path
-from pleura.formats.results.detection import Detection, Kind
+from pleura.formats.results.detection import Detection
 from pleura.formats.results.writing import write_results
 from pleura.inference.prediction import Prediction
 from pleura.inference.tables import Provenance
@@ -34,7 +35,7 @@ class DicomResults(PerFile):
         key: With a key, of 16 bytes or more, the files are de-identified.
     """
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[ResultKind, ...]
     made_with: Provenance
     moment: datetime.datetime
     key: bytes | None = None

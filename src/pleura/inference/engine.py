@@ -16,16 +16,14 @@ Shapes: N images, S side length in pixels.
 
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.config import Precision
+from pleura.config import EngineName, Precision
 from pleura.errors import UsageError
 from pleura.models.bundle import Bundle, read_bundle
-
-EngineName = Literal["auto", "torch", "openvino", "onnx"]
 
 
 class Probabilities(NamedTuple):

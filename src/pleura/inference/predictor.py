@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.config import Precision
+from pleura.config import EngineName, Precision
 from pleura.data.prepare import PREPARATION, Frame, prepare_pixels
 from pleura.errors import BundleError, UsageError
-from pleura.inference.engine import Engine, EngineName, open_engine, read_model
+from pleura.inference.engine import Engine, open_engine, read_model
 from pleura.inference.prediction import Prediction, finish
 from pleura.inference.readers import Failed, Readers, Ready, read
 from pleura.inference.tables import Provenance

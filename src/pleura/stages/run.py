@@ -37,10 +37,8 @@ from pleura.data.scan import scan_files
 from pleura.data.sources import Sources, find_sources
 from pleura.errors import UsageError
 from pleura.formats.atomic import write_text
+from pleura.inference.dicom_results import forget_key
 from pleura.inference.folder import expand, predict_files
-from pleura.inference.predictor import Predictor
-from pleura.inference.worklist import Worklist
-from pleura.inference.writers import Overlays
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.stages.evaluate import (
     evaluate_model,
@@ -48,6 +46,7 @@ from pleura.stages.evaluate import (
     write_test_report,
     write_validation_report,
 )
+from pleura.stages.predict import open_predictor, open_readers, writers_of
 from pleura.stages.train import is_trained, train_model
 from pleura.training.loop import OnStep, Trainer
 
@@ -262,19 +261,22 @@ class _Job:
         inputs = [bundle.digest, asdict(wanted), self.data.rle, _listing(paths), truth_listing]
 
         def make() -> Values:
-            predictor = Predictor(bundle)
-            with self.listener.progress("predicting", "files") as told:
+            with (
+                open_readers(wanted, len(paths)) as readers,
+                self.listener.progress("predicting", "files") as told,
+            ):
+                predictor = open_predictor([bundle], wanted)
                 answers = predict_files(
                     predictor,
                     paths,
                     folder,
                     id_source=wanted.id,
-                    writers=[
-                        *([Overlays()] if wanted.overlays else []),
-                        *([Worklist.of(predictor)] if wanted.report else []),
-                    ],
+                    writers=writers_of(predictor, wanted, folder),
+                    readers=readers,
                     on_progress=told,
                 )
+            if wanted.deidentify:
+                forget_key(folder)
             result: Values = {
                 "failures": [[answer.path, answer.error] for answer in answers if answer.error],
                 "files": {
@@ -286,11 +288,10 @@ class _Job:
                 result["files"]["worklist"] = str(folder / "report.html")
             if truth is not None:
                 outcomes = score_answers(answers, truth, self.data.rle, self._training_ids(audit))
-                evaluation = write_test_report(
-                    bundle, answers, outcomes, truth, folder / "evaluation.html", self.data.rle
-                )
+                used, page = bundle.at(wanted.at), folder / "evaluation.html"
+                evaluation = write_test_report(used, answers, outcomes, truth, page, self.data.rle)
                 result["evaluation"] = evaluation.as_json()
-                result["files"]["report"] = str(folder / "evaluation.html")
+                result["files"]["report"] = str(page)
                 text = json.dumps(result["evaluation"], indent=2) + "\n"
                 write_text(folder / "test.json", text)
                 result["files"]["test"] = str(folder / "test.json")

@@ -1,15 +1,15 @@
 """What a model says of one radiograph, as results need it."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.config import ResultKind
 from pleura.errors import UsageError
 
-Kind = Literal["seg", "map", "sr", "gsps", "sc"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[ResultKind, ...] = get_args(ResultKind)
 """Binary segmentation, probability map, structured report, presentation state, picture."""
 
 NOT_FOR_DIAGNOSIS = "NOT FOR DIAGNOSIS"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from pleura.formats.results.detection import KINDS, Detection, Kind
+from pleura.config import ResultKind
+from pleura.formats.results.detection import KINDS, Detection
 from pleura.formats.results.source import STUDY, Source
 from pleura.formats.results.uids import derive_uid
 
@@ -17,7 +18,7 @@ SERIES_NUMBER = 9001
 
 _CHEST = "CHEST"
 
-DESCRIPTIONS: dict[Kind, str] = {
+DESCRIPTIONS: dict[ResultKind, str] = {
     "seg": "pleura: pneumothorax, outline",
     "map": "pleura: pneumothorax, probability map",
     "sr": "pleura: pneumothorax, report",
@@ -40,7 +41,7 @@ class Identity:
         moment: When the result was made, in local time.
     """
 
-    kind: Kind
+    kind: ResultKind
     uid: str
     series_uid: str
     serial: str
@@ -76,7 +77,7 @@ def identify(
     source: Source,
     detection: Detection,
     digest: str,
-    kind: Kind,
+    kind: ResultKind,
     moment: datetime.datetime,
     *options: str,
 ) -> Identity:

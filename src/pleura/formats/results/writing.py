@@ -11,12 +11,13 @@ from pydicom.filereader import dcmread
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
+from pleura.config import ResultKind
 from pleura.errors import OutputError, UsageError
 from pleura.formats.annotations import id_fault
 from pleura.formats.atomic import why_not_written, write_bytes
 from pleura.formats.results.capture import picture_capture
 from pleura.formats.results.deidentify import deidentify, hidden_name, require_key
-from pleura.formats.results.detection import KINDS, Detection, Kind, require_detection
+from pleura.formats.results.detection import KINDS, Detection, require_detection
 from pleura.formats.results.identity import Identity, digest_of, identify
 from pleura.formats.results.presentation_state import contour_state
 from pleura.formats.results.report import measurement_report
@@ -35,7 +36,7 @@ class Written:
             patient.
     """
 
-    files: dict[Kind, Path] = field(default_factory=dict)
+    files: dict[ResultKind, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -44,7 +45,7 @@ def write_results(
     detection: Detection,
     folder: Path,
     image_id: str,
-    kinds: Collection[Kind],
+    kinds: Collection[ResultKind],
     *,
     moment: datetime.datetime,
     deidentify_key: bytes | None = None,
@@ -84,7 +85,7 @@ def write_results(
         name = hidden_name(image_id, deidentify_key)
     read = read_source(source)
     require_detection(detection, read.pixels.shape)
-    files: dict[Kind, Path] = {}
+    files: dict[ResultKind, Path] = {}
     # Notes may quote UIDs that follow from the source's own.
     said = read if deidentify_key is None else replace(read, notes=())
     for kind, dataset in _datasets(said, detection, kinds, moment).items():
@@ -113,13 +114,13 @@ def encoded(dataset: Dataset) -> bytes:
 
 
 def _datasets(
-    source: Source, detection: Detection, kinds: Collection[Kind], moment: datetime.datetime
-) -> dict[Kind, Dataset]:
+    source: Source, detection: Detection, kinds: Collection[ResultKind], moment: datetime.datetime
+) -> dict[ResultKind, Dataset]:
     """Return the results asked for; an empty mask leaves nothing for `seg` and `gsps`."""
-    made: dict[Kind, Dataset] = {}
+    made: dict[ResultKind, Dataset] = {}
     digest = digest_of(source, detection)
 
-    def identity(kind: Kind, *options: str) -> Identity:
+    def identity(kind: ResultKind, *options: str) -> Identity:
         return identify(source, detection, digest, kind, moment, *options)
 
     outlined = detection.area_px > 0

@@ -1,0 +1,66 @@
+"""Prediction as a run file or the command line asks for it: the predictor, and what is written."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pleura.config import Predict
+from pleura.data.isolation import Limits
+from pleura.inference.averaging import averaged
+from pleura.inference.engine import open_engine
+from pleura.inference.predictor import Predictor
+from pleura.inference.readers import Readers
+from pleura.inference.writers import Heatmaps, Overlays, Writer
+from pleura.models.bundle import Bundle
+
+
+def open_readers(settings: Predict, files: int | None) -> Readers:
+    """Return the processes that open files, held to the limits of the settings.
+
+    Args:
+        settings: How to predict.
+        files: How many files there will be; None where nobody knows.
+    """
+    limits = Limits(settings.max_seconds, settings.max_memory)
+    return Readers(settings.workers, limits, files=files)
+
+
+def open_predictor(bundles: Sequence[Bundle], settings: Predict) -> Predictor:
+    """Return one predictor of the models: their mean, where there are several.
+
+    Args:
+        bundles: One or more.
+        settings: Operating point, engine, device and precision, and whether to mirror.
+
+    Raises:
+        BundleError: A model cannot be run, or several do not go together.
+        UsageError: The engine, the device or the operating point is not there.
+    """
+    how = settings.engine, settings.device, settings.precision
+    at = [bundle.at(settings.at) for bundle in bundles]
+    return averaged([Predictor(one, open_engine(one, *how)) for one in at], mirrored=settings.tta)
+
+
+def writers_of(predictor: Predictor, settings: Predict, out: Path) -> list[Writer]:
+    """Return what is written beside the tables.
+
+    Args:
+        predictor: What answers.
+        settings: What is wanted.
+        out: The job's folder; the secret of de-identified results lies there until the job's end
+            (:func:`pleura.inference.dicom_results.forget_key`).
+    """
+    writers: list[Writer] = []
+    if settings.report:
+        from pleura.inference.worklist import Worklist
+
+        writers.append(Worklist.of(predictor, settings.at))
+    writers += [Overlays()] * settings.overlays + [Heatmaps()] * settings.heatmaps
+    if settings.dicom:
+        from pleura.formats.results.detection import KINDS
+        from pleura.inference.dicom_results import DicomResults, job_key
+
+        kinds = tuple(kind for kind in KINDS if kind in settings.dicom)
+        key = job_key(out) if settings.deidentify else None
+        writers.append(DicomResults(kinds, predictor.provenance, datetime.now(), key))
+    return writers

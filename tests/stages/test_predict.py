@@ -1,0 +1,72 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pleura.config import Predict
+from pleura.data.isolation import Limits
+from pleura.errors import UsageError
+from pleura.inference.dicom_results import DicomResults
+from pleura.inference.predictor import Predictor
+from pleura.inference.worklist import Worklist
+from pleura.inference.writers import Heatmaps, Overlays
+from pleura.models.bundle import OperatingPoint, read_bundle
+from pleura.stages import predict as stage
+from pleura.stages.predict import open_predictor, open_readers, writers_of
+
+
+@pytest.fixture
+def bundle(tiny_model):
+    return replace(read_bundle(tiny_model), presets={"sensitive": OperatingPoint(0.0, 0.0)})
+
+
+def test_engine_operating_point_and_mirror_image_are_those_of_the_settings(bundle):
+    settings = Predict(engine="torch", precision="fp32", at="sensitive", tta=True)
+    predictor = open_predictor([bundle], settings)
+    assert predictor.engine.name == "torch fp32, mirrored"
+    assert predictor.bundle.operating_point == OperatingPoint(0.0, 0.0)
+    with pytest.raises(UsageError, match="holds no operating point rule"):
+        open_predictor([bundle], replace(settings, at="rule"))
+
+
+def test_several_models_answer_with_their_mean(bundle):
+    other = replace(bundle, weights={k: v * np.float32(0.5) for k, v in bundle.weights.items()})
+    settings = Predict(engine="torch", precision="fp32")
+    pixels = np.random.default_rng(0).integers(256, size=(1, 32, 32), dtype=np.uint8)
+    together = open_predictor([bundle, other], settings).engine.probabilities(pixels).maps
+    apart = [
+        open_predictor([one], settings).engine.probabilities(pixels) for one in (bundle, other)
+    ]
+    np.testing.assert_allclose(together, (apart[0].maps + apart[1].maps) / 2, atol=1e-6)
+
+
+def test_what_is_wanted_is_written_and_nothing_else(bundle, tmp_path):
+    predictor = Predictor(bundle)
+
+    def kinds(**wanted):
+        settings = Predict(**{"overlays": False, "report": False, **wanted})
+        return [type(one) for one in writers_of(predictor, settings, tmp_path)]
+
+    assert kinds() == []
+    assert kinds(report=True, overlays=True, heatmaps=True) == [Worklist, Overlays, Heatmaps]
+    assert kinds(dicom=["sr", "seg"]) == [DicomResults]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dicom_results_come_in_one_order_and_have_a_secret_only_without_the_patient(
+    bundle, tmp_path
+):
+    def results(**wanted):
+        settings = Predict(overlays=False, report=False, dicom=["sr", "seg", "sr"], **wanted)
+        (found,) = writers_of(Predictor(bundle), settings, tmp_path)
+        return found
+
+    assert (results().kinds, results().key) == (("seg", "sr"), None)
+    assert results(deidentify=True).key
+
+
+def test_readers_are_held_to_the_limits(monkeypatch):
+    told = []
+    monkeypatch.setattr(stage, "Readers", lambda *given, **named: told.append((given, named)))
+    open_readers(Predict(workers=3, max_seconds=20.0, max_memory=512), 7)
+    assert told == [((3, Limits(20.0, 512)), {"files": 7})]
