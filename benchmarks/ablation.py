@@ -18,9 +18,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pleura.config import Run, load_run
@@ -31,6 +31,8 @@ from pleura.data.phantom.cohort import ANNOTATIONS, PATIENTS, TRAIN_FOLDER, new_
 from pleura.data.prepare import prepare_pixels
 from pleura.data.simulate import distractors, write_simulated
 from pleura.evaluation.comparison import compare
+from pleura.evaluation.intervals import Draws, Score, draw_patients
+from pleura.evaluation.predictions import count_predictions
 from pleura.evaluation.scores import Outcome, summarise
 from pleura.formats.annotations import write_submission
 from pleura.formats.atomic import write_text
@@ -81,6 +83,10 @@ ROWS = {
     "seed": Row("the seed, and with it the folds", ("train.epochs=10", "train.seed=2")),
     "extra-only": Row("no first training", start=""),
     "start-only": Row("no NIH and no simulated films beside the masks", _TWICE, extra=()),
+    "quarter": Row(
+        "a quarter of the films NIH's and simulated, not half",
+        ("train.epochs=17", "train.extra_share=0.25"),
+    ),
     "alone": Row("neither: ImageNet and masks alone", _TWICE, extra=(), start=""),
     "scratch": Row(
         "neither ImageNet nor a first training",
@@ -207,27 +213,56 @@ def train_fold(where: Path, name: str, fold: int) -> None:
         train_model(trainer, resume=True)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What the five folds of a row say of all images, by image id.
+
+    Attributes:
+        outcomes: With the row's own thresholds.
+        masks: Dice of the mask alone at the threshold that is best for the positives, no image
+            called empty: what the choice of a score threshold, on 71 films a coarse one, hides.
+        draws: Resamples of patients.
+    """
+
+    outcomes: list[Outcome]
+    masks: NDArray[np.float64]
+    draws: Draws
+
+    @property
+    def positive(self) -> NDArray[np.bool_]:
+        """Which images show a pneumothorax."""
+        return np.array([one.positive for one in self.outcomes])
+
+
 def print_table(where: Path) -> None:
-    """Print the rows that are finished, as Markdown."""
-    print(
-        "| what is different | AUROC | positive Dice | mean Dice | AUROC, and positive Dice, less"
-    )
+    """Print the rows that are finished, as Markdown, and below what sets them apart."""
+    print("| what is different | AUROC | positive Dice | its masks alone | mean Dice |")
     print("| --- | --- | --- | --- | --- |")
-    found = {}
+    found: dict[str, Found] = {}
     for name, row in ROWS.items():
-        if not all((_out(where, name) / f"fold-{k}/model.h5").exists() for k in range(FOLDS)):
-            continue
-        found[name], figures = _judged(where, name)
-        print("|", " | ".join([row.says, *figures]), "|", end=" ")
-        if name != row.against and row.against in found:
-            apart = {d.name: d for d in compare(found[name], found[row.against]).differences}
-            differences = "; ".join(_signed(apart[key]) for key in ("auroc", "positive_dice"))
-            print(f"{row.against}: {differences}", end="")
-        print(" |")
+        if all((_out(where, name) / f"fold-{k}/model.h5").exists() for k in range(FOLDS)):
+            one = found[name] = _judged(where, name)
+            told = summarise(one.outcomes)
+            figures = told.auroc, told.positive_dice, _masks(one, one.masks), told.mean_dice
+            print("|", " | ".join([row.says, *map(str, figures)]), "|")
+    print("\n| | less | AUROC | positive Dice | its masks alone |\n| --- | --- | --- | --- | --- |")
+    for name, one in found.items():
+        other = found.get(ROWS[name].against)
+        if other is not None and other is not one:
+            pairs = {
+                d.name: d.difference for d in compare(one.outcomes, other.outcomes).differences
+            }
+            apart = pairs["auroc"], pairs["positive_dice"], _masks(one, one.masks - other.masks)
+            print("|", " | ".join([name, ROWS[name].against, *map(_signed, apart)]), "|")
 
 
-def _judged(where: Path, name: str) -> tuple[list[Outcome], list[str]]:
-    """Return what the folds of a row say of all images, by image id, and the figures."""
+def _masks(found: Found, values: NDArray[np.float64]) -> Score:
+    """Return the mean of values over the positives."""
+    positive = found.positive
+    return found.draws.score(found.draws.among(positive).mean(values[positive]), positive)
+
+
+def _judged(where: Path, name: str) -> Found:
     out = _out(where, name)
     if not (out / "out_of_fold.csv").exists():
         run, prepared = _settings(where, name, 0)
@@ -235,12 +270,12 @@ def _judged(where: Path, name: str) -> tuple[list[Outcome], list[str]]:
     prepared = open_prepared(where / f"siim-{ROWS[name].size}")
     bundle = read_bundle(out / "fold-0/model.h5")
     held = [_read(out / f"fold-{fold}" / NAME) for fold in range(FOLDS)]
-    outcomes = [
-        outcome_of(prepared.train[row], said, bundle) for row, said in _said(prepared, held)
-    ]
-    evaluation = summarise(outcomes, bundle.points)
-    figures = [str(getattr(evaluation, key)) for key in ("auroc", "positive_dice", "mean_dice")]
-    return sorted(outcomes, key=lambda one: one.image_id), figures
+    said = sorted(_said(prepared, held), key=lambda one: prepared.train[one[0]].image_id)
+    outcomes = [outcome_of(prepared.train[row], one, bundle) for row, one in said]
+    counted = count_predictions(one for _, one in said)
+    best = counted.dice[counted.positive].mean(axis=0).argmax()
+    draws = draw_patients([one.patient for one in outcomes])
+    return Found(outcomes, counted.dice[:, best], draws)
 
 
 def _settings(where: Path, name: str, fold: int) -> tuple[Run, Prepared]:
@@ -257,8 +292,7 @@ def _out(where: Path, name: str) -> Path:
     return where / "ablation" / name
 
 
-def _signed(difference: Any) -> str:
-    score = difference.difference
+def _signed(score: Score) -> str:
     return f"{score.value:+.3f} ({score.low:+.3f} to {score.high:+.3f})"
 
 
