@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from pleura.formats.figures import FIRST, GRID, INK, QUIET, SECOND
 
+_WORDS: dict[str, Any] = {"fontsize": 8, "color": INK}
+_OVER_THE_LINE = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+
 
 def draw(report: dict[str, Any]) -> bytes:
     """Return a PNG: a bar per row, the goal a line, and on whose machine it was measured.
@@ -25,9 +28,11 @@ def draw(report: dict[str, Any]) -> bytes:
     axes.barh(range(len(rows)), shares, color=colours, height=0.3)
     axes.axvline(1, color=INK, linewidth=1)
     for place, (row, share) in enumerate(zip(rows, shares, strict=True)):
-        said = f"{row['ratio']:.2f} (goal {row['goal']:.2f}{'' if row['met'] else ', missed'})"
-        axes.text(share + 0.02, place, said, va="center", fontsize=8, color=INK)
-        axes.text(0, place + 0.22, row["name"], va="bottom", fontsize=8, color=INK)
+        wanted = "at most" if (row["ratio"] <= row["goal"]) == row["met"] else "at least"
+        missed = "" if row["met"] else ": missed"
+        said = f"{row['ratio']:.2f}, {wanted} {row['goal']:.2f}{missed}"
+        axes.text(share + 0.02, place, said, va="center", bbox=_OVER_THE_LINE, **_WORDS)
+        axes.text(0, place + 0.26, row["name"], va="bottom", bbox=_OVER_THE_LINE, **_WORDS)
     axes.set_xlim(0, max(shares) + 0.5)
     axes.set_ylim(-0.6, len(rows))
     axes.set_yticks([])
