@@ -41,8 +41,8 @@ from pleura.formats.secondary import write_secondary_capture
 from pleura.models.blocks import Outputs
 from pleura.models.bundle import read_bundle
 from pleura.stages.evaluate import outcome_of
-from pleura.stages.folds import NAME, _read, _said, train_folds
-from pleura.stages.train import is_trained, train_model
+from pleura.stages.folds import _held, _said
+from pleura.stages.train import decide, is_trained, train_model
 from pleura.training.loop import Trainer
 from pleura.training.losses import image_bce
 
@@ -263,13 +263,14 @@ def _masks(found: Found, values: NDArray[np.float64]) -> Score:
 
 
 def _judged(where: Path, name: str) -> Found:
-    out = _out(where, name)
-    if not (out / "out_of_fold.csv").exists():
-        run, prepared = _settings(where, name, 0)
-        train_folds(prepared, out, run.network, run.train, resume=True)
-    prepared = open_prepared(where / f"siim-{ROWS[name].size}")
-    bundle = read_bundle(out / "fold-0/model.h5")
-    held = [_read(out / f"fold-{fold}" / NAME) for fold in range(FOLDS)]
+    held = []
+    for fold in range(FOLDS):  # each begins with a model of its own in some rows
+        run, prepared = _settings(where, name, fold)
+        trainer = Trainer(prepared, _out(where, name) / f"fold-{fold}", run.network, run.train)
+        bundle = read_bundle(trainer.out / "model.h5")
+        held.append(_held(bundle, trainer))
+    decision = decide((one for _, one in _said(prepared, held)), run.train.calibration)
+    bundle = decision.applied(bundle)
     said = sorted(_said(prepared, held), key=lambda one: prepared.train[one[0]].image_id)
     outcomes = [outcome_of(prepared.train[row], one, bundle) for row, one in said]
     counted = count_predictions(one for _, one in said)
