@@ -92,6 +92,7 @@ ROWS = {
         "neither ImageNet nor a first training",
         ("train.epochs=10", "network.pretrained=false"),
         start="",
+        against="extra-only",
     ),
     "no-ema": Row("no moving average", ("train.epochs=10", "train.ema=0")),
     "plain": Row(
