@@ -24,5 +24,5 @@ def test_a_line_of_json_is_ascii_and_one_line(capsys):
 
 
 def test_a_page_out_of_a_file_cannot_steer_the_terminal(capsys):
-    console.print_page("# Kärtchen\n\n|\ta |\x1b]0;owned\x07\x9b2J\u202e\n\n")
-    assert capsys.readouterr().out == "# Kärtchen\n\n|       a |�]0;owned��2J�\n"
+    console.print_page("# Kärtchen\n\n|\ta |\x1b]0;owned\x07\x9b2J\u202e\n")
+    assert capsys.readouterr().out == "# Kärtchen\n\n|       a |�]0;owned��2J�\n\n"

@@ -137,7 +137,7 @@ def test_info_reads_an_exported_file(tiny_model, converted, tmp_path, capsys):
     assert export(tiny_model, "onnx", tmp_path / "m.onnx") == 0
     capsys.readouterr()
     assert execute(["info", str(tmp_path / "m.onnx")]) == 0
-    assert capsys.readouterr().out == "# A tiny model\n"
+    assert capsys.readouterr().out == "# A tiny model\n\n"
     assert execute(["info", str(tmp_path / "m.onnx"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["exported"]["engine"] == "onnx"

@@ -95,7 +95,7 @@ def test_settings_out_of_range(capsys):
 
 def test_a_model_and_its_card(tiny_model, capsys):
     assert execute(["info", str(tiny_model)]) == 0
-    assert capsys.readouterr().out == "# A tiny model\n"
+    assert capsys.readouterr().out == "# A tiny model\n\n"
     assert execute(["info", str(tiny_model), "--json"]) == 0
     found, bundle = json.loads(capsys.readouterr().out), read_bundle(tiny_model)
     assert found["digest"] == bundle.digest

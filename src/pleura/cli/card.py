@@ -23,4 +23,4 @@ def card(
     from pleura.models.bundle import read_bundle
     from pleura.models.card import write_card
 
-    console.print_page(write_card(read_bundle(model), licence))
+    console.print_page(write_card(read_bundle(model), licence).rstrip())

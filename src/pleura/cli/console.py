@@ -28,8 +28,9 @@ def say(text: str) -> None:
 
 def print_page(text: str) -> None:
     """Print text out of a file to stdout; what would steer the terminal becomes U+FFFD."""
-    shown = (letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
-    out.print("".join(shown).rstrip(), markup=False)
+    from pleura.formats.values import printable
+
+    out.print(printable(text, allowed="\n\t"), markup=False)
 
 
 def print_json(value: Any) -> None:

@@ -36,9 +36,14 @@ def text(data: DataSet, tag: int) -> str:
         decoded = raw.decode("ascii")
     else:
         decoded = _decode(raw, data.raw(CHARACTER_SET).decode("ascii", "replace"))
-    if decoded.isprintable():
-        return decoded
-    return "".join(letter if letter.isprintable() else "�" for letter in decoded)
+    return printable(decoded)
+
+
+def printable(text: str, allowed: str = "") -> str:
+    """Return a text with U+FFFD for every letter that is not printable and not `allowed`."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in allowed else "�" for one in text)
 
 
 def integer(data: DataSet, tag: int, *, signed: bool = False) -> int | None:
