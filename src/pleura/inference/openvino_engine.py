@@ -2,12 +2,14 @@
 
 One image is run with all cores. Of several, as many run side by side as OpenVINO has streams, each
 with its share of the cores: they wait less for one another. Either way a graph is compiled for one
-image, of known size, which OpenVINO plans best.
+image, of known size, which OpenVINO plans best. In float32 on an x86 processor, where arithmetic
+is all that is left to save, its graph is changed first, see :mod:`pleura.inference.winograd`.
 
 Shapes: N images, S side length in pixels.
 """
 
 import math
+import platform
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,10 +24,12 @@ from pleura.config import Precision
 from pleura.errors import BundleError, UsageError
 from pleura.inference.engine import Probabilities
 from pleura.inference.engine_cache import converted
+from pleura.inference.winograd import with_fewer_products
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, MAX_BYTES, SCORES
 
 _TELEMETRY = "openvino_telemetry"
+_X86 = ("x86_64", "AMD64")  # on others OpenVINO chooses among ways of its own
 
 
 def import_openvino() -> ModuleType:
@@ -86,6 +90,8 @@ class OpenVINOEngine:
         self._exported, self._notes = converted(bundle, "openvino", _convert)
         self._size = bundle.preprocessing.size
         self._model = self._checked(bundle)
+        if not self._bf16 and platform.machine() in _X86:
+            with_fewer_products(self._model)
         self._compiled: dict[str, list[Any]] = {}
         self._lock = threading.Lock()
 
