@@ -7,6 +7,7 @@ import pytest
 from pleura.errors import BundleError, UsageError
 from pleura.inference.convert import openvino_graph
 from pleura.inference.openvino_engine import OpenVINOEngine, import_openvino, without_telemetry
+from pleura.inference.winograd import with_fewer_products
 from pleura.models.bundle import Exported, read_bundle
 
 openvino = import_openvino()
@@ -105,3 +106,23 @@ def test_telemetry_is_not_imported_and_whoever_has_it_keeps_it(monkeypatch):
     with without_telemetry():
         assert sys.modules["openvino_telemetry"] is None
     assert sys.modules["openvino_telemetry"] is theirs
+
+
+@pytest.mark.parametrize(("machine", "changed"), [("x86_64", True), ("aarch64", False)])
+def test_several_images_need_fewer_products_and_the_answer_is_the_same(
+    exported, monkeypatch, machine, changed
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("pleura.inference.winograd._share", lambda *shape: 0)
+    seen = []
+
+    def noted(model):
+        seen.append(with_fewer_products(model))
+
+    monkeypatch.setattr("pleura.inference.openvino_engine.with_fewer_products", noted)
+    engine = OpenVINOEngine(exported("openvino"), precision="fp32")
+    pixels = np.random.default_rng(0).integers(256, size=(3, 64, 64), dtype=np.uint8)
+    alone, together = engine.probabilities(pixels[:1]), engine.probabilities(pixels)
+    assert [count > 0 for count in seen] == [True] * changed
+    np.testing.assert_allclose(together.maps[0], alone.maps[0], atol=1e-4)
+    np.testing.assert_allclose(together.scores[0], alone.scores[0], atol=1e-4)

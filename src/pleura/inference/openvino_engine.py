@@ -2,8 +2,9 @@
 
 One image is run with all cores. Of several, as many run side by side as OpenVINO has streams, each
 with its share of the cores: they wait less for one another. Either way a graph is compiled for one
-image, of known size, which OpenVINO plans best. In float32 on an x86 processor, where arithmetic
-is all that is left to save, its graph is changed first, see :mod:`pleura.inference.winograd`.
+image, of known size, which OpenVINO plans best. Of several images in float32 on an x86 processor,
+where arithmetic is all that is left to save, the graph is changed before, see
+:mod:`pleura.inference.winograd`; an image alone then differs from one of several by rounding.
 
 Shapes: N images, S side length in pixels.
 """
@@ -90,8 +91,6 @@ class OpenVINOEngine:
         self._exported, self._notes = converted(bundle, "openvino", _convert)
         self._size = bundle.preprocessing.size
         self._model = self._checked(bundle)
-        if not self._bf16 and platform.machine() in _X86:
-            with_fewer_products(self._model)
         self._compiled: dict[str, list[Any]] = {}
         self._lock = threading.Lock()
 
@@ -127,8 +126,12 @@ class OpenVINOEngine:
         hint = "LATENCY" if images == 1 and "THROUGHPUT" not in self._compiled else "THROUGHPUT"
         if hint not in self._compiled:
             precision = "bf16" if self._bf16 else "f32"
+            model = self._model
+            if hint == "THROUGHPUT" and not self._bf16 and platform.machine() in _X86:
+                model = model.clone()
+                with_fewer_products(model)  # a quarter of a second, lost on a single image
             wanted = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": precision}
-            compiled = self._core.compile_model(self._model, "CPU", wanted)
+            compiled = self._core.compile_model(model, "CPU", wanted)
             count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
             self._compiled[hint] = [compiled.create_infer_request() for _ in range(count)]
         return self._compiled[hint]
