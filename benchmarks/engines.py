@@ -5,7 +5,8 @@ Three rows, on `unet` in its default size at 512 px:
 - torch's float32 without further ado (what a script gets from ``network(x)``) over the default
   engine, image by image;
 - what the default engine gets out of the processor, in operations a second, over a large matrix
-  product of torch in the same precision;
+  product of torch in the same precision; operations are those of the network's convolutions, also
+  where the engine saves some of them;
 - what ``pleura predict one.dcm`` takes from the shell beyond the network's own time: imports, the
   converted network out of the cache, compiling it, reading and writing.
 

@@ -53,15 +53,9 @@ def with_fewer_products(model: Any) -> int:
     count = 0
     for node in model.get_ordered_ops():
         weights = _weights(node)
-        if weights is None:
+        if weights is None or not _pays(*weights.shape[:2], *node.get_output_shape(0)[2:]):
             continue
-        channels, (rows, columns) = weights.shape[:2], list(node.input_value(0).get_shape())[2:]
-        if _tiles(rows) * _tiles(columns) < _LEAST_TILES:
-            continue
-        if _share(channels[1], channels[0], rows, columns) > _MOST:
-            continue
-        replaced = _products(node.input_value(0), weights).output(0)
-        old = node.output(0)
+        old, replaced = node.output(0), _products(node.input_value(0), weights).output(0)
         replaced.add_names(old.get_names())
         for target in old.get_target_inputs():
             target.replace_source_output(replaced)
@@ -77,11 +71,13 @@ def _weights(node: Any) -> NDArray[np.float32] | None:
     constant, shape = node.input_value(1).get_node(), list(node.output(0).get_shape())
     if constant.get_type_name() != "Constant" or len(shape) != 4 or shape[0] != 1:
         return None
-    weights: NDArray[np.float32] = constant.get_data()
     plain = {"strides": [1, 1], "dilations": [1, 1], "pads_begin": [1, 1], "pads_end": [1, 1]}
     found = node.get_attributes()
     if any(list(found[name]) != value for name, value in plain.items()):
         return None
+    if list(node.get_input_shape(0))[2:] != shape[2:]:  # an auto_pad that the paddings do not say
+        return None
+    weights: NDArray[np.float32] = constant.get_data()
     return weights if weights.dtype == np.float32 and weights.shape[2:] == (3, 3) else None
 
 
@@ -115,14 +111,18 @@ def _products(x: Any, weights: NDArray[np.float32]) -> Any:
 
     sums = shaped(sums, n, n, made * pieces_high, some_high, pieces_wide, some_wide)
     sums = shaped(ordered(sums, 2, 0, 3, 4, 1, 5), made * pieces_high, n * some_high, n * wide)
-    back_high, back_wide = (_from_tiles(side, _together(side)) for side in (rows, columns))
-    sums = ops.matmul(constant(back_high[None]), sums, False, False)
+    sums = ops.matmul(constant(_from_tiles(rows, some_high)[None]), sums, False, False)
     sums = shaped(sums, made * rows * pieces_wide, n * some_wide)
-    sums = ops.matmul(sums, constant(back_wide), False, True)
+    sums = ops.matmul(sums, constant(_from_tiles(columns, some_wide)), False, True)
     return shaped(sums, 1, made, rows, columns)
 
 
-def _share(read: int, made: int, rows: int, columns: int) -> float:
+def _pays(made: int, read: int, rows: int, columns: int) -> bool:
+    enough = _tiles(rows) * _tiles(columns) >= _LEAST_TILES
+    return enough and _share(made, read, rows, columns) <= _MOST
+
+
+def _share(made: int, read: int, rows: int, columns: int) -> float:
     """Return the multiplications of all the products, over those of the convolution itself."""
     high, wide = _POINTS * _tiles(rows), _POINTS * _tiles(columns)
     there = read * rows * wide * (columns + high)
