@@ -21,8 +21,8 @@ from benchmarks import (
     table_picture,
     train_step,
 )
+from pleura.data.files import dicom_files
 from pleura.data.phantom import write_cohort
-from pleura.data.sources import dicom_files
 from pleura.formats.atomic import write_bytes, write_text
 from pleura.inference.torch_engine import uses_bf16
 from pleura.models.bundle import current_versions

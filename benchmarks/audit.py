@@ -22,7 +22,7 @@ from typing import Any
 import imagecodecs
 
 from benchmarks.cohorts import write_large_cohort, write_reidentified
-from pleura.data.sources import dicom_files
+from pleura.data.files import dicom_files
 
 FILES = 10_712
 ROUNDS = 3

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from playwright.sync_api import ViewportSize, sync_playwright
 
 from pleura.cli.app import execute
+from pleura.data.files import dicom_files
 from pleura.data.phantom import write_cohort
-from pleura.data.sources import dicom_files
 from pleura.formats.atomic import write_bytes
 from pleura.formats.dicom import read_radiograph
 from pleura.formats.secondary import write_secondary_capture

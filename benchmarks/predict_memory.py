@@ -10,9 +10,9 @@ from typing import Any
 
 from benchmarks.prepare_memory import peak_bytes
 from pleura.config import Network
+from pleura.data.files import dicom_files
 from pleura.data.phantom import write_cohort
 from pleura.data.prepare import PREPARATION
-from pleura.data.sources import dicom_files
 from pleura.models import zoo
 from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing, write_bundle
 from pleura.training.checkpoint import network_arrays

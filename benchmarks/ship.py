@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from pleura.data.arrays import open_prepared
+from pleura.data.files import expand
 from pleura.formats.atomic import atomic_path, write_text
-from pleura.inference.folder import expand
 from pleura.inference.predictor import load
 from pleura.inference.torch_engine import TorchEngine
 from pleura.models import shipped

@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import ViewportSize
 
 from benchmarks.page_picture import photographed
-from pleura.data.sources import dicom_files
+from pleura.data.files import dicom_files
 from pleura.formats.atomic import write_bytes
 from pleura.inference.answer import Answer
 from pleura.inference.predictor import load

@@ -10,6 +10,7 @@ import pytest
 
 from pleura.data.isolation import MAX_REPLY_BYTES, Isolated, Limits
 from pleura.errors import LimitError, PleuraError
+from tests.processes import running
 
 WORK = "tests.data.isolated_work:handle"
 
@@ -157,11 +158,3 @@ def test_a_child_ends_when_its_parent_is_killed(then):
     while running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not running(pid)
-
-
-def running(pid):
-    """Return whether a process runs; one that nobody waited for does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

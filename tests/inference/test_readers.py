@@ -9,6 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from pleura.config import Predict
 from pleura.data.guard import assess
 from pleura.data.isolation import Limits, Reply
 from pleura.data.prepare import prepare_pixels
@@ -16,7 +17,8 @@ from pleura.errors import DicomError, LimitError, OutputError
 from pleura.formats.dicom import read_radiograph
 from pleura.inference import readers as readers_module
 from pleura.inference.prediction import Prediction
-from pleura.inference.readers import Failed, Frame, Readers, Ready, Wrote, read
+from pleura.inference.readers import Failed, Frame, Readers, Ready, Wrote, open_readers
+from pleura.inference.reading import read
 from tests.dicom_files import make_dicom
 
 J2K, RLE = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
@@ -183,9 +185,28 @@ def test_no_more_processes_than_files():
 
 def test_a_reading_process_imports_no_engine():
     code = (
-        "import sys; import pleura.inference.readers; "
+        "import sys; import pleura.inference.reading; "
         "print([name for name in ('torch', 'openvino', 'onnxruntime', 'polars', 'h5py', 'scipy', "
         "'matplotlib', 'typer', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_they_are_held_to_the_settings(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        readers_module, "Readers", lambda *given, **named: told.append((given, named))
+    )
+    open_readers(Predict(workers=3, max_seconds=20.0, max_memory=512), 7)
+    assert told == [((3, Limits(20.0, 512)), {"files": 7})]
+
+
+def test_the_one_that_asks_imports_nothing_that_decodes():
+    code = (
+        "import sys; import pleura.inference.folder, pleura.inference.predictor; "
+        "print([name for name in ('pydicom', 'imagecodecs', 'PIL', 'polars', 'torch', 'scipy') "
+        "if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from benchmarks.ship import ANSWERS, MOST_BYTES
 
+from pleura.data.files import expand
 from pleura.errors import BundleError
-from pleura.inference.folder import expand
 from pleura.inference.predictor import load
 from pleura.models import shipped
 from pleura.models.bundle import read_bundle, write_bundle

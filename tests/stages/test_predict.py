@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 
 from pleura.config import Predict
-from pleura.data.isolation import Limits
 from pleura.errors import UsageError
 from pleura.inference.dicom_results import DicomResults
 from pleura.inference.predictor import Predictor
 from pleura.inference.worklist import Worklist
 from pleura.inference.writers import Heatmaps, Overlays
 from pleura.models.bundle import OperatingPoint, read_bundle
-from pleura.stages import predict as stage
-from pleura.stages.predict import open_predictor, open_readers, writers_of
+from pleura.stages.predict import open_predictor, writers_of
 
 
 @pytest.fixture
@@ -63,10 +61,3 @@ def test_dicom_results_come_in_one_order_and_have_a_secret_only_without_the_pati
 
     assert (results().kinds, results().key) == (("seg", "sr"), None)
     assert results(deidentify=True).key
-
-
-def test_readers_are_held_to_the_limits(monkeypatch):
-    told = []
-    monkeypatch.setattr(stage, "Readers", lambda *given, **named: told.append((given, named)))
-    open_readers(Predict(workers=3, max_seconds=20.0, max_memory=512), 7)
-    assert told == [((3, Limits(20.0, 512)), {"files": 7})]

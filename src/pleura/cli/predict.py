@@ -95,10 +95,9 @@ def predict(
     are held to time and memory.
     """
     from pleura import config
+    from pleura.data.files import expand
     from pleura.errors import UsageError
-    from pleura.inference.engine import read_model
-    from pleura.inference.folder import expand
-    from pleura.stages.predict import open_predictor, open_readers, writers_of
+    from pleura.inference.readers import open_readers
 
     model, inputs = _model_and_inputs(items or [])
     if batch != "auto" and not (batch.isdecimal() and int(batch) >= 1):
@@ -122,8 +121,11 @@ def predict(
         max_memory=max_memory,
     )
     paths = expand(inputs)
-    # They start while the model is loaded.
     with open_readers(settings, None if watch else len(paths)) as readers:
+        # They start while this is imported and the model is loaded.
+        from pleura.inference.engine import read_model
+        from pleura.stages.predict import open_predictor, writers_of
+
         members = map(read_model, ensemble or [])
         predictor = open_predictor([read_model(model or DEFAULT), *members], settings)
         if model is None:

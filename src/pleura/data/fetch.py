@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pleura.data.downloads import Found, OnProgress, first_line, place_all, shown
-from pleura.data.sources import dicom_files
+from pleura.data.files import dicom_files
 from pleura.errors import AnnotationError, DataError, OutputError, PleuraError, UsageError
 from pleura.formats.annotations import read_annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pleura.data.sources import dicom_files, walk_files
+from pleura.data.files import dicom_files, walk_files
 from pleura.errors import DataError
 from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of, read_annotations
 from pleura.formats.dicom import read_header, read_radiograph

@@ -16,41 +16,20 @@ Kaggle published the SIIM-ACR set in several layouts, and people re-save it in m
 Tables and folders can be named instead; a fold table is only used when it is named.
 """
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from pleura import config
+from pleura.data.files import DOCUMENTS, sorted_out
 from pleura.errors import DataError
-from pleura.formats import dicom
 from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of
 
 Part = Literal["train", "test"]
 
-_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
-_DOCUMENTS = {
-    ".csv",
-    ".gz",
-    ".zip",
-    ".json",
-    ".toml",
-    ".txt",
-    ".md",
-    ".log",
-    ".py",
-    ".parquet",
-    ".npy",
-    ".html",
-    ".pdf",
-    ".xml",
-    ".yaml",
-    ".h5",
-}
-_OTHER_SUFFIXES = {*_DOCUMENTS, ".png", ".jpg", ".jpeg"}
 _SUBMISSION = re.compile(r".*submission.*\.csv(\.gz)?")
 _TEST_WORDS = {"test", "tests", "testing"}
 _COLUMNS = {"train.csv": {ID_COLUMN, MASK_COLUMN}, "patients.csv": {ID_COLUMN, "patient"}}
@@ -123,7 +102,7 @@ def find_sources(settings: config.Data) -> Sources:
         folds=Path(settings.folds) if settings.folds else None,
         patients_named=bool(settings.patients),
         submissions=_submissions(root),
-        not_read={key: n for key, n in sorted(others.items()) if key not in _DOCUMENTS},
+        not_read={key: n for key, n in sorted(others.items()) if key not in DOCUMENTS},
         foreign=tuple(foreign),
     )
 
@@ -132,66 +111,21 @@ def _split(settings: config.Data, root: Path) -> tuple[list[Path], list[Path], C
     """Return training files, test files and others by suffix, as named or found below root."""
     if settings.images and settings.test_images:
         (train, others), (test, more) = map(
-            _dicom_files, (Path(settings.images), Path(settings.test_images))
+            sorted_out, (Path(settings.images), Path(settings.test_images))
         )
         return train, test, others + more
     train, test, others = _split_by_folder(root) if settings.path else ([], [], Counter())
     if settings.images:
-        train, others = _dicom_files(Path(settings.images))
+        train, others = sorted_out(Path(settings.images))
         test = sorted(set(test) - set(train))
     elif settings.test_images:
-        test, others = _dicom_files(Path(settings.test_images))
+        test, others = sorted_out(Path(settings.test_images))
         train = sorted(set(train) - set(test))
     return train, test, others
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """Return the DICOM files below `folder`, sorted.
-
-    A file counts by its suffix (``.dcm``, ``.dicom``, ``.ima``, also when its content turns out to
-    be something else, so that it is reported and not skipped) or by its content.
-    """
-    return sorted(_dicom_files(folder)[0])
-
-
-def _dicom_files(folder: Path) -> tuple[list[Path], Counter[str]]:
-    found: list[Path] = []
-    others: Counter[str] = Counter()
-    for path in walk_files(folder):
-        if may_be_dicom(path):
-            found.append(path)
-        else:
-            others[path.suffix.lower() or "no suffix"] += 1
-    return found, others
-
-
-def walk_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder`, sorted within each folder; hidden ones are left out."""
-    if folder.is_file():
-        yield folder
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link that leads back, or to where we were
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(parent, name)
-
-
-def may_be_dicom(path: Path) -> bool:
-    """Return whether a file counts as DICOM, as :func:`dicom_files` says."""
-    suffix = path.suffix.lower()
-    if path.name.upper() == "DICOMDIR":  # the table of contents of a medium, no picture
-        return False
-    return suffix in _DICOM_SUFFIXES or (suffix not in _OTHER_SUFFIXES and dicom.is_dicom(path))
-
-
 def _split_by_folder(root: Path) -> tuple[list[Path], list[Path], Counter[str]]:
-    files, others = _dicom_files(root)
+    files, others = sorted_out(root)
     folders = {path: path.relative_to(root).parts[:-1] for path in files}
     stage_2 = any("stage_2_images" in parts for parts in folders.values())
 

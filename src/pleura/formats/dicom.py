@@ -38,6 +38,7 @@ from pleura.formats.elements import (
 from pleura.formats.grayscale import Window
 from pleura.formats.header import MEDIA_STORAGE_SOP_CLASS_UID, Header, build_header
 from pleura.formats.presentation import has_overlay_bits, presentation_of
+from pleura.formats.signature import data_start
 from pleura.formats.values import text
 
 __all__ = [
@@ -45,7 +46,6 @@ __all__ = [
     "Opened",
     "Radiograph",
     "Window",
-    "is_dicom",
     "open_radiograph",
     "read_header",
     "read_radiograph",
@@ -80,7 +80,6 @@ _HOSTILE = (
     struct.error,
 )
 
-_MAGIC_AT = 128
 _HEAD_BYTES = 1 << 20
 # Opening a pipe must not wait for its writer; O_BINARY is for Windows.
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -130,21 +129,6 @@ class _File(NamedTuple):
     data: DataSet
     transfer_syntax_uid: str
     media_class_uid: str
-
-
-def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file looks like DICOM: its magic word, or a plausible bare data set.
-
-    Cheap: at most 144 bytes are read. False for what is not a readable regular file.
-    """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-            return False
-        with open(path, "rb") as file:  # noqa: PTH123
-            head = file.read(_MAGIC_AT + 16)
-    except (OSError, ValueError):
-        return False
-    return _data_start(head) is not None
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -263,7 +247,7 @@ def _load(descriptor: int, count: int) -> bytes:
 
 
 def _walk_file(buffer: bytes, size: int) -> _File:
-    start = _data_start(buffer)
+    start = data_start(buffer)
     if start is None:
         raise NotDicomError(
             'is not DICOM: no "DICM" at byte 128 and no data set at its beginning; convert it'
@@ -285,22 +269,6 @@ def _walk_file(buffer: bytes, size: int) -> _File:
     encoding = Encoding(explicit=uid != IMPLICIT, big_endian=uid == BIG_ENDIAN)
     data = walk(buffer, body, encoding, size)
     return _File(data, uid, text(meta, MEDIA_STORAGE_SOP_CLASS_UID))
-
-
-def _data_start(head: bytes) -> int | None:
-    """Return where the first data element begins; None where `head` is not DICOM.
-
-    A file without the 128-byte preamble is taken where it begins like a data set: with an element
-    of group 2 or 8 whose VR or length is plausible.
-    """
-    if head[_MAGIC_AT : _MAGIC_AT + 4] == b"DICM":
-        return _MAGIC_AT + 4
-    if len(head) < 8 or head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3] != 0:
-        return None
-    implicit_length = int.from_bytes(head[4:8], "little")
-    if head[4:6] in (b"UL", b"CS", b"UI", b"OB", b"SH", b"LO", b"DA") or implicit_length <= 1024:
-        return 0
-    return None
 
 
 def _guess_transfer_syntax(buffer: bytes, body: int) -> str:

@@ -12,10 +12,8 @@ from pydicom.uid import UID
 from pleura.errors import DicomError
 from pleura.formats.elements import PIXEL_DATA, DataSet
 from pleura.formats.grayscale import Window
+from pleura.formats.limits import MAX_PIXELS, MAX_SIDE_PX
 from pleura.formats.values import decimal, decimals, integer, name, text
-
-MAX_SIDE_PX = 16_384
-MAX_PIXELS = 100_000_000
 
 SOP_CLASS_UID = 0x00080016
 MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002

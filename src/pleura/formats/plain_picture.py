@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import PictureError
-from pleura.formats.header import MAX_PIXELS
+from pleura.formats.limits import MAX_PIXELS
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 """What names of such files end in, in small letters."""

@@ -1,61 +1,34 @@
-"""Predictions for many files: expanded inputs, answers that survive a kill, tables and products.
+"""Predictions for many files: answers that survive a kill, tables and products.
 
 The tables are those of :mod:`pleura.inference.tables`; what else is written is up to the writers.
 This module imports no engine, so that the processes that read can start before one is loaded.
 """
 
 import contextlib
-import glob
 import json
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pleura.config import IdSource
-from pleura.data.sources import dicom_files
-from pleura.errors import DataError
 from pleura.formats.annotations import id_fault
 from pleura.inference.answer import Answer
 from pleura.inference.answers import Answers
 from pleura.inference.journal import Journal, key_of
 from pleura.inference.readers import Failed, Readers, Ready, Wrote
-from pleura.inference.tables import write_tables
-from pleura.inference.writers import Writer
+from pleura.inference.tables import ParquetWriter, write_tables
 
 if TYPE_CHECKING:
     from pleura.inference.predictor import Answered, Predictor
+    from pleura.inference.writers import Writer
 
-__all__ = ["Answer", "Answers", "Job", "expand", "predict_files"]
+__all__ = ["Answer", "Answers", "Job", "predict_files"]
 
 OnProgress = Callable[[int, int], None]
 OnAnswer = Callable[[Answer], None]
 
-
-def expand(inputs: Iterable[str]) -> list[Path]:
-    """Return the files that `inputs` name: files, folders (all DICOM below), or globs.
-
-    A file is taken as it is, whatever its suffix; a name without a file is kept, so that it gets
-    its row and its error like any other bad input. The order is that of the inputs, sorted within
-    a folder or glob, without repeats.
-
-    Raises:
-        DataError: A folder holds no DICOM file.
-    """
-    found: dict[Path, None] = {}
-    for text in inputs:
-        matches = sorted(glob.glob(text, recursive=True)) if not Path(text).exists() else [text]  # noqa: PTH207
-        for match in matches or [text]:
-            found.update(dict.fromkeys(_files_of(Path(match))))
-    return list(found)
-
-
-def _files_of(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = dicom_files(path)
-    if not files:
-        raise DataError(f"{path}: holds no DICOM file; name a file, or the folder above them")
-    return files
+_FEW = 32
+"""So many files take little enough time for half a second at their end to matter."""
 
 
 def predict_files(
@@ -64,7 +37,7 @@ def predict_files(
     out: Path,
     *,
     id_source: IdSource = "uid",
-    writers: Sequence[Writer] = (),
+    writers: Sequence["Writer"] = (),
     batch: int = 4,
     readers: Readers | None = None,
     on_progress: OnProgress | None = None,
@@ -96,6 +69,7 @@ def predict_files(
     with contextlib.ExitStack() as stack:
         readers = readers or stack.enter_context(Readers(files=len(paths)))
         job = stack.enter_context(Job(predictor, out, readers, id_source, writers, batch))
+        soon = stack.enter_context(ParquetWriter()) if len(paths) <= _FEW else None
         done = len(paths) - len(job.unanswered(paths))
         with contextlib.closing(job.answer(paths)) as answering:
             for answer, new in answering:
@@ -104,7 +78,7 @@ def predict_files(
                 done += new
                 if on_progress is not None and new:
                     on_progress(done, len(paths))
-        answers = job.write_results()
+        answers = job.write_results(soon)
         job.forget()
     return answers
 
@@ -144,7 +118,7 @@ class Job:
         out: Path,
         readers: Readers,
         id_source: IdSource,
-        writers: Sequence[Writer],
+        writers: Sequence["Writer"],
         batch: int,
     ) -> None:
         self._predictor = predictor
@@ -194,11 +168,16 @@ class Job:
         for key, answer in self._journal.items():
             self._take_place(Path(answer.path), key)
 
-    def write_results(self) -> Answers:
-        """Write the tables, let the writers finish, and return all answers so far, in order."""
+    def write_results(self, parquet: ParquetWriter | None = None) -> Answers:
+        """Write the tables, let the writers finish, and return all answers so far, in order.
+
+        Args:
+            parquet: One that was started earlier, if any.
+        """
         keys = (place.key for place in self._places.values())
         answers = self._journal.answers(key for key in keys if key in self._journal)
-        write_tables(answers, self._out, self._predictor.provenance)
+        with parquet or ParquetWriter() as parquet:
+            write_tables(answers, self._out, self._predictor.provenance, parquet)
         for writer in self._writers:
             writer.finish(answers, self._out)
         return answers

@@ -21,7 +21,7 @@ from pleura.data.prepare import PREPARATION, Frame, prepare_pixels
 from pleura.errors import BundleError, UsageError
 from pleura.inference.engine import Engine, open_engine, read_model
 from pleura.inference.prediction import Prediction, finish
-from pleura.inference.readers import Failed, Readers, Ready, read
+from pleura.inference.readers import Failed, Readers, Ready
 from pleura.inference.tables import Provenance
 from pleura.models.bundle import Bundle, current_versions
 from pleura.models.shipped import DEFAULT
@@ -105,6 +105,8 @@ class Predictor:
         Raises:
             DicomError: The file is not a radiograph that pleura can read.
         """
+        from pleura.inference.reading import read  # elsewhere other processes do it
+
         ready = read(Path(path), self.bundle.preprocessing.size)
         return self._finish(ready, self._run([ready])[0])
 

@@ -1,6 +1,7 @@
 """Processes that open a stranger's files: they read and prepare radiographs, and write products.
 
-This module is all that such a process imports: neither torch nor another engine.
+What runs in them is :mod:`pleura.inference.reading`. This module imports nothing that decodes a
+file, and little else: the processes start first, and import while the one that asks does.
 """
 
 import math
@@ -10,19 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.guard import assess
 from pleura.data.isolation import Isolated, Limits, Reply
-from pleura.data.prepare import Frame, prepare_pixels
+from pleura.data.prepare import Frame
 from pleura.errors import DicomError, LimitError, OutputError
-from pleura.formats.dicom import read_radiograph
-from pleura.formats.header import MAX_PIXELS, MAX_SIDE_PX
-from pleura.formats.preamble import preamble_note
+from pleura.formats.limits import MAX_PIXELS, MAX_SIDE_PX
 
 if TYPE_CHECKING:
+    from pleura.config import Predict
     from pleura.inference.prediction import Prediction
     from pleura.inference.writers import Writer
 
@@ -60,26 +58,6 @@ class Failed:
     reason: str
 
 
-def read(path: Path, size: int) -> Ready:
-    """Return the radiograph at `path`, prepared for a network of `size` pixels, in this process.
-
-    Raises:
-        DicomError: The file is not a radiograph that pleura can read.
-    """
-    radiograph = read_radiograph(path)
-    rows, columns = radiograph.pixels.shape
-    judged = assess(radiograph.pixels)
-    return Ready(
-        path,
-        radiograph.header.sop_instance_uid,
-        prepare_pixels(radiograph.pixels, size),
-        Frame(rows, columns, size),
-        judged.score,
-        ";".join(judged.flags),
-        preamble_note(path),
-    )
-
-
 class Readers:
     """The processes. Make them before a model is loaded: they start while it is.
 
@@ -102,7 +80,7 @@ class Readers:
     ) -> None:
         count = workers or min(max(2, (os.cpu_count() or 1) // 2), _MOST_WORKERS)
         count = count if files is None else max(1, min(count, files))
-        self._isolated = Isolated("pleura.inference.readers:handle", count, limits)
+        self._isolated = Isolated("pleura.inference.reading:handle", count, limits)
 
     @property
     def workers(self) -> int:
@@ -130,7 +108,7 @@ class Readers:
             PleuraError: As for :meth:`pleura.data.isolation.Isolated.call`, its LimitError aside.
         """
         try:
-            reply = self._isolated.call(_Read(path, size), path)
+            reply = self._isolated.call(ReadRequest(path, size), path)
             return _ready(path, size, reply)
         except DicomError as error:
             return Failed(path, str(error))
@@ -151,12 +129,23 @@ class Readers:
         """
         try:
             reply = self._isolated.call(
-                _Write(tuple(writers), path, image_id, prediction, out), path
+                WriteRequest(tuple(writers), path, image_id, prediction, out), path
             )
             _require_done(path, reply)
         except DicomError as error:
             return Wrote(trouble=str(error))
         return Wrote(*(str(reply.fields.get(name, "")) for name in Wrote._fields))
+
+
+def open_readers(settings: "Predict", files: int | None) -> Readers:
+    """Return the processes that open files, held to the limits of the settings.
+
+    Args:
+        settings: How to predict.
+        files: How many files there will be; None where nobody knows.
+    """
+    limits = Limits(settings.max_seconds, settings.max_memory)
+    return Readers(settings.workers, limits, files=files)
 
 
 class Wrote(NamedTuple):
@@ -166,62 +155,21 @@ class Wrote(NamedTuple):
     notes: str = ""
 
 
-class _Read(NamedTuple):
+class ReadRequest(NamedTuple):
+    """Read this file, and prepare it for a network of so many pixels."""
+
     path: Path
     size: int
 
 
-class _Write(NamedTuple):
+class WriteRequest(NamedTuple):
+    """Have these writers write for this file."""
+
     writers: tuple["Writer", ...]
     path: Path
     image_id: str
     prediction: "Prediction"
     out: Path
-
-
-def handle(request: _Read | _Write) -> Reply:
-    """Do what is asked; this is what runs in the other process."""
-    cv2.setNumThreads(1)
-    try:
-        if isinstance(request, _Read):
-            return _packed(read(request.path, request.size))
-        return Reply(_written(request)._asdict())
-    except (MemoryError, cv2.error) as error:
-        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
-            raise
-        return Reply({"memory": True})
-    except DicomError as error:
-        if isinstance(error.__cause__, MemoryError):
-            return Reply({"memory": True})
-        return Reply({"refused": str(error)})
-    except OutputError as error:
-        return Reply({"unwritten": str(error)})
-
-
-def _written(request: _Write) -> Wrote:
-    """Have every writer write; that one cannot does not keep the others from it."""
-    writers, path, image_id, prediction, out = request
-    troubles, notes = [], []
-    for writer in writers:
-        try:
-            notes.append(writer.write(path, image_id, prediction, out))
-        except DicomError as error:
-            if isinstance(error.__cause__, MemoryError):
-                raise
-            troubles.append(str(error))
-    return Wrote("; ".join(troubles), "; ".join(filter(None, notes)))
-
-
-def _packed(ready: Ready) -> Reply:
-    fields = {
-        "image_id": ready.image_id,
-        "rows": ready.frame.rows,
-        "columns": ready.frame.columns,
-        "guard": ready.guard,
-        "flags": ready.flags,
-        "notes": ready.notes,
-    }
-    return Reply(fields, ready.pixels.tobytes())
 
 
 def _ready(path: Path, size: int, reply: Reply) -> Ready:

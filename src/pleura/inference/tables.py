@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pleura.data.isolation import python_command
 from pleura.errors import OutputError
@@ -63,13 +64,73 @@ class Provenance:
         }
 
 
-def write_tables(answers: Iterable[Answer], out: Path, made_with: Provenance) -> None:
+class ParquetWriter:
+    """Another process, which makes predictions.parquet of predictions.csv; for one job's end.
+
+    It imports while the job runs, so that a small job need not wait for it. Use it in a ``with``
+    block.
+
+    Raises:
+        OutputError: The process could not be started.
+    """
+
+    def __init__(self) -> None:
+        command = python_command(
+            "from pleura.inference.parquet import convert_when_told; convert_when_told(sys.stdin)"
+        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise OutputError(
+                f"predictions.parquet: the process that writes it could not be started ({error})"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def write(self, table: Path, path: Path, made_with: Provenance) -> None:
+        """Write the table at `path`; to be called once.
+
+        Raises:
+            OutputError: It could not be written.
+        """
+        with atomic_path(path) as partial:
+            order = {
+                "table": str(table),
+                "path": str(partial),
+                "columns": COLUMNS,
+                "made_with": made_with.as_json(),
+            }
+            _, said = self._process.communicate(json.dumps(order))
+            status = self._process.returncode
+            if status:
+                why = (said.strip().splitlines() or [f"status {status}"])[-1]
+                raise OutputError(
+                    f"{path}: could not be written ({why}); free some space or memory"
+                )
+
+
+def write_tables(
+    answers: Iterable[Answer], out: Path, made_with: Provenance, parquet: ParquetWriter
+) -> None:
     """Write the three tables into `out`.
 
     Args:
         answers: In the order of the inputs; iterated over twice.
         out: The job's folder.
         made_with: For the columns of the Parquet table.
+        parquet: What writes that one.
 
     Raises:
         OutputError: One could not be written.
@@ -79,7 +140,7 @@ def write_tables(answers: Iterable[Answer], out: Path, made_with: Provenance) ->
         ((answer.image_id, answer.rle) for answer in answers if answer.rle is not None),
     )
     _write_csv(answers, out / "predictions.csv")
-    _write_parquet(out / "predictions.csv", out / "predictions.parquet", made_with)
+    parquet.write(out / "predictions.csv", out / "predictions.parquet", made_with)
 
 
 def _write_csv(answers: Iterable[Answer], path: Path) -> None:
@@ -104,30 +165,6 @@ def _write_csv(answers: Iterable[Answer], path: Path) -> None:
                     answer.notes,
                 ]
             )
-
-
-def _write_parquet(table: Path, path: Path, made_with: Provenance) -> None:
-    """Have another process write the Parquet table."""
-    command = python_command(
-        "from pleura.inference.parquet import convert_table; convert_table(*sys.argv[1:])"
-    )
-    with atomic_path(path) as partial:
-        done = subprocess.run(
-            [
-                *command,
-                str(table),
-                str(partial),
-                json.dumps(COLUMNS),
-                json.dumps(made_with.as_json()),
-            ],
-            capture_output=True,
-            text=True,
-            start_new_session=True,
-            check=False,
-        )
-        if done.returncode:
-            why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-            raise OutputError(f"{path}: could not be written ({why}); free some space or memory")
 
 
 def _shown(number: float | None, digits: int) -> str:

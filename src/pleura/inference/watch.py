@@ -9,15 +9,18 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pleura.config import IdSource
-from pleura.data.sources import may_be_dicom, walk_files
+from pleura.data.files import may_be_dicom, walk_files
 from pleura.errors import DataError
 from pleura.inference.answers import Answers
 from pleura.inference.folder import Job, OnAnswer, OnProgress
 from pleura.inference.predictor import Predictor
 from pleura.inference.readers import Readers
-from pleura.inference.writers import Writer
+
+if TYPE_CHECKING:
+    from pleura.inference.writers import Writer
 
 PAUSE_S = 1.0
 """Time between two looks at a folder; a file that stays the same for so long has arrived."""
@@ -32,7 +35,7 @@ def watch_folder(
     out: Path,
     *,
     id_source: IdSource = "uid",
-    writers: Sequence[Writer] = (),
+    writers: Sequence["Writer"] = (),
     batch: int = 4,
     readers: Readers | None = None,
     on_progress: OnProgress | None = None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pleura import metrics
 from pleura.data.arrays import open_prepared
+from pleura.data.files import expand
 from pleura.data.phantom import draw_phantom
 from pleura.data.prepare import Frame, prepare_pixels
 from pleura.errors import BundleError, DataError, UsageError
@@ -20,7 +21,6 @@ from pleura.formats.atomic import write_bytes
 from pleura.formats.dicom import read_radiograph
 from pleura.inference.convert import to_onnx, to_openvino
 from pleura.inference.engine import Engine, Probabilities, open_engine, read_model
-from pleura.inference.folder import expand
 from pleura.inference.prediction import finish
 from pleura.inference.quantise import quantise
 from pleura.models.bundle import Bundle, version_of

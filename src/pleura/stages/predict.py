@@ -3,26 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pleura.config import Predict
-from pleura.data.isolation import Limits
 from pleura.inference.averaging import averaged
 from pleura.inference.engine import open_engine
 from pleura.inference.predictor import Predictor
-from pleura.inference.readers import Readers
-from pleura.inference.writers import Heatmaps, Overlays, Writer
 from pleura.models.bundle import Bundle
 
-
-def open_readers(settings: Predict, files: int | None) -> Readers:
-    """Return the processes that open files, held to the limits of the settings.
-
-    Args:
-        settings: How to predict.
-        files: How many files there will be; None where nobody knows.
-    """
-    limits = Limits(settings.max_seconds, settings.max_memory)
-    return Readers(settings.workers, limits, files=files)
+if TYPE_CHECKING:
+    from pleura.inference.writers import Writer
 
 
 def open_predictor(bundles: Sequence[Bundle], settings: Predict) -> Predictor:
@@ -41,7 +31,7 @@ def open_predictor(bundles: Sequence[Bundle], settings: Predict) -> Predictor:
     return averaged([Predictor(one, open_engine(one, *how)) for one in at], mirrored=settings.tta)
 
 
-def writers_of(predictor: Predictor, settings: Predict, out: Path) -> list[Writer]:
+def writers_of(predictor: Predictor, settings: Predict, out: Path) -> "list[Writer]":
     """Return what is written beside the tables.
 
     Args:
@@ -55,7 +45,10 @@ def writers_of(predictor: Predictor, settings: Predict, out: Path) -> list[Write
         from pleura.inference.worklist import Worklist
 
         writers.append(Worklist.of(predictor, settings.at))
-    writers += [Overlays()] * settings.overlays + [Heatmaps()] * settings.heatmaps
+    if settings.overlays or settings.heatmaps:
+        from pleura.inference.writers import Heatmaps, Overlays
+
+        writers += [Overlays()] * settings.overlays + [Heatmaps()] * settings.heatmaps
     if settings.dicom:
         from pleura.formats.results.detection import KINDS
         from pleura.inference.dicom_results import DicomResults, job_key

@@ -30,6 +30,7 @@ from pleura.data.arrays import Prepared, write_prepared
 from pleura.data.audit.findings import Audit
 from pleura.data.audit.pages import Written, write_audit
 from pleura.data.audit.report import audit_index
+from pleura.data.files import expand
 from pleura.data.index import Index, make_index, read_tables
 from pleura.data.phantom import write_cohort
 from pleura.data.records import read_index
@@ -38,7 +39,8 @@ from pleura.data.sources import Sources, find_sources
 from pleura.errors import UsageError
 from pleura.formats.atomic import write_text
 from pleura.inference.dicom_results import forget_key
-from pleura.inference.folder import expand, predict_files
+from pleura.inference.folder import predict_files
+from pleura.inference.readers import open_readers
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.stages.evaluate import (
     evaluate_model,
@@ -46,7 +48,7 @@ from pleura.stages.evaluate import (
     write_test_report,
     write_validation_report,
 )
-from pleura.stages.predict import open_predictor, open_readers, writers_of
+from pleura.stages.predict import open_predictor, writers_of
 from pleura.stages.train import is_trained, train_model
 from pleura.training.loop import OnStep, Trainer
 
