@@ -183,14 +183,23 @@ def test_no_more_processes_than_files():
         assert none.workers == 1
 
 
-def test_a_reading_process_imports_no_engine():
+def imported(modules, names):
+    """Return which of `names` a new process has once it imported `modules`."""
     code = (
-        "import sys; import pleura.inference.reading; "
-        "print([name for name in ('torch', 'openvino', 'onnxruntime', 'polars', 'h5py', 'scipy', "
-        "'matplotlib', 'typer', 'pydantic') if name in sys.modules])"
+        f"import sys, {modules}; print([name for name in {names.split()} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
+
+
+def test_a_reading_process_imports_no_engine():
+    engines = "torch openvino onnxruntime polars h5py scipy matplotlib typer pydantic"
+    assert imported("pleura.inference.reading", engines) == "[]"
+
+
+def test_the_one_that_asks_imports_nothing_that_decodes():
+    asks = "pleura.inference.folder, pleura.inference.predictor"
+    assert imported(asks, "pydicom imagecodecs PIL polars torch scipy") == "[]"
 
 
 def test_they_are_held_to_the_settings(monkeypatch):
@@ -200,13 +209,3 @@ def test_they_are_held_to_the_settings(monkeypatch):
     )
     open_readers(Predict(workers=3, max_seconds=20.0, max_memory=512), 7)
     assert told == [((3, Limits(20.0, 512)), {"files": 7})]
-
-
-def test_the_one_that_asks_imports_nothing_that_decodes():
-    code = (
-        "import sys; import pleura.inference.folder, pleura.inference.predictor; "
-        "print([name for name in ('pydicom', 'imagecodecs', 'PIL', 'polars', 'torch', 'scipy') "
-        "if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

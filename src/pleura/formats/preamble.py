@@ -8,11 +8,9 @@ Source: DICOM PS3.10 7.1 (file preamble); CVE-2019-11687 (programs hidden in it)
 """
 
 import os
-import stat
-from pathlib import Path
 
-_BYTES = 128
-_MAGIC = b"DICM"
+from pleura.formats.signature import MAGIC, PREAMBLE_BYTES, head_of
+
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KINDS = (
     (b"MZ", "a Windows program"),
@@ -31,15 +29,9 @@ def preamble_note(path: str | os.PathLike[str]) -> str:
 
     "" too for what cannot be read, which reading it will say.
     """
-    try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            return ""
-        with Path(path).open("rb") as file:
-            head = file.read(_BYTES + len(_MAGIC))
-    except (OSError, ValueError):
-        return ""
-    preamble = head[:_BYTES]
-    if head[_BYTES:] != _MAGIC or not any(preamble) or preamble.startswith(_TIFF):
+    head = head_of(path)
+    preamble, rest = head[:PREAMBLE_BYTES], head[PREAMBLE_BYTES:]
+    if not rest.startswith(MAGIC) or not any(preamble) or preamble.startswith(_TIFF):
         return ""
     kind = next((words for magic, words in _KINDS if preamble.startswith(magic)), "")
     return f"the preamble holds {kind or 'bytes'} where zeros or TIFF belong"

@@ -6,7 +6,9 @@ This module imports nothing of weight: a program looks for files before it loads
 import os
 import stat
 
-_MAGIC, _MAGIC_AT = b"DICM", 128
+PREAMBLE_BYTES = 128
+MAGIC = b"DICM"
+"""What follows the preamble."""
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
@@ -14,24 +16,28 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
 
     Cheap: at most 144 bytes are read. False for what is not a readable regular file.
     """
+    return data_start(head_of(path)) is not None
+
+
+def head_of(path: str | os.PathLike[str]) -> bytes:
+    """Return the first 144 bytes of a file; none of what is not a readable regular file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-            return False
+            return b""
         with open(path, "rb") as file:  # noqa: PTH123
-            head = file.read(_MAGIC_AT + 16)
+            return file.read(PREAMBLE_BYTES + 16)
     except (OSError, ValueError):
-        return False
-    return data_start(head) is not None
+        return b""
 
 
 def data_start(head: bytes) -> int | None:
     """Return where the first data element begins; None where `head` is not DICOM.
 
-    A file without the 128-byte preamble is taken where it begins like a data set: with an element
+    A file without the preamble is taken where it begins like a data set: with an element
     of group 2 or 8 whose VR or length is plausible.
     """
-    if head[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC:
-        return _MAGIC_AT + len(_MAGIC)
+    if head[PREAMBLE_BYTES:].startswith(MAGIC):
+        return PREAMBLE_BYTES + len(MAGIC)
     if len(head) < 8 or head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3] != 0:
         return None
     implicit_length = int.from_bytes(head[4:8], "little")
