@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, as a table, as benchmarks/latest.json and docs/benchmarks.png."""
+"""`make bench`: every benchmark, as a table, latest.json and docs/images/benchmarks.png."""
 
 import json
 import os
@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from benchmarks import (
+    busy,
     comes_with_pleura,
     engines,
+    peers,
     predict_folder,
     predict_memory,
     prepare_memory,
@@ -22,13 +24,13 @@ from benchmarks import (
     train_step,
 )
 from pleura.data.files import dicom_files
-from pleura.data.phantom import write_cohort
-from pleura.formats.atomic import write_bytes, write_text
-from pleura.inference.torch_engine import uses_bf16
 from pleura.models.bundle import current_versions
+from pleura.models.loading import uses_bf16
+from pleura.storage.atomic import write_bytes, write_text
+from pleura.synthesis.phantom import write_cohort
 
 LATEST = Path(__file__).parent / "latest.json"
-PICTURE = Path(__file__).parents[1] / "docs/benchmarks.png"
+PICTURE = Path(__file__).parents[1] / "docs/images/benchmarks.png"
 REAL = Path(__file__).parents[2] / "shared/data/siim"
 
 
@@ -40,9 +42,11 @@ def main() -> None:
         rows += _shown(_in_a_fresh_process(published))
         rows += _shown(run_lengths.measure())
         rows += _shown(train_step.measure())
+        rows += _shown(busy.measure())
         rows += _shown(engines.measure(paths[0]))
         rows += _shown(predict_folder.measure(paths))
         rows += _shown(comes_with_pleura.measure(paths))
+        rows += _shown(peers.measure(paths))
     rows += _shown(prepare_memory.measure())
     rows += _shown(predict_memory.measure())
     report = {"machine": machine(), "benchmarks": rows}

@@ -1,8 +1,8 @@
 """The audit at the size of the challenge: headers against pydicom, and what a whole audit costs.
 
-``python -m benchmarks.audit`` makes 10,712 films (about 1.5 GB in the temporary folder) and takes
-some minutes; ``--files 1000`` makes fewer, ``--cohort FOLDER`` keeps them for another time.
-``--real SIIM`` measures the share of the decoder on re-identified copies of real films too.
+``python -m benchmarks.audit`` makes 10,712 radiographs (about 1.5 GB in the temporary folder) and
+takes some minutes; ``--files 1000`` makes fewer, ``--cohort FOLDER`` keeps them for another time.
+``--real SIIM`` measures the share of the decoder on re-identified copies of real radiographs too.
 """
 
 import argparse
@@ -54,11 +54,13 @@ def measure(folder: Path, files: int = FILES) -> list[dict[str, Any]]:
     ]
 
 
-def measure_real(folder: Path, films: Path, files: int) -> dict[str, Any]:
-    """Return the share of the decoder in an audit of re-identified copies of real films."""
-    write_reidentified(folder, dicom_files(films), files)
+def measure_real(folder: Path, radiographs: Path, files: int) -> dict[str, Any]:
+    """Return the share of the decoder in an audit of re-identified copies of real radiographs."""
+    write_reidentified(folder, dicom_files(radiographs), files)
     share = in_process("share", folder, files)["share"]
-    return row("share of the JPEG decoder, re-identified real films, 1 process", share, ">=", 0.6)
+    return row(
+        "share of the JPEG decoder, re-identified real radiographs, 1 process", share, ">=", 0.6
+    )
 
 
 def row(name: str, ratio: float, relation: str, goal: float) -> dict[str, Any]:
@@ -111,8 +113,8 @@ def in_process(what: str, folder: Path, count: int) -> dict[str, Any]:
 
 def _inside(what: str, folder: Path, count: int) -> dict[str, Any]:
     from pleura import config
-    from pleura.data.audit.pages import write_audit
-    from pleura.data.audit.report import audit_folder
+    from pleura.audit.pages import write_audit
+    from pleura.audit.report import audit_folder
     from pleura.data.index import make_index, read_tables
     from pleura.data.scan import scan_files
     from pleura.data.sources import find_sources

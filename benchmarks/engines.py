@@ -29,10 +29,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pleura.config import Network
 from pleura.data.prepare import PREPARATION
-from pleura.inference.engine import open_engine
-from pleura.inference.torch_engine import load_network
+from pleura.engines.choice import open_engine
 from pleura.models import zoo
 from pleura.models.bundle import Bundle, Preprocessing, write_bundle
+from pleura.models.loading import load_network
 from pleura.models.served import as_served
 from pleura.training.checkpoint import network_arrays
 
@@ -40,11 +40,11 @@ SIZE, IMAGES, ROUNDS = 512, 4, 5
 FASTER, OF_PEAK, COLD_S = 2.5, 0.85, 2.0
 
 
-def measure(film: Path) -> list[dict[str, Any]]:
+def measure(radiograph: Path) -> list[dict[str, Any]]:
     """Return three rows: name, ratio, goal, met.
 
     Args:
-        film: A DICOM file to predict.
+        radiograph: A DICOM file to predict.
     """
     network = zoo.complete(Network())
     bundle = Bundle(network, network_arrays(zoo.build(network)), Preprocessing(SIZE, PREPARATION))
@@ -57,7 +57,7 @@ def measure(film: Path) -> list[dict[str, Any]]:
         try:
             engine = open_engine(bundle)
             rows = _rows(bundle, engine.name, engine.probabilities)
-            return [*rows, _cold(model, film, Path(folder, "out"), engine.probabilities)]
+            return [*rows, _cold(model, radiograph, Path(folder, "out"), engine.probabilities)]
         finally:
             os.environ.pop("XDG_CACHE_HOME")
             if before is not None:
@@ -122,13 +122,22 @@ class _Product:
             torch.mm(self._a, self._b)
 
 
-def _cold(model: Path, film: Path, out: Path, run: Callable[[Any], Any]) -> dict[str, Any]:
+def _cold(model: Path, radiograph: Path, out: Path, run: Callable[[Any], Any]) -> dict[str, Any]:
     """Return the row of the cold start: seconds beyond what a warm network takes for one image."""
     code = (
         "import sys; from pleura.cli.app import execute; status = execute(sys.argv[1:]);"
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )
-    command = [sys.executable, "-c", code, "predict", str(model), str(film), "--out", str(out)]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "predict",
+        str(model),
+        str(radiograph),
+        "--out",
+        str(out),
+    ]
     one = np.zeros((1, SIZE, SIZE), np.uint8)
     beyond = []
     for _ in range(ROUNDS):

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from benchmarks.predict_memory import linked
 from pleura.config import Network
 from pleura.data.prepare import PREPARATION, prepare_pixels
-from pleura.formats.dicom import read_radiograph
-from pleura.inference.folder import predict_files
+from pleura.dicom.radiograph import read_radiograph
+from pleura.inference.job import JobSettings, predict_files
 from pleura.inference.predictor import Predictor
-from pleura.inference.torch_engine import load_network
 from pleura.models import zoo
 from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing
+from pleura.models.loading import load_network
 from pleura.training.checkpoint import network_arrays
 
 SIZE, BATCH, FILES, ROUNDS, USUAL_FILES = 512, 4, 500, 3, 60
@@ -44,16 +44,16 @@ def measure(paths: list[Path], files: int = FILES, rounds: int = ROUNDS) -> list
     bundle = Bundle(network, weights, Preprocessing(SIZE, PREPARATION))
     predictor = Predictor(replace(bundle, operating_point=_half_positive(bundle, kinds[:8])))
     with tempfile.TemporaryDirectory() as place:
-        films = sorted(linked(paths, files, Path(place, "films")).iterdir())
+        radiographs = sorted(linked(paths, files, Path(place, "radiographs")).iterdir())
         folder_s, network_s = [], []
         for number in range(rounds):
             begun = time.perf_counter()
             out = Path(place, f"out-{number}")
-            answers = predict_files(predictor, films, out, id_source="stem", batch=BATCH)
+            answers = predict_files(predictor, radiographs, JobSettings(out, "stem", batch=BATCH))
             folder_s.append(time.perf_counter() - begun)
             network_s.append(_network_alone(predictor, kinds, files))
         positive = sum(answer.rle not in (None, "-1") for answer in answers)
-        usual_s = _usual_way(predictor.bundle, films[:USUAL_FILES]) / min(USUAL_FILES, files)
+        usual_s = _usual_way(predictor.bundle, radiographs[:USUAL_FILES]) / min(USUAL_FILES, files)
     folder_each = statistics.median(folder_s) / files
     overhead = folder_each / (statistics.median(network_s) / files)
     usual = folder_each / usual_s
@@ -75,8 +75,8 @@ def measure(paths: list[Path], files: int = FILES, rounds: int = ROUNDS) -> list
 
 
 def _half_positive(bundle: Bundle, ready: NDArray[np.uint8]) -> OperatingPoint:
-    """Return thresholds that call about half of the files positive, with masks of 1 % of a film."""
-    maps, scores = Predictor(bundle).engine.probabilities(ready)
+    """Return thresholds that call about half of the files positive, with masks of 1 % of each."""
+    maps, scores, _ = Predictor(bundle).engine.probabilities(ready)
     return OperatingPoint(score=float(np.median(scores)), mask=float(np.quantile(maps, 0.99)))
 
 
@@ -88,14 +88,14 @@ def _network_alone(predictor: Predictor, kinds: NDArray[np.uint8], files: int) -
     return time.perf_counter() - begun
 
 
-def _usual_way(bundle: Bundle, films: list[Path]) -> float:
+def _usual_way(bundle: Bundle, radiographs: list[Path]) -> float:
     network = load_network(bundle)
     point, preprocessing = bundle.operating_point, bundle.preprocessing
     begun = time.perf_counter()
     rows = []
     with torch.no_grad():
-        for start in range(0, len(films), BATCH):
-            group = films[start : start + BATCH]
+        for start in range(0, len(radiographs), BATCH):
+            group = radiographs[start : start + BATCH]
             pictures = [pydicom.dcmread(path).pixel_array for path in group]
             resized = np.stack([cv2.resize(one, (SIZE, SIZE)) for one in pictures])
             x = (resized[:, None].astype(np.float32) / 255 - preprocessing.mean) / preprocessing.std

@@ -11,10 +11,10 @@ from typing import Any
 from benchmarks.prepare_memory import peak_bytes
 from pleura.config import Network
 from pleura.data.files import dicom_files
-from pleura.data.phantom import write_cohort
 from pleura.data.prepare import PREPARATION
 from pleura.models import zoo
 from pleura.models.bundle import Bundle, OperatingPoint, Preprocessing, write_bundle
+from pleura.synthesis.phantom import write_cohort
 from pleura.training.checkpoint import network_arrays
 
 FEW, MANY, KINDS, GOAL = 100, 5000, 20, 1.05
@@ -36,9 +36,9 @@ def measure() -> list[dict[str, Any]]:
         kinds = dicom_files(folder / "cohort" / "dicom-images-train")[:KINDS]
         peaks = []
         for count in (FEW, MANY):
-            films = linked(kinds, count, folder / f"films-{count}")
+            radiographs = linked(kinds, count, folder / f"radiographs-{count}")
             out = folder / f"out-{count}"
-            peaks.append(peak_bytes("predict", model, films, "--out", out, "--id", "stem"))
+            peaks.append(peak_bytes("predict", model, radiographs, "--out", out, "--id", "stem"))
     ratio = peaks[1] / peaks[0]
     name = f"peak memory of predict, {MANY} files / {FEW}"
     return [{"name": name, "ratio": ratio, "goal": GOAL, "met": ratio <= GOAL}]
@@ -48,5 +48,5 @@ def linked(files: list[Path], count: int, folder: Path) -> Path:
     """Make a folder of `count` links to `files`, each under a name of its own; return it."""
     folder.mkdir()
     for number in range(count):
-        (folder / f"film-{number:05d}.dcm").symlink_to(files[number % len(files)].resolve())
+        (folder / f"radiograph-{number:05d}.dcm").symlink_to(files[number % len(files)].resolve())
     return folder

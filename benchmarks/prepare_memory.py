@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from pleura.data.phantom import write_cohort
+from pleura.synthesis.phantom import write_cohort
 
 FEW, MANY, SIDE_PX, GOAL = 200, 2000, 128, 1.10
 
@@ -32,19 +32,21 @@ def measure() -> list[dict[str, Any]]:
 
 
 def peak_bytes(*arguments: object) -> int:
-    """Return the most memory that a command and its processes held together."""
-    command = [sys.executable, "-c", "from pleura.cli.app import main; main()"]
+    """Return the most memory that a command of pleura and its processes held together."""
+    return peak_of([sys.executable, "-c", "from pleura.cli.app import main; main()", *arguments])
+
+
+def peak_of(command: list[object]) -> int:
+    """Return the most memory, in bytes, that a command and its processes held together."""
     child = subprocess.Popen(
-        [*command, *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     peak = 0
     while child.poll() is None:
         peak = max(peak, _resident(psutil.Process(child.pid)))
         time.sleep(0.02)
     if child.returncode not in (0, 3):  # 3: some files are broken, and listed
-        raise RuntimeError(f"{arguments[0]} ended with {child.returncode}")
+        raise RuntimeError(f"{command} ended with {child.returncode}")
     return peak
 
 

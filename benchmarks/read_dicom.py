@@ -26,7 +26,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import JPEGBaseline8Bit
 
 from pleura.data.prepare import prepare_pixels
-from pleura.formats.dicom import read_radiograph
+from pleura.dicom.radiograph import read_radiograph
 
 SIDE_PX = 512
 ROUNDS = 15

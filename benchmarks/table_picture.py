@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pleura.formats.figures import FIRST, GRID, INK, QUIET, SECOND
+from pleura.rendering.figures import FIRST, GRID, INK, QUIET, SECOND
 
 _WORDS: dict[str, Any] = {"fontsize": 8, "color": INK}
 _OVER_THE_LINE = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}

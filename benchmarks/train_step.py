@@ -22,11 +22,12 @@ import torch
 from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
 from pleura.data.records import ImageRecord
-from pleura.inference.torch_engine import uses_bf16
 from pleura.models import zoo
+from pleura.models.loading import uses_bf16
 from pleura.training import augment
-from pleura.training.loop import Trainer, _Sums
-from pleura.training.losses import bce_dice, image_bce
+from pleura.training.history import Sums
+from pleura.training.loop import Trainer
+from pleura.training.losses import bce_dice, has_mask, image_bce
 
 SIZE, BATCH, STEPS, GOAL = 512, 8, 12, 1.05
 BF16_SIZE, BF16_GOAL = 256, 2.0
@@ -72,11 +73,11 @@ def _timed(steps: Iterator[None]) -> float:
 
 def _ours(trainer: Trainer) -> Iterator[None]:
     choices = augment.draw(4 * BATCH, seed=0, epoch=0)
-    trainer.network.train()
-    sums = _Sums()
+    trainer.learner.network.train()
+    sums = Sums()
     while True:
-        for places, x, y in trainer.loader:
-            sums.add(*trainer.step(x, y, choices[places]))
+        for batch in trainer.loader:
+            sums.add(*trainer.learner.step(batch, choices[batch.places]))
             yield
 
 
@@ -90,7 +91,9 @@ def _bare(
     while True:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             outputs = network(x)
-        loss = bce_dice(outputs.mask.float(), y) + 0.1 * image_bce(outputs.score.float(), y)
+        loss = bce_dice(outputs.mask.float(), y) + 0.1 * image_bce(
+            outputs.score.float(), has_mask(y)
+        )
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -117,6 +120,9 @@ def _prepared() -> Prepared:
             pixel_hash=f"{number:032x}",
             labelled=True,
             positive=True,
+            encoded_pixels="0 1",
+            label=1.0,
+            label_weight=1.0,
         )
         for number in range(images)
     ]

@@ -14,11 +14,12 @@ import pytest
 from pleura import config
 from pleura.data.arrays import Prepared, write_prepared
 from pleura.data.index import Index, build_index
-from pleura.data.phantom import write_cohort
 from pleura.data.sources import find_sources
 from pleura.inference.prediction import Prediction
 from pleura.inference.readers import Readers
 from pleura.models.bundle import Bundle, read_bundle
+from pleura.synthesis.phantom import write_cohort
+from tests.remote.store import moto, store  # noqa: F401 - fixtures of several rooms
 
 # The networks here are so small that threads only wait for one another. Torch reads this once, when
 # it is first imported; the processes that tests start inherit it.
@@ -76,8 +77,8 @@ def tiny_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from pleura.data.prepare import PREPARATION
+    from pleura.engines.torch_engine import TorchEngine
     from pleura.inference.predictor import Predictor
-    from pleura.inference.torch_engine import TorchEngine
     from pleura.models import zoo
     from pleura.models.bundle import OperatingPoint, Preprocessing, write_bundle
     from pleura.training.checkpoint import network_arrays
@@ -113,8 +114,8 @@ def tiny_model(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(tiny_model: Path) -> Callable[[str], Bundle]:
     """A function from an engine to the tiny model with that engine's graph in place of weights."""
-    from pleura.inference.convert import to_onnx, to_openvino
-    from pleura.inference.engine_cache import converted
+    from pleura.engines.cache import converted
+    from pleura.engines.convert import to_onnx, to_openvino
 
     bundle = read_bundle(tiny_model)
 

@@ -16,6 +16,7 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 NATIVE = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 UID = "1.2.826.0.1.3680043.8.498.1"
 
 Raw = tuple[str, bytes]
@@ -29,6 +30,7 @@ def make_dicom(
     frame: bytes | list[bytes] | None = None,
     preamble: bytes = bytes(128) + b"DICM",
     extra: bytes = b"",
+    meta: Mapping[str, Any] | None = None,
     **attributes: Any,
 ) -> bytes:
     """Return a DICOM file with one monochrome image.
@@ -40,6 +42,7 @@ def make_dicom(
         frame: The compressed frame, or its fragments; for encapsulated transfer syntaxes.
         preamble: What precedes the file meta information.
         extra: Elements already written, put before Pixel Data.
+        meta: More elements of the file meta information.
         attributes: DICOM keywords; None leaves an element out, a pair (VR, bytes) is written as
             it is, else the value is encoded by the dictionary's VR. A list of dicts is a
             sequence.
@@ -48,7 +51,7 @@ def make_dicom(
     big = transfer_syntax == BIG_ENDIAN
     bits = 8 * pixels.dtype.itemsize
     defaults: dict[str, Any] = {
-        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
+        "SOPClassUID": SECONDARY_CAPTURE,
         "SOPInstanceUID": UID,
         "Modality": "CR",
         "SamplesPerPixel": 1,
@@ -70,8 +73,10 @@ def make_dicom(
     if transfer_syntax == DEFLATED:
         deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         body = deflate.compress(body) + deflate.flush()
-    meta = {} if transfer_syntax is None else {"TransferSyntaxUID": transfer_syntax}
-    return preamble + encode({"FileMetaInformationVersion": b"\0\1"} | meta) + body
+    head = {"FileMetaInformationVersion": b"\0\1"} | dict(meta or {})
+    if transfer_syntax is not None:
+        head["TransferSyntaxUID"] = transfer_syntax
+    return preamble + encode(head) + body
 
 
 def encode(values: Mapping[str, Any], *, implicit: bool = False, big: bool = False) -> bytes:

@@ -145,8 +145,8 @@ def small_layouts(fetch):
     from dataclasses import replace
 
     return {
-        1: replace(fetch.LAYOUTS[1], published=fetch.Counts(3, 2, 4, 3)),
-        2: replace(fetch.LAYOUTS[2], published=fetch.Counts(5, 2, 6, 5)),
+        1: replace(fetch.LAYOUTS[1], published=fetch.FetchedCounts(3, 2, 4, 3)),
+        2: replace(fetch.LAYOUTS[2], published=fetch.FetchedCounts(5, 2, 6, 5)),
     }
 
 

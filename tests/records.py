@@ -34,4 +34,6 @@ def make_record(
         mask_rows=int(positive),
         area_px=(10 if positive else 0) if labelled else None,
         encoded_pixels=("100 10" if positive else "-1") if labelled else None,
+        label=float(positive) if labelled else None,
+        label_weight=float(labelled),
     )

@@ -5,6 +5,7 @@ import pytest
 from pleura import config
 from pleura.config import as_toml, load_run, make_run
 from pleura.errors import ConfigError
+from tests.damage import refusals
 
 RUNS = sorted(Path(__file__).parents[1].glob("runs/*.toml"))
 
@@ -61,8 +62,8 @@ def test_there_are_run_files():
         ("predict.dicom=['pdf']", "predict.dicom.0 is 'pdf': input should be 'seg', 'map', 'sr', "),
         ("predict.engine=tf", "predict.engine is 'tf': input should be 'auto', 'torch', 'openv"),
         ("network=3", "network is 3: input should be an object"),
-        ("train", "--set train: write it as section.key=value"),
-        ("out.x=1", "--set: out: input should be a valid string"),
+        ("train", "`set` train: write it as section.key=value"),
+        ("out.x=1", "`set`: out: input should be a valid string"),
         ("train.epochs=]", "train.epochs is ']': input should be a valid integer"),
     ],
 )
@@ -102,3 +103,41 @@ def test_a_missing_file_is_said_so(tmp_path):
 def test_only_dataclasses_become_tables():
     with pytest.raises(TypeError, match="not a dataclass instance"):
         config.as_table({"a": 1})
+
+
+def test_a_file_that_never_ends_or_holds_a_number_without_end(tmp_path):
+    with pytest.raises(ConfigError, match="/dev/zero: is not a regular file; name a TOML file"):
+        config.load_run("/dev/zero")
+    path = tmp_path / "run.toml"
+    path.write_text("[train]\nepochs = " + "9" * 5000 + "\n")
+    with pytest.raises(ConfigError, match=r"run.toml: is not TOML: Exceeds the limit"):
+        config.load_run(path)
+    path.write_bytes(b"#" * (1 << 20) + b"#")
+    with pytest.raises(ConfigError, match="has more than 1,048,576 bytes; is it a TOML file"):
+        config.load_run(path)
+
+
+def test_a_message_is_bounded_whatever_the_file_holds(tmp_path):
+    file = tmp_path / "run.toml"
+    for text in (
+        f"[train]\n{'a' * 10**5} = 1\n",
+        f"out = ['{'b' * 10**5}']\n",
+        "[train]\n" + "".join(f"z{number}z = 1\n" for number in range(500)),
+        f"[train]\nepochs = 0x{'f' * 9000}\n",
+        f"[{'c' * 10**5}]\n[{'c' * 10**5}]\n",
+        '[train]\n"a\\nb" = 1\n',
+    ):
+        file.write_text(text)
+        with refusals(4000) as told:
+            load_run(file)
+        assert told
+    file.write_text("[train]\n" + "".join(f"z{number}z = 1\n" for number in range(500)))
+    with pytest.raises(ConfigError, match=r"and 495 more$"):
+        load_run(file)
+
+
+def test_a_key_of_thousands_of_parts_is_refused_before_it_is_parsed(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("a" + ".a" * 5000 + " = 1")
+    with pytest.raises(ConfigError, match=r"is not TOML: a line has more than 1,000 dots"):
+        load_run(path)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -62,6 +62,63 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order(items):
     ]
     value = metrics.auroc(labels, scores)
     assert math.isnan(value) if not pairs else value == pytest.approx(np.mean(pairs))
+
+
+SAME_SIZE = hnp.arrays(bool, (9, 11))
+
+
+@settings(deadline=None)
+@given(SAME_SIZE, SAME_SIZE, st.sampled_from([(1.0, 1.0), (0.5, 2.0)]))
+def test_distances_of_outlines_are_those_of_every_pair_of_pixels(truth, said, spacing):
+    def outline(mask):
+        rows, columns = mask.shape
+        return [
+            np.array([r * spacing[0], c * spacing[1]])
+            for r, c in zip(*np.nonzero(mask), strict=True)
+            if not all(
+                0 <= r + dr < rows and 0 <= c + dc < columns and mask[r + dr, c + dc]
+                for dr, dc in ((0, 1), (1, 0), (0, -1), (-1, 0))
+            )
+        ]
+
+    one, other = outline(truth), outline(said)
+    far, mean = metrics.surface_distances(truth, said, spacing)
+    assert (far, mean) == pytest.approx(metrics.surface_distances(said, truth, spacing))
+    if not one or not other:
+        assert far == mean == (0 if not one and not other else math.inf)
+        return
+    pairs = np.array([[np.linalg.norm(a - b) for b in other] for a in one])
+    there, back = pairs.min(axis=1), pairs.min(axis=0)
+    assert far == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assert mean == pytest.approx(np.mean([*there, *back]))
+
+
+@pytest.mark.filterwarnings("ignore:monai.metrics.utils")
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.4, 0.7)])
+def test_distances_of_outlines_are_monais(spacing):
+    import torch
+    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :80]
+    for _ in range(4):
+        centres = rng.integers(20, 44, (2, 2))
+        masks = [(rows - r) ** 2 / 2 + (columns - c) ** 2 < 100 for r, c in centres]
+        tensors = [torch.tensor(mask)[None, None].float() for mask in masks]
+        far, mean = metrics.surface_distances(*masks, spacing)
+        by_monai = compute_hausdorff_distance(
+            *tensors, include_background=True, percentile=95, spacing=spacing
+        )
+        assert far == pytest.approx(float(by_monai), abs=1e-4)
+        by_monai = compute_average_surface_distance(
+            *tensors, include_background=True, symmetric=True, spacing=spacing
+        )
+        assert mean == pytest.approx(float(by_monai), abs=1e-4)
+
+
+def test_distances_want_rows_and_columns():
+    with pytest.raises(ValueError, match="a mask has rows and columns; this one has 1 axes"):
+        metrics.surface_distances([True], [True])
 
 
 def test_undefined_figures_are_nan_and_not_zero():
@@ -137,3 +194,12 @@ def test_bins_hold_equal_masses_as_far_as_ties_allow(numbers, bins):
 @pytest.mark.parametrize(("images", "bins"), [(1, 1), (19, 1), (20, 2), (149, 14), (1000, 15)])
 def test_bins_have_ten_images_at_least(images, bins):
     assert len(set(metrics.equal_mass_bins(np.arange(images)))) == bins
+
+
+def test_masks_of_0_and_255_are_masks_and_floats_beyond_1_are_none():
+    mask = np.array([0, 255, 255], np.uint8)
+    assert metrics.dice_coeff(mask, mask) == 1.0
+    assert metrics.iou(mask, mask > 0) == 1.0
+    for wrong in (mask.astype(float), np.array([0, np.nan, 1.0]), np.array([-0.5, 0.0, 1.0])):
+        with pytest.raises(ValueError, match="probabilities go from 0 to 1"):
+            metrics.dice_coeff(mask, wrong)

@@ -4,8 +4,9 @@ The names the field knows are here, and each is imported only when it is used::
 
     import pleura
 
-    prediction = pleura.load("model.h5").predict("x.dcm")
-    prediction.score, prediction.mask, prediction.rle
+    predictor = pleura.load()
+    prediction = predictor.predict("radiograph.dcm")
+    prediction.called, prediction.score, prediction.mask, prediction.rle
 
 Not a medical device: for research and education, not for diagnosis.
 """
@@ -14,15 +15,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pleura.dicom.radiograph import Radiograph, read_radiograph
     from pleura.errors import PleuraError
     from pleura.formats.annotations import read_annotations
-    from pleura.formats.dicom import Radiograph, read_radiograph
     from pleura.formats.rle import mask2rle, rle2mask
     from pleura.inference.prediction import Prediction
     from pleura.inference.predictor import Predictor, load
     from pleura.metrics import dice_coeff
+    from pleura.training.dataset import Dataset
 
 __all__ = [
+    "Dataset",
     "PleuraError",
     "Prediction",
     "Predictor",
@@ -36,20 +39,25 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Dataset": "pleura.training.dataset",
     "PleuraError": "pleura.errors",
     "Prediction": "pleura.inference.prediction",
     "Predictor": "pleura.inference.predictor",
-    "Radiograph": "pleura.formats.dicom",
+    "Radiograph": "pleura.dicom.radiograph",
     "dice_coeff": "pleura.metrics",
     "load": "pleura.inference.predictor",
     "mask2rle": "pleura.formats.rle",
     "read_annotations": "pleura.formats.annotations",
-    "read_radiograph": "pleura.formats.dicom",
+    "read_radiograph": "pleura.dicom.radiograph",
     "rle2mask": "pleura.formats.rle",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from pleura.models.bundle import version_of
+
+        return version_of("pleura")
     if name not in _HOMES:
         raise AttributeError(f"module 'pleura' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

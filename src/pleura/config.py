@@ -5,12 +5,12 @@ for the data::
 
     out = "results"
     [data]      path, images, test_images, annotations, test_annotations,
-                patients, folds, rle
+                patients, fold_table, rle
     [phantom]   train, test, seed, size, prevalence     (only to make data up)
     [prepare]   size, workers
     [network]   name, width, depth, pretrained, backbone
     [train]     epochs, batch, learning_rate, loss, ...
-    [predict]   inputs, id, overlays, heatmaps, report, dicom, deidentify, at, tta,
+    [predict]   inputs, id, overlays, heatmaps, worklist, dicom, deidentify, operating_point, tta,
                 engine, device, precision, workers, max_seconds, max_memory
     [tune]      trials, warmup, seed, and what to try:
     [tune.space]    "train.loss" = ["bce", "bce_dice"]
@@ -20,75 +20,134 @@ An unknown key, a wrong type or a value out of range is refused with the key's f
 and the rule; nothing is converted or guessed.
 """
 
+import copy
 import difflib
 import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from pleura.choices import (
+    EngineName,
+    FittedCalibration,
+    IdSource,
+    Kept,
+    LossName,
+    Match,
+    NetworkName,
+    PointName,
+    Precision,
+    ResultKind,
+    RleForm,
+    Schedule,
+    TrackerName,
+    TrainPrecision,
+)
 from pleura.errors import ConfigError, SettingError
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
+_MOST_SAID = 5
+_LONGEST_SHOWN = 200
+"""Wrong settings that one message names, and characters of what it shows of each."""
 
-NetworkName = Literal[
-    "cnn",
-    "unet_small",
-    "unet",
-    "unet_large",
-    "dynunet",
-    "segresnet",
-    "attention_unet",
-    "swin_unetr",
-    "efficientnet",
-    "backbone",
-    "ensemble",
-]
-FittedCalibration = Literal["platt", "isotonic"]
-LossName = Literal["bce", "bce_dice", "winner", "lovasz", "bce_lovasz"]
-Precision = Literal["auto", "fp32", "bf16"]
-TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
-Schedule = Literal["cosine", "onecycle", "plateau"]
-Kept = Literal["best", "last"]
-TrackerName = Literal["tensorboard", "mlflow"]
-RleForm = Literal["relative", "absolute"]
-IdSource = Literal["uid", "stem"]
-EngineName = Literal["auto", "torch", "openvino", "onnx"]
-ResultKind = Literal["seg", "map", "sr", "gsps", "sc"]
+_MOST_BYTES = 1 << 20
+_MOST_DOTS = 1000
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 SIZE_STEP = 32
 """Prepared sizes are multiples of it, because most networks halve the picture five times."""
 
-Size = Annotated[int, Field(ge=32, le=4096, multiple_of=SIZE_STEP)]
+MAX_SIZE = 4096
+
+Size = Annotated[int, Field(ge=SIZE_STEP, le=MAX_SIZE, multiple_of=SIZE_STEP)]
 Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Labels:
+    """A table that says whether images show a pneumothorax, where nobody drew a mask.
+
+    Attributes:
+        table: The CSV; none where it is empty.
+        id: Its column of ids; empty: found by its name.
+        columns: Its columns of labels, each ``NAME`` or ``NAME:WEIGHT``. The first that is not
+            empty counts: 0, 1 or a probability between them, believed as far as its weight says.
+        weight: Its column of how far a label is believed, 0 to 1, times the weight of `columns`.
+        boxes: Its column of rectangles in which a pneumothorax lies, ``NAME`` or ``NAME:WEIGHT``.
+        boxes_side: Longer side in pixels of the picture the boxes were drawn in; 0: the file's.
+        patient: Its column that says who is on it; empty: the one of that name, if there is one.
+        reader: Its column that says whose label a row is; the label of an image is then the share
+            of its readers.
+    """
+
+    table: str = ""
+    id: str = ""
+    columns: Annotated[list[str], Field(min_length=1)] = Field(
+        default_factory=lambda: ["pneumothorax"]
+    )
+    weight: str = ""
+    boxes: str = ""
+    boxes_side: Annotated[float, Field(ge=0)] = 0.0
+    patient: str = ""
+    reader: str = ""
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Data:
     """Where the radiographs and their annotations are; empty text means "find it below path".
 
-    `test_annotations` is the truth of the test images, where it is known: a run then scores its own
-    submission. It and the fold table `folds` are only used when named.
+    Attributes:
+        path: The folder with radiographs and table.
+        images: The folder of the training radiographs.
+        test_images: The folder of the test radiographs.
+        annotations: The masks: a table of run lengths, a COCO file, or a folder of masks.
+        image_column: The table's column of ids; empty: ``ImageId``.
+        mask_column: Its column of run lengths; empty: ``EncodedPixels``.
+        mask_label: Which value, category or segment is the pneumothorax, where masks hold several.
+        match: What a table calls an image by: ``uid``, ``stem`` (its file's name) or ``path``;
+            empty: any of them.
+        test_annotations: The truth of the test images, used only when named: a run then scores its
+            own submission.
+        patients: A table of image ids and patients.
+        fold_table: A fold table, as ``pleura folds`` writes it, used only when named; `train.folds`
+            is then the number of its folds.
+        labels: A table of labels for images without masks.
+        rle: How the table writes run lengths: from the end of the run before, as SIIM-ACR does, or
+            absolute.
     """
 
     path: str = ""
     images: str = ""
     test_images: str = ""
     annotations: str = ""
+    image_column: str = ""
+    mask_column: str = ""
+    mask_label: str = ""
+    match: Match = ""
     test_annotations: str = ""
     patients: str = ""
-    folds: str = ""
+    fold_table: str = ""
+    labels: Labels = Field(default_factory=Labels)
     rle: RleForm = "relative"
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Phantoms:
-    """A made-up cohort: numbers of radiographs, side length in pixels, share with the finding."""
+    """A made-up cohort, in place of data.
+
+    Attributes:
+        train: Number of radiographs to train on.
+        test: Number of radiographs to test on.
+        seed: The same seed gives the same bytes.
+        size: Side in pixels.
+        prevalence: Share of the radiographs that show a pneumothorax.
+    """
 
     train: Annotated[int, Field(ge=1)] = 200
     test: Count = 40
@@ -99,7 +158,12 @@ class Phantoms:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Prepare:
-    """Side length in pixels of the prepared arrays; worker processes (0: one per core)."""
+    """How files become arrays.
+
+    Attributes:
+        size: Side of the prepared arrays in pixels.
+        workers: Processes; 0: one per core.
+    """
 
     size: Size = 512
     workers: Count = 0
@@ -109,66 +173,85 @@ class Prepare:
 class Network:
     """A network's name and size; a zero means the network's own default.
 
-    `width` is the number of channels of the first block, or, where the encoder comes from
-    elsewhere (efficientnet, backbone), of the decoder at half resolution. Each block down doubles
-    it, up to 512 (segresnet and swin_unetr: without a bound; swin_unetr: a multiple of 12).
-
-    `depth` is how often the picture is halved, so inputs must be divisible by ``2 ** depth``
-    (unets and swin_unetr: 2 or more; efficientnet: 2 to 5; a backbone brings its own).
-
-    With `pretrained`, efficientnet begins with ImageNet's weights and backbone with those of
-    `backbone`: a model of the Hugging Face hub, or a folder with ``config.json`` and
-    ``model.safetensors``. `backbone_config` is that model's configuration as JSON, filled in by
-    pleura and stored in model.h5.
-
-    `deep` coarser maps of the decoder are trained beside the mask (deep supervision; unets, dynunet
-    and attention_unet): they help to learn and are not used afterwards.
-
-    An ensemble is made of trained models by ``pleura ensemble``: the mean of its `members` and,
-    with `flip`, over the picture and its mirror image.
+    Attributes:
+        name: Which network.
+        width: Channels of the first block or, where the encoder comes from elsewhere (efficientnet,
+            backbone), of the decoder at half resolution. Each block down doubles it, up to 512
+            (segresnet and swin_unetr: without a bound; swin_unetr: a multiple of 12).
+        depth: How often the picture is halved, so that sizes must be divisible by ``2 ** depth``
+            (unets and swin_unetr: 2 or more; efficientnet: 2 to 5; a backbone brings its own).
+        deep_supervision: Coarser maps of the decoder that are trained beside the mask, weights
+            halving (unets, dynunet and attention_unet). They are not used afterwards.
+        pretrained: Begin with trained weights: ImageNet's for efficientnet, those of `backbone` for
+            backbone.
+        backbone: For the network of that name: a model of the Hugging Face hub, or a folder with
+            ``config.json`` and, for `pretrained`, ``model.safetensors``.
+        backbone_config: That model's configuration as JSON, filled in by pleura.
+        members: The trained models of an ensemble, filled in by ``pleura ensemble``.
+        sizes: The sides in pixels at which each member sees the picture, likewise; none: as it
+            comes.
+        tta: Whether an ensemble averages over the picture and its mirror image, likewise.
     """
 
     name: NetworkName = "unet"
     width: Annotated[int, Field(ge=0, le=256)] = 0
     depth: Annotated[int, Field(ge=0, le=7)] = 0
-    deep: Annotated[int, Field(ge=0, le=6)] = 0
+    deep_supervision: Annotated[int, Field(ge=0, le=6)] = 0
     pretrained: bool = False
     backbone: str = ""
     backbone_config: str = ""
     members: list["Network"] = Field(default_factory=list)
-    flip: bool = False
+    sizes: list[Annotated[list[Size], Field(min_length=1)]] = Field(default_factory=list)
+    tta: bool = False
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Train:
     """How a network is trained.
 
-    Of `folds` parts (by patient where patients are known) the one numbered `fold` validates and
-    the others train.
-
-    `batch` is a number of images or ``auto``, the most that fit. `accumulate` batches make one
-    step. The learning rate follows `schedule`, its rise taking the share `warmup` of the steps;
-    an encoder that can be pretrained stands still for `freeze` epochs, then follows at the share
-    `encoder_rate`, each stage nearer to the picture at `layer_decay` times that of the next.
-    `clip` is the largest norm of a gradient (0: any). `ema` is the decay of a moving average of the
-    weights, which is then what is validated and kept (0: none).
-
-    `positives` is the share of images with a pneumothorax in the first epoch, falling to their true
-    share in the last (0: images as they are). `image_loss` is the weight of the image score's
-    cross-entropy beside the mask's loss. `augment` is the strength of the augmentation, 0 for none,
-    1 for the default. `grow` lists smaller sizes to begin with.
-
-    A training begins with the weights of the model.h5 `start` (empty: with those of the network's
-    own beginning). The images of the prepared folders `extra` train beside those of the folder and
-    never validate; of the images of an epoch they are the share `extra_share`.
-
-    Of its epochs the one that validates best is kept, or, with ``keep = "last"``, the last one:
-    then nothing is chosen by the images that validate, and their figures are the more honest.
-
-    A training ends early after `patience` epochs without a better one (0: never), and the average
-    of the `best` best epochs replaces the best one where it is no worse. `calibration` makes a
-    probability of the score (isotonic needs 50 images of either label, and is platt below). `track`
-    names what is told of the epochs, beside the JSON lines that are always written.
+    Attributes:
+        epochs: Passes over the images that train.
+        batch: Images in a batch, or ``auto``: the largest power of two that fits into memory.
+        accumulate: Batches in a step.
+        learning_rate: The highest learning rate.
+        weight_decay: Decay of the weights; biases and norms are not decayed.
+        schedule: How the rate moves; plateau: halved after 5 epochs that were no better.
+        warmup: Share of the steps in which the rate rises.
+        encoder_rate: Share of the rate that the deepest stage of an encoder that can be pretrained
+            follows at.
+        layer_decay: The factor from each stage of it to the one nearer to the picture.
+        freeze: Epochs in which such an encoder stands still.
+        clip: Largest norm of a step's gradient; 0: any.
+        ema: Decay of a moving average of the weights, which is then what is validated and kept,
+            such as 0.99; 0: none.
+        loss: What the mask is trained by.
+        image_loss: Weight of the image score's cross-entropy beside the mask's loss.
+        empty_masks: How far an image without a mask that is labelled negative counts as one with
+            an empty mask, times its belief; 0: not at all.
+        box_loss: Weight of the demand that a box holds some pixel of a pneumothorax.
+        positive_fraction: Share of positives in the first epoch, falling to the true share in the
+            last, such as 0.8; 0: images as they are.
+        augment: Strength of the augmentation; 0: none.
+        progressive_sizes: Smaller sizes to begin with, such as ``[256]``: the epochs are divided
+            evenly among them and `prepare.size`.
+        init_from: A model.h5 of the same network whose weights a training begins with.
+        extra: Prepared folders whose images train too and never validate. No picture of theirs may
+            validate. Images of patients who validate are left out as far as patients are known in
+            both folders; otherwise that is for whoever makes them (``pleura simulate --exclude``).
+        extra_share: Share of an epoch's images that is theirs.
+        keep: Which epoch is kept: the one that validates best, or the last, so that nothing is
+            chosen by the images that validate.
+        patience: End after so many epochs that were no better; 0: never.
+        average_best: The mean of the weights of so many best epochs is kept where it validates no
+            worse.
+        calibration: What makes a probability of the score; isotonic needs 50 images of either label
+            and is platt below.
+        folds: Parts into which the images are split, by patient where patients are known.
+        fold: The one that validates, from 0.
+        seed: The same seed gives the same numbers on one machine.
+        precision: Of the arithmetic; auto: bf16 where the processor has it; fp16 is for a GPU.
+        track: What else is told of the epochs: event files for TensorBoard in the training's
+            folder, or MLflow (extra ``pleura[mlflow]``).
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
@@ -185,15 +268,17 @@ class Train:
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     loss: LossName = "bce_dice"
     image_loss: Annotated[float, Field(ge=0, le=100)] = 0.1
-    positives: Annotated[float, Field(ge=0, le=1)] = 0.0
+    empty_masks: Annotated[float, Field(ge=0, le=1)] = 1.0
+    box_loss: Annotated[float, Field(ge=0, le=100)] = 0.1
+    positive_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     augment: Annotated[float, Field(ge=0, le=2)] = 1.0
-    grow: list[Size] = Field(default_factory=list)
-    start: str = ""
+    progressive_sizes: list[Size] = Field(default_factory=list)
+    init_from: str = ""
     extra: list[str] = Field(default_factory=list)
     extra_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     keep: Kept = "best"
     patience: Count = 0
-    best: Annotated[int, Field(ge=1, le=100)] = 1
+    average_best: Annotated[int, Field(ge=1, le=100)] = 1
     calibration: FittedCalibration = "platt"
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     fold: Count = 0
@@ -205,28 +290,45 @@ class Train:
         """Check what concerns two settings at once."""
         if self.fold >= self.folds:
             raise ValueError(f"fold is {self.fold} but folds are numbered 0 to {self.folds - 1}")
-        if self.keep == "last" and (self.patience or self.best > 1):
-            raise ValueError("keep is last, so patience must be 0 and best 1: they choose epochs")
+        if self.keep == "last" and (self.patience or self.average_best > 1):
+            raise ValueError(
+                "keep is last, so patience must be 0 and average_best 1: they choose epochs"
+            )
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Predict:
-    """What to predict (nothing named: the test images of the data), how, and what to write.
+    """What to predict, how, and what to write.
 
-    `dicom` names DICOM results, `deidentify` keeps the patient out of them. `at` is an operating
-    point of the model; `tta` averages over the picture and its mirror image. `workers` processes
-    (0: half the cores, 2 to 8) open the files, held to `max_seconds` and `max_memory` MiB a file.
+    Attributes:
+        inputs: Files, folders and globs; none: the test images of the data.
+        id: Images are named by their SOP Instance UID, or by their file.
+        overlays: Write a picture of each with its mask.
+        heatmaps: Write a picture of each with its map of probabilities.
+        worklist: Write the worklist.
+        dicom: DICOM results to write.
+        deidentify: Keep the patient out of them.
+        operating_point: Which of the thresholds that the model holds.
+        tta: Average over the picture and its mirror image.
+        answer_flagged: Answer what is flagged as no frontal chest radiograph too.
+        engine: What runs the network.
+        device: cpu or cuda.
+        precision: Of the arithmetic; auto: bf16 where the processor has it.
+        workers: Processes that open files; 0: half the cores, 2 to 8.
+        max_seconds: Time that one file may take.
+        max_memory: Memory in MiB that one file may take.
     """
 
     inputs: list[str] = Field(default_factory=list)
     id: IdSource = "uid"
     overlays: bool = True
     heatmaps: bool = False
-    report: bool = True
+    worklist: bool = True
     dicom: list[ResultKind] = Field(default_factory=list)
     deidentify: bool = False
-    at: str = "default"
+    operating_point: PointName = "default"
     tta: bool = False
+    answer_flagged: bool = False
     engine: EngineName = "auto"
     device: str = "cpu"
     precision: Precision = "auto"
@@ -262,9 +364,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Tune:
-    """What a search tries: for ``section.key`` a list of values, or a range.
+    """What a search over settings tries.
 
-    It ends after `trials`. A trial may be pruned after `warmup` epochs.
+    Attributes:
+        trials: It ends after so many.
+        warmup: Epochs before a trial may be pruned.
+        seed: Of the search.
+        space: For each ``section.key`` a list of values, or a range: a table with `low` and `high`,
+            and `step`, or ``log = true`` for even steps by factors.
     """
 
     trials: Annotated[int, Field(ge=1)] = 20
@@ -275,7 +382,18 @@ class Tune:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Run:
-    """A whole run, from files to results."""
+    """A whole run, from files to results.
+
+    Attributes:
+        out: The folder for everything.
+        data: Where the data is.
+        phantom: Make the data up.
+        prepare: How files become arrays.
+        network: Which network.
+        train: How it is trained.
+        predict: What is predicted.
+        tune: What a search tries.
+    """
 
     out: str = "results"
     data: Data = Field(default_factory=Data)
@@ -302,13 +420,17 @@ def load_run(path: str | os.PathLike[str], settings: Iterable[str] = ()) -> Run:
         SettingError: One of `settings` does.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        if Path(path).exists() and not Path(path).is_file():  # a device may never end
+            raise ConfigError(f"{path}: is not a regular file; name a TOML file")
+        if Path(path).stat().st_size > _MOST_BYTES:
+            raise ConfigError(f"{path}: has more than {_MOST_BYTES:,} bytes; is it a TOML file?")
+        table = _parsed(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
+        raise ConfigError(f"{path}: is not TOML: {_brief(str(error))}") from error
     run = parse(Run, table, str(path))  # a mistake in the file is named as the file's own
-    return _parse_settings(table, settings, f"{path} with --set") if settings else run
+    return _parse_settings(table, settings, f"{path} with `set`") if settings else run
 
 
 def make_run(settings: Iterable[str] = ()) -> Run:
@@ -317,7 +439,7 @@ def make_run(settings: Iterable[str] = ()) -> Run:
     Raises:
         SettingError: A wrong key, type or range.
     """
-    return _parse_settings({}, settings, "--set")
+    return _parse_settings({}, settings, "`set`")
 
 
 def parse(kind: type[T], table: Mapping[str, Any], origin: str) -> T:
@@ -335,7 +457,12 @@ def parse(kind: type[T], table: Mapping[str, Any], origin: str) -> T:
         # Strict validation takes plain tables only in their JSON form.
         return TypeAdapter(kind).validate_json(json.dumps(dict(table), default=str))
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentences(kind, error, origin))) from error
+        said = list(islice(_sentences(kind, error, origin), _MOST_SAID))
+        more = error.error_count() - len(said)
+        said += [f"and {more} more"] if more else []
+        raise ConfigError("; ".join(said)) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, in base 16
+        raise ConfigError(f"{origin}: holds what no setting can be ({error})") from error
 
 
 def as_table(run: object) -> dict[str, Any]:
@@ -352,6 +479,13 @@ def as_toml(run: Run) -> str:
     return tomli_w.dumps(as_table(run))
 
 
+def _parsed(text: str) -> dict[str, Any]:
+    """Return TOML as tables; a key of thousands of parts would take the parser for ever."""
+    if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+        raise ValueError(f"a line has more than {_MOST_DOTS:,} dots")
+    return tomllib.loads(text)
+
+
 def _parse_settings(table: Mapping[str, Any], settings: Iterable[str], origin: str) -> Run:
     try:
         return parse(Run, _with_settings(table, settings), origin)
@@ -360,18 +494,17 @@ def _parse_settings(table: Mapping[str, Any], settings: Iterable[str], origin: s
 
 
 def _with_settings(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    merged = {k: dict(v) if isinstance(v, Mapping) else v for k, v in table.items()}
+    merged = copy.deepcopy(dict(table))
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {setting}: write it as section.key=value")
-        section, dot, name = key.strip().partition(".")
-        if not dot:
-            merged[section] = _toml_value(text)
-            continue
-        inner = merged.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {setting}: {section} is a value, not a section")
+            raise ConfigError(f"`set` {setting}: write it as section.key=value")
+        *sections, name = key.strip().split(".")
+        inner = merged
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"`set` {setting}: {section} is a value, not a section")
         inner[name] = _toml_value(text)
     return merged
 
@@ -379,22 +512,32 @@ def _with_settings(table: Mapping[str, Any], settings: Iterable[str]) -> dict[st
 def _toml_value(text: str) -> Any:
     """Return the TOML value of `text`; what is none is text, so ``network.name=cnn`` works."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return _parsed(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
         return text.strip()
 
 
 def _sentences(kind: type, error: ValidationError, origin: str) -> Iterable[str]:
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
-        name = ".".join(location)
+        name = _brief(".".join(location))
         if problem["type"] == "unexpected_keyword_argument":
             yield f"{origin}: unknown key {name}{_suggestion(kind, location)}"
         else:
             rule = problem["msg"][0].lower() + problem["msg"][1:]
-            found = "" if isinstance(problem["input"], Mapping) else f" is {problem['input']!r}"
+            found = (
+                ""
+                if isinstance(problem["input"], Mapping)
+                else f" is {_brief(repr(problem['input']))}"
+            )
             where = f"{name}{found}: " if name else ""
             yield f"{origin}: {where}{rule.removeprefix('value error, ')}"
+
+
+def _brief(text: str) -> str:
+    """Return a text from outside as a message can hold it: printable, and not long."""
+    shown = text if text.isprintable() else ascii(text)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
 
 
 def _suggestion(kind: type, location: list[str]) -> str:
@@ -411,6 +554,7 @@ def _suggestion(kind: type, location: list[str]) -> str:
 
 _SECTIONS: dict[str, type] = {
     "data": Data,
+    "labels": Labels,
     "phantom": Phantoms,
     "prepare": Prepare,
     "network": Network,

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.floating[Any]]
-
 
 def dice_coeff(truth: ArrayLike, prediction: ArrayLike, smooth: float = 1.0) -> float:
     """Return the Dice coefficient ``(2 |x and y| + smooth) / (|x| + |y| + smooth)``.
@@ -20,8 +18,8 @@ def dice_coeff(truth: ArrayLike, prediction: ArrayLike, smooth: float = 1.0) -> 
     masks; its bracket is misplaced, and this is the intended formula.
 
     Args:
-        truth: Any shape, bool or 0..1.
-        prediction: The same shape, bool or 0..1 (probabilities give the soft coefficient).
+        truth: Any shape: bool, whole numbers (0 outside, any other inside, such as 255) or 0..1.
+        prediction: The same shape, likewise (probabilities give the soft coefficient).
         smooth: At least 0; keeps the value defined, and smooth, where both are empty.
 
     Returns:
@@ -29,7 +27,7 @@ def dice_coeff(truth: ArrayLike, prediction: ArrayLike, smooth: float = 1.0) -> 
         ``smooth / (area + smooth)``, so 0 with ``smooth=0``.
 
     Raises:
-        ValueError: The shapes differ, or smooth is negative.
+        ValueError: The shapes differ, smooth is negative, or a float is not in 0..1.
 
     Example:
         >>> dice_coeff([1, 1, 0, 0], [1, 0, 0, 0], smooth=0)
@@ -60,6 +58,53 @@ def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
     both, total = _overlap(x, y)
     union = total - both
     return float(both / union) if union else 1.0
+
+
+def surface_distances(
+    truth: ArrayLike, prediction: ArrayLike, spacing: tuple[float, float] = (1.0, 1.0)
+) -> tuple[float, float]:
+    """Return how far the outlines of two masks lie apart: Hausdorff distance (95 %) and the mean.
+
+    The outline of a mask is made of its pixels that have a neighbour above, below or beside them
+    outside of it; beyond the picture is outside. Of either outline, each pixel's distance from the
+    other one is taken. The first number is the greater of both 95 % percentiles, the second the
+    mean over all pixels of both.
+
+    Args:
+        truth: ``(rows, columns)`` bool.
+        prediction: The same shape.
+        spacing: Distance between (rows, columns); pixels by default.
+
+    Returns:
+        Both in the unit of `spacing`. Two empty masks: 0, for they are equal. Only one of them
+        empty: infinite, for there is nothing to be near to. Whoever takes a mean counts such images
+        apart: 0 would flatter, and infinity has no mean.
+
+    Raises:
+        ValueError: The shapes differ, or are not of two axes.
+
+    Source: Huttenlocher et al., IEEE Trans Pattern Anal 1993; 15: 850; as MONAI computes them.
+    """
+    x, y = _same_shape(truth, prediction)
+    if x.ndim != 2:
+        raise ValueError(f"a mask has rows and columns; this one has {x.ndim} axes")
+    outlines = [_outline(mask.astype(bool)) * np.array(spacing) for mask in (x, y)]
+    if not all(len(points) for points in outlines):
+        apart = 0.0 if len(outlines[0]) == len(outlines[1]) else float("inf")
+        return apart, apart
+    from scipy.spatial import cKDTree  # so that who measures nothing need not wait for it
+
+    one, other = outlines
+    there, back = cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
+    far = max(np.percentile(there, 95), np.percentile(back, 95))
+    return float(far), float(np.concatenate([there, back]).mean())
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the pixels ``(n, 2)`` of a mask that have a neighbour outside."""
+    around = np.pad(mask, 1)
+    inside = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    return np.argwhere(mask & ~inside)
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -191,8 +236,21 @@ def _overlap(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, float]:
     if x.dtype == bool and y.dtype == bool:
         both = float(np.count_nonzero(x & y))
         return both, float(np.count_nonzero(x) + np.count_nonzero(y))
-    x, y = x.astype(np.float64), y.astype(np.float64)
+    x, y = _shares(x), _shares(y)
     return float((x * y).sum()), float(x.sum() + y.sum())
+
+
+def _shares(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a mask, in which every whole number but 0 is inside, or probabilities, as float64."""
+    if values.dtype.kind in "iu":
+        values = values != 0
+    shares: NDArray[np.float64] = values.astype(np.float64)
+    if shares.size and not (shares.min() >= 0 and shares.max() <= 1):
+        raise ValueError(
+            f"values go from {shares.min():g} to {shares.max():g}; a mask is bool or whole numbers "
+            "(0 outside, any other inside), probabilities go from 0 to 1"
+        )
+    return shares
 
 
 def _same_shape(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import polars as pl
 import pytest
 import typer
 
+from pleura.cli import app as app_module
 from pleura.cli.app import app, execute, main
-from pleura.errors import DataError, UsageError
+from pleura.errors import OutputError, UsageError
 from tests.dicom_files import make_dicom
 
 PROGRAM = Path(sys.executable).with_name("pleura")
@@ -27,13 +29,24 @@ def installed(*arguments: object, **options) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_error_and_no_file_takes_its_place(closed, tmp_path):
+    path = tmp_path / "x.dcm"
+    path.write_bytes(make_dicom())
+    command = ["sh", "-c", f'exec "$0" inspect "$1" {closed}', str(PROGRAM), str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert bool(ran.stdout) == (" >&-" not in f" {closed}")
+    assert path.read_bytes() == make_dicom()
+
+
 # ------------------------------------------------------------------ the surface
 
 
 def test_the_verbs():
     assert VERBS == [
         "audit",
-        "card",
+        "convert",
         "demo",
         "ensemble",
         "evaluate",
@@ -44,6 +57,7 @@ def test_the_verbs():
         "info",
         "inspect",
         "phantom",
+        "plan",
         "predict",
         "prepare",
         "run",
@@ -112,6 +126,20 @@ def test_results_need_no_torch_where_there_is_no_network(tmp_path):
     assert found.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("words", [["info", "--models"], ["info", "pleura:fast"], ["--version"]])
+def test_what_prints_text_needs_no_torch(words):
+    code = f"from pleura.cli.app import execute; assert execute({words!r}) == 0"
+    code += "; print(sorted({'torch', 'monai', 'matplotlib'} & sys.modules.keys()))"
+    command = [sys.executable, "-c", f"import sys; {code}"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version(capsys):
+    assert execute(["--version"]) == 0
+    assert capsys.readouterr().out == f"pleura {version('pleura')}\n"
+
+
 # ------------------------------------------------------------------ exit statuses
 
 
@@ -146,19 +174,35 @@ def raising(error, monkeypatch):
     def fail(path):
         raise error
 
-    monkeypatch.setattr("pleura.formats.dicom.read_header", fail)
+    monkeypatch.setattr("pleura.data.radiographs.read_any_header", fail)
 
 
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (DataError("x.dcm: is [bad]"), 1, "pleura: error: x.dcm: is [bad]\n"),
+        (OutputError("x.dcm: is [bad]"), 1, "pleura: error: x.dcm: is [bad]\n"),
         (UsageError("--x 3: no"), 2, "pleura: --x 3: no\n"),
         (KeyboardInterrupt(), 130, "pleura: interrupted; what was finished is kept\n"),
         (
             RuntimeError("boom"),
             1,
             "pleura: internal error: RuntimeError: boom; PLEURA_DEBUG=1 shows where it happened\n",
+        ),
+        *(
+            (
+                error,
+                1,
+                f"pleura: error: the memory does not suffice ({shown}); end other programs, or "
+                "raise the limit that this one was started with (ulimit -v)\n",
+            )
+            for error, shown in (
+                (MemoryError(), "MemoryError"),
+                (RuntimeError("x.cpp:79: std::bad_alloc"), "x.cpp:79: std::bad_alloc"),
+                (
+                    ImportError("a.so: failed to map segment from shared object"),
+                    "a.so: failed to map segment from shared object",
+                ),
+            )
         ),
     ],
 )
@@ -174,6 +218,17 @@ def test_debugging_shows_where_it_happened(monkeypatch):
     raising(RuntimeError("boom"), monkeypatch)
     with pytest.raises(RuntimeError, match="boom"):
         execute(["inspect", "x.dcm"])
+
+
+@pytest.mark.parametrize("status", [0, 1, "no licence"])
+def test_a_library_that_ends_the_program_is_an_error(monkeypatch, capsys, status):
+    def ends(*_, **__):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(app_module, "app", ends)
+    assert execute(["info"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"pleura: internal error: a library ended the program ({status})\n"
 
 
 def test_main_exits_with_the_status(monkeypatch):
@@ -257,6 +312,7 @@ def test_no_patient_is_named_in_anything_printed_or_written(canaries, tmp_path, 
     train = ["network.name=cnn", "network.width=4", "network.depth=2", "train.epochs=1"]
     sets = [word for setting in [*train, "train.folds=2"] for word in ("--set", setting)]
     model, prepared = out / "model" / "model.h5", out / "prepared"
+    predict = ["predict", model, canaries]
     commands = [
         (3, ["inspect", *sorted(map(str, canaries.rglob("*.dcm")))]),
         (3, ["audit", canaries, "--out", out / "audit"]),
@@ -266,8 +322,8 @@ def test_no_patient_is_named_in_anything_printed_or_written(canaries, tmp_path, 
         (0, ["train", prepared, "--out", out / "model", *sets]),
         (0, ["evaluate", model, prepared, "--report", out / "report.html"]),
         (0, ["evaluate", model, prepared, "--json"]),
-        (3, ["predict", model, canaries, "--out", out / "predicted", "--overlays"]),
-        (3, ["predict", model, canaries, "--out", out / "again", "--json"]),
+        (3, [*predict, "--out", out / "predicted", "--overlays", "--answer-flagged"]),
+        (3, [*predict, "--out", out / "again", "--json"]),
         (0, ["info", model]),
         (0, ["info", model, "--json"]),
     ]

@@ -1,6 +1,7 @@
 import gzip
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -152,7 +153,7 @@ def test_the_other_run_length_form(tmp_path, capsys):
         (["--annotations", "t.csv", "--out", "o"], 2, "--out writes tables of a data folder"),
         (["nowhere"], 1, "nowhere: there is no such file or folder"),
         (["--annotations", "nowhere.csv"], 1, "nowhere.csv: could not be read"),
-        (["--annotations", "t.csv", "--rle", "coco"], 2, "the forms are relative and absolute"),
+        (["--annotations", "t.csv", "--rle", "coco"], 2, "is not one of 'relative', 'absolute'"),
     ],
 )
 def test_what_cannot_be_audited(arguments, status, message, tmp_path, monkeypatch, capsys):
@@ -208,7 +209,7 @@ def test_a_pipeline_can_fail_on_a_severity(cohort, severity, status, capsys):
 
 def test_an_unknown_severity_is_wrong_usage(cohort, capsys):
     assert execute(["audit", str(cohort), "--fail-on", "worst"]) == 2
-    assert "--fail-on worst: the severities are error, warning and note" in capsys.readouterr().err
+    assert "'worst' is not one of 'error', 'warning', 'note'" in capsys.readouterr().err
 
 
 def test_what_changed_since_an_older_audit(faulty, tmp_path, capsys):
@@ -268,3 +269,21 @@ def test_the_real_radiographs(real_data, capsys):
     counts = audited([real_data / "siim"], capsys)["counts"]
     assert (counts["images"], counts["positive"], counts["files_test"]) == (71, 39, 10)
     assert counts["unreadable"] == 0
+
+
+def test_a_prepared_folder_is_compared_with_its_digests(small_prepared, tmp_path, capsys):
+    folder = Path(shutil.copytree(small_prepared.path, tmp_path / "p"))
+    assert execute(["audit", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out == (
+        "35 training and 6 test images at 64 pixels; nothing changed since they were prepared\n"
+    )
+    assert execute(["audit", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unchanged"] is True
+    assert execute(["audit", str(folder), "--out", str(tmp_path / "page")]) == 2
+    assert "--out writes pages of a data folder; " in capsys.readouterr().err
+    path = folder / "X_test.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert execute(["audit", str(folder)]) == 1
+    assert "X_test.npy: rows 0 to 5 changed since they were prepared" in capsys.readouterr().err

@@ -1,4 +1,14 @@
-from pleura.cli import console
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pleura.cli import app, console
+
+HOSTILE = "a\x1b[2J\x9b5m\r\u202e\u2028\x07[red]:smile:[/red]\udcff"
+TAMED = "a\ufffd[2J\ufffd5m\ufffd\ufffd\ufffd\ufffd[red]:smile:[/red]\ufffd"
 
 
 def test_plain_lines_tell_pace_and_time_left(monkeypatch, capsys):
@@ -26,3 +36,66 @@ def test_a_line_of_json_is_ascii_and_one_line(capsys):
 def test_a_page_out_of_a_file_cannot_steer_the_terminal(capsys):
     console.print_page("# Kärtchen\n\n|\ta |\x1b]0;owned\x07\x9b2J\u202e\n")
     assert capsys.readouterr().out == "# Kärtchen\n\n|       a |�]0;owned��2J�\n\n"
+
+
+def test_a_name_does_not_steer_the_terminal(capsys):
+    console.print_failures([("a\x1b[2J.dcm", "is torn")])
+    console.say("a\x1b]0;x\x07.dcm")
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert "\x07" not in said
+    assert "a\ufffd[2J.dcm: is torn" in said
+
+
+PRINTED = {
+    "say": lambda text: console.say(text),
+    "stage": lambda text: console.say_stage(text, text),
+    "show": lambda text: console.show(text),
+    "page": lambda text: console.print_page(text),
+    "failures": lambda text: console.print_failures([(text, text)]),
+    "flagged": lambda text: console.print_flagged(text, [text], assessed=False),
+    "passed over": lambda text: console.say_passed_over({text: 1}),
+    "table": lambda text: console.print_table(text, {text: text}),
+    "grid": lambda text: console.print_grid([text], [[text]], text),
+    "columns": lambda text: console.print_columns([("error", text, text)], {"error": "red"}),
+}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("name", PRINTED)
+def test_no_text_is_more_than_text(monkeypatch, capsys, name, terminal):
+    if terminal:
+        wide = {"force_terminal": True, "width": 200, "color_system": None}
+        plain = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
+        monkeypatch.setattr(console, "out", Console(**wide, **plain))
+        monkeypatch.setattr(console, "err", Console(stderr=True, **wide, **plain))
+    PRINTED[name](HOSTILE)
+    said = "".join(capsys.readouterr())
+    assert TAMED in said
+    assert all(one.isprintable() or one == "\n" for one in said)
+
+
+def test_a_name_of_two_lines_is_one_line(capsys):
+    console.print_failures([("a.dcm: is fine\nfailed b.dcm", "is torn")])
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_json_is_printable_and_comes_back(capsys):
+    console.print_json({HOSTILE: [HOSTILE, "K\u00e4the", "\U000e0001"]})
+    said = capsys.readouterr().out
+    assert json.loads(said) == {HOSTILE: [HOSTILE, "K\u00e4the", "\U000e0001"]}
+    assert "K\u00e4the" in said
+    assert all(one.isprintable() or one == "\n" for one in said)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(app.__file__).parent.glob("*.py")), ids=lambda p: p.stem
+)
+def test_nothing_reaches_the_terminal_another_way(path):
+    if path.stem == "console":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"print", "typer.echo", "typer.secho", "sys.stdout.write"}, called
+            assert not called.endswith((".out.print", ".err.print", "Table")), called

@@ -8,8 +8,8 @@ import typer
 
 from pleura.cli import app as command_line
 from pleura.cli.fetch import fetch as verb
-from pleura.data import fetch
-from pleura.data.fetch import COMPETITION, DATASET
+from pleura.fetch import kaggle as fetch
+from pleura.fetch.kaggle import COMPETITION, DATASET
 from tests import kagglehub_stand_in as stand_in
 from tests.kagglehub_stand_in import STAGE_1, STAGE_2, read_files, refused, write_files
 

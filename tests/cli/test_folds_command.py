@@ -25,7 +25,7 @@ def test_folds_of_a_folder(cohort, tmp_path, capsys):
 def test_prepare_and_train_obey_the_table(cohort, tmp_path, capsys):
     out, prepared = tmp_path / "folds.csv", tmp_path / "prepared"
     assert execute(["folds", str(cohort), "--k", "3", "--seed", "4", "--out", str(out)]) == 0
-    folds = ["--folds", str(out)]
+    folds = ["--fold-table", str(out)]
     assert execute(["prepare", str(cohort), "--size", "64", "--out", str(prepared), *folds]) == 0
     table = read_folds(out)
     records = [r for r in read_index(prepared / "index.parquet") if r.part == "train"]
@@ -41,7 +41,7 @@ def test_prepare_and_train_obey_the_table(cohort, tmp_path, capsys):
     # A table given to train goes before the one that was prepared with.
     other = tmp_path / "other.csv"
     assert execute(["folds", str(cohort), "--k", "4", "--out", str(other)]) == 0
-    four = ["--set", "train.folds=4", "--folds", str(other)]
+    four = ["--set", "train.folds=4", "--fold-table", str(other)]
     assert execute([*train, "--out", str(tmp_path / "b"), *four]) == 0
 
 
@@ -52,7 +52,7 @@ def test_a_table_that_splits_a_patient_is_refused(cohort, tmp_path, capsys):
     header, *rows = lines
     bad = [header, *(",".join([row.split(",")[0], str(n % 2)]) for n, row in enumerate(rows))]
     out.write_text("\n".join(["image_id,fold", *bad[1:]]) + "\n")
-    prepared = ["--out", str(tmp_path / "p"), "--size", "64", "--folds", str(out)]
+    prepared = ["--out", str(tmp_path / "p"), "--size", "64", "--fold-table", str(out)]
     assert execute(["prepare", str(cohort), *prepared]) == 1
     assert "patients into more than one fold; make it with pleura folds" in capsys.readouterr().err
 

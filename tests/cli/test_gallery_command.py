@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import cv2
@@ -34,6 +35,16 @@ def test_it_writes_a_picture_and_prints_its_path(
     assert "Jane" not in said.out + said.err
 
 
+def test_what_was_drawn_is_told_in_json(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gallery.png"
+    command = ["gallery", str(folder), "--out", str(out), "--positive", "1", "--tile", "64"]
+    assert execute([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"gallery": str(out), "negative": 1, "positive": 1, "failures": []}
+
+
 def test_it_lists_what_it_could_not_read(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,7 +69,7 @@ def test_it_says_what_to_do_without_labels(
     ("arguments", "message"),
     [
         (["--out", "gallery.jpg"], "--out gallery.jpg: the picture is a PNG"),
-        (["--healthy", "0", "--positive", "0"], "nothing is left to draw"),
+        (["--negative", "0", "--positive", "0"], "nothing is left to draw"),
     ],
 )
 def test_what_makes_no_sense_is_wrong_usage(

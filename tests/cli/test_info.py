@@ -25,14 +25,20 @@ def test_versions(capsys):
 
 
 def test_the_models_that_come_with_pleura_are_listed_with_their_figures(capsys):
+    assert execute(["info", "--models"]) == 0
+    listed = " ".join(capsys.readouterr().out.split())
     assert execute(["info"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"siim efficientnet, 320 x 320 pixels; AUROC 0\.\d\d \(0\.\d\d to ", shown)
+    assert f"{shown} ".endswith(listed.partition("Networks to train")[0])
+    fast = "pleura:fast efficientnet, mirror image too, at 384 and 448 pixels, input 448 x 448 "
+    assert re.search(fast + r"pixels; AUROC 0\.\d\d \(0\.\d\d to ", shown)
 
 
 def listed(capsys, *arguments):
     assert execute(["info", "--models", "--json", *arguments]) == 0
-    return json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)
+    assert found["models"] == list(shipped.names())
+    return found["networks"]
 
 
 def test_the_list_of_networks(capsys):
@@ -95,7 +101,7 @@ def test_settings_out_of_range(capsys):
 
 def test_a_model_and_its_card(tiny_model, capsys):
     assert execute(["info", str(tiny_model)]) == 0
-    assert capsys.readouterr().out == "# A tiny model\n\n"
+    assert capsys.readouterr().out == "# A tiny model\n"
     assert execute(["info", str(tiny_model), "--json"]) == 0
     found, bundle = json.loads(capsys.readouterr().out), read_bundle(tiny_model)
     assert found["digest"] == bundle.digest
@@ -112,6 +118,12 @@ def test_a_model_and_its_card(tiny_model, capsys):
         "digest",
         "exported",
     }
+
+
+def test_a_name_that_no_model_has(capsys):
+    assert execute(["info", "pleura:bset"]) == 1
+    told = capsys.readouterr().err
+    assert "pleura:bset: no model of that name comes with pleura; there is pleura:fast" in told
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x89HDF\r\n\x1a\n"])

@@ -1,12 +1,13 @@
 import json
 
+import imagecodecs
 import numpy as np
 import pytest
 import typer
 
 from pleura.cli import console
 from pleura.cli.inspect import inspect
-from pleura.data.phantom import draw_phantom
+from pleura.synthesis.phantom import draw_phantom
 from tests.dicom_files import make_dicom
 
 app = typer.Typer()
@@ -95,6 +96,17 @@ def test_what_is_absent_is_a_dash_and_frames_are_counted(tmp_path, capsys):
     assert "Image size 4 x 5, 3 frames, 20 bytes of pixel data" in lines
 
 
+def test_notes_are_shown(tmp_path, capsys):
+    path = tmp_path / "b.dcm"
+    path.write_bytes(make_dicom(SOPInstanceUID=None))
+    assert run([str(path)]) == console.DONE
+    words = " ".join(capsys.readouterr().out.split())
+    assert "Notes (0008,0018) SOP Instance UID is missing or empty; the file's name is the" in words
+    assert run(["--json", str(path)]) == console.DONE
+    (note,) = json.loads(capsys.readouterr().out)[0]["notes"]
+    assert note["kind"] == "id-elsewhere"
+
+
 def test_a_bad_file_is_listed_and_the_others_go_on(file, tmp_path, capsys):
     bad = tmp_path / "bad.dcm"
     bad.write_bytes(b"not DICOM")
@@ -109,21 +121,35 @@ def test_a_bad_file_is_listed_and_the_others_go_on(file, tmp_path, capsys):
     assert second["rows"] == 30
 
 
+def test_a_folder_is_looked_into_and_the_rest_of_it_counted(file, capsys):
+    (file.parent / "IM1").write_bytes(b"")
+    (file.parent / "notes.txt").write_text("words")
+    assert run([str(file.parent)]) == console.SOME_INPUTS_FAILED
+    shown = capsys.readouterr()
+    assert "30 x 40" in shown.out
+    assert f"failed {file.parent}/IM1: is empty (0 bytes)" in shown.err
+    assert "passed over 1 other file: 1 .txt" in shown.err
+
+
 def test_the_guard_speaks_on_request(file, tmp_path, capsys):
-    film = tmp_path / "film.dcm"
+    radiograph = tmp_path / "radiograph.dcm"
     pixels = draw_phantom(np.random.default_rng(0), size=128, pneumothorax=True).pixels
-    film.write_bytes(make_dicom(pixels))
+    radiograph.write_bytes(make_dicom(pixels))
     head = tmp_path / "head.dcm"
     head.write_bytes(make_dicom(np.ascontiguousarray(pixels[::-1])))
-    assert run(["--json", "--guard", str(film), str(head), str(file)]) == console.DONE
+    assert run(["--json", "--guard", str(radiograph), str(head), str(file)]) == console.DONE
     found = [shown["guard"] for shown in json.loads(capsys.readouterr().out)]
-    assert [own["flags"] for own in found] == [[], ["upside-down"], ["blank"]]
+    assert [own["flags"] for own in found] == [
+        [],
+        ["upside-down"],
+        ["blank", "size=30x40"],
+    ]
     assert found[0]["score"] < 0.5 < found[1]["score"] <= found[2]["score"] == 1
-    assert run(["--guard", str(film), str(head)]) == console.DONE
+    assert run(["--guard", str(radiograph), str(head)]) == console.DONE
     shown = capsys.readouterr().out
     assert ", not flagged" in shown
     assert ", upside-down" in shown
-    assert run([str(film)]) == console.DONE
+    assert run([str(radiograph)]) == console.DONE
     assert "Guard" not in capsys.readouterr().out
 
 
@@ -139,3 +165,17 @@ def test_pixels_that_cannot_be_read_are_a_failure_with_the_guard_only(tmp_path, 
 def test_only_bad_files_is_still_some_inputs_failed(tmp_path, capsys):
     assert run([str(tmp_path / "none.dcm")]) == console.SOME_INPUTS_FAILED
     assert "No such file" in capsys.readouterr().err
+
+
+def test_a_picture_says_what_is_unknown(tmp_path, capsys):
+    path = tmp_path / "film.png"
+    path.write_bytes(imagecodecs.png_encode(np.zeros((30, 40), np.uint8)))
+    assert run([str(tmp_path)]) == console.DONE
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Transfer syntax PNG" in shown
+    assert "Image size 30 x 40" in shown
+    assert "spacing, view, patient, age and sex are unknown, and 0 is taken for black" in shown
+    path.write_bytes(b"torn")
+    assert run(["--json", str(path)]) == console.SOME_INPUTS_FAILED
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert shown["error"].endswith("is neither JPEG, PNG, TIFF nor NIfTI; convert it")

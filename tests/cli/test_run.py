@@ -46,7 +46,7 @@ def test_a_whole_run_and_once_more(run_file, tmp_path, capsys):
     found = json.loads(said.out)
     assert found["measured_on"] == "test images"
     assert found["mean_dice"] == found["test"]["mean_dice"]
-    assert found["failures"] == []
+    assert found["failures"] == found["not_assessed"] == []
     assert found["counts"]["files_test"] == 4
     assert all(Path(path).exists() for path in found["files"].values())
     assert {"mean_dice", "positive_dice", "auroc", "seconds", "validation"} <= found.keys()

@@ -1,10 +1,17 @@
 import csv
 import json
+import re
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from pleura.cli import console
 from pleura.cli.app import execute
+from pleura.cli.train import watch_training
 from pleura.models.bundle import read_bundle
+from pleura.stages.train import learned_nothing
+from pleura.training.history import Step
 from tests.cli.interrupting import interrupt
 
 TINY = ["network.name=cnn", "network.width=4", "network.depth=2", "train.batch=8", "train.folds=3"]
@@ -37,6 +44,43 @@ def test_a_model_and_what_tells_of_it(small_prepared, tmp_path, capsys):
     assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_model_that_learned_nothing_says_so(small_prepared, tmp_path, capsys):
+    command = ["train", str(small_prepared.path), "--out", str(tmp_path / "m")]
+    assert execute([*command, *settings("train.epochs=1", "train.learning_rate=1e-9")]) == 0
+    told = capsys.readouterr().err
+    figures = read_bundle(tmp_path / "m" / "model.h5").evaluation
+    assert figures["mean_dice"] <= figures["all_empty_dice"]
+    none = f"{figures['all_empty_dice']:.3f}"
+    assert "note: this model has learned nothing that helps: on the images that v" in told
+    assert f"and answering none to all has {none}" in told
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"mean_dice": 0.8, "all_empty_dice": 0.7}, False),
+        ({"mean_dice": 0.7, "all_empty_dice": 0.7}, True),
+        ({"mean_dice": None, "all_empty_dice": None}, False),
+        ({}, False),
+    ],
+)
+def test_what_nothing_is(tiny_model, figures, said):
+    bundle = replace(read_bundle(tiny_model), evaluation=figures)
+    assert bool(learned_nothing(bundle)) == said
+
+
+def test_the_bar_of_a_training(monkeypatch, capsys):
+    wide = {"stderr": True, "force_terminal": True, "width": 200, "color_system": None}
+    monkeypatch.setattr(console, "err", Console(**wide))
+    with watch_training() as told:
+        told(Step(1, 2, 1, 4, 0.5, 0.25, 8.0))
+    said = capsys.readouterr().err
+    assert "before the first batch" in said
+    assert "0.000" not in said
+    assert "epoch 1/2  loss 0.5000  dice_coeff 0.250  8.0 images/s" in said
+    assert re.search(r"\d:\d\d elapsed, \S+ left", said)
+
+
 def test_a_run_file_and_set_over_it(small_prepared, tmp_path):
     run = tmp_path / "run.toml"
     run.write_text(
@@ -58,16 +102,24 @@ def test_all_folds(small_prepared, tmp_path, capsys):
     assert "Out of fold" in said.out
     assert "fold 2 of 2" in said.err
     assert (out / "out_of_fold.csv").exists()
-    assert execute([*command, "--folds", "2", "--resume"]) == 0
+    assert execute([*command, "--folds", "2", "--resume", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["out_of_fold"]["images"] > 0
+    assert told["models"] == [str(out / f"fold-{n}" / "model.h5") for n in (0, 1)]
     models = [str(out / f"fold-{n}" / "model.h5") for n in (0, 1)]
     capsys.readouterr()
-    assert execute(["ensemble", *models, "--out", str(tmp_path / "all.h5"), "--flip"]) == 0
+    ensemble = ["ensemble", *models, "--out", str(tmp_path / "all.h5"), "--tta"]
+    assert execute([*ensemble, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["members"], told["tta"]) == (2, True)
+    assert told["digest"] == read_bundle(tmp_path / "all.h5").digest
+    assert execute(ensemble) == 0
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'all.h5'}\n"
     assert "2 models and their mirror images as one; wrote" in said.err
     assert read_bundle(tmp_path / "all.h5").network.members
     assert execute([*command, "--folds", "1"]) == 2
-    assert "train.folds is 1" in capsys.readouterr().err
+    assert "--folds" in capsys.readouterr().err
 
 
 def test_a_second_training_into_the_same_folder(small_prepared, tmp_path, capsys):
@@ -78,8 +130,12 @@ def test_a_second_training_into_the_same_folder(small_prepared, tmp_path, capsys
     capsys.readouterr()
     assert execute(command) == 2
     assert "there is a training in this folder already" in capsys.readouterr().err
-    assert execute([*command, "--resume"]) == 0
-    assert "epoch" not in capsys.readouterr().err, "a finished training is not done again"
+    assert execute([*command, "--resume", "--json"]) == 0
+    said = capsys.readouterr()
+    told = json.loads(said.out)
+    assert (told["models"], told["kept"]) == ([str(tmp_path / "m" / "model.h5")], "best")
+    assert 0 <= told["val_dice_coeff"] <= 1
+    assert "epoch" not in said.err, "a finished training is not done again"
     assert execute([*command, "--resume", "--set", "train.seed=5"]) == 2
     assert "is a finished training of other data or settings" in capsys.readouterr().err
     assert (tmp_path / "m" / "model.h5").read_bytes() == before
@@ -116,7 +172,7 @@ def test_ctrl_c_and_once_more(small_prepared, tmp_path, capsys):
     ended = interrupt(
         command,
         lambda: (out / "checkpoint.h5").exists(),
-        slowed="pleura.training.loop:Trainer.step",
+        slowed="pleura.training.learner:Learner.step",
         seconds=0.2,
     )
     assert ended.status == 130

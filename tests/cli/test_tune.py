@@ -21,7 +21,14 @@ trials = 2
 def test_a_search_from_a_run_file(small_prepared, tmp_path, capsys):
     (tmp_path / "run.toml").write_text(RUN)
     out = tmp_path / "study"
-    command = ["tune", str(tmp_path / "run.toml"), str(small_prepared.path), "--out", str(out)]
+    command = [
+        "tune",
+        str(small_prepared.path),
+        "--run",
+        str(tmp_path / "run.toml"),
+        "--out",
+        str(out),
+    ]
     assert execute(command) == 0
     said = capsys.readouterr()
     assert "trial 1: train.loss " in said.err
@@ -37,6 +44,6 @@ def test_a_search_from_a_run_file(small_prepared, tmp_path, capsys):
 
 def test_a_run_without_a_space(small_prepared, tmp_path, capsys):
     (tmp_path / "run.toml").write_text("")
-    command = ["tune", str(tmp_path / "run.toml"), str(small_prepared.path)]
+    command = ["tune", str(small_prepared.path), "--run", str(tmp_path / "run.toml")]
     assert execute([*command, "--out", str(tmp_path / "s")]) == 1
     assert "the run has no [tune.space]" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pleura.data.arrays import Prepared
 from tests.contracts.test_docs import PAGES, fences, named
 from tests.dicom_files import make_dicom
 
@@ -13,22 +14,29 @@ WITH_EXAMPLES = [page for page in PAGES if fences(page, "python")]
 
 
 @pytest.fixture
-def desk(tiny_model: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages speak of: a model, a film, films, and the table of masks."""
+def desk(
+    tiny_model: Path,
+    cohort: Path,
+    small_prepared: Prepared,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A folder with what the pages speak of: a model, radiographs, and the table of masks."""
     shutil.copy(tiny_model, tmp_path / "model.h5")
     shutil.copy(cohort / "train-rle.csv", tmp_path)
+    shutil.copytree(small_prepared.path, tmp_path / "prepared")
     ramp = np.tile(np.arange(256, dtype=np.uint8), (1024, 4))
-    (tmp_path / "film.dcm").write_bytes(make_dicom(ramp, SOPInstanceUID="1.2.3"))
-    (tmp_path / "films").mkdir()
+    (tmp_path / "radiograph.dcm").write_bytes(make_dicom(ramp, SOPInstanceUID="1.2.3"))
+    (tmp_path / "radiographs").mkdir()
     for path in sorted(cohort.rglob("*.dcm"))[:3]:
-        shutil.copy(path, tmp_path / "films")
-    (tmp_path / "films" / "torn.dcm").write_bytes(b"torn")
+        shutil.copy(path, tmp_path / "radiographs")
+    (tmp_path / "radiographs" / "torn.dcm").write_bytes(b"torn")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_pages_have_examples() -> None:
-    assert {page.name for page in WITH_EXAMPLES} >= {"README.md", "api.md"}
+    assert {page.name for page in WITH_EXAMPLES} >= {"README.md", "python.md"}
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=named)
@@ -36,11 +44,11 @@ def test_every_example_runs(page: Path, desk: Path, capsys: pytest.CaptureFixtur
     script = {"__name__": "__main__"}
     for number, code in enumerate(fences(page, "python")):
         exec(compile(code, f"{named(page)} example {number}", "exec"), script)
-    if page.name == "api.md":
+    if page.name == "python.md" and page.parent.name == "how-to":
         said = capsys.readouterr().out
-        assert "films/torn.dcm: is not DICOM" in said
+        assert "radiographs/torn.dcm: is not DICOM" in said
         assert "train-rle.csv: is not DICOM" in said
         assert "no-such-model.h5: there is no such file" in said
         assert {"overlay.png", "heat.png"} <= {path.name for path in desk.iterdir()}
-        assert (desk / "reading" / "report.html").is_file()
+        assert (desk / "reading" / "worklist.html").is_file()
         assert len((desk / "predictions" / "submission.csv").read_text().splitlines()) == 4

@@ -19,6 +19,7 @@ def parameters(function) -> dict[str, inspect.Parameter]:
 
 def test_the_names():
     assert sorted(pleura.__all__) == [
+        "Dataset",
         "PleuraError",
         "Prediction",
         "Predictor",
@@ -67,7 +68,7 @@ def test_the_signatures_that_the_field_knows():
         form = parameters(function)["form"]
         assert (form.kind, form.default) == (inspect.Parameter.KEYWORD_ONLY, "relative")
     assert next(iter(parameters(pleura.load))) == "path"
-    assert list(parameters(pleura.Predictor.predict)) == ["self", "path"]
+    assert list(parameters(pleura.Predictor.predict)) == ["self", "radiograph"]
     assert list(parameters(pleura.Predictor.predict_pixels)) == ["self", "pixels", "image_id"]
     for function in (pleura.read_radiograph, pleura.read_annotations):
         assert next(iter(parameters(function))) == "path"

@@ -1,15 +1,17 @@
-import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pleura.data import arrays
-from pleura.data.arrays import open_prepared, write_prepared
+from pleura.data.arrays import open_prepared, write_prepared, write_soft
 from pleura.data.prepare import prepare_mask, prepare_pixels
-from pleura.errors import DataError, OutputError
-from pleura.formats.dicom import read_radiograph
+from pleura.dicom.radiograph import read_radiograph
+from pleura.errors import DataError, OutputError, UsageError
 from pleura.formats.rle import rle2mask
+from pleura.storage.seal import digest, sealed, unsealed
 
 
 def write(index, out, **options):
@@ -28,13 +30,6 @@ def test_the_arrays_hold_what_the_files_show(small_index, tmp_path):
     for row, record in enumerate(prepared.test):
         pixels = read_radiograph(record.path).pixels
         assert np.array_equal(prepared.x_test[row], prepare_pixels(pixels, 32))
-
-
-def test_the_arrays_are_memory_mapped_and_read_only(small_index, tmp_path):
-    prepared = write(small_index, tmp_path / "p")
-    assert isinstance(prepared.x_train, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        prepared.x_train[0] = 0
 
 
 def test_only_finished_files_stay(small_index, tmp_path):
@@ -78,9 +73,30 @@ def test_a_killed_run_goes_on_where_it_was(small_index, tmp_path, monkeypatch):
         assert (tmp_path / "p" / name).read_bytes() == (whole.path / name).read_bytes()
 
 
+def test_what_a_killed_run_wrote_is_compared_before_it_is_kept(small_index, tmp_path, monkeypatch):
+    whole, real = write(small_index, tmp_path / "whole"), arrays._fill
+
+    def killed_at_the_third(chunk):
+        if chunk.number == 2:
+            raise KeyboardInterrupt
+        return real(chunk)
+
+    monkeypatch.setattr(arrays, "_fill", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        write(small_index, tmp_path / "p")
+    (partial,) = (tmp_path / "p").glob(".X_train.npy.*.partial")
+    flip(partial, 128 + 7)
+    with (tmp_path / "p" / ".prepare.journal").open("a") as journal:
+        journal.write(f"2 {'0' * 64} {'0' * 64}\n{'1' * 5000}\n3 torn")
+    monkeypatch.setattr(arrays, "_fill", real)
+    write(small_index, tmp_path / "p")
+    for name in ("X_train.npy", "Y_train.npy", "X_test.npy", "manifest.json"):
+        assert (tmp_path / "p" / name).read_bytes() == (whole.path / name).read_bytes()
+
+
 def test_a_finished_folder_is_reused_and_another_size_is_not(small_index, tmp_path, monkeypatch):
     first = write(small_index, tmp_path / "p")
-    monkeypatch.setattr(arrays, "_fill", lambda chunk: "was called")
+    monkeypatch.setattr(arrays, "_fill", lambda chunk: arrays._Filled(reason="was called"))
     again = write(small_index, tmp_path / "p")
     assert again.fingerprint == first.fingerprint
     with pytest.raises(DataError, match="was called"):
@@ -135,9 +151,8 @@ def test_a_folder_that_is_not_prepared(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "manifest.json: cannot be read"),
-        ("[]", "manifest.json: cannot be read"),
-        ("{}", "manifest.json: is not the manifest of a prepared folder"),
+        ("{", "manifest.json: does not end with a seal of pleura; .*; prepare the folder again"),
+        (sealed({"size": 3}), "manifest.json: format is None, this pleura reads 3; prepare the fo"),
     ],
 )
 def test_a_damaged_manifest(tmp_path, text, message):
@@ -146,19 +161,109 @@ def test_a_damaged_manifest(tmp_path, text, message):
         open_prepared(tmp_path)
 
 
-def test_a_manifest_of_another_version(small_index, tmp_path):
-    prepared = write(small_index, tmp_path / "p")
-    path = prepared.path / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(DataError, match="format is 99, this pleura reads 1; prepare the folder ag"):
-        open_prepared(prepared.path)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 99}, "format is 99, this pleura reads 3; prepare the folder again"),
+        ({"preparation": "none"}, "preparation is 'none', this pleura reads 'letterbox-area-1'"),
+        ({"sizes": 3}, "manifest.json: unknown key sizes"),
+        ({"size": "32"}, "manifest.json: size .*; prepare the folder again"),
+        ({"x_train": ["0" * 64]}, r"X_train.npy: has 35 images and 1 digests; there is one for ev"),
+        ({"masks": "drawn twice"}, "manifest.json: masks is 'drawn twice'"),
+        ({"test": 5}, "tells of 35 training and 5 test images, the index of 35 and 6; prepare the"),
+        ({"index": "0" * 64}, "index.parquet: was changed since it was written; the disk or a co"),
+    ],
+)
+def test_a_manifest_that_does_not_fit(written, changes, message):
+    change_manifest(written, **changes)
+    with pytest.raises(DataError, match=message):
+        open_prepared(written)
 
 
-def test_arrays_that_do_not_add_up(small_index, tmp_path):
-    prepared = write(small_index, tmp_path / "p")
-    np.save(prepared.path / "X_train.npy", np.zeros((1, 32, 32), np.uint8))
-    with pytest.raises(DataError, match=r"holds uint8 \(1, 32, 32\), the index says uint8"):
-        open_prepared(prepared.path)
-    (prepared.path / "X_train.npy").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"X_train.npy: cannot be opened"):
-        open_prepared(prepared.path)
+def test_maps_of_probability_take_the_place_of_masks(small_prepared, tmp_path):
+    rng = np.random.default_rng(0)
+    maps = rng.random((len(small_prepared.train), 64, 64), dtype=np.float32)
+    scores = rng.random(len(maps)).tolist()
+    soft = write_soft(small_prepared, tmp_path / "s", zip(maps, scores, strict=True), weight=0.6)
+    assert soft.soft
+    assert not soft.annotated.any()
+    assert np.abs(np.asarray(soft.y_train) / 255 - maps).max() <= 0.5 / 255 + 1e-6
+    assert np.array_equal(soft.x_train, small_prepared.x_train)
+    assert len(soft.x_test) == 0
+    assert [(r.label, r.label_weight, r.positive) for r in soft.train] == [
+        (score, 0.6, score > 0.5) for score in scores
+    ]
+    again = write_soft(small_prepared, tmp_path / "t", zip(maps, scores, strict=True), weight=0.6)
+    assert again.fingerprint == soft.fingerprint
+    other = write_soft(small_prepared, tmp_path / "t", zip(maps, scores, strict=True))
+    assert other.fingerprint != soft.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("count", "weight", "message"),
+    [
+        (34, 1.0, "34 answers for the 35 images of"),
+        (36, 1.0, "more answers than the 35 images of"),
+        (35, 0.0, "the weight of soft masks is 0.0; it must be above 0 and up to 1"),
+    ],
+)
+def test_answers_that_do_not_fit(small_prepared, tmp_path, count, weight, message):
+    answers = [(np.zeros((64, 64), np.float32), 0.5)] * count
+    with pytest.raises(UsageError, match=message):
+        write_soft(small_prepared, tmp_path / "s", answers, weight=weight)
+    with pytest.raises(DataError, match="is not a finished prepared folder"):
+        open_prepared(tmp_path / "s")
+
+
+@pytest.fixture
+def written(small_prepared, tmp_path):
+    """A prepared folder that may be damaged."""
+    return Path(shutil.copytree(small_prepared.path, tmp_path / "p"))
+
+
+def change_manifest(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(sealed({**unsealed(path.read_text()), **changes}))
+
+
+def flip(path, byte, bit=0):
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def test_one_flipped_pixel_is_noticed_where_it_is_read(written):
+    flip(written / "X_train.npy", 128 + 20 * 64 * 64 + 5)
+    prepared = open_prepared(written)
+    prepared.x_train[0:16]
+    message = (
+        "X_train.npy: rows 16 to 31 changed since they were prepared; the disk or a copy may be "
+        "damaged: prepare the folder again"
+    )
+    for rows in (20, slice(0, 20), np.array([3, 16])):
+        with pytest.raises(DataError, match=message):
+            prepared.x_train[rows]
+    with pytest.raises(DataError, match=message):
+        prepared.check()
+
+
+def test_a_mask_of_two_is_noticed(written):
+    path = written / "Y_train.npy"
+    flip(path, -1, bit=1)
+    with pytest.raises(DataError, match=r"Y_train.npy: rows 32 to 34 changed since they were prep"):
+        open_prepared(written).check()
+    digests = unsealed((written / "manifest.json").read_text())["y_train"]
+    last = digest(path.read_bytes()[128 + 32 * 64 * 64 :])
+    change_manifest(written, y_train=[*digests[:-1], last])
+    with pytest.raises(
+        DataError, match=r"a mask holds the value [23]; a mask is 0 or 1: prepare t"
+    ):
+        open_prepared(written).mask(34)
+
+
+def test_what_was_damaged_is_prepared_again(small_index, tmp_path):
+    whole = write(small_index, tmp_path / "p")
+    content = (whole.path / "X_test.npy").read_bytes()
+    flip(whole.path / "X_test.npy", -1)
+    write(small_index, tmp_path / "p")
+    assert (whole.path / "X_test.npy").read_bytes() == content

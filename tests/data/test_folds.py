@@ -10,6 +10,7 @@ from pleura.data.folds import (
     assign_folds,
     fold_records,
     group_numbers,
+    one_sided,
     report_folds,
     require_sound_folds,
     write_fold_table,
@@ -146,3 +147,19 @@ def test_the_whole_stage_1_table_splits_cleanly(real_data):
     assert report.split_patients == report.split_clusters == ()
     assert report.largest_deviation < 0.005
     assert sum(fold.images for fold in report.folds) == 10_675
+
+
+def test_positives_of_one_patient_are_told():
+    def made(*patients):
+        positives = [
+            make_record(f"p{n}", patient=one, positive=True) for n, one in enumerate(patients)
+        ]
+        return [*positives, *(make_record(f"n{n}", patient="z", positive=False) for n in range(9))]
+
+    assert one_sided(made("a", "a", "a", "b")) == (
+        "3 of the 4 positive images that validate are of one patient, or nearly the same: what is "
+        "measured on them says little of others; take another fold, or more data"
+    )
+    assert one_sided(made("a", "a", "b", "b")) == ""
+    assert one_sided(made("a")) == ""
+    assert one_sided([]) == ""

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleura.data.groups import Bearer, components, group_by, judge_ids
+from pleura.data.groups import Bearer, group_by, judge_ids
+from pleura.pictures.near_duplicates import components
 
 LABELS = st.one_of(st.none(), st.sampled_from(["", "a", "b", "c"]))
 

@@ -8,15 +8,18 @@ import polars as pl
 import pytest
 
 from pleura import config
-from pleura.data.audit.findings import Item
-from pleura.data.audit.report import audit_index, write_findings
+from pleura.audit.findings import Item
+from pleura.audit.report import audit_index, write_findings
 from pleura.data.folds import assign_folds, group_numbers, report_folds
 from pleura.data.index import build_index
 from pleura.data.records import image_keys, read_index, write_index, write_masks
 from pleura.data.sources import Sources, find_sources
-from pleura.errors import AnnotationError, DataError
+from pleura.dicom.secondary import write_secondary_capture
+from pleura.errors import AnnotationError, DataError, OutputError
 from pleura.formats.rle import mask2rle, rle2mask
-from pleura.formats.secondary import write_secondary_capture
+from tests.dicom_files import make_dicom
+from tests.full_disks import limited_file_size
+from tests.records import make_record
 
 SHAPE = (64, 64)
 
@@ -25,7 +28,7 @@ def picture(seed):
     return np.random.default_rng(seed).integers(0, 255, SHAPE, dtype=np.uint8)
 
 
-def write_film(folder, uid, seed, **names):
+def write_radiograph(folder, uid, seed, **names):
     path = folder / f"{names.pop('stem', uid)}.dcm"
     options = {
         "study_uid": "1.2.3",
@@ -44,14 +47,14 @@ def write_film(folder, uid, seed, **names):
 
 @pytest.fixture
 def data(tmp_path):
-    """Six training films (one unlabelled) and two test films, in stage 1's layout."""
+    """Six training radiographs (one unlabelled) and two test radiographs, in stage 1's layout."""
     train, test = tmp_path / "dicom-images-train", tmp_path / "dicom-images-test"
     train.mkdir()
     test.mkdir()
     for number in range(6):
-        write_film(train, f"1.2.{number}", number)
+        write_radiograph(train, f"1.2.{number}", number)
     for number in (8, 9):
-        write_film(test, f"1.2.{number}", number)
+        write_radiograph(test, f"1.2.{number}", number)
     (tmp_path / "train-rle.csv").write_text(
         "ImageId, EncodedPixels\n1.2.0, -1\n1.2.1, 10 5\n1.2.1, 12 6\n1.2.2, 0 4\n1.2.3, -1\n"
         "1.2.4, -1\n"
@@ -107,14 +110,14 @@ def test_the_same_uid_twice_is_one_image(data):
 def test_the_same_uid_with_other_pixels_is_a_contradiction(data):
     copy = data / "dicom-images-train" / "zz"
     copy.mkdir()
-    write_film(copy, "1.2.0", seed=77)
+    write_radiograph(copy, "1.2.0", seed=77)
     index = index_of(data)
     assert not index.duplicates[0].agrees
     assert findings(index)["contradicting-duplicates"].severity == "error"
 
 
 def test_of_the_same_pixels_the_labelled_file_stays(data):
-    write_film(data / "dicom-images-train", "1.1.7", seed=2)  # as 1.2.2, sorted before it
+    write_radiograph(data / "dicom-images-train", "1.1.7", seed=2)  # as 1.2.2, sorted before it
     index = index_of(data)
     (duplicate,) = index.duplicates
     assert (duplicate.image_id, duplicate.reason) == ("1.1.7", "same-pixels")
@@ -122,7 +125,7 @@ def test_of_the_same_pixels_the_labelled_file_stays(data):
 
 
 def test_a_test_image_that_is_also_a_training_image_is_found_and_kept(data):
-    write_film(data / "dicom-images-test", "1.2.99", seed=0)
+    write_radiograph(data / "dicom-images-test", "1.2.99", seed=0)
     index = index_of(data)
     assert index.test_in_train == ("1.2.99",)
     assert len(index.test) == 3
@@ -144,6 +147,30 @@ def test_a_row_without_a_file_is_counted(data):
     assert findings(index)["rows-without-file"].count == 1
 
 
+def test_a_row_of_a_file_that_cannot_be_read_is_not_said_to_have_none(data):
+    (data / "dicom-images-train" / "1.2.0.dcm").rename(data / "dicom-images-train" / "1.2.0")
+    (data / "dicom-images-train" / "1.2.0").write_bytes(bytes(1000))
+    (data / "dicom-images-train" / "1.2.1.dcm").write_bytes(b"")
+    index = index_of(data)
+    assert index.rows_without_file == ()
+    assert sorted(Path(item.path).name for item in index.unreadable) == ["1.2.0", "1.2.1.dcm"]
+    found = findings(index)
+    assert found["not-dicom"].items[0].id.endswith("dicom-images-train/1.2.0")
+    assert found["unreadable"].items[0].id.endswith("dicom-images-train/1.2.1.dcm")
+
+
+def test_archives_are_named_and_results_of_pleura_are_no_failures(data):
+    (data / "more.zip").write_bytes(b"PK\3\4")
+    result = make_dicom(Manufacturer="pleura", ManufacturerModelName="pleura")
+    (data / "dicom-images-test" / "result.dcm").write_bytes(result)
+    index = index_of(data)
+    assert index.failures == []
+    assert findings(index)["not-read"].items == (
+        Item("more.zip", "an archive, which is not looked into"),
+    )
+    assert findings(index)["own-result"].count == 1
+
+
 def test_a_mask_of_another_image_size_makes_its_image_unlabelled(data):
     with (data / "train-rle.csv").open("a") as table:
         table.write(f"1.2.5, {64 * 64} 10\n")
@@ -156,7 +183,7 @@ def test_a_mask_of_another_image_size_makes_its_image_unlabelled(data):
 def test_a_table_in_the_absolute_form_is_refused_with_the_way_out(data):
     rows = "1.2.0,-1\n1.2.1,100 5 3000 9 4000 3\n1.2.2,70 40 4001 5\n"
     (data / "train-rle.csv").write_text("ImageId,EncodedPixels\n" + rows)
-    with pytest.raises(AnnotationError, match="--rle absolute"):
+    with pytest.raises(AnnotationError, match="`rle` absolute"):
         index_of(data)
     sources = find_sources(config.Data(path=str(data)))
     read = build_index(sources, form="absolute", workers=1)
@@ -175,7 +202,7 @@ def test_the_patient_map_groups(data):
 def test_the_files_own_patient_ids_group_where_they_can(data):
     for number in range(6):
         path = data / "dicom-images-train" / f"1.2.{number}.dcm"
-        write_film(path.parent, f"1.2.{number}", number, patient_id=f"secret-{number // 2}")
+        write_radiograph(path.parent, f"1.2.{number}", number, patient_id=f"secret-{number // 2}")
     index = index_of(data)
     assert index.patients_from == "header"
     assert [r.patient for r in index.train] == ["p00001", "p00001", "p00002", "p00002", "p00003"]
@@ -185,7 +212,7 @@ def test_the_files_own_patient_ids_group_where_they_can(data):
 
 def test_the_patients_of_the_siim_set_are_known(data):
     known = "1.2.276.0.7230010.3.1.4.8323329.1000.1517875165.878027"
-    write_film(data / "dicom-images-train", known, 3)
+    write_radiograph(data / "dicom-images-train", known, 3)
     (data / "dicom-images-train" / "1.2.3.dcm").unlink()
     with (data / "train-rle.csv").open("a") as table:
         table.write(f"{known}, -1\n")
@@ -196,11 +223,13 @@ def test_the_patients_of_the_siim_set_are_known(data):
     ]
 
 
-def films(folder, patients, **names):
-    """Write a training film for each patient id, and its row of the table."""
+def radiographs(folder, patients, **names):
+    """Write a training radiograph for each patient id, and its row of the table."""
     rows = ["ImageId,EncodedPixels"]
     for number, patient in enumerate(patients):
-        write_film(folder / "dicom-images-train", f"1.7.{number}", 100 + number, patient_id=patient)
+        write_radiograph(
+            folder / "dicom-images-train", f"1.7.{number}", 100 + number, patient_id=patient
+        )
         rows.append(f"1.7.{number},{'-1' if number % 2 else '5 9'}")
     (folder / "train-rle.csv").write_text("\n".join(rows) + "\n")
 
@@ -213,7 +242,7 @@ def bare(tmp_path):
 
 
 def test_a_copied_file_does_not_make_random_ids_stand_for_patients(bare):
-    films(bare, [f"random {n}" for n in range(12)])
+    radiographs(bare, [f"random {n}" for n in range(12)])
     shutil.copy(bare / "dicom-images-train" / "1.7.0.dcm", bare / "dicom-images-train" / "z.dcm")
     index = index_of(bare)
     assert index.patients_from == ""
@@ -221,10 +250,10 @@ def test_a_copied_file_does_not_make_random_ids_stand_for_patients(bare):
     assert found["no-patients"].count == found["unique-patient-ids"].count == 12
 
 
-def test_one_film_of_the_siim_set_leaves_the_others_their_own_ids(bare):
-    films(bare, [f"mine {n // 3}" for n in range(12)])
+def test_one_radiograph_of_the_siim_set_leaves_the_others_their_own_ids(bare):
+    radiographs(bare, [f"mine {n // 3}" for n in range(12)])
     known = "1.2.276.0.7230010.3.1.4.8323329.1000.1517875165.878027"
-    write_film(bare / "dicom-images-train", known, 3, patient_id="random")
+    write_radiograph(bare / "dicom-images-train", known, 3, patient_id="random")
     with (bare / "train-rle.csv").open("a") as table:
         table.write(f"{known},-1\n")
     index = index_of(bare)
@@ -236,7 +265,7 @@ def test_one_film_of_the_siim_set_leaves_the_others_their_own_ids(bare):
 
 
 def test_a_map_of_other_images_is_refused(bare):
-    films(bare, ["a", "b"])
+    radiographs(bare, ["a", "b"])
     (bare / "patients.csv").write_text("ImageId,patient\n9.9,1\n")
     with pytest.raises(DataError, match=r"patients.csv: none of the 1 images of this patient map"):
         index_of(bare, patients=str(bare / "patients.csv"))
@@ -246,39 +275,39 @@ def test_a_map_of_other_images_is_refused(bare):
 
 
 def test_no_id_of_a_map_is_written(bare):
-    films(bare, ["a", "b"])
+    radiographs(bare, ["a", "b"])
     (bare / "patients.csv").write_text("ImageId,patient\n1.7.0,MRN-DOE\n1.7.1,MRN-DOE\n")
     index = index_of(bare)
     assert {record.patient for record in index.train} == {"p00001"}
     assert "MRN" not in repr(index)
 
 
-def test_a_picture_that_two_patients_share_links_their_other_films(bare):
-    films(bare, ["x"] * 4)
+def test_a_picture_that_two_patients_share_links_their_other_radiographs(bare):
+    radiographs(bare, ["x"] * 4)
     (bare / "patients.csv").write_text(
         "ImageId,patient\n1.7.0,one\n1.7.1,two\n1.7.2,two\n1.7.3,three\n"
     )
-    write_film(bare / "dicom-images-train", "1.7.1", 100)  # the picture of 1.7.0
+    write_radiograph(bare / "dicom-images-train", "1.7.1", 100)  # the picture of 1.7.0
     index = index_of(bare)
     assert [record.image_id for record in index.train] == ["1.7.0", "1.7.2", "1.7.3"]
     groups = group_numbers(index.train).tolist()
     assert groups[0] == groups[1] != groups[2]
 
 
-def test_an_unlabelled_film_links_too(bare):
-    films(bare, ["x"] * 4)
+def test_an_unlabelled_radiograph_links_too(bare):
+    radiographs(bare, ["x"] * 4)
     (bare / "patients.csv").write_text(
         "ImageId,patient\n1.7.0,one\n1.7.1,two\n1.7.2,three\n1.7.3,four\n1.8,two\n"
     )
-    write_film(bare / "dicom-images-test", "1.7.0", 999)  # the same id, another picture
-    write_film(bare / "dicom-images-train", "1.8", 999)
+    write_radiograph(bare / "dicom-images-test", "1.7.0", 999)  # the same id, another picture
+    write_radiograph(bare / "dicom-images-train", "1.8", 999)
     index = index_of(bare)
     groups = group_numbers(index.train).tolist()
     assert groups[0] == groups[1] != groups[2]
 
 
 def test_a_refused_row_shows_that_the_table_belongs_to_the_files(bare):
-    films(bare, ["x"])
+    radiographs(bare, ["x"])
     (bare / "train-rle.csv").write_text("ImageId,EncodedPixels\n1.7.0,5\n9.9,-1\n")
     found = findings(index_of(bare))
     assert found["malformed-rows"].items[0].id == "1.7.0"
@@ -286,29 +315,29 @@ def test_a_refused_row_shows_that_the_table_belongs_to_the_files(bare):
 
 
 def test_a_leak_names_the_training_image_and_hides_no_near_duplicate(bare):
-    films(bare, ["x"] * 3)
-    write_film(bare / "dicom-images-test", "1.9", 100)
+    radiographs(bare, ["x"] * 3)
+    write_radiograph(bare / "dicom-images-test", "1.9", 100)
     assert findings(index_of(bare))["test-in-train"].items == (Item("1.9", others=("1.7.0",)),)
 
 
 def test_a_test_image_with_the_id_of_a_copy_that_was_set_aside_is_a_leak(bare):
-    films(bare, ["x"] * 3)
-    write_film(bare / "dicom-images-train", "1.7.9", 100)  # a copy of 1.7.0
-    write_film(bare / "dicom-images-test", "1.7.9", 555)
+    radiographs(bare, ["x"] * 3)
+    write_radiograph(bare / "dicom-images-train", "1.7.9", 100)  # a copy of 1.7.0
+    write_radiograph(bare / "dicom-images-test", "1.7.9", 555)
     index = index_of(bare)
     assert index.test_in_train == ("1.7.9",)
 
 
 def test_the_same_picture_twice_in_the_test_part_is_told(bare):
-    films(bare, ["x"] * 2)
+    radiographs(bare, ["x"] * 2)
     for uid in ("1.9.1", "1.9.2"):
-        write_film(bare / "dicom-images-test", uid, 77)
+        write_radiograph(bare / "dicom-images-test", uid, 77)
     found = findings(index_of(bare))["near-duplicates"]
     assert {item.id for item in found.items} == {"1.9.1", "1.9.2"}
 
 
 def test_a_name_that_is_no_text_is_told(bare):
-    films(bare, ["x"] * 2)
+    radiographs(bare, ["x"] * 2)
     odd = os.fsencode(bare / "dicom-images-train") + b"/\xff.dcm"
     shutil.copy(bare / "dicom-images-train" / "1.7.0.dcm", odd)
     index = index_of(bare)
@@ -371,6 +400,42 @@ def test_something_else_is_no_index(tmp_path):
         read_index(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("image_id", None, "1 rows have no image_id; make the index again"),
+        ("labelled", None, "1 rows have no labelled"),
+        ("part", "other", "part is 'other' in 1 of its rows"),
+        ("rows", 0, "rows is '0' in 1 of its rows"),
+        ("pixel_hash", "x" * 90, "pixel_hash is 'xxx"),
+        ("label", float("nan"), "label is 'nan' in 1 of its rows"),
+        ("label_weight", 1.5, r"label_weight is '1\.5' in 1 of its rows"),
+    ],
+)
+def test_values_that_no_index_has(tmp_path, name, value, message):
+    path = tmp_path / "index.parquet"
+    write_index([make_record("1"), make_record("2")], path)
+    frame = pl.read_parquet(path)
+    values = [frame[name][0], value]
+    frame.with_columns(pl.Series(name, values, frame.schema[name])).write_parquet(path)
+    with pytest.raises(DataError, match=rf"index.parquet: {message}"):
+        read_index(path)
+
+
+def test_an_index_that_changed_or_makes_its_reader_panic(tmp_path, monkeypatch):
+    path = tmp_path / "index.parquet"
+    write_index([make_record("1")], path)
+    with pytest.raises(DataError, match=r"index.parquet: was changed since it was written; the di"):
+        read_index(path, expected="0" * 64)
+
+    def panics(_):
+        raise pl.exceptions.PanicException("range end\n  out of range")
+
+    monkeypatch.setattr(pl, "read_parquet", panics)
+    with pytest.raises(DataError, match=r"cannot be read as an index \(range end out of range\)"):
+        read_index(path)
+
+
 def test_keys_are_the_first_64_bits(data):
     records = index_of(data).train
     assert [f"{key:016x}" for key in image_keys(records)] == [r.pixel_hash[:16] for r in records]
@@ -379,7 +444,7 @@ def test_keys_are_the_first_64_bits(data):
 class TestSources:
     def test_stage_2_trains_on_both_folders_of_stage_1(self, data):
         (data / "stage_2_images").mkdir()
-        write_film(data / "stage_2_images", "1.3.1", seed=31, stem="ID_1")
+        write_radiograph(data / "stage_2_images", "1.3.1", seed=31, stem="ID_1")
         (data / "stage_2_train.csv").write_text("ImageId,EncodedPixels\n1.2.0,-1\n1.2.8,3 3\n")
         sources = find_sources(config.Data(path=str(data)))
         assert (len(sources.train), len(sources.test)) == (8, 1)
@@ -391,9 +456,9 @@ class TestSources:
         sources = find_sources(config.Data(path=str(data)))
         assert sources.submissions == (data / "sample_submission.csv",)
         assert sources.folds is None
-        named = config.Data(path=str(data), folds=str(data / "folds.csv"))
+        named = config.Data(path=str(data), fold_table=str(data / "folds.csv"))
         assert find_sources(named).folds == data / "folds.csv"
-        gone = config.Data(path=str(data), folds=str(data / "gone.csv"))
+        gone = config.Data(path=str(data), fold_table=str(data / "gone.csv"))
         with pytest.raises(DataError, match=r"gone.csv: there is no such file or folder"):
             find_sources(gone)
 
@@ -463,7 +528,7 @@ class TestSources:
     def test_no_dicom(self, tmp_path):
         (tmp_path / "x.csv").write_text("")
         with pytest.raises(
-            DataError, match=r"holds no DICOM file \(1 other files\); name the fold"
+            DataError, match=r"holds no DICOM file \(1 other file: 1 .csv\); name the fold"
         ):
             find_sources(config.Data(path=str(tmp_path)))
 
@@ -475,3 +540,19 @@ class TestSources:
         path = Path(data / "train-rle.csv")
         with pytest.raises(DataError, match="is a file; name the folder that holds the radiograph"):
             find_sources(config.Data(path=str(path)))
+
+
+@pytest.mark.parametrize("write", [write_index, write_masks])
+def test_a_full_disk_is_no_fault_of_the_table(tmp_path, write):
+    path = tmp_path / "a.parquet"
+    records = [make_record(f"{number}", positive=True) for number in range(9)]
+    write(records, path)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 500):
+        with limited_file_size(size), pytest.raises(OutputError) as caught:
+            write(records, path)
+        assert str(caught.value) == (
+            f"{path}: could not be written (File too large); choose another place"
+        )
+        assert [*tmp_path.iterdir()] == [path]
+        assert path.read_bytes() == whole

@@ -3,7 +3,7 @@ import time
 
 import numpy as np
 import pytest
-from benchmarks.siim_patients import main, write_table
+from recipes.siim_patients import main, write_table
 
 from pleura.data import patients
 from pleura.data.patients import SIIM_TABLE, read_patients, siim_columns, siim_patient
@@ -15,7 +15,7 @@ EXAMPLE = "1.2.276.0.7230010.3.1.4.8323329.1000.1517875165.878027"
 class TestReadPatients:
     @pytest.mark.parametrize("name", ["patients.csv", "patients.csv.gz"])
     def test_columns_are_found_by_name(self, tmp_path, name):
-        raw = "\ufeffother, patient, ImageId\nx, 7 , 1.2.1\ny,,1.2.2\nz,8,1.2.3\nshort\n".encode()
+        raw = "\ufeffother, patient, ImageId\nx, 7 , 1.2.1\ny,,1.2.2\nz,8,1.2.3\n\n".encode()
         path = tmp_path / name
         path.write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
         assert read_patients(path) == {"1.2.1": "7", "1.2.3": "8"}
@@ -25,13 +25,15 @@ class TestReadPatients:
         [
             ("p.csv", b"image,who\n1,2\n", r"needs the columns ImageId and patient; found image, "),
             ("p.csv", b"", r"needs the columns ImageId and patient; found none"),
-            ("p.csv", b"\xff\xff\x00", r"p\.csv: cannot be read as a CSV"),
-            ("p.csv.gz", b"\x1f\x8bnothing", r"p\.csv\.gz: cannot be read as a CSV"),
+            ("p.csv", b"\xff\xff\x00", r"p\.csv: line 1 holds byte 0xff"),
+            ("p.csv.gz", b"\x1f\x8bnothing", r"p\.csv\.gz: could not be read \(Compressed"),
             (
                 "p.csv.gz",
-                gzip.compress(b"a,b\n" * 99, mtime=0)[:-9],
-                r"p\.csv\.gz: cannot be read as a CSV",
+                gzip.compress(b"ImageId,patient\n", mtime=0)[:-9],
+                r"p\.csv\.gz: could not be read \(Compressed file ended",
             ),
+            ("p.csv", b"ImageId,patient\na,1\nb\n", r"p\.csv: line 3: the row has 1 values, but"),
+            ("p.csv", b'ImageId,patient\na,"1\nb,2\n', r"p\.csv: line 2: the quotes of the row do"),
         ],
     )
     def test_what_is_no_map_is_refused(self, tmp_path, name, content, message):
@@ -47,7 +49,7 @@ class TestReadPatients:
             read_patients(path)
 
     def test_no_file(self, tmp_path):
-        with pytest.raises(DataError, match=r"no\.csv: cannot be read as a CSV \(.*No such file"):
+        with pytest.raises(DataError, match=r"no\.csv: could not be read \(No such file"):
             read_patients(tmp_path / "no.csv")
 
 
@@ -116,7 +118,7 @@ class TestMakingTheTable:
             patients._siim_table.cache_clear()
 
     def test_a_call_without_a_map(self):
-        assert main([]) == "usage: python -m benchmarks.siim_patients MAP.csv.gz"
+        assert main([]) == "usage: python -m recipes.siim_patients MAP.csv.gz"
 
     @pytest.mark.parametrize(
         ("patient", "message"),

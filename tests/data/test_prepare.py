@@ -34,7 +34,7 @@ def test_full_range_of_sixteen_bits_is_kept():
     assert prepared.tolist() == [[0, 255], [255, 0]]
 
 
-def test_a_wide_film_is_centred_on_black():
+def test_a_wide_radiograph_is_centred_on_black():
     prepared = prepare_pixels(np.full((50, 100), 200, np.uint8), 100)
     assert (prepared[:25] == 0).all()
     assert (prepared[25:75] == 200).all()
@@ -48,6 +48,28 @@ def test_a_map_comes_back_in_the_files_shape(shape, size, value):
     restored = restore(np.full((size, size), value, np.float32), frame)
     assert restored.shape == shape
     assert restored == pytest.approx(value, abs=1e-6)
+
+
+@given(SHAPES, st.sampled_from([16, 32]), st.floats(0.1, 10))
+@settings(max_examples=50)
+def test_so_it_does_where_pixels_are_not_square(shape, size, aspect):
+    frame = Frame(*shape, size, aspect)
+    restored = restore(np.full((size, size), 0.5, np.float32), frame)
+    assert restored.shape == shape
+    assert restored == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("aspect", [0.5, 0.8, 1.25, 2])
+def test_a_place_is_found_again_where_pixels_are_not_square(aspect):
+    disc = np.zeros((200, 256), np.uint8)
+    rows, columns = np.ogrid[:200, :256]
+    inside = ((rows - 90) / 50) ** 2 + ((columns - 60) / 40) ** 2 < 1
+    disc[inside] = 255
+    frame = Frame(200, 256, 128, aspect)
+    back = restore(prepare_pixels(disc, 128, aspect).astype(np.float32) / 255, frame) > 0.5
+    assert 2 * (inside & back).sum() / (inside.sum() + back.sum()) > 0.97
+    tall, wide = frame.shown
+    assert tall / wide == pytest.approx(200 * aspect / 256, rel=0.01)
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (200, 256), (256, 130)])

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pleura.evaluation.decision import decide_on
 from pleura.evaluation.operating_point import (
     MIN_AREAS,
     Choice,
@@ -63,7 +64,7 @@ def test_no_other_thresholds_do_much_better(items):
         return np.mean(
             [
                 dice_coeff(truth, decide(p, score, point), smooth=0)
-                for p, score, truth, _ in maps_of(items)
+                for p, score, truth, *_ in maps_of(items)
             ]
         )
 
@@ -79,7 +80,7 @@ def test_no_other_thresholds_do_much_better(items):
 def test_many_images_give_the_best_thresholds():
     items = [(0.55, 0), (0.75, 10)] * 100
     point = chosen(items).default
-    for probability, score, truth, _ in maps_of(items[:2]):
+    for probability, score, truth, *_ in maps_of(items[:2]):
         assert np.array_equal(decide(probability, score, point), truth)
 
 
@@ -222,3 +223,39 @@ def test_presets_are_of_the_score_alone():
     healthy = chosen([(0.35, 0), (0.75, 0)] * 5)
     assert list(healthy.presets) == ["specific"]
     assert healthy.expected_dice is None
+
+
+def unlike(annotated, positive):
+    """Return predictions of 40 images, some of which have a mask."""
+    rng = np.random.default_rng(0)
+    masks = len(MASK_THRESHOLDS)
+    dice = np.where(positive[:, None], rng.random((40, masks)), 1.0)
+    dice[~annotated] = np.nan
+    scores = np.clip(rng.normal(np.where(positive, 0.7, 0.3), 0.2), 0, 1)
+    return Predictions(scores, positive, dice, np.full((40, masks), 0.01))
+
+
+def test_images_without_a_mask_choose_nothing_where_enough_have_one():
+    positive = np.arange(40) % 2 == 0
+    annotated = np.arange(40) < 20
+    all_of_them = unlike(annotated, positive)
+    decision = decide_on(all_of_them)
+    assert decision == decide_on(all_of_them.among(annotated))
+    assert decision.choice.expected_dice is not None
+
+
+@pytest.mark.parametrize("with_positives", [False, True])
+def test_without_masks_of_both_labels_the_score_decides(with_positives):
+    positive = np.arange(40) % 2 == 0
+    annotated = positive & with_positives
+    found = unlike(annotated, positive)
+    choice = decide_on(found).choice
+    assert choice.sensitive is not None
+    assert choice.specific is not None
+    if not with_positives:
+        assert (choice.default.score, choice.default.mask) == (0.5, 0.5)
+        assert choice.rule is None
+        return
+    means = found.dice[annotated].mean(axis=0)
+    assert choice.default.mask == MASK_THRESHOLDS[int(means.argmax())]
+    assert choice.default.score == pytest.approx(1 / (1 + means.max()))

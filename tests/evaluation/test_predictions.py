@@ -19,7 +19,7 @@ def test_the_counts_are_those_of_the_masks(probability, truth):
     for column, threshold in enumerate(MASK_THRESHOLDS):
         mask = probability > np.float32(threshold)
         assert found.dice[0, column] == dice_coeff(truth, mask, smooth=0)
-        assert found.areas[0, column] == mask.sum() / 18, "of the half that is the film"
+        assert found.areas[0, column] == mask.sum() / 18, "of the half that is the radiograph"
 
 
 def test_nothing_judged():
@@ -36,3 +36,16 @@ def test_calibrating_changes_the_scores_alone():
     calibrated = found.calibrated(line)
     assert np.array_equal(calibrated.scores, line.apply(found.scores))
     assert calibrated.dice is found.dice
+
+
+def test_an_image_without_a_mask_has_a_label_and_no_dice():
+    probability = np.full((4, 4), 0.5, np.float32)
+    found = count_predictions(
+        [
+            Judged(probability, 0.3, None, labelled_positive=True),
+            Judged(probability, 0.2, np.ones((4, 4), bool)),
+        ]
+    )
+    assert found.positive.tolist() == [True, True]
+    assert found.annotated.tolist() == [False, True]
+    assert found.areas[0, 0] == 1

@@ -44,9 +44,9 @@ from pleura.evaluation.scores import (
     Stratum,
     summarise,
 )
-from pleura.formats.overlay import MASK_COLOUR, TRUTH_COLOUR
 from pleura.metrics import average_precision
 from pleura.models.bundle import OperatingPoint
+from pleura.rendering.overlay import MASK_COLOUR, TRUTH_COLOUR
 from tests.html_page import Page
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x>&'
@@ -81,6 +81,7 @@ OUTCOMES = [
 UNDEFINED = Score(math.nan, math.nan, math.nan)
 EVALUATION = Evaluation(
     images=60,
+    annotated=60,
     positives=26,
     patients=60,
     lesions=26,
@@ -93,6 +94,9 @@ EVALUATION = Evaluation(
     average_precision=Score(0.931, 0.831, 0.988),
     sensitivity=Score(0.769, 0.6, 0.92),
     specificity=Score(0.912, 0.806, 1.0),
+    accuracy=Score(0.85, 0.749, 0.931),
+    ppv=Score(0.87, 0.717, 0.971),
+    npv=Score(0.838, 0.701, 0.949),
     lesion_sensitivity=Score(0.768, 0.601, 0.921),
     false_lesions=Score(0.051, 0.001, 0.121),
     brier=Score(0.072, 0.062, 0.082),
@@ -105,7 +109,7 @@ EVALUATION = Evaluation(
     ),
     predictive_values=(PredictiveValues(0.05, Score(0.315, 0.2, 0.4), Score(0.987, 0.97, 1)),),
     strata=(
-        Stratum("size", "small", 9, 9, UNDEFINED, Score(0.217, 0.1, 0.3), *[UNDEFINED] * 3),
+        Stratum("size", "below 0.5 %", 9, 9, UNDEFINED, Score(0.217, 0.1, 0.3), *[UNDEFINED] * 3),
         Stratum("sex", "F", 31, 0, Score(0.903, 0.8, 1), *[UNDEFINED] * 4),
     ),
 )
@@ -152,8 +156,8 @@ def test_the_page_shows_every_figure_with_its_interval() -> None:
         assert f"{shown} {score.high:.3f}" in text
     assert "sensitive 0.213 0.35 0 % 0.962 0.900 to 1.000 0.500 0.400 to 0.600" in text
     assert "5 % 0.315 0.200 to 0.400 0.987 0.970 to 1.000" in text
-    assert "Size of the pneumothorax small 9 9 0.217 0.100 to 0.300 undefined undefined" in text
-    assert "Sex F 31 0 0.903 0.800 to 1.000 undefined undefined undefined undefined" in text
+    assert "Size of the pneumothorax below 0.5 % 9 9 0.217 0.100 to 0.300" in text
+    assert "Sex F 31 0 0.903 0.800 to 1.000 undefined" in text
     assert "Network unet" in text
     assert "The operating point was chosen on other images." in text
     assert text.count("Not a medical device") == 1
@@ -242,6 +246,26 @@ def test_a_page_without_failures_shows_none() -> None:
     assert "6 of 9: the largest misses" in Page(usual_page()).text
 
 
+def test_every_part_of_the_page_can_be_jumped_to() -> None:
+    page = Page(usual_page())
+    targets = [link["href"] for link in page.all("a")]
+    assert targets[0] == "#how-the-answers-are-spread"
+    assert {"#by-part-of-the-images", "#failures", "#training", "#facts"} <= set(targets)
+    assert {f"#{heading['id']}" for heading in page.all("h2")} == set(targets)
+
+
+def test_labels_alone_show_no_figure_of_masks() -> None:
+    labels = [replace(item, dice=math.nan, iou=math.nan, truth_px=0) for item in OUTCOMES]
+    text = Page(
+        render_report(report(labels, evaluation=summarise(labels), cases=[], failures=[]))
+    ).text
+    assert "undefined" not in text
+    assert "Positive Dice" not in text
+    assert "Nobody drew a mask, so there is no Dice." in text
+    assert "60, of which 26 with a pneumothorax; 60 with a label and no mask" in text
+    assert "Failures" not in text
+
+
 def test_a_comparison_is_shown_where_there_is_one() -> None:
     assert "Against the other model" not in usual_page()
     other = [replace(item, dice=item.dice / 2, score=1 - item.score) for item in OUTCOMES]
@@ -270,6 +294,7 @@ def test_undefined_figures_are_called_so() -> None:
 def test_a_page_without_images_can_be_written() -> None:
     page = Page(render_report(report([], evaluation=summarise([]), curves_svg="", notes=[])))
     assert page.text.count("undefined") >= 5
+    assert page.all("a", href="#all-figures")
     assert "nan" not in page.text.lower().split()
     assert not page.all("svg")
     assert not page.all("figure")

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pleura.errors import AnnotationError, OutputError, RleError, UsageError
-from pleura.formats import annotations
+from pleura.errors import AnnotationError, OtherFormError, OutputError, RleError, UsageError
+from pleura.formats import annotations, csv_table
 from pleura.formats.annotations import (
     Annotations,
     TableNote,
@@ -27,7 +27,7 @@ TABLES = Path(__file__).parents[2].parent / "shared" / "data" / "annotations"
 SIIM = (1024, 1024)
 WANTED = (
     "an annotation table is a CSV file with the columns ImageId and EncodedPixels, such as "
-    "SIIM-ACR's train-rle.csv"
+    "SIIM-ACR's train-rle.csv; name others with `image_column` and `mask_column`"
 )
 PAIRS = "; a mask is written as pairs of whole numbers, an empty one as -1"
 ID_RULE = "an id is 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
@@ -167,12 +167,12 @@ def test_annotations_travel_to_other_processes(table: Table) -> None:
         (
             'b,"1 2',
             "b",
-            "the quotes of the row do not close, or a quoted value is too long; repair it",
+            csv_table.UNCLOSED,
         ),
         (
             f'b,"{"1 " * 100_000}"',
             "b",
-            "the quotes of the row do not close, or a quoted value is too long; repair it",
+            csv_table.UNCLOSED,
         ),
         (",1 2", "''", "this is not an image id; " + ID_RULE),
         ("../b,1 2", "'../b'", "this is not an image id; " + ID_RULE),
@@ -268,8 +268,8 @@ def test_a_table_in_the_other_form_is_refused_with_the_way_to_read_it(table: Tab
     path = table("a, 3 2 9 2 15 1", "b, 1 4 7 4 13 3", "c, 1 1", "d, -1", "e, -1", "f, -1")
 
     assert refusal(path, shape=(4, 4)) == (
-        "2 of 3 mask rows do not read as the relative run-length form, but do as the absolute one; "
-        "read the table with --rle absolute (form='absolute')"
+        "2 of 3 mask rows do not fit as the relative run-length form, but do as the absolute one; "
+        "read the table with `rle` absolute"
     )
     assert read_annotations(path, shape=(4, 4), form="absolute").positives == 3
 
@@ -278,8 +278,8 @@ def test_a_relative_table_read_as_absolute_is_refused_too(table: Table) -> None:
     path = table("a, 5 2 2 2 2 2", "b, 4 3 1 3")
 
     assert refusal(path, form="absolute") == (
-        "2 of 2 mask rows do not read as the absolute run-length form, but do as the relative one; "
-        "read the table with --rle relative (form='relative')"
+        "2 of 2 mask rows do not fit as the absolute run-length form, but do as the relative one; "
+        "read the table with `rle` relative"
     )
 
 
@@ -355,16 +355,16 @@ def test_a_zip_archive_is_named_as_one(tmp_path: Path) -> None:
 def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
-    for path in (tmp_path, tmp_path / "pipe"):
-        assert refusal(path) == "is not a file; name the CSV file itself"
+    assert refusal(tmp_path) == "is a folder; name a regular file"
+    assert refusal(tmp_path / "pipe") == "is a pipe; name a regular file"
     assert refusal(tmp_path / "none.csv") == (
-        "could not be read (No such file or directory); check the path, or fetch the file again"
+        "could not be read (No such file or directory); check the path"
     )
 
 
 def test_a_small_file_that_unpacks_to_a_huge_line_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.csv.gz"
-    path.write_bytes(gzip.compress(b"0" * (annotations.MAX_LINE_BYTES + 10)))
+    path.write_bytes(gzip.compress(b"0" * (csv_table.MAX_LINE_BYTES + 10)))
 
     assert path.stat().st_size < 20_000
     assert refusal(path) == "line 1 is longer than 16777216 bytes; " + WANTED
@@ -386,7 +386,8 @@ def test_a_small_file_that_unpacks_to_a_huge_line_is_refused(tmp_path: Path) -> 
 def test_an_unreasonable_table_is_refused(
     table: Table, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, message: str
 ) -> None:
-    monkeypatch.setattr(annotations, limit, value)
+    module = annotations if hasattr(annotations, limit) else csv_table
+    monkeypatch.setattr(module, limit, value)
 
     assert refusal(table(*["a,x"] * 100)) == message
 
@@ -469,6 +470,70 @@ def test_a_submission_that_cannot_be_written_is_an_output_error(tmp_path: Path) 
         write_submission(tmp_path / "submission.csv", [("a", "-1")])
 
 
+# --- masks of another size
+
+
+def block(rows: int, columns: int) -> str:
+    mask = np.zeros((rows, columns), bool)
+    mask[rows // 4 : rows // 2, columns // 4 : columns // 2] = True
+    return mask2rle(mask)
+
+
+def test_masks_made_for_another_size_take_their_images_out(table: Table) -> None:
+    found = read_annotations(table(f"a,{block(48, 40)}", f"b,{block(96, 80)}", "c,-1"))
+    checked = check_masks(found, dict.fromkeys("abc", (96, 80)))
+
+    assert checked.masks.keys() == {"b", "c"}
+    (problem,) = checked.problems
+    assert (problem.code, problem.made_for) == ("another-size", (48, 40))
+    assert str(problem) == (
+        "line 2, image a: the mask was likely made for a picture of 48 x 40 (rows x columns), "
+        "where alone its runs in neighbouring columns touch, but its image has 96 x 80; resize the "
+        "mask, or take the image that it was drawn on"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "code", "reason"),
+    [
+        (block(96, 80), (40, 80), "runs-outside", "it was likely made for 96 x 192 (rows x colu"),
+        (block(80, 96), (96, 80), "another-size", "touch (the runs may have been counted along"),
+        ("300 7", (96, 80), "another-size", ", as 3 of the 3 masks of this table that show it we"),
+        (
+            "21 10 117 10 213 10 309 10 405 10 501 10",
+            (96, 80),
+            "mixed-forms",
+            "touch only when read in the absolute run-length form, unlike the other rows; write",
+        ),
+    ],
+)
+def test_what_is_said_of_a_mask_that_does_not_fit(
+    table: Table, text: str, shape: tuple[int, int], code: str, reason: str
+) -> None:
+    count = 3 if text == "300 7" else 2
+    others = [f"b{n},{block(48, 40)}" for n in range(count)]
+    found = read_annotations(table(f"a,{text}", *others))
+    right = (96, 80) if text == "300 7" else (48, 40)
+    shapes = {"a": shape} | {f"b{n}": right for n in range(count)}
+    problem = check_masks(found, shapes).problems[0]
+
+    assert (problem.image_id, problem.code) == ("a", code)
+    assert reason in problem.reason
+
+
+def test_one_odd_mask_says_nothing_of_those_that_are_too_small_to_tell(table: Table) -> None:
+    found = read_annotations(table(f"a,{block(48, 40)}", "b,300 7", "c,40 3"))
+    checked = check_masks(found, dict.fromkeys("abc", (96, 80)))
+    assert [problem.image_id for problem in checked.problems] == ["a"]
+    assert checked.masks.keys() == {"b", "c"}
+
+
+def test_a_table_that_touches_only_in_the_other_form_is_refused(table: Table) -> None:
+    texts = " ".join(f"{21 + 96 * column} 10" for column in range(6))
+    with pytest.raises(OtherFormError, match=r"2 of 2 mask rows do not fit as the relative run-l"):
+        read_annotations(table(f"a,{texts}", f"b,{texts}"), shape=(96, 80))
+
+
 # --- the real tables
 
 
@@ -500,4 +565,4 @@ def test_the_real_table_is_refused_as_absolute() -> None:
     if not path.is_file():
         pytest.skip(f"the real table is not here ({path})")
 
-    assert refusal(path, form="absolute").startswith("3576 of 3576 mask rows do not read as the ab")
+    assert refusal(path, form="absolute").startswith("3576 of 3576 mask rows do not fit as the ab")

@@ -1,16 +1,28 @@
-"""JPEG and PNG films: what is read, and what is refused before anything is decoded."""
+"""JPEG and PNG radiographs: what is read, and what is refused before anything is decoded."""
 
+import gzip
+import io
 import os
 import struct
 import zlib
 
 import imagecodecs
+import nibabel
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
 from pleura.errors import PictureError
 from pleura.formats import plain_picture
-from pleura.formats.plain_picture import read_plain_picture
+from pleura.formats.plain_picture import (
+    is_plain_picture,
+    parse_plain_picture,
+    read_plain_picture,
+    signed_png,
+)
+from pleura.rendering.overlay import overlay, write_png
 
 GREY = np.add.outer(np.arange(40), np.arange(30)).astype(np.uint8)
 
@@ -27,7 +39,7 @@ def png(rows=1, columns=1, bits=8, colour=0, data=b""):
 
 @pytest.fixture
 def save(tmp_path):
-    def write(content, name="film.png"):
+    def write(content, name="radiograph.png"):
         path = tmp_path / name
         path.write_bytes(content)
         return path
@@ -55,7 +67,7 @@ def test_a_png_comes_back_to_the_bit(save, pixels):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_jpeg_comes_back_nearly(save, channels):
     pixels = GREY if channels == 1 else np.stack([GREY] * 3, axis=-1)
-    found = read_plain_picture(save(imagecodecs.jpeg8_encode(pixels, level=95), "film.jpg"))
+    found = read_plain_picture(save(imagecodecs.jpeg8_encode(pixels, level=95), "radiograph.jpg"))
     assert found.shape == GREY.shape
     assert np.abs(found.astype(int) - GREY).max() <= 4
 
@@ -63,8 +75,8 @@ def test_a_jpeg_comes_back_nearly(save, channels):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is neither JPEG nor PNG; convert it"),
-        (b"GIF89a" + bytes(40), "is neither JPEG nor PNG; convert it"),
+        (b"", "is neither JPEG, PNG, TIFF nor NIfTI; convert it"),
+        (b"GIF89a" + bytes(40), "is neither JPEG, PNG, TIFF nor NIfTI; convert it"),
         (
             png(colour=3),
             "is a PNG of colour type 3 with 8 bits; grey ones of 8 or 16 bits are read",
@@ -122,3 +134,86 @@ def test_a_huge_file_is_refused_before_it_is_read(save, monkeypatch):
     monkeypatch.setattr(plain_picture, "MAX_FILE_BYTES", 100)
     with pytest.raises(PictureError, match="has 101 bytes; at most 100 are read"):
         read_plain_picture(save(bytes(101)))
+
+
+def test_a_picture_that_pleura_drew_is_no_radiograph(save, tmp_path):
+    path = tmp_path / "overlay.png"
+    write_png(path, overlay(GREY, np.zeros(GREY.shape, bool)))  # an empty mask leaves it grey
+    with pytest.raises(PictureError, match=f"^{path}: is a picture that pleura drew, and results"):
+        read_plain_picture(path)
+    plain = png(4, 5, data=zlib.compress(bytes(24)))
+    assert read_plain_picture(save(plain)).shape == (4, 5)
+    assert imagecodecs.png_decode(signed_png(plain)).shape == (4, 5)
+
+
+def tiff(pixels, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "TIFF", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_comes_back_to_the_bit_and_white_on_black(save, dtype):
+    pixels = GREY.astype(dtype) * (700 if dtype == np.uint16 else 1)
+    np.testing.assert_array_equal(read_plain_picture(save(tiff(pixels), "a.tif")), pixels)
+    # Pillow turns 8 bits round when it saves them so, and not 16.
+    turned = tiff(pixels if dtype == np.uint8 else 65535 - pixels, tiffinfo={262: 0})
+    np.testing.assert_array_equal(read_plain_picture(save(turned, "b.tif")), pixels)
+
+
+def nifti(values, affine=(-1.0, -1.0, 1.0, 1.0), pack=False):
+    content = nibabel.Nifti1Image(values, np.diag(affine)).to_bytes()
+    return gzip.compress(content) if pack else content
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_slice_of_nifti_is_laid_as_itk_writes_it(save, pack):
+    found = read_plain_picture(save(nifti(GREY.T[:, :, None], pack=pack), "a.nii"))
+    np.testing.assert_array_equal(found, GREY)
+    assert found.dtype == np.uint8
+
+
+def test_numbers_of_nifti_that_are_no_counts_are_stretched(save):
+    shares = read_plain_picture(save(nifti((GREY.T / 68).astype(np.float32))))
+    below = read_plain_picture(save(nifti(GREY.T.astype(np.int16) - 34)))
+    whole = np.rint(GREY / 68 * 65535)
+    np.testing.assert_allclose(shares, whole, atol=1)
+    np.testing.assert_array_equal(below, whole)
+
+
+@given(bits=st.integers(9, 16), share=st.floats(0.51, 1))
+def test_twelve_bits_in_sixteen_are_stretched_over_them(bits, share):
+    most = (1 << bits) - 1
+    stored = np.array([[0, most // 3, int(share * most)]], np.uint16)
+    found = parse_plain_picture(imagecodecs.png_encode(stored), "it").pixels
+    np.testing.assert_allclose(found / 65535, stored / most, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (tiff(GREY.astype(np.float32)), "is a TIFF of mode F; grey ones of 8 or 16 bits are read"),
+        (
+            tiff(GREY, save_all=True, append_images=[Image.fromarray(GREY)]),
+            "holds 2 pages; save the one that is meant",
+        ),
+        (tiff(GREY)[:50], "is corrupt or breaks off"),
+        (nifti(np.full((4, 4), np.nan, np.float32)), "holds values that are no numbers; save it"),
+        (nifti(np.zeros((4, 4, 3), np.uint8)), "has the shape 4 x 4 x 3, but a radiograph is one"),
+        (nifti(GREY.T)[:400], "is corrupt or breaks off"),
+        (gzip.compress(b"text", mtime=0), "is neither JPEG, PNG, TIFF nor NIfTI; convert it"),
+        (gzip.compress(nifti(GREY), mtime=0)[:60], "the gzip file ends too early"),
+    ],
+)
+def test_what_of_tiff_and_nifti_cannot_be_read(save, content, message):
+    path = save(content, "radiograph.tif")
+    with pytest.raises(PictureError) as caught:
+        read_plain_picture(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+def test_how_pictures_begin():
+    for content in (png(), tiff(GREY), nifti(GREY), imagecodecs.jpeg8_encode(GREY)):
+        assert is_plain_picture(content)
+    assert not is_plain_picture(b"DICM")

@@ -14,8 +14,8 @@ JPEG, LOSSLESS, LS, J2K, RLE = (
 )
 
 
-def films(seed: int) -> list[bytes]:
-    """Return a sound film in each kind of encoding."""
+def radiographs(seed: int) -> list[bytes]:
+    """Return a sound radiograph in each kind of encoding."""
     rng = np.random.default_rng(seed)
     grey = rng.integers(40, 200, (48, 64)).astype(np.uint8)
     deep = (grey.astype(np.uint16) << 4) | 3
@@ -106,7 +106,7 @@ def crafted() -> dict[str, bytes]:
 
 
 def polyglots() -> dict[str, tuple[bytes, str]]:
-    """Return sound films that are something else too, and what is to be said of each."""
+    """Return sound radiographs that are something else too, and what is to be said of each."""
     tail = b"DICM"
     return {
         "program": (

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from pleura.config import Network
+from pleura.engines.engine import Probabilities
+from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import BundleError, UsageError
-from pleura.inference.averaging import averaged
-from pleura.inference.engine import Probabilities
-from pleura.inference.predictor import Predictor, load
-from pleura.inference.torch_engine import TorchEngine
+from pleura.inference.predictor import Predictor, averaged, load
 from pleura.models import zoo
 from pleura.models.bundle import Calibration, OperatingPoint
 
@@ -42,6 +41,12 @@ def test_one_model_alone_stays_as_it_is(bundle):
     assert averaged([alone]) is alone
 
 
+@pytest.mark.parametrize("answer_flagged", [False, True])
+def test_several_answer_what_is_flagged_where_each_does(bundle, answer_flagged):
+    members = [Predictor(bundle, Left(1), answer_flagged=one) for one in (True, answer_flagged)]
+    assert averaged(members, tta=True).answer_flagged == answer_flagged
+
+
 def test_the_mean_of_maps_and_scores(bundle, pixels):
     members = [Predictor(bundle, Left(weight)) for weight in (1, 0.5, 0.3)]
     found = averaged(members).engine.probabilities(pixels)
@@ -53,7 +58,7 @@ def test_the_mean_of_maps_and_scores(bundle, pixels):
 
 
 def test_the_mirror_image_is_averaged_where_it_belongs(bundle, pixels):
-    engine = averaged([Predictor(bundle, Left(1))], mirrored=True).engine
+    engine = averaged([Predictor(bundle, Left(1))], tta=True).engine
     found, mirror = engine.probabilities(pixels), engine.probabilities(pixels[:, :, ::-1])
     assert found.maps == pytest.approx(mirror.maps[:, :, ::-1], abs=1e-6)
     assert found.scores == pytest.approx(mirror.scores, abs=1e-6)
@@ -66,14 +71,14 @@ def test_an_engine_sees_contiguous_pixels(bundle, pixels):
             assert pixels.flags.c_contiguous
             return super().probabilities(pixels)
 
-    averaged([Predictor(bundle, Strict(1))], mirrored=True).engine.probabilities(pixels)
+    averaged([Predictor(bundle, Strict(1))], tta=True).engine.probabilities(pixels)
 
 
 def test_as_the_ensemble_in_one_file(bundle, pixels):
     """What models/ensemble.py does inside a network is done here outside of it."""
     other = {name: array * np.float32(0.5) for name, array in bundle.weights.items()}
     members = [bundle, replace(bundle, weights=other)]
-    network = Network(name=zoo.ENSEMBLE, members=[bundle.network] * 2, flip=True)
+    network = Network(name=zoo.ENSEMBLE, members=[bundle.network] * 2, tta=True)
     weights = {
         f"members.{number}.{name}": array
         for number, member in enumerate(members)
@@ -82,7 +87,7 @@ def test_as_the_ensemble_in_one_file(bundle, pixels):
     inside = TorchEngine(replace(bundle, network=network, weights=weights), precision="fp32")
     outside = averaged(
         [Predictor(member, TorchEngine(member, precision="fp32")) for member in members],
-        mirrored=True,
+        tta=True,
     )
     one, two = inside.probabilities(pixels), outside.engine.probabilities(pixels)
     assert one.maps == pytest.approx(two.maps, abs=1e-5)
@@ -95,13 +100,13 @@ def test_what_it_was_made_with_tells_all_members(bundle):
     )
     one, two = Predictor(bundle, Left(1)), Predictor(other, Left(1))
     found = [
-        averaged(members, mirrored=mirrored).provenance
+        averaged(members, tta=mirrored).provenance
         for members in ([one], [one, two], [two, one], [one, one])
         for mirrored in (False, True)
     ]
     assert len({(item.model, item.engine) for item in found}) == 8
     assert found[1].model == bundle.digest
-    assert found[1].engine == "Left, mirrored"
+    assert found[1].engine == "Left, tta"
 
 
 def test_what_it_is_called_names_all_members(bundle):

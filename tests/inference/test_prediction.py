@@ -1,10 +1,15 @@
+from dataclasses import replace
+
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib import pyplot
 
-from pleura.data.prepare import Frame
+from pleura.data.prepare import Frame, prepare_pixels
+from pleura.errors import UsageError
 from pleura.formats.rle import rle2mask
 from pleura.inference.prediction import Prediction, decide, finish
 from pleura.models.bundle import Calibration, OperatingPoint
@@ -67,12 +72,43 @@ def test_a_finished_answer_has_the_shape_of_the_file(shape):
     assert (prediction.image_id, prediction.seconds) == ("1.2", 0.25)
 
 
-def test_the_mask_of_a_wide_film_lies_where_the_network_saw_it():
+@pytest.mark.parametrize(
+    ("score", "flags", "answer_flagged", "called"),
+    [
+        (0.9, (), False, "positive"),
+        (0.1, (), False, "negative"),
+        (0.9, ("inverted",), False, "not assessed"),
+        (0.1, ("modality=CT",), False, "not assessed"),
+        (0.9, ("inverted",), True, "positive"),
+        (0.1, ("inverted",), True, "negative"),
+    ],
+)
+def test_what_is_flagged_is_called_neither_unless_asked_for(score, flags, answer_flagged, called):
+    prepared, frame = np.full((32, 32), 0.9, np.float32), Frame(32, 32, 32)
+    found = finish(
+        "1.2",
+        prepared,
+        score,
+        frame,
+        OperatingPoint(0.5, 0.5),
+        0.0,
+        Calibration(),
+        flags,
+        answer_flagged,
+    )
+    assert (found.called, found.flags) == (called, flags)
+    assert found.assessed == (called != "not assessed")
+    assert found.mask.any() == (found.rle != "-1") == (called == "positive")
+    assert found.score == score
+    assert found.probability.shape == (32, 32)
+
+
+def test_the_mask_of_a_wide_radiograph_lies_where_the_network_saw_it():
     prepared = np.zeros((32, 32), np.float32)
     prepared[12:16, 0:8] = 1  # above the middle, at the left edge
     mask = finish("1.2", prepared, 1.0, Frame(32, 64, 32), OperatingPoint(mask=0.5)).mask
     rows, columns = np.nonzero(mask)
-    assert 8 <= rows.min() <= rows.max() <= 16  # 16 rows of black lie above the film
+    assert 8 <= rows.min() <= rows.max() <= 16  # 16 rows of black lie above the radiograph
     assert columns.max() <= 17
 
 
@@ -84,3 +120,70 @@ def test_the_score_is_the_calibrated_one_and_the_threshold_is_held_against_it():
         assert prediction.score == pytest.approx(0.25)
         assert isinstance(prediction.score, float)
         assert prediction.mask.any() == called
+
+
+@pytest.mark.parametrize("aspect", [1.0, 1.5])
+@pytest.mark.parametrize("shape", [(60, 40), (40, 60), (64, 64), (1, 9)])
+def test_the_picture_has_the_form_of_the_radiograph_and_the_mask_in_its_place(shape, aspect):
+    rows, columns = shape
+    frame = Frame(rows, columns, 32, aspect)
+    mask = np.zeros(shape, np.bool_)
+    mask[: rows // 2] = True
+    radiograph = prepare_pixels(np.full(shape, 200, np.uint8), 32, aspect)
+    empty = Prediction(
+        "1.2", 0.8, mask & False, np.zeros((32, 32), "f4"), frame, prepared=radiograph
+    )
+    plain = empty.picture()
+    high, wide = frame.shown
+    assert plain.shape[0] / plain.shape[1] == pytest.approx(high / wide, rel=0.1, abs=0.15)
+    assert max(plain.shape[:2]) == 32
+    assert (plain[..., 0] == plain[..., 2]).all()
+    if rows > 8:
+        drawn = Prediction(
+            "1.2", 0.8, mask, empty.prepared_map, frame, prepared=radiograph
+        ).picture()
+        coloured = (drawn[..., 0] != drawn[..., 2]).mean(1)
+        assert (coloured[: len(drawn) // 2 - 2] == 1).all()
+        assert not coloured[len(drawn) // 2 + 2 :].any()
+
+
+def test_a_prediction_says_in_one_line_what_it_is():
+    frame, mask = Frame(2, 3, 4), np.ones((2, 3), np.bool_)
+    found = Prediction("1.2", 0.8123, mask, np.zeros((4, 4), "f4"), frame, flags=("inverted",))
+    assert repr(found) == (
+        "Prediction('1.2', positive, score=0.812, area_px=6, flags=('inverted',), 2x3)"
+    )
+
+
+def test_a_notebook_shows_radiograph_score_and_flags_as_plain_text():
+    frame, radiograph = Frame(32, 32, 32), np.zeros((32, 32), np.uint8)
+    mask, flags = np.ones((32, 32), np.bool_), ("inverted", "modality=<b>")
+    found = Prediction(
+        "1.2", 0.8123, mask, np.zeros((32, 32), "f4"), frame, flags=flags, prepared=radiograph
+    )
+    page = found._repr_html_()
+    assert '<img alt="" src="data:image/jpeg;base64,' in page
+    assert "<figcaption>positive \N{MIDDLE DOT} score 0.81 \N{MIDDLE DOT} looks inverted" in page
+    assert "&lt;b&gt;" in page
+    assert "not for diagnosis</figcaption>" in page
+    bare = replace(found, assessed=False, prepared=None, mask=~mask)._repr_html_()
+    assert "<img" not in bare
+    assert "0.81" not in bare
+    assert "not assessed" in bare
+
+
+def test_a_plot_is_drawn_where_it_is_wanted():
+    matplotlib.use("agg")
+    frame, radiograph = Frame(32, 32, 32), np.zeros((32, 32), np.uint8)
+    mask = np.ones((32, 32), np.bool_)
+    found = Prediction("1.2", 0.8123, mask, np.zeros((32, 32), "f4"), frame, prepared=radiograph)
+    figure, axes = pyplot.subplots()
+    assert found.plot(axes) is axes
+    assert axes.get_title() == "positive \N{MIDDLE DOT} score 0.81"
+    assert np.array_equal(axes.images[0].get_array(), found.picture()[:, :, ::-1])
+    own = found.plot()
+    assert own is not axes
+    pyplot.close(own.figure)
+    pyplot.close(figure)
+    with pytest.raises(UsageError, match="the radiograph was not kept with this prediction"):
+        replace(found, prepared=None).plot()

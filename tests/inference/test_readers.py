@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -10,23 +11,25 @@ import numpy as np
 import pytest
 
 from pleura.config import Predict
-from pleura.data.guard import assess
-from pleura.data.isolation import Limits, Reply
 from pleura.data.prepare import prepare_pixels
-from pleura.errors import DicomError, LimitError, OutputError
-from pleura.formats.dicom import read_radiograph
+from pleura.dicom.radiograph import read_radiograph
+from pleura.dicom.square import squared
+from pleura.errors import ChangedError, DicomError, LimitError, OutputError
 from pleura.inference import readers as readers_module
 from pleura.inference.prediction import Prediction
-from pleura.inference.readers import Failed, Frame, Readers, Ready, Wrote, open_readers
+from pleura.inference.readers import Failed, Frame, Readers, Ready, open_readers
 from pleura.inference.reading import read
+from pleura.inference.row import Wrote
+from pleura.pictures.flags import judge
+from pleura.processes.isolation import Limits, Reply
 from tests.dicom_files import make_dicom
 
 J2K, RLE = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    path = tmp_path_factory.mktemp("film") / "film.dcm"
+def radiograph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("radiograph") / "radiograph.dcm"
     pixels = np.random.default_rng(0).integers(4000, size=(50, 70), dtype=np.uint16)
     preamble = b"MZ".ljust(128, b"\1") + b"DICM"
     path.write_bytes(make_dicom(pixels, BitsStored=12, SOPInstanceUID="1.2.3", preamble=preamble))
@@ -46,10 +49,16 @@ class Writes:
 
     name: str = "writes"
 
-    def write(self, path, image_id, prediction, out):
-        what = [str(path), image_id, prediction.score, prediction.area_px, prediction.rle]
+    def write(self, opened, image_id, prediction, out):
+        what = [
+            str(opened.radiograph.header.path),
+            image_id,
+            prediction.score,
+            prediction.area_px,
+            prediction.rle,
+        ]
         Path(out, f"{image_id}.json").write_text(json.dumps(what))
-        return "odd, but written"
+        return Wrote(notes="odd, but written")
 
     def finish(self, answers, out):
         pass
@@ -62,9 +71,9 @@ class Fails:
     error: str
     name: str = "fails"
 
-    def write(self, path, image_id, prediction, out):
+    def write(self, opened, image_id, prediction, out):
         if self.error == "dicom":
-            raise DicomError(f"{path}: has no orientation")
+            raise DicomError(f"{opened.radiograph.header.path}: has no orientation")
         if self.error == "output":
             raise OutputError(f"{out}: could not be written (disk full)")
         if self.error == "memory":
@@ -75,20 +84,31 @@ class Fails:
         pass
 
 
-def test_another_process_reads_what_this_one_would(readers, film):
-    one, other = readers.read(film, 32), read(film, 32)
+def test_another_process_reads_what_this_one_would(readers, radiograph):
+    one, other = readers.read(radiograph, 32), read(radiograph, 32)
     assert np.array_equal(one.pixels, other.pixels)
-    assert np.array_equal(one.pixels, prepare_pixels(read_radiograph(film).pixels, 32))
-    assert (one.path, one.image_id, one.frame) == (film, "1.2.3", Frame(50, 70, 32))
+    assert np.array_equal(one.pixels, prepare_pixels(read_radiograph(radiograph).pixels, 32))
+    assert (one.path, one.image_id, one.frame) == (radiograph, "1.2.3", Frame(50, 70, 32))
     assert (
         one.notes
         == other.notes
         == "the preamble holds a Windows program where zeros or TIFF belong"
     )
-    judged = assess(read_radiograph(film).pixels)
+    radiograph = read_radiograph(radiograph)
+    judged = judge(radiograph.pixels, radiograph.header, 32)
     assert judged.flagged
     assert (one.guard, one.flags) == (other.guard, other.flags)
-    assert (one.guard, one.flags) == (judged.score, ";".join(judged.flags))
+    assert (one.guard, one.flags) == (judged.score, judged.flags)
+
+
+def test_pixels_that_are_not_square_are_made_so_for_the_network_alone(readers, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 90)).astype(np.uint8)
+    path = tmp_path / "long.dcm"
+    path.write_bytes(make_dicom(pixels, PixelAspectRatio="3\\2"))
+    for ready in (readers.read(path, 32), read(path, 32)):
+        assert ready.frame == Frame(60, 90, 32, 1.5)
+        assert np.array_equal(ready.pixels, prepare_pixels(squared(pixels, 1.5), 32))
+        assert ready.pixels.all(axis=None) or ready.pixels[0].any()  # it fills the square
 
 
 def test_what_cannot_be_read_comes_with_its_reason(readers, tmp_path):
@@ -97,7 +117,31 @@ def test_what_cannot_be_read_comes_with_its_reason(readers, tmp_path):
     )
 
 
-def test_a_file_that_takes_too_long(tmp_path, film):
+def ready(path: Path) -> Ready:
+    found = read(path, 32)
+    assert isinstance(found, Ready)
+    return found
+
+
+def test_writers_get_what_was_answered_or_nothing_is_written(
+    readers, radiograph, prediction, tmp_path
+):
+    path = tmp_path / "radiograph.dcm"
+    path.write_bytes(radiograph.read_bytes())
+    answered = ready(path)
+    os.utime(path, ns=(0, 0))
+    assert readers.write([Writes()], answered, "a", prediction, tmp_path).trouble == ""
+    path.write_bytes(make_dicom(SOPInstanceUID="9.9"))
+    message = f"{path}: holds another content than a moment ago, when it was answered; predict it"
+    with pytest.raises(ChangedError, match=message):
+        readers.write([Writes()], answered, "b", prediction, tmp_path)
+    path.unlink()
+    wrote = readers.write([Writes()], answered, "b", prediction, tmp_path)
+    assert wrote == Wrote(f"{path}: cannot be read (No such file or directory)")
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_a_file_that_takes_too_long(tmp_path, radiograph):
     noise = np.random.default_rng(1).integers(65536, size=(1200, 1200), dtype=np.uint16)
     slow = tmp_path / "slow.dcm"
     frame = imagecodecs.jpeg2k_encode(noise, codecformat="j2k", level=0)
@@ -107,11 +151,11 @@ def test_a_file_that_takes_too_long(tmp_path, film):
         assert isinstance(found, Failed)
         assert found.reason == (
             f"{slow}: took more than 0.03 seconds and was given up; if it is sound, allow more "
-            "with --max-seconds"
+            "with `max_seconds`"
         )
 
 
-def test_a_file_that_takes_too_much(tmp_path, film):
+def test_a_file_that_takes_too_much(tmp_path, radiograph):
     side = 9600
     frame = struct.pack("<LL14L", 1, 64, *[0] * 14) + b"\x81\x00" * (side * side // 128)
     large = tmp_path / "large.dcm"
@@ -122,32 +166,34 @@ def test_a_file_that_takes_too_much(tmp_path, film):
         assert isinstance(found, Failed)
         assert found.reason == (
             f"{large}: needs more memory than a file may take; if it is sound, allow more with "
-            "--max-memory"
+            "`max_memory`"
         )
-        assert held.read(film, 32).image_id == "1.2.3", "others go on"
+        assert held.read(radiograph, 32).image_id == "1.2.3", "others go on"
 
 
-def test_writers_write_in_another_process(readers, film, prediction, tmp_path):
-    assert readers.write([Writes()], film, "id-1", prediction, tmp_path) == Wrote(
+def test_writers_write_in_another_process(readers, radiograph, prediction, tmp_path):
+    assert readers.write([Writes()], ready(radiograph), "id-1", prediction, tmp_path) == Wrote(
         "", "odd, but written"
     )
     written = json.loads((tmp_path / "id-1.json").read_text())
-    assert written == [str(film), "id-1", 0.7, 3500, prediction.rle]
+    assert written == [str(radiograph), "id-1", 0.7, 3500, prediction.rle]
 
 
-def test_what_a_writer_cannot_is_told(readers, film, prediction, tmp_path):
+def test_what_a_writer_cannot_is_told(readers, radiograph, prediction, tmp_path):
     def tried(error):
-        wrote = readers.write([Fails(error), Writes()], film, "id-2", prediction, tmp_path)
+        wrote = readers.write(
+            [Fails(error), Writes()], ready(radiograph), "id-2", prediction, tmp_path
+        )
         assert bool(wrote.notes) == (error == "dicom"), "the other writer writes nevertheless"
         return wrote.trouble
 
-    assert tried("dicom") == f"{film}: has no orientation"
+    assert tried("dicom") == f"{radiograph}: has no orientation"
     assert tried("memory") == (
-        f"{film}: needs more memory than a file may take; if it is sound, allow more with "
-        "--max-memory"
+        f"{radiograph}: needs more memory than a file may take; if it is sound, allow more with "
+        "`max_memory`"
     )
     assert tried("other") == (
-        f"{film}: internal error (AssertionError); PLEURA_DEBUG=1 shows where it happened"
+        f"{radiograph}: internal error (AssertionError); PLEURA_DEBUG=1 shows where it happened"
     )
     with pytest.raises(OutputError, match=r"could not be written \(disk full\)"):
         tried("output")
@@ -163,10 +209,16 @@ def test_what_a_writer_cannot_is_told(readers, film, prediction, tmp_path):
         {"guard": float("inf")},
         {"image_id": None, "blob": bytes(1023)},
         {"blob": b""},
+        {"stamp": [1, 2]},
+        {"stamp": None},
+        {"aspect": 0.0},
+        {"aspect": float("nan")},
+        {"aspect": "wide"},
     ],
 )
 def test_a_process_is_not_believed(change):
-    fields = {"image_id": "1", "rows": 9, "columns": 9, "guard": None, "flags": "", "notes": ""}
+    fields = {"image_id": "1", "rows": 9, "columns": 9, "guard": None, "flags": [], "notes": ""}
+    fields |= {"fingerprint": "f", "stamp": [1, 2, 3, 4], "aspect": 1.0}
     sound = Reply(fields, bytes(1024))
     assert readers_module._ready(Path("x"), 32, sound).frame == Frame(9, 9, 32)
     blob = change.pop("blob", bytes(1024))
@@ -193,13 +245,13 @@ def imported(modules, names):
 
 
 def test_a_reading_process_imports_no_engine():
-    engines = "torch openvino onnxruntime polars h5py scipy matplotlib typer pydantic"
+    engines = "torch openvino onnxruntime pyarrow h5py scipy matplotlib typer pydantic"
     assert imported("pleura.inference.reading", engines) == "[]"
 
 
 def test_the_one_that_asks_imports_nothing_that_decodes():
-    asks = "pleura.inference.folder, pleura.inference.predictor"
-    assert imported(asks, "pydicom imagecodecs PIL polars torch scipy") == "[]"
+    asks = "pleura.inference.job, pleura.inference.predictor"
+    assert imported(asks, "pydicom imagecodecs PIL pyarrow torch scipy") == "[]"
 
 
 def test_they_are_held_to_the_settings(monkeypatch):

@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pleura.data.prepare import Frame
+from pleura.dicom.radiograph import open_radiograph, read_radiograph
 from pleura.errors import OutputError
-from pleura.formats.dicom import read_radiograph
-from pleura.inference.answer import Answer
 from pleura.inference.prediction import decide
 from pleura.inference.predictor import load
+from pleura.inference.row import Row
 from pleura.inference.worklist import (
-    FILM_SIDE,
     MAP_SIDE,
+    RADIOGRAPH_SIDE,
     THRESHOLDS,
     Worklist,
     areas,
@@ -31,7 +32,7 @@ from pleura.inference.worklist import (
 from pleura.models.bundle import OperatingPoint
 from tests.dicom_files import make_dicom
 from tests.html_page import Page
-from tests.inference.made import POINT, Job, answer_of, job, predicted
+from tests.inference.made import POINT, SIZE, Job, job, predicted, radiograph
 
 HOSTILE = "\"'><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>&]]><!--"
 
@@ -50,14 +51,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 
 def data_of(out: Path) -> dict:
-    text = (out / "report.html").read_text()
+    text = (out / "worklist.html").read_text()
     block = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert block is not None
     return json.loads(block[1])
 
 
 def script_of(out: Path, image_id: str) -> str:
-    return (out / "report" / f"{data_name(image_id)}.js").read_text()
+    return (out / "worklist" / f"{data_name(image_id)}.js").read_text()
 
 
 def values_of(script: str) -> dict:
@@ -113,7 +114,8 @@ def test_the_data_of_an_image_is_plain_values_in_a_call(made):
         plain = (
             r'pleura\(\{"about":\{"name":"[0-9a-f]{32}","areas":\[[0-9,]*\]\},\n"pictures":\{'
             r'"rows":\d+,"columns":\d+,"size":\d+,"map":"[\w+/=]*",'
-            r'"film":"data:image/jpeg;base64,[\w+/=]*","thumb":"data:image/jpeg;base64,[\w+/=]*"'
+            r'"facts":\{("(Age|Sex|View|Date)":"[\w -]*",?){4}\},'
+            r'"radiograph":"data:image/jpeg;base64,[\w+/=]*","thumb":"data:image/jpeg;base64,[\w+/=]*"'
             r"\}\}\);\n"
         )
         assert re.fullmatch(plain, text)
@@ -138,32 +140,42 @@ def picture(source: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("shape", "shown"), [((2000, 1000), (768, 384)), ((500, 700), (500, 700)), ((96, 96), (96, 96))]
 )
-def test_a_film_is_shown_in_eight_bits_and_no_larger_than_it_is(tmp_path, shape, shown):
+def test_a_radiograph_is_shown_in_eight_bits_and_no_larger_than_it_is(tmp_path, shape, shown):
     ramp = np.linspace(0, 65535, shape[0] * shape[1]).astype(np.uint16).reshape(shape)
     path = tmp_path / "deep.dcm"
     path.write_bytes(make_dicom(ramp, VOILUTFunction="LINEAR"))
     made = predicted(0, "1.2")
-    Worklist("m", "d", POINT).write(path, "1.2", made, tmp_path)
+    Worklist("m", "d", POINT).write(open_radiograph(path), "1.2", made, tmp_path)
     pictures = values_of(script_of(tmp_path, "1.2"))["pictures"]
-    film = picture(pictures["film"])
-    assert film.dtype == np.uint8
-    assert film.shape == shown
-    assert max(film.shape) <= FILM_SIDE
+    seen = picture(pictures["radiograph"])
+    assert seen.dtype == np.uint8
+    assert seen.shape == shown
+    assert max(seen.shape) <= RADIOGRAPH_SIDE
     assert max(picture(pictures["thumb"]).shape) <= 96
     expected = cv2.resize(read_radiograph(path).pixels, shown[::-1], interpolation=cv2.INTER_AREA)
-    assert np.abs(film - expected / 257).mean() < 3
+    assert np.abs(seen - expected / 257).mean() < 3
+
+
+def test_a_radiograph_of_pixels_that_are_not_square_is_shown_in_its_shape(tmp_path):
+    path = tmp_path / "long.dcm"
+    path.write_bytes(make_dicom(np.zeros((60, 90), np.uint8), PixelAspectRatio="2\\1"))
+    made = replace(predicted(0, "1.2"), frame=Frame(60, 90, SIZE, 2.0))
+    Worklist("m", "d", POINT).write(open_radiograph(path), "1.2", made, tmp_path)
+    pictures = values_of(script_of(tmp_path, "1.2"))["pictures"]
+    assert picture(pictures["radiograph"]).shape == (120, 90)
+    assert (pictures["rows"], pictures["columns"]) == (120, 90)  # the map lies over these
 
 
 def test_the_data_of_a_real_size_stays_small(tiny_model, real_data, tmp_path):
     path = sorted((real_data / "siim").rglob("*.dcm"))[0]
     model = load(tiny_model)
-    Worklist.of(model).write(path, "1.2", model.predict(path), tmp_path)
+    Worklist.of(model).write(open_radiograph(path), "1.2", model.predict(path), tmp_path)
     assert 20_000 < len(script_of(tmp_path, "1.2")) < 140_000
 
 
 def test_a_second_write_writes_the_same(made, tmp_path):
     image_id, prediction = next(iter(made.predictions.items()))
-    made.writer.write(Path(made.answers[0].path), image_id, prediction, tmp_path)
+    made.writer.write(open_radiograph(made.answers[0].path), image_id, prediction, tmp_path)
     assert script_of(tmp_path, image_id) == script_of(made.out, image_id)
 
 
@@ -195,7 +207,7 @@ def test_the_page_holds_what_it_decides_from(made):
     assert images["id"] == [*made.predictions, "torn.dcm"]
     assert images["score"] == [*(p.score for p in made.predictions.values()), None]
     assert images["area"] == [*(p.area_px for p in made.predictions.values()), None]
-    assert images["flags"][2] == "inverted, lateral"
+    assert images["flags"][2] == "looks inverted, looks like a lateral view"
     assert images["areas"][-1] is None
     for answer, size, counted in zip(
         made.answers[:-1], images["size"], images["areas"], strict=False
@@ -209,18 +221,37 @@ def test_the_page_holds_what_it_decides_from(made):
 
 
 def test_the_head_says_what_answered_and_how(made):
-    text = Page((made.out / "report.html").read_text()).text
+    text = Page((made.out / "worklist.html").read_text()).text
     called = sum(answer.rle not in (None, "-1") for answer in made.answers)
     assert 0 < called < 6
     assert "Model model.h5 Digest a1b2c3d4a1b2c3d4 Operating point" in text
     assert "default: score 0.414, mask 0.345, smallest area 0.4 %" in text
-    assert f"7: {called} called positive, {6 - called} negative, 1 failed" in text
+    assert f"7: {called} called positive, {6 - called} negative, 0 not assessed, 1 failed" in text
     assert re.search(r"Made \d{4}-\d\d-\d\d \d\d:\d\d UTC", text)
     assert text.count("Not a medical device: for research and education, not for diagnosis.") == 1
 
 
+def test_what_is_not_assessed_has_a_radiograph_and_nothing_to_draw_on_it(tmp_path):
+    why = {0: ("modality=CT", "view=LL"), 3: ("inverted",)}
+    made = job(tmp_path, images=4, not_assessed=why)
+    images = data_of(made.out)["images"]
+    assert images["assessed"] == [False, True, True, False, True]
+    assert images["flags"][0] == "the header says modality CT, view LL"
+    for number in why:
+        assert (images["score"][number], images["area"][number]) == (None, None)
+        assert images["areas"][number] == []
+        values = values_of(script_of(made.out, images["id"][number]))
+        assert values["pictures"]["map"] is None
+        assert values["about"]["areas"] == []
+        assert picture(values["pictures"]["radiograph"]).shape == radiograph(number).shape
+    text = Page((made.out / "worklist.html").read_text()).text
+    positive = sum(bool(area) for area in images["area"])
+    counted = f"{positive} called positive, {2 - positive} negative, 2 not assessed, 1 failed"
+    assert f"Files 5: {counted}" in text
+
+
 def test_nothing_of_a_patient_and_no_folder_is_written(made):
-    written = [made.out / "report.html", *(made.out / "report").iterdir()]
+    written = [made.out / "worklist.html", *(made.out / "worklist").iterdir()]
     assert len(written) == 7
     for path in written:
         content = path.read_text()
@@ -230,17 +261,17 @@ def test_nothing_of_a_patient_and_no_folder_is_written(made):
 
 def test_folders_of_other_answers_are_left_out_of_an_error_too(made, tmp_path):
     other = made.answers[0]
-    answer = Answer(
+    answer = Row(
         "/a/DOE/x.dcm", error=f"/a/DOE/x.dcm: has the id 1.2 of {other.path}, which was answered"
     )
     made.writer.finish([answer, replace(other, rle=None)], tmp_path)
     assert data_of(tmp_path)["images"]["error"][0] == (
-        "x.dcm: has the id 1.2 of film.dcm, which was answered"
+        "x.dcm: has the id 1.2 of radiograph.dcm, which was answered"
     )
 
 
 def test_the_page_needs_nothing_from_outside(made):
-    text = (made.out / "report.html").read_text()
+    text = (made.out / "worklist.html").read_text()
     page = Page(text)
     assert "http" not in text.replace('http-equiv="Content-Security-Policy"', "")
     assert "@import" not in text
@@ -257,7 +288,7 @@ def test_the_page_needs_nothing_from_outside(made):
 
 def test_hostile_texts_stay_texts(tmp_path):
     made = job(tmp_path, images=3, hostile=HOSTILE)
-    text = (made.out / "report.html").read_text()
+    text = (made.out / "worklist.html").read_text()
     page = Page(text)
     assert len(page.all("script")) == 2
     assert not page.all("img")
@@ -265,38 +296,34 @@ def test_hostile_texts_stay_texts(tmp_path):
     images = data_of(made.out)["images"]
     assert images["id"][0] == f"1.2.826.0.1.0000{HOSTILE}"
     assert images["error"][-1].endswith(HOSTILE)
-    assert all(re.fullmatch(r"[0-9a-f]{32}\.js", p.name) for p in (made.out / "report").iterdir())
+    assert all(re.fullmatch(r"[0-9a-f]{32}\.js", p.name) for p in (made.out / "worklist").iterdir())
 
 
 def test_an_empty_job_has_a_page(tmp_path):
     Worklist("m", "d", POINT).finish([], tmp_path)
     assert (
-        "0: 0 called positive, 0 negative, 0 failed"
-        in Page((tmp_path / "report.html").read_text()).text
+        "0: 0 called positive, 0 negative, 0 not assessed, 0 failed"
+        in Page((tmp_path / "worklist.html").read_text()).text
     )
 
 
-@pytest.mark.parametrize("content", [None, "", "pleura({", 'pleura({"about":{"areas":"x"},'])
-def test_an_answer_without_its_data_is_an_error_unless_it_says_why(tmp_path, content):
-    prediction = predicted(5, "1.2.9")
-    answer = answer_of(Path("film.dcm"), prediction)
-    if content is not None:
-        (tmp_path / "report").mkdir()
-        (tmp_path / "report" / f"{data_name('1.2.9')}.js").write_text(content)
+@pytest.mark.parametrize("areas", [None, (3, 2)])
+def test_an_answer_without_its_data_is_an_error_unless_it_says_why(tmp_path, areas):
+    answer = Row.of("radiograph.dcm", predicted(5, "1.2.9"), areas=areas)
     writer = Worklist("m", "d", POINT)
     message = (
-        r"report/[0-9a-f]{32}.js: the data of image 1.2.9 is missing or damaged; predict into an "
-        "empty folder"
+        r"worklist/[0-9a-f]{32}.js: the data of image 1.2.9 is missing; predict into an empty "
+        "folder"
     )
     with pytest.raises(OutputError, match=message):
         writer.finish([answer], tmp_path)
-    writer.finish([replace(answer, error="film.dcm: cannot be read again")], tmp_path)
+    writer.finish([replace(answer, error="radiograph.dcm: cannot be read again")], tmp_path)
     images = data_of(tmp_path)["images"]
     assert images["areas"] == [None]
-    assert images["error"] == ["film.dcm: cannot be read again"]
+    assert images["error"] == ["radiograph.dcm: cannot be read again"]
 
 
 def test_a_page_that_cannot_be_written(tmp_path):
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(OutputError, match=r"report.html: could not be written"):
+    with pytest.raises(OutputError, match=r"worklist.html: could not be written"):
         Worklist("m", "d", POINT).finish([], tmp_path / "out")

@@ -1,9 +1,8 @@
 """The worklist as a browser shows it from a disk: Debian's Chromium, driven by Playwright."""
 
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,33 +11,23 @@ import cv2
 import numpy as np
 import pytest
 
-from pleura.data.gallery import heat_colours
 from pleura.data.prepare import restore
+from pleura.dicom.radiograph import open_radiograph
 from pleura.inference.prediction import decide
+from pleura.inference.row import Row
 from pleura.inference.worklist import data_name, stored_map
-from tests.inference.made import POINT, Job, job
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs Playwright: pip install -r requirements-dev.lock"
-)
+from pleura.rendering.heat import heat_colours
+from tests.browser import HOSTILE, Visit, playwright, started_browser, visits
+from tests.dicom_files import make_dicom
+from tests.inference.made import POINT, Job, job, predicted, radiograph
 
 pytestmark = pytest.mark.slow
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
-
-HOSTILE = "\"'><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>&"
-
-Visit = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with started_browser() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,39 +38,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Job:
 @pytest.fixture
 def visit(browser: Any, made: Job) -> Iterator[Visit]:
     """Open a page; in the end its console is empty and it asked for nothing but its own data."""
-    contexts: list[Any] = []
-    troubles: list[str] = []
+    with visits(browser, (1300, 1100)) as opened:
 
-    def opened(out: Path = made.out, width: int = 1300, height: int = 1100, **options: Any) -> Any:
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, reduced_motion="reduce", **options
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(5000)
-        page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (troubles.append("dialog"), dialog.dismiss()))
-        own = ((out / "report.html").as_uri(), (out / "report").as_uri() + "/", "data:", "blob:")
+        def open_worklist(out: Path = made.out, **options: Any) -> Any:
+            own = ((out / "worklist").as_uri() + "/", "blob:")
+            return opened(out / "worklist.html", own, **options)
 
-        def requested(request: Any) -> None:
-            if not request.url.startswith(own):
-                troubles.append(f"request: {request.url}")
-
-        page.on("request", requested)
-        page.troubles = troubles
-        page.goto((out / "report.html").as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert troubles == []
+        yield open_worklist
 
 
 def ready(page: Any) -> None:
-    film = page.locator("#film")  # not wait_for_function: the page's policy forbids its eval
-    playwright.expect(film).to_have_attribute("data-ready", re.compile("."))
+    radiograph = page.locator(
+        "#radiograph"
+    )  # not wait_for_function: the page's policy forbids its eval
+    playwright.expect(radiograph).to_have_attribute("data-ready", re.compile("."))
 
 
 def pick(page: Any, image_id: str) -> None:
@@ -110,7 +80,7 @@ def lines(page: Any) -> list[tuple[str, str, str, str]]:
             Number(line.ariaRowIndex ?? line.getAttribute("aria-rowindex")),
             [".uid", ".call", ".score", ".area"].map((part) => {
                 const node = line.querySelector(part);
-                return node.firstChild ? node.firstChild.textContent : "";
+                return node && node.firstChild ? node.firstChild.textContent : "";
             }),
         ])""")
     return [tuple(parts) for _, parts in sorted(found)]
@@ -235,7 +205,9 @@ def test_what_is_drawn_is_the_stored_map(visit: Visit, made: Job) -> None:
 def test_the_outline_goes_round_the_mask(visit: Visit, made: Job) -> None:
     page = visit()
     slide(page, "#by-score", 0)
-    image_id = list(made.predictions)[9]  # a wide film, black above and below in the map's square
+    image_id = list(made.predictions)[
+        9
+    ]  # a wide radiograph, black above and below in the map's square
     prediction = made.predictions[image_id]
     pick(page, image_id)
     box = [float(v) for v in page.locator("#outline").get_attribute("viewBox").split()]
@@ -258,26 +230,26 @@ def test_the_outline_goes_round_the_mask(visit: Visit, made: Job) -> None:
     assert page.locator("#outline path").first.get_attribute("d") == ""
 
 
-# ------------------------------------------------------------------------------- the film
+# ------------------------------------------------------------------------------- the radiograph
 
 
 def test_the_window_is_one_of_grey_values(visit: Visit) -> None:
     page = visit()
     ready(page)
-    plain = canvas(page, "film")[:, :, 0].astype(float)
+    plain = canvas(page, "radiograph")[:, :, 0].astype(float)
     assert plain.max() - plain.min() > 100
     slide(page, "#centre", 100)
     slide(page, "#width", 51)
     expected = np.clip(((plain - 99.5) / 50 + 0.5) * 255, 0, 255)
-    assert np.abs(canvas(page, "film")[:, :, 0] - expected).max() <= 0.5
+    assert np.abs(canvas(page, "radiograph")[:, :, 0] - expected).max() <= 0.5
     page.get_by_role("button", name="Invert").click()
-    assert np.abs(canvas(page, "film")[:, :, 0] - (255 - expected)).max() <= 0.5
+    assert np.abs(canvas(page, "radiograph")[:, :, 0] - (255 - expected)).max() <= 0.5
     page.locator("#window-reset").click()
-    assert np.array_equal(canvas(page, "film")[:, :, 0], plain)
+    assert np.array_equal(canvas(page, "radiograph")[:, :, 0], plain)
     assert page.locator("output[for=width]").inner_text() == "256"
 
 
-def test_a_drag_on_the_film_moves_the_window(visit: Visit) -> None:
+def test_a_drag_on_the_radiograph_moves_the_window(visit: Visit) -> None:
     page = visit()
     ready(page)
     box = page.locator("#picture").bounding_box()
@@ -293,7 +265,7 @@ def test_a_drag_on_the_film_moves_the_window(visit: Visit) -> None:
     assert page.locator("#width").input_value() == "256"
 
 
-def test_the_film_fills_the_stage_without_being_stretched(visit: Visit, made: Job) -> None:
+def test_the_radiograph_fills_the_stage_without_being_stretched(visit: Visit, made: Job) -> None:
     page = visit()
     stage = page.locator("#stage").bounding_box()
     for image_id in list(made.predictions)[:4]:
@@ -305,7 +277,7 @@ def test_the_film_fills_the_stage_without_being_stretched(visit: Visit, made: Jo
         assert room == pytest.approx(1, abs=0.01)
 
 
-def test_the_film_is_zoomed_and_moved(visit: Visit) -> None:
+def test_the_radiograph_is_zoomed_and_moved(visit: Visit) -> None:
     page = visit()
     ready(page)
     box = page.locator("#picture").bounding_box()
@@ -380,9 +352,12 @@ def test_the_list_is_searched_and_filtered(visit: Visit, made: Job) -> None:
     page = visit()
     page.get_by_role("button", name="Flagged").click()
     assert ids(page) == ["1.2.826.0.1.0002"]
-    assert page.locator("#rows .flag").inner_text() == "inverted, lateral"
+    assert page.locator("#rows .flag").inner_text() == "looks inverted, looks like a lateral view"
     pick(page, "0002")
-    assert page.locator("#about").inner_text().split("\n")[-1] == "inverted, lateral"
+    assert page.locator("#about").inner_text().split("\n")[:2] == [
+        "Flagged, answered all the same",
+        "looks inverted, looks like a lateral view",
+    ]
     assert not page.locator("#notes p").is_visible()
     page.get_by_text("Notes on the file").click()
     assert page.locator("#notes p").inner_text() == "odd preamble"
@@ -399,6 +374,70 @@ def test_the_list_is_searched_and_filtered(visit: Visit, made: Job) -> None:
     page.get_by_role("searchbox").fill("nothing like it")
     assert page.locator("#nothing").is_visible()
     assert page.locator("#next").is_disabled()
+
+
+NOT_ASSESSED = {1: ("rotated", "modality=CT"), 9: ("size=16x16",)}
+
+
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job with two radiographs not assessed: without flags they would be of either call."""
+    return job(tmp_path_factory.mktemp("doubtful"), not_assessed=NOT_ASSESSED)
+
+
+def test_what_is_not_assessed_is_a_group_of_its_own(visit: Visit, doubtful: Job) -> None:
+    page = visit(doubtful.out)
+    for threshold in (None, 0, 1):  # no threshold makes an answer of it
+        if threshold is not None:
+            slide(page, "#by-score", threshold)
+        called = [line[1] for line in lines(page)]
+        assert called.count("not assessed") == 2
+        assert called[-3:] == ["not assessed", "not assessed", "failed"], "without a score"
+        positive, negative = called.count("positive"), called.count("negative")
+        assert positive + negative == 10
+        assert page.locator("#counts b").inner_text() == f"{positive} of 10 called positive"
+        for name, many in (("Positive", positive), ("Negative", negative), ("Failed", 1)):
+            button = page.locator(f"[data-kind={name.lower()}]")
+            assert button.inner_text() == f"{name} {many}"
+    chosen = page.get_by_role("button", name="Not assessed 2")
+    chosen.click()
+    assert sorted(ids(page)) == ["1.2.826.0.1.0001", "1.2.826.0.1.0009"]
+    assert page.locator("#rows .score, #rows .area").count() == 0
+    why = "looks as if it lay on its side, the header says modality CT"
+    assert page.locator("#rows .why", has_text="CT").inner_text() == why
+    pick(page, "0001")
+    assert page.locator("#answer").inner_text().strip() == "Not assessed"
+    assert page.locator("#measured").inner_text() == f"Why: {why}"
+    assert "Flagged" not in page.locator("#about").inner_text()
+    assert page.get_by_role("radio", name="Heat map").is_disabled()
+    assert not canvas(page, "over")[:, :, 3].any()
+    assert page.locator("#outline path").first.get_attribute("d") == ""
+    assert page.locator("#picture").get_attribute("aria-label") == (
+        "Radiograph 1.2.826.0.1.0001, not assessed"
+    )
+    assert page.evaluate(CONTRAST) == []
+    page.locator("[data-kind=all]").click()
+    page.get_by_role("searchbox").fill("not assessed 16")
+    assert ids(page) == ["1.2.826.0.1.0009"]
+    page.get_by_role("searchbox").fill("")
+    pick(page, "0002")
+    assert page.get_by_role("radio", name="Mask").is_enabled()
+    page.get_by_role("button", name="Called", exact=True).click()
+    calls = [line[1] for line in lines(page)]
+    order = ["positive", "negative", "not assessed", "failed"]
+    assert calls == sorted(calls, key=order.index)
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_not_assessed_and_why_can_be_read_at_any_width(
+    visit: Visit, doubtful: Job, width: int
+) -> None:
+    page = visit(doubtful.out, width=width, height=900)
+    page.locator("[data-kind='not assessed']").click()
+    for row in page.locator("#rows .line").all():
+        assert "not assessed" in row.inner_text()
+        assert row.locator(".why").is_visible()
+    assert page.evaluate(OUTSIDE) == []
 
 
 def test_the_list_is_walked_with_keys(visit: Visit, made: Job) -> None:
@@ -443,15 +482,96 @@ OUTSIDE = """() => [...document.querySelectorAll("body *")].filter((element) => 
     ("width", "scheme"), [(400, "light"), (1000, "dark"), (1280, "light"), (1920, "dark")]
 )
 def test_the_page_fits_its_window(visit: Visit, width: int, scheme: str) -> None:
-    page = visit(width=width, height=900, color_scheme=scheme)
+    page = visit(width=width, height=900)
     ready(page)
+    if scheme == "light":
+        page.locator("#theme").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(OUTSIDE) == []
     if width >= 1200:
         assert page.evaluate("document.documentElement.scrollHeight") <= 900
     assert page.locator("#picture").bounding_box()["width"] > min(360, width - 40)
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 19, 22)"
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(11, 12, 14)"
     assert dark == (scheme == "dark")
+
+
+def test_the_page_is_dark_until_light_is_asked_for_and_stays_light(visit: Visit) -> None:
+    page = visit(color_scheme="light")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator("#theme").click()
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert page.locator("#theme").get_attribute("aria-pressed") == "true"
+
+
+def test_what_the_reader_marks_and_notes_stays_in_the_browser(visit: Visit, made: Job) -> None:
+    page = visit()
+    ready(page)
+    count = len(made.answers)
+    unread = page.locator("[data-kind=unread]")
+    assert unread.inner_text().split() == ["Unread", str(count)]
+    first = page.locator("#current").inner_text()
+    page.locator("#read").check()
+    page.locator("#remark").fill("chest drain, arrow keys and all")
+    page.reload()
+    ready(page)
+    assert page.locator("#current").inner_text() == first
+    assert page.locator("#read").is_checked()
+    assert page.locator("#remark").input_value() == "chest drain, arrow keys and all"
+    assert unread.inner_text().split() == ["Unread", str(count - 1)]
+    unread.click()
+    assert page.locator("#place").inner_text() == f"{count - 1} images"
+    page.locator("[data-kind=all]").click()
+    move = page.locator("#next")
+    move.click()
+    ready(page)
+    assert not page.locator("#read").is_checked()
+    assert page.locator("#remark").input_value() == ""
+
+
+def test_what_the_header_says_and_the_side_are_told(visit: Visit, made: Job) -> None:
+    page = visit()
+    ready(page)
+    for answer in made.answers:
+        prediction = made.predictions.get(answer.image_id)
+        if prediction is None or not prediction.area_px:
+            continue
+        pick(page, answer.image_id)
+        told = " ".join(page.locator("#about").inner_text().split())
+        assert "Age 71 years Sex F View AP Date 2019-07-04" in told
+        right = prediction.mask[:, : prediction.mask.shape[1] // 2].sum() / prediction.area_px
+        if right < 0.1 or right > 0.9:
+            assert told.startswith("Side left" if right < 0.1 else "Side right")
+        elif 0.3 < right < 0.7:
+            assert told.startswith("Side both")
+
+
+def test_long_ids_are_shown_by_their_ends_and_errors_hide_no_flag(
+    visit: Visit, tmp_path: Path
+) -> None:
+    uids = [f"1.2.826.0.1.3680043.{number}.12345678" for number in range(2)]
+    ids = [*uids, "1.2.826.0.1.3680043.7.87654321", "case_1"]
+    answers, writer = [], job(tmp_path, images=0).writer
+    for number, image_id in enumerate(ids):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(make_dicom(radiograph(number)))
+        prediction = predicted(number, image_id)
+        wrote = writer.write(open_radiograph(path), image_id, prediction, tmp_path / "out")
+        row = Row.of(str(path), prediction, areas=wrote.areas)
+        answers.append(replace(row, flags="inverted", error="no overlay could be written"))
+    writer.finish(answers, tmp_path / "out")
+    page = visit(tmp_path / "out")
+    ready(page)
+    shown = {row[0] for row in lines(page)}
+    assert shown == {"\u20260.12345678", "\u20261.12345678", "\u202687654321", "case_1"}
+    line = page.locator("#rows .line").first
+    assert "no overlay could be written" in line.inner_text()
+    assert "looks inverted" in line.inner_text()
+    sizes = page.evaluate(
+        "['.chip', '.note.flag'].map((one) => parseFloat(getComputedStyle("
+        "document.querySelector('#rows ' + one)).fontSize))"
+    )
+    assert sizes[1] >= sizes[0]
 
 
 CONTRAST = """() => {
@@ -516,7 +636,7 @@ def test_tab_reaches_everything_and_everything_has_a_name(visit: Visit) -> None:
         assert named, control.evaluate("e => e.outerHTML")
 
 
-def test_a_row_of_a_narrow_page_leads_to_its_film(visit: Visit, made: Job) -> None:
+def test_a_row_of_a_narrow_page_leads_to_its_radiograph(visit: Visit, made: Job) -> None:
     page = visit(width=400, height=800)
     pick(page, list(made.predictions)[3])
     playwright.expect(page.locator("#current")).to_be_in_viewport()
@@ -549,9 +669,9 @@ def test_hostile_texts_do_nothing(visit: Visit, tmp_path: Path) -> None:
 
 def test_an_element_that_got_into_the_page_runs_nothing(made: Job, browser: Any) -> None:
     """Only the page's own script may load scripts: its policy is more than our escaping."""
-    text = (made.out / "report.html").read_text()
-    extra = "<script>window.bad = 1</script><script src='report/bad.js'></script>"
-    (made.out / "report" / "bad.js").write_text("window.bad = 2")
+    text = (made.out / "worklist.html").read_text()
+    extra = "<script>window.bad = 1</script><script src='worklist/bad.js'></script>"
+    (made.out / "worklist" / "bad.js").write_text("window.bad = 2")
     (made.out / "spoiled.html").write_text(text.replace("<main", f"{extra}<main"))
     page = browser.new_page()
     page.goto((made.out / "spoiled.html").as_uri())
@@ -568,11 +688,11 @@ def test_data_that_is_missing_is_named(visit: Visit, made: Job, tmp_path: Path) 
     shutil.copytree(made.out, out)
     image_id = list(made.predictions)[5]
     name = f"{data_name(image_id)}.js"
-    (out / "report" / name).unlink()
+    (out / "worklist" / name).unlink()
     page = visit(out)
     pick(page, image_id)
     assert page.locator("#message").inner_text() == (
-        f"report/{name} is missing or damaged: it belongs beside this page."
+        f"worklist/{name} is missing or damaged: it belongs beside this page."
     )
     pick(page, list(made.predictions)[6])
     assert page.locator("#message").is_hidden()
@@ -583,7 +703,7 @@ def test_data_that_is_missing_is_named(visit: Visit, made: Job, tmp_path: Path) 
 def test_a_page_of_10_000_images_stays_usable(visit: Visit, tmp_path: Path) -> None:
     small = job(tmp_path, images=4)
     contents = {
-        image_id: (small.out / "report" / f"{data_name(image_id)}.js").read_text()
+        image_id: (small.out / "worklist" / f"{data_name(image_id)}.js").read_text()
         for image_id in small.predictions
     }
     answers = []
@@ -592,10 +712,10 @@ def test_a_page_of_10_000_images_stays_usable(visit: Visit, tmp_path: Path) -> N
         image_id = f"1.2.826.0.2.{number:05d}"
         name, before = data_name(image_id), data_name(like.image_id)
         content = contents[like.image_id].replace(before, name)
-        (small.out / "report" / f"{name}.js").write_text(content)
+        (small.out / "worklist" / f"{name}.js").write_text(content)
         answers.append(replace(like, image_id=image_id, score=((number * 7919) % 10_000) / 9_999))
     small.writer.finish(answers, small.out)
-    assert (small.out / "report.html").stat().st_size < 8_000_000
+    assert (small.out / "worklist.html").stat().st_size < 8_000_000
     page = visit(small.out)
     ready(page)
     assert page.locator("#rows .line").count() < 40
@@ -626,12 +746,12 @@ def test_a_page_of_10_000_images_stays_usable(visit: Visit, tmp_path: Path) -> N
     assert page.evaluate("thumbs.size") <= 600
 
 
-def test_films_are_compared_with_their_files(visit: Visit, made: Job) -> None:
-    from pleura.formats.dicom import read_radiograph
+def test_radiographs_are_compared_with_their_files(visit: Visit, made: Job) -> None:
+    from pleura.dicom.radiograph import read_radiograph
 
     page = visit()
     for answer in made.answers[:4]:
         pick(page, answer.image_id)
-        film = read_radiograph(answer.path).pixels
-        assert np.abs(canvas(page, "film")[:, :, 0].astype(float) - film).mean() < 4
-        assert cv2.countNonZero(canvas(page, "film")[:, :, 3]) == film.size
+        radiograph = read_radiograph(answer.path).pixels
+        assert np.abs(canvas(page, "radiograph")[:, :, 0].astype(float) - radiograph).mean() < 4
+        assert cv2.countNonZero(canvas(page, "radiograph")[:, :, 3]) == radiograph.size

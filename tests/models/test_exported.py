@@ -1,4 +1,3 @@
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from pleura.errors import BundleError
 from pleura.models import exported as module
 from pleura.models.bundle import Calibration, Exported, OperatingPoint, read_bundle
 from pleura.models.exported import from_metadata, metadata, read_bytes
+from pleura.storage import seal
 
 GRAPH = Exported("openvino", b"<net/>", b"\x00\x01", "int8", "a" * 64)
 
@@ -28,12 +28,11 @@ def bundle(tiny_model):
     )
 
 
-def sealed(text, **changes):
-    """Return the text with other entries, and a digest that fits them."""
-    table = json.loads(text) | changes
-    table.pop("digest")
-    digest = module._sha256(json.dumps(table).encode())
-    return json.dumps({**table, "digest": digest})
+def changed(text, **changes):
+    """Return the text with other entries, sealed again."""
+    table = seal.unsealed(text)
+    about = {**table["about"], **changes.pop("about", {})}
+    return seal.sealed({**table, "about": about, **changes})
 
 
 def test_everything_comes_back(bundle):
@@ -57,38 +56,28 @@ def test_it_is_one_line_of_ascii(bundle):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pleura_format": 2}, "has format 2, of a later pleura; this one reads up to 1"),
+        ({"pleura_format": 1}, "has format 1; this pleura reads 3: install the one that wrote it"),
         ({"kind": "onnx"}, "calls itself a file for onnx, but is one for openvino"),
-        ({"kind": "tensorrt"}, "damaged metadata: its metadata: kind is 'tensorrt'"),
-        ({"precision": "int4"}, "damaged metadata: its metadata: precision is 'int4'"),
+        ({"kind": "tensorrt"}, "damaged: its metadata: kind is 'tensorrt'"),
+        ({"precision": "int4"}, "damaged: its metadata: precision is 'int4'"),
         ({"graph_digest": "0" * 64}, "its network does not match its digest, it is damaged"),
         ({"weights_digest": "0" * 64}, "the weights in m.bin are not those it was written with"),
-        ({"model_digest": "../../x"}, "damaged metadata: its metadata: model_digest"),
-        ({"trained_on": [2**64]}, "damaged metadata: "),
-        ({"trained_on": [-1]}, "damaged metadata: "),
-        ({"preprocessing": {"size": 10**6, "preparation": "x"}}, "damaged metadata: .*size"),
-        ({"operating_point": {"score": 2}}, "damaged metadata: .*score is 2"),
-        ({"run": "rm -rf"}, "damaged metadata: its metadata: unknown key run"),
+        ({"model_digest": "../../x"}, "damaged: its metadata: model_digest"),
+        ({"run": "rm -rf"}, "damaged: its metadata: unknown key run"),
+        ({"about": {"trained_on": [2**64]}}, "damaged: its metadata: about.trained_on"),
+        ({"about": {"preprocessing": {"size": 10**6, "preparation": "x"}}}, "damaged: .*size"),
+        ({"about": {"operating_point": {"score": 2}}}, "damaged: .*about.operating_point.score is"),
+        ({"about": {"operating_point": {"scor": 1}}}, "damaged: .*unknown key about.operating_poi"),
     ],
 )
 def test_metadata_that_do_not_fit(bundle, changes, message):
     with pytest.raises(BundleError, match=message):
-        from_metadata(sealed(metadata(bundle, GRAPH), **changes), GRAPH, Path("m.xml"))
+        from_metadata(changed(metadata(bundle, GRAPH), **changes), GRAPH, Path("m.xml"))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "damaged metadata"),
-        ("[]", "its metadata is not a JSON object"),
-        ("{", "damaged metadata"),
-        ("{}", "damaged metadata"),
-        ("[" * 10**6, "damaged metadata"),
-        ("1" * (2**24 + 1), "its metadata has 16777217 characters; more than"),
-    ],
-)
-def test_something_else(text, message):
-    with pytest.raises(BundleError, match=message):
+@pytest.mark.parametrize("text", ["", "[]", "{", "{}", "[" * 10**6, "1" * (2**24 + 1)])
+def test_something_else(text):
+    with pytest.raises(BundleError, match=r"its metadata (does not end with a seal|has .*charac)"):
         from_metadata(text, GRAPH, Path("m.xml"))
 
 
@@ -96,7 +85,9 @@ def test_a_changed_threshold_is_noticed(bundle):
     text = metadata(bundle, GRAPH)
     changed = text.replace('"score": 0.3', '"score": 0.4')
     assert changed != text
-    with pytest.raises(BundleError, match="its metadata does not match its digest, it is damaged"):
+    with pytest.raises(
+        BundleError, match="its metadata does not match its seal; it was damaged or"
+    ):
         from_metadata(changed, GRAPH, Path("m.xml"))
 
 
@@ -106,10 +97,10 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     path.write_bytes(bytes(10))
     assert read_bytes(path) == bytes(10)
     path.write_bytes(bytes(11))
-    with pytest.raises(BundleError, match="has 11 bytes; no model of pleura has more than 10"):
+    with pytest.raises(BundleError, match="has 11 bytes; no such file of pleura has more than 10"):
         read_bytes(path)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(BundleError, match="there is no such file; write it with pleura export"):
-        read_bytes(tmp_path)
+        read_bytes(tmp_path / "none")

@@ -148,9 +148,23 @@ def misfit(model):
     model.graph.node.append(helper.make_node("Concat", ["maps", "scores"], ["m"], axis=0))
 
 
+def not_finite(model):
+    tensor = next(one for one in model.graph.initializer if len(one.dims) > 1)
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[1] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def half_a_tensor(model):
+    tensor = next(one for one in model.graph.initializer if len(one.dims) > 1)
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (not_finite, "its weights .* are not all finite numbers"),
+        (half_a_tensor, "a tensor is not what it says|its graph does not fit together"),
         (custom_domain, "uses operators of 'com.example.native'; pleura writes those of ONNX"),
         (custom_opset, "uses operators of 'com.example'; pleura writes those of ONNX alone"),
         (function, "holds functions, training or sparse weights; pleura writes none"),

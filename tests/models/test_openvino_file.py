@@ -141,3 +141,12 @@ def test_what_pleura_never_writes(bundle, pattern, new, message, tmp_path):
     changed = openvino_bytes(bundle, replace(bundle.exported, graph=graph))
     with pytest.raises(BundleError, match=message):
         parse_openvino(changed, bundle.exported.weights, tmp_path / "m.xml")
+
+
+def test_weights_that_are_not_finite_are_refused(bundle, tmp_path):
+    found = re.search(rb'element_type="f32" shape="[0-9,]+" offset="(\d+)"', bundle.exported.graph)
+    place, weights = int(found[1]), bundle.exported.weights
+    weights = weights[:place] + np.float32(np.inf).tobytes() + weights[place + 4 :]
+    changed = openvino_bytes(bundle, replace(bundle.exported, weights=weights))
+    with pytest.raises(BundleError, match=r"its weights of Const '.*' are not all finite numbers"):
+        parse_openvino(changed, weights, tmp_path / "m.xml")

@@ -6,12 +6,12 @@ import torch
 
 from pleura.config import Network
 from pleura.errors import ConfigError
-from pleura.inference.torch_engine import load_network
 from pleura.models import zoo
 from pleura.models.blocks import Head, top_logit
 from pleura.models.bundle import Bundle, Preprocessing, read_bundle, write_bundle
+from pleura.models.loading import load_network
 from pleura.training.checkpoint import network_arrays, restore_network
-from pleura.training.losses import bce, image_bce
+from pleura.training.losses import bce, has_mask, image_bce
 
 
 def total(outputs):
@@ -79,7 +79,7 @@ def test_one_batch_is_learnt_by_heart(case, small):
     first = None
     for _ in range(300):
         outputs = network(x)
-        loss = bce(outputs.mask, y) + 0.1 * image_bce(outputs.score, y)
+        loss = bce(outputs.mask, y) + 0.1 * image_bce(outputs.score, has_mask(y))
         first = first or loss.item()
         if loss.item() < 0.1 * first:
             break
@@ -111,7 +111,7 @@ def test_coarser_outputs_are_for_training_alone(name, small):
     torch.manual_seed(0)
     settings = small(name)
     most = settings.depth - zoo.NETWORKS[name].coarser
-    network = zoo.build(replace(settings, deep=most)).train()
+    network = zoo.build(replace(settings, deep_supervision=most)).train()
     outputs = network(torch.randn(2, 1, 64, 64))
     sides = [one.shape[2] for one in outputs.coarser]
     assert len(sides) == most
@@ -236,6 +236,19 @@ def test_the_unets_differ_in_size():
     assert sizes[1] * 2 < sizes[2]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(zoo.NETWORKS) - {"backbone"}))
+def test_what_is_kept_of_the_default_sizes_is_counted_again(name):
+    network = Network(name=name)
+    gflop = round(zoo.count_gflop(network, 512), 1)
+    assert zoo.known_counts(network) == (zoo.count_parameters(network), gflop)
+
+
+def test_of_other_settings_nothing_is_kept():
+    assert zoo.known_counts(Network(name="cnn", width=4)) is None
+    assert zoo.known_counts(Network(name="cnn", width=16)) == zoo.known_counts(Network(name="cnn"))
+
+
 def test_zeros_become_the_networks_own_defaults():
     entry = zoo.NETWORKS["unet"]
     assert zoo.complete(Network()) == Network(name="unet", width=entry.width, depth=entry.depth)
@@ -285,13 +298,13 @@ def test_a_size_that_does_not_fit_is_refused_with_the_right_ones(network, size, 
             "or take one of efficientnet, backbone",
         ),
         (
-            Network(name="segresnet", deep=1),
-            "network.deep is 1, but segresnet has no coarser outputs to supervise; leave it out, "
-            "or take one of unet_small, unet, unet_large, dynunet, attention_unet",
+            Network(name="segresnet", deep_supervision=1),
+            "network.deep_supervision is 1, but segresnet has no coarser outputs to supervise; "
+            "leave it out, or take one of unet_small, unet, unet_large, dynunet, attention_unet",
         ),
         (
-            Network(name="unet", depth=4, deep=3),
-            "network.deep is 3; unet of depth 4 has 2 coarser outputs",
+            Network(name="unet", depth=4, deep_supervision=3),
+            "network.deep_supervision is 3; unet of depth 4 has 2 coarser outputs",
         ),
         (Network(name="backbone"), "network.backbone is empty; give a name of the Hugging Face"),
         (

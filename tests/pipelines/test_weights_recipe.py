@@ -3,11 +3,17 @@
 import pytest
 
 from pleura.cli.app import execute
-from pleura.data.phantom import write_cohort
 from pleura.models.bundle import read_bundle
+from pleura.synthesis.phantom import write_cohort
 from tests.contracts.test_docs import ROOT
 
-SHORT = ["train.epochs=2", "train.batch=4", "train.grow=[]", "network.width=4", "train.folds=2"]
+SHORT = [
+    "train.epochs=2",
+    "train.batch=4",
+    "train.progressive_sizes=[]",
+    "network.width=4",
+    "train.folds=2",
+]
 
 
 def settings(*texts):
@@ -23,14 +29,14 @@ def test_the_same_seed_gives_the_same_weights_and_decisions(tmp_path, capsys):
 
     def made(name):
         out = tmp_path / name
-        films = ["simulate", str(others), "--exclude", str(judges), "--originals"]
+        radiographs = ["simulate", str(others), "--exclude", str(judges), "--originals"]
         train = ["train", str(out / "x64"), *run, "--out", str(out / "first")]
-        start = f"train.start={out / 'first/model.h5'}"
+        start = f"train.init_from={out / 'first/model.h5'}"
         extra = f'train.extra=["{out / "x64"}"]'
         again = ["train", str(out / "y64"), *run, "--all-folds", "--refit", "--out", str(out / "r")]
         for command in (
-            [*films, "--count", "6", "--size", "256", "--out", str(out / "films")],
-            ["prepare", str(out / "films"), "--size", "64", "--out", str(out / "x64")],
+            [*radiographs, "--count", "6", "--size", "256", "--out", str(out / "radiographs")],
+            ["prepare", str(out / "radiographs"), "--size", "64", "--out", str(out / "x64")],
             ["prepare", str(judges), "--size", "64", "--out", str(out / "y64")],
             [*train, *settings()],
             [*again, *settings(start, extra)],
@@ -40,5 +46,5 @@ def test_the_same_seed_gives_the_same_weights_and_decisions(tmp_path, capsys):
 
     first, second = made("once"), made("again")
     assert first.digest == second.digest
-    assert first.training["train.start"] == second.training["train.start"] != ""
+    assert first.training["train.init_from"] == second.training["train.init_from"] != ""
     assert len(first.trained_on) == first.training["images"] + first.training["extra_images"]

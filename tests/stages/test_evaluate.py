@@ -5,11 +5,14 @@ import pytest
 
 from pleura.data.arrays import write_prepared
 from pleura.data.records import image_keys
+from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import AnnotationError, DataError
-from pleura.formats.rle import rle2mask
-from pleura.inference.answer import Answer
+from pleura.evaluation.decision import deal, decide_nested
+from pleura.evaluation.mix import SIIM
+from pleura.evaluation.predictions import count_predictions
+from pleura.formats.rle import mask2rle, rle2mask
 from pleura.inference.predictor import Predictor
-from pleura.inference.torch_engine import TorchEngine
+from pleura.inference.row import Row
 from pleura.metrics import dice_coeff
 from pleura.models.bundle import Calibration, OperatingPoint, read_bundle
 from pleura.stages.evaluate import (
@@ -18,6 +21,7 @@ from pleura.stages.evaluate import (
     compare_models,
     evaluate_model,
     judged,
+    read_truth,
     score_answers,
     write_test_report,
     write_validation_report,
@@ -79,7 +83,7 @@ def test_the_maps_come_in_the_order_of_the_rows(engine, small_prepared):
         assert np.array_equal(said.truth, small_prepared.y_train[row])
 
 
-def test_the_share_of_the_square_that_is_film(engine, small_prepared):
+def test_the_share_of_the_square_that_is_radiograph(engine, small_prepared):
     wide = replace(
         small_prepared,
         train=tuple(replace(record, columns=2 * record.rows) for record in small_prepared.train),
@@ -113,13 +117,14 @@ def test_figures_at_each_point_and_of_the_calibrated_score(bundle, engine, small
 
 def test_two_models_meet_on_the_images_that_trained_neither(bundle, small_prepared):
     one = trained_on(bundle, small_prepared, range(10))
-    never = replace(bundle.operating_point, score=1.0)
-    other = replace(trained_on(bundle, small_prepared, range(5, 20)), operating_point=never)
+    other = trained_on(bundle, small_prepared, range(5, 20))
     told = []
     both = compare_models(one, other, small_prepared, on_progress=lambda *now: told.append(now))
     assert both.ours.rows == both.theirs.rows == tuple(range(20, 35))
     assert told == [(number, 30) for number in range(1, 31)]
-    differences = {item.name: item for item in both.comparison.differences}
+    never = replace(bundle, operating_point=replace(bundle.operating_point, score=1.0))
+    compared = compare_models(bundle, never, small_prepared)
+    differences = {item.name: item for item in compared.comparison.differences}
     assert differences["auroc"].difference.value == 0
     assert differences["sensitivity"].difference.value > 0
     assert differences["specificity"].difference.value <= 0
@@ -137,7 +142,7 @@ def test_progress_counts_to_the_end(bundle, engine, small_prepared):
 
 def test_a_folder_of_another_size_names_the_right_one(bundle, small_index, tmp_path):
     other = write_prepared(small_index.train[:2], [], tmp_path / "p", size=32, workers=1)
-    message = "p: is prepared at 32 pixels, the model wants 64; prepare it again with --size 64"
+    message = "p: is prepared at 32 pixels, the model wants 64; prepare it again with `size` 64"
     with pytest.raises(DataError, match=message):
         evaluate_model(bundle, other)
 
@@ -155,14 +160,61 @@ def test_the_notes_say_what_makes_figures_too_good(bundle, engine, small_prepare
         trained_on(bundle, small_prepared, [0]),
         training={"fingerprint": small_prepared.fingerprint},
     )
-    (note,) = evaluate_model(same, small_prepared, engine=engine).notes
-    assert "a little too good" in note
+    nested, epoch = evaluate_model(same, small_prepared, engine=engine).notes
+    assert "judged by what the other parts choose" in nested
+    assert "The best epoch was chosen on these images" in epoch
+    last = replace(same, training={"train.keep": "last"})
+    (nested,) = evaluate_model(last, small_prepared, engine=engine).notes
     unknown = replace(
         small_prepared,
         train=tuple(replace(record, patient=None) for record in small_prepared.train),
     )
     notes = evaluate_model(same, unknown, engine=engine).notes
     assert any("Some patients are unknown" in note for note in notes)
+
+
+def test_no_image_is_judged_by_thresholds_that_it_chose(bundle, engine, small_prepared):
+    """The model's own thresholds, here absurd, count for the figures as usually told alone."""
+    never = replace(bundle.operating_point, score=1.0)
+    own = replace(trained_on(bundle, small_prepared, [0]), operating_point=never)
+    found = evaluate_model(own, small_prepared, engine=engine)
+    assert any(item.called for item in found.outcomes)
+    assert found.evaluation.naive.sensitivity == 0
+    counted = count_predictions(judged(engine, small_prepared, np.array(found.rows)))
+    records = [small_prepared.train[row] for row in found.rows]
+    parts = deal([record.patient for record in records], counted.positive)
+    decisions = decide_nested(counted, parts)
+    for record, part, item in zip(records, parts, found.outcomes, strict=True):
+        chosen = decisions[part].applied(own)
+        line = chosen.calibration.apply(item.raw_score)
+        assert item.score == pytest.approx(float(line), abs=1e-6), record.image_id
+    again = evaluate_model(own, small_prepared, engine=engine, counted=counted)
+    assert again.outcomes == found.outcomes
+
+
+def test_a_single_patient_cannot_choose_for_himself(bundle, engine, small_prepared):
+    train = tuple(replace(record, patient="p00001") for record in small_prepared.train)
+    same = replace(small_prepared, train=train)
+    own = trained_on(bundle, same, [0])
+    found = evaluate_model(own, same, engine=engine)
+    assert "are of one patient" in found.notes[0]
+    assert [item.score for item in found.outcomes] == [
+        item.score for item in evaluate_model(bundle, same, engine=engine).outcomes[1:]
+    ]
+
+
+def test_kinds_of_negatives_and_mixes(bundle, engine, small_prepared):
+    negative = next(record for record in small_prepared.train if not record.positive)
+    found = evaluate_model(
+        bundle,
+        small_prepared,
+        engine=engine,
+        mixes=[SIIM],
+        negatives={negative.image_id: "report says pneumothorax"},
+    ).evaluation
+    (kind,) = (item for item in found.strata if item.by == "negatives")
+    assert (kind.name, kind.images) == ("report says pneumothorax", 1)
+    assert [item.name for item in found.mixes] == ["siim"]
 
 
 # ------------------------------------------------------------------ answers against a table
@@ -176,7 +228,7 @@ def truth(tmp_path):
 
 
 def answer(image_id, rle, score=0.5):
-    return Answer(f"{image_id}.dcm", image_id, score, 4, rows=4, columns=5, seconds=0.0, rle=rle)
+    return Row(f"{image_id}.dcm", image_id, score, 4, rows=4, columns=5, seconds=0.0, rle=rle)
 
 
 def test_answers_are_scored_where_the_truth_is_known(truth):
@@ -185,9 +237,10 @@ def test_answers_are_scored_where_the_truth_is_known(truth):
         answer("b", "0 2", 0.8),
         answer("c", "-1", 0.1),
         answer("unknown", "0 2"),
-        Answer("x.dcm", error="cannot be read"),
+        Row("x.dcm", error="cannot be read"),
     ]
-    found = {item.image_id: item for item in score_answers(answers, truth)}
+    scored = score_answers(answers, read_truth(answers, truth))
+    found = {item.image_id: item for item in scored.outcomes}
     assert found.keys() == {"a", "b", "c"}
     assert found["a"].dice == 1.0, "the truth is the union of the image's rows"
     assert (found["b"].positive, found["b"].called, found["b"].dice) == (False, True, 0.0)
@@ -196,30 +249,61 @@ def test_answers_are_scored_where_the_truth_is_known(truth):
 
 def test_a_truth_of_other_images(truth):
     with pytest.raises(DataError, match=r"truth.csv: describes none of the 1 answered images"):
-        score_answers([answer("z", "-1")], truth)
+        score_answers(answers := [answer("z", "-1")], read_truth(answers, truth))
 
 
 def test_training_images_do_not_count(truth):
     answers = [answer("a", "-1"), answer("b", "-1")]
-    assert [item.image_id for item in score_answers(answers, truth, leave_out={"a"})] == ["b"]
+    table = read_truth(answers, truth)
+    scored = score_answers(answers, table, leave_out={"a"})
+    assert [item.image_id for item in scored.outcomes] == ["b"]
+    assert scored.notes == []
     with pytest.raises(DataError, match="those that are also training images left out"):
-        score_answers(answers, truth, leave_out={"a", "b"})
+        score_answers(answers, table, leave_out={"a", "b"})
+
+
+def test_a_truth_made_for_another_size_does_not_count(truth):
+    drawn = mask2rle(np.add.outer((np.arange(48) - 20) ** 2, (np.arange(48) - 30) ** 2) < 100)
+    truth.write_text(f"ImageId,EncodedPixels\na,{drawn}\nb,-1\n")
+    shape = {"rows": 96, "columns": 96}
+    answers = [replace(answer("a", "0 6"), **shape), replace(answer("b", "-1"), **shape)]
+    table = read_truth(answers, truth)
+    assert [item.image_id for item in score_answers(answers, table).outcomes] == ["b"]
+    assert "line 2, image a: the mask was likely made for a picture of 48 x 48" in str(
+        table.problems[0]
+    )
+    with pytest.raises(DataError, match=r"answered images, .* \(line 2, image a: the mask was"):
+        score_answers(answers[:1], table)
 
 
 def test_only_failed_answers(truth):
     with pytest.raises(DataError, match="describes none of the 1 answered images"):
-        score_answers([Answer("a.dcm", error="torn")], truth)
+        score_answers(answers := [Row("a.dcm", error="torn")], read_truth(answers, truth))
+
+
+def test_what_was_not_assessed_counts_in_no_figure_and_is_told(truth):
+    flagged = [replace(answer(one, None), assessed=False) for one in ("b", "c", "unknown")]
+    answers = [answer("a", "-1"), *flagged]
+    table = read_truth(answers, truth)
+    scored = score_answers(answers, table)
+    assert [item.image_id for item in scored.outcomes] == ["a"]
+    assert scored.notes == ["2 images were not assessed, being flagged, and no figure counts them."]
+    (note,) = score_answers(answers[:2], table).notes
+    assert note.startswith("1 image was not assessed, being flagged,")
+    with pytest.raises(DataError, match="images left out; 2 others were not assessed"):
+        score_answers(flagged, table)
 
 
 def test_no_truth(tmp_path):
     with pytest.raises(AnnotationError, match=r"none.csv: could not be read"):
-        score_answers([answer("a", "-1")], tmp_path / "none.csv")
+        read_truth([answer("a", "-1")], tmp_path / "none.csv")
 
 
 def test_the_absolute_form(tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("ImageId,EncodedPixels\na,1 6\n")
-    (found,) = score_answers([answer("a", "0 6")], path, "absolute")
+    answers = [answer("a", "0 6")]
+    (found,) = score_answers(answers, read_truth(answers, path, "absolute")).outcomes
     assert found.dice == 1.0
 
 
@@ -248,12 +332,65 @@ def test_the_page_of_the_test_images(bundle, engine, cohort, tmp_path):
     for path in paths:
         found = predictor.predict(path)
         answers.append(
-            Answer(str(path), found.image_id, found.score, found.area_px, 128, 128, 0.1, found.rle)
+            Row(str(path), found.image_id, found.score, found.area_px, 128, 128, 0.1, found.rle)
         )
-    truth = cohort / "test-truth.csv"
-    outcomes = score_answers(answers, truth)
-    evaluation = write_test_report(bundle, answers, outcomes, truth, tmp_path / "report.html")
+    answers.append(Row("x.dcm", "y", assessed=False))
+    truth = read_truth(answers, cohort / "test-truth.csv")
+    scored = score_answers(answers, truth)._replace(not_assessed=1)
+    evaluation = write_test_report(bundle, answers, scored, truth, tmp_path / "report.html")
     assert evaluation.images == len(paths)
     text = (tmp_path / "report.html").read_text()
     assert "pleura: test images" in text
+    assert "1 image was not assessed, being flagged, and no figure counts them." in text
     assert text.count("data:image/jpeg") == len(paths)
+
+
+def without_masks(prepared, rows):
+    """Return the folder with a label alone for some of its images."""
+    gone = {"encoded_pixels": None, "area_px": None, "label_weight": 0.5}
+    train = [replace(r, **gone) if row in rows else r for row, r in enumerate(prepared.train)]
+    return replace(prepared, train=tuple(train))
+
+
+def test_images_without_a_mask_have_a_part_in_what_asks_for_none(bundle, engine, small_prepared):
+    rows = range(0, 35, 2)
+    weak = without_masks(small_prepared, rows)
+    found = evaluate_model(bundle, weak, engine=engine)
+    known = evaluate_model(bundle, small_prepared, engine=engine)
+    result, full = found.evaluation, known.evaluation
+    assert (result.images, result.annotated, result.positives) == (35, 17, full.positives)
+    for name in ("auroc", "average_precision", "sensitivity", "specificity", "brier"):
+        assert getattr(result, name) == getattr(full, name)
+    assert result.calibration_error == full.calibration_error
+    others = [item for row, item in enumerate(known.outcomes) if row not in rows]
+    patients = [item.patient for item in known.outcomes]
+    weights = np.array([1 / patients.count(item.patient) for item in others])
+    dice = np.average([item.dice for item in others], weights=weights)
+    assert result.mean_dice.value == pytest.approx(dice)
+    parts = {item.name: item for item in result.strata if item.by == "truth"}
+    assert (parts["mask"].images, parts["label alone"].images) == (17, 18)
+    assert np.isnan(parts["label alone"].mean_dice.value)
+    assert parts["label alone"].auroc.value == parts["label alone"].auroc.value
+    assert result.lesions == sum(item.lesions for item in others)
+    assert sum(item.images for item in result.strata if item.by == "size") == sum(
+        item.positive for item in others
+    )
+
+
+def test_a_folder_of_labels_alone_is_judged_and_has_a_page(
+    bundle, engine, small_prepared, tmp_path
+):
+    weak = without_masks(small_prepared, range(35))
+    found = evaluate_model(bundle, weak, engine=engine)
+    assert found.evaluation.annotated == 0
+    assert np.isnan(found.evaluation.mean_dice.value)
+    assert found.evaluation.auroc.value > 0
+    assert found.evaluation.as_json()["positive_dice"] is None
+    write_validation_report(bundle, weak, found, tmp_path / "page.html")
+    assert "undefined" in (tmp_path / "page.html").read_text()
+
+
+def test_what_a_teacher_said_judges_nobody(bundle, small_prepared):
+    soft = replace(small_prepared, y_train=np.zeros((35, 64, 64), np.uint8))
+    with pytest.raises(DataError, match="its masks are what a model said, so nothing can be"):
+        evaluate_model(bundle, soft)

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from pleura.data.arrays import open_prepared
+from pleura.engines.choice import open_engine
+from pleura.engines.engine import Probabilities
 from pleura.errors import BundleError, DataError, DicomError, UsageError
-from pleura.inference.engine import Probabilities, open_engine, read_model
 from pleura.models.bundle import read_bundle
+from pleura.models.model_file import read_model
 from pleura.stages import export as module
 from pleura.stages.export import export_model, take_pictures
 
@@ -59,7 +61,7 @@ class Off:
         self._engine, self._by = engine, by
 
     def probabilities(self, pixels):
-        maps, scores = self._engine.probabilities(pixels)
+        maps, scores, _ = self._engine.probabilities(pixels)
         return Probabilities(maps + np.float32(self._by), scores)
 
 
@@ -79,9 +81,9 @@ def test_one_that_differs_is_not_written(bundle, converted, by, tmp_path, monkey
 
 
 def test_a_name_that_does_not_fit(bundle, tmp_path):
-    with pytest.raises(UsageError, match=r"--out .*m.onnx: a file for openvino ends in .xml"):
+    with pytest.raises(UsageError, match=r"`out` .*m.onnx: a file for openvino ends in .xml"):
         export_model(bundle, "openvino", tmp_path / "m.onnx")
-    with pytest.raises(UsageError, match=r"--out .*m: a file for onnx ends in .onnx"):
+    with pytest.raises(UsageError, match=r"`out` .*m: a file for onnx ends in .onnx"):
         export_model(bundle, "onnx", tmp_path / "m")
 
 
@@ -180,7 +182,7 @@ def test_int8_that_loses_more_than_stated(
     path = tmp_path / f"m{module.SUFFIX[kind]}"
     message = (
         r"not written; int8 loses 0\.\d+ of Dice \(measured against the annotations of \d+ "
-        r"images\), more than --max-dice-loss 0.01"
+        r"images\), more than `max_dice_loss` 0.01"
     )
     with pytest.raises(BundleError, match=message):
         export_model(bundle, kind, path, calibration=small_prepared.path)
@@ -196,14 +198,14 @@ def test_int8_by_nncf(bundle, converted, small_prepared, kind, tmp_path, capfd):
     assert 0 < report.agreement.largest < 0.2
     found = read_model(path)
     engine = open_engine(found)
-    maps, _ = engine.probabilities(small_prepared.x_train[:3])
-    full, _ = open_engine(bundle, "torch").probabilities(small_prepared.x_train[:3])
+    maps = engine.probabilities(small_prepared.x_train[:3]).maps
+    full = open_engine(bundle, "torch").probabilities(small_prepared.x_train[:3]).maps
     assert 0 < np.abs(maps - full).max() < 0.2
 
 
 def test_int8_without_the_package(bundle, converted, small_prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "nncf", None)
     with pytest.raises(
-        UsageError, match=r"--int8 needs the package nncf; pip install 'pleura\[int8"
+        UsageError, match=r"`int8` needs the package nncf; pip install 'pleura\[int8"
     ):
         export_model(bundle, "openvino", tmp_path / "m.xml", calibration=small_prepared.path)

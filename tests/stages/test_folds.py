@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from pleura.config import Network, Train
+from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import BundleError, ConfigError, UsageError
-from pleura.inference.torch_engine import TorchEngine
 from pleura.models.bundle import read_bundle
-from pleura.stages.evaluate import CHOSEN_HERE
-from pleura.stages.folds import NAME, train_folds
+from pleura.stages.folds import NAME, NESTED_FOLDS, train_folds
 
 NETWORK = Network(name="cnn", width=4, depth=2)
 SETTINGS = Train(epochs=1, batch=8, folds=3, precision="fp32")
@@ -44,9 +43,8 @@ def test_the_scores_are_those_of_the_folds_own_network(trained, small_prepared):
     for row in rows[::9]:
         engine = TorchEngine(read_bundle(out / f"fold-{row['fold']}" / "model.h5"))
         x = np.asarray(small_prepared.x_train[place[row["image_id"]]][None])
-        bundle = read_bundle(out / f"fold-{row['fold']}" / "model.h5")
-        expected = bundle.calibration.apply(engine.probabilities(x).scores[0])
-        assert float(row["score"]) == pytest.approx(float(expected), abs=1e-3)
+        expected = engine.probabilities(x).scores[0]
+        assert float(row["raw_score"]) == pytest.approx(float(expected), abs=1e-3)
 
 
 def test_all_models_have_the_thresholds_of_all_folds(trained):
@@ -74,7 +72,7 @@ def test_what_is_finished_is_not_done_again(trained, small_prepared):
         NETWORK,
         SETTINGS,
         resume=True,
-        on_fold=lambda fold: seen.append,
+        on_fold=lambda fold, note: seen.append,
     )
     assert (again.models, repr(again.evaluation)) == (found.models, repr(found.evaluation))
     assert seen == []  # not one step
@@ -83,13 +81,31 @@ def test_what_is_finished_is_not_done_again(trained, small_prepared):
         train_folds(small_prepared, out, NETWORK, SETTINGS)
 
 
+def test_each_fold_is_judged_by_what_the_others_choose(trained, small_prepared):
+    out, found = trained
+    rows = list(csv.DictReader((out / "out_of_fold.csv").read_text().splitlines()))
+    assert found.evaluation.naive is not None
+    values = json.loads((out / "evaluation.json").read_text())
+    assert set(values["naive"]) == {
+        "mean_dice",
+        "positive_dice",
+        "auroc",
+        "sensitivity",
+        "specificity",
+    }
+    assert values["notes"][0] == NESTED_FOLDS
+    # Three folds have three calibrations: scores that are equal before differ behind them.
+    shown = {row["fold"]: float(row["score"]) for row in rows}
+    assert len(set(shown.values())) == 3
+
+
 def test_damaged_predictions_are_named(trained, small_prepared, tmp_path):
     out, _ = trained
     path = out / "fold-1" / NAME
     kept = path.read_bytes()
     path.write_bytes(b"nothing")
     try:
-        message = r"fold-1/out_of_fold.h5: cannot be read as out-of-fold predictions .*; remove it"
+        message = r"fold-1/out_of_fold.h5: is a text, not the out-of-fold predictions of .*; remov"
         with pytest.raises(BundleError, match=message):
             train_folds(small_prepared, out, NETWORK, SETTINGS, resume=True)
     finally:
@@ -116,7 +132,7 @@ def test_a_model_of_all_images_has_the_decisions_and_the_figures_of_the_folds(
     assert whole.evaluation["measured_on"].endswith(
         "; the network itself was trained on all of them"
     )
-    assert whole.evaluation["notes"] == [CHOSEN_HERE["last"]]
+    assert whole.evaluation["notes"] == [NESTED_FOLDS]
     assert "Nothing was held back" in whole.card
     assert not (tmp_path / "whole" / "checkpoint.h5").exists()
     steps = []
@@ -127,7 +143,7 @@ def test_a_model_of_all_images_has_the_decisions_and_the_figures_of_the_folds(
         settings,
         refit=True,
         resume=True,
-        on_fold=lambda fold: steps.append,
+        on_fold=lambda fold, note: steps.append,
     )
     assert not steps
     assert read_bundle(again.whole).digest == whole.digest

@@ -10,7 +10,7 @@ from pleura.inference.predictor import Predictor
 from pleura.inference.worklist import Worklist
 from pleura.inference.writers import Heatmaps, Overlays
 from pleura.models.bundle import OperatingPoint, read_bundle
-from pleura.stages.predict import open_predictor, writers_of
+from pleura.stages.predict import job_settings, open_predictor
 
 
 @pytest.fixture
@@ -19,12 +19,12 @@ def bundle(tiny_model):
 
 
 def test_engine_operating_point_and_mirror_image_are_those_of_the_settings(bundle):
-    settings = Predict(engine="torch", precision="fp32", at="sensitive", tta=True)
+    settings = Predict(engine="torch", precision="fp32", operating_point="sensitive", tta=True)
     predictor = open_predictor([bundle], settings)
-    assert predictor.engine.name == "torch fp32, mirrored"
+    assert predictor.engine.name == "torch fp32, tta"
     assert predictor.bundle.operating_point == OperatingPoint(0.0, 0.0)
     with pytest.raises(UsageError, match="holds no operating point rule"):
-        open_predictor([bundle], replace(settings, at="rule"))
+        open_predictor([bundle], replace(settings, operating_point="rule"))
 
 
 def test_several_models_answer_with_their_mean(bundle):
@@ -42,11 +42,11 @@ def test_what_is_wanted_is_written_and_nothing_else(bundle, tmp_path):
     predictor = Predictor(bundle)
 
     def kinds(**wanted):
-        settings = Predict(**{"overlays": False, "report": False, **wanted})
-        return [type(one) for one in writers_of(predictor, settings, tmp_path)]
+        settings = Predict(**{"overlays": False, "worklist": False, **wanted})
+        return [type(one) for one in job_settings(predictor, settings, tmp_path).writers]
 
     assert kinds() == []
-    assert kinds(report=True, overlays=True, heatmaps=True) == [Worklist, Overlays, Heatmaps]
+    assert kinds(worklist=True, overlays=True, heatmaps=True) == [Worklist, Overlays, Heatmaps]
     assert kinds(dicom=["sr", "seg"]) == [DicomResults]
     assert list(tmp_path.iterdir()) == []
 
@@ -55,8 +55,8 @@ def test_dicom_results_come_in_one_order_and_have_a_secret_only_without_the_pati
     bundle, tmp_path
 ):
     def results(**wanted):
-        settings = Predict(overlays=False, report=False, dicom=["sr", "seg", "sr"], **wanted)
-        (found,) = writers_of(Predictor(bundle), settings, tmp_path)
+        settings = Predict(overlays=False, worklist=False, dicom=["sr", "seg", "sr"], **wanted)
+        (found,) = job_settings(Predictor(bundle), settings, tmp_path).writers
         return found
 
     assert (results().kinds, results().key) == (("seg", "sr"), None)

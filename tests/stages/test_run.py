@@ -9,7 +9,7 @@ import pytest
 
 from pleura import config
 from pleura.errors import ConfigError, DataError, UsageError
-from pleura.inference.folder import predict_files
+from pleura.inference.job import Job
 from pleura.models.bundle import read_bundle
 from pleura.stages import run as stage
 from pleura.stages.run import demo_settings, run
@@ -89,7 +89,7 @@ def test_everything_is_written(whole):
         "predictions/predictions.csv",
         "predictions/test.json",
         "predictions/evaluation.html",
-        "predictions/report.html",
+        "predictions/worklist.html",
     ]:
         assert (out / name).is_file(), name
     assert len(list((out / "predictions" / "overlays").iterdir())) == 5
@@ -162,6 +162,7 @@ def test_other_train_settings_redo_training_and_what_follows(finished):
     assert {"train", "evaluate", "predict"} <= listener.reused
 
 
+@pytest.mark.slow
 def test_another_size_redoes_preparing_and_what_follows(finished):
     _, listener = done(replace(finished, prepare=config.Prepare(size=64, workers=1)))
     assert listener.reused == {"audit"}
@@ -169,21 +170,24 @@ def test_another_size_redoes_preparing_and_what_follows(finished):
     assert read_bundle(Path(finished.out) / "model" / "model.h5").preprocessing.size == 64
 
 
+@pytest.mark.slow
 def test_other_prediction_settings_redo_only_that(finished):
     done(finished)
     _, listener = done(replace(finished, predict=config.Predict(id="stem", overlays=False)))
     assert listener.reused == {"audit", "train", "evaluate"}
 
 
-def test_a_result_that_was_removed_is_made_again(finished):
+def test_a_result_that_was_removed_or_changed_is_made_again(finished):
     done(finished)
     out = Path(finished.out)
     (out / "predictions" / "submission.csv").unlink()
-    (out / "audit" / "masks.parquet").unlink()
+    indices = out / "audit" / "indices.parquet"
+    content = indices.read_bytes()
+    indices.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
     _, listener = done(finished)
     assert listener.reused == {"train", "evaluate"}
     assert (out / "predictions" / "submission.csv").exists()
-    assert (out / "audit" / "masks.parquet").exists()
+    assert indices.read_bytes() == content
 
 
 def test_a_damaged_stamp_only_costs_time(finished):
@@ -196,7 +200,7 @@ def test_a_damaged_stamp_only_costs_time(finished):
 
 @pytest.fixture
 def small(tmp_path):
-    """A data folder of twelve tiny films, one torn, and a torn test file."""
+    """A data folder of twelve tiny radiographs, one torn, and a torn test file."""
     data = tmp_path / "data"
     rng = np.random.default_rng(0)
     rows = ["ImageId,EncodedPixels"]
@@ -228,6 +232,7 @@ def test_a_changed_file_redoes_the_audit_and_what_depends_on_it(small, tmp_path)
     assert listener.told["predict"] == "4 files"
 
 
+@pytest.mark.slow
 def test_files_that_change_sides_redo_the_audit(small, tmp_path):
     train, test = str(small / "train"), str(small / "test")
     settings = tiny(tmp_path / "out", small)
@@ -240,6 +245,7 @@ def test_files_that_change_sides_redo_the_audit(small, tmp_path):
     assert "audit" not in listener.reused
 
 
+@pytest.mark.slow
 def test_training_images_are_not_scored_as_test_images(small, tmp_path):
     settings = tiny(tmp_path / "out", small)
     table = next(small.glob("*.csv"))
@@ -260,9 +266,14 @@ def test_failures_are_listed(small, tmp_path):
     assert all(reason for _, reason in result.failures)
     again, listener = done(tiny(tmp_path / "out", small))
     assert again.failures == result.failures, "a reused stage tells of its failures too"
+    radiographs = [str(small / "test" / f"{number}.dcm") for number in range(2)]
+    assert [path for path, _ in result.not_assessed] == radiographs, "noise is no radiograph"
+    assert all("other-picture" in flags for _, flags in result.not_assessed)
+    assert again.not_assessed == result.not_assessed
     assert {"audit", "predict"} <= listener.reused
 
 
+@pytest.mark.slow
 def test_named_inputs_instead_of_the_test_images(small, tmp_path):
     inputs = [str(small / "train" / "1.dcm"), str(small / "test" / "0.dcm")]
     result, listener = done(tiny(tmp_path / "out", small, predict=config.Predict(inputs=inputs)))
@@ -276,10 +287,11 @@ def test_a_run_file_asks_for_all_that_the_command_does(small, tmp_path):
         deidentify=True,
         heatmaps=True,
         overlays=False,
-        report=False,
+        worklist=False,
         engine="torch",
         precision="fp32",
         tta=True,
+        answer_flagged=True,
         workers=1,
         max_seconds=50.0,
     )
@@ -293,7 +305,7 @@ def test_a_run_file_asks_for_all_that_the_command_does(small, tmp_path):
     results = sorted(path.name for path in (folder / "dicom-deidentified").rglob("*.dcm"))
     assert len(results) == 4
     assert not (folder / "overlays").exists()
-    assert not (folder / "report.html").exists()
+    assert not (folder / "worklist.html").exists()
     assert not list(folder.glob(".*key"))
 
 
@@ -305,6 +317,7 @@ def test_without_test_images_predicting_is_left_out(small, tmp_path):
     assert result.test is None
 
 
+@pytest.mark.slow
 def test_the_truth_of_the_test_images_in_absolute_form(small, tmp_path):
     absolute = tmp_path / "absolute.csv"
     lines = (small / "train-rle.csv").read_text().replace("400 60", "401 60")
@@ -314,7 +327,9 @@ def test_the_truth_of_the_test_images_in_absolute_form(small, tmp_path):
     data = config.Data(
         path=str(small), annotations=str(absolute), test_annotations=str(truth), rle="absolute"
     )
-    result, _ = done(tiny(tmp_path / "out", data=data))
+    settings = tiny(tmp_path / "out", data=data)
+    predict = replace(settings.predict, answer_flagged=True)  # the radiographs are noise
+    result, _ = done(replace(settings, predict=predict))
     assert result.test["positives"] == 1
     assert "report" in result.files
 
@@ -374,6 +389,7 @@ def test_an_interrupted_training_is_continued(small, tmp_path, monkeypatch):
     assert unbroken.validation["mean_dice"] >= 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_of_other_settings_is_begun_anew(small, tmp_path, monkeypatch):
     settings = tiny(tmp_path / "out", small, train=config.Train(epochs=3, batch=4, folds=3))
     real = Trainer._epoch
@@ -393,6 +409,7 @@ def test_an_interrupted_training_of_other_settings_is_begun_anew(small, tmp_path
     assert not (tmp_path / "out" / "model" / "checkpoint.h5").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_phantoms_are_drawn_anew(tmp_path, monkeypatch):
     settings = tiny(tmp_path / "out", phantom=config.Phantoms(train=8, test=0, size=64))
     real = stage.write_cohort
@@ -413,13 +430,13 @@ def test_interrupted_phantoms_are_drawn_anew(tmp_path, monkeypatch):
 def test_an_interrupted_prediction_is_continued(small, tmp_path, monkeypatch):
     settings = tiny(tmp_path / "out", small)
 
-    def interrupted(*arguments, on_progress, **options):
-        def stop(now, total):
-            raise KeyboardInterrupt
+    real = Job.answer
 
-        return predict_files(*arguments, on_progress=stop, **options)
+    def interrupted(self, paths):
+        yield next(real(self, paths))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage, "predict_files", interrupted)
+    monkeypatch.setattr(Job, "answer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         done(settings)
     monkeypatch.undo()
@@ -428,6 +445,7 @@ def test_an_interrupted_prediction_is_continued(small, tmp_path, monkeypatch):
     assert listener.progressed["predicting"] == (3, 3)
 
 
+@pytest.mark.slow
 def test_trainings_of_two_precisions_in_one_process(small, tmp_path):
     for precision in ("fp32", "bf16", "fp32"):
         train = config.Train(epochs=1, batch=8, folds=3, precision=precision)
@@ -464,7 +482,7 @@ def test_each_run_of_the_repository_loads(file):
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("runs/*.toml")))
 def test_each_run_of_the_repository_makes_two_steps(file, small_prepared, tmp_path):
     settings = config.load_run(file)
-    few = replace(settings.train, batch=4, folds=3, fold=0, grow=[])
+    few = replace(settings.train, batch=4, folds=3, fold=0, progressive_sizes=[])
 
     def two(step):
         if step.step == 2:

@@ -38,7 +38,7 @@ def blob(images=2, size=48):
     return y
 
 
-def film(images=2, size=48, seed=0):
+def radiograph(images=2, size=48, seed=0):
     return torch.rand(images, 1, size, size, generator=torch.Generator().manual_seed(seed))
 
 
@@ -71,7 +71,7 @@ def test_a_mask_moved_as_an_image_and_cut_at_one_half_is_the_mask_moved(seed):
 @given(SEEDS)
 @FEW
 def test_a_mask_stays_a_mask_and_pixels_stay_in_range(seed):
-    moved_x, moved_y = augment(film(seed=seed), blob(), draw(2, seed, 1), 2.0, ALWAYS)
+    moved_x, moved_y = augment(radiograph(seed=seed), blob(), draw(2, seed, 1), 2.0, ALWAYS)
     assert set(moved_y.unique().tolist()) <= {0.0, 1.0}
     assert moved_x.min() >= 0
     assert moved_x.max() <= 1
@@ -83,13 +83,13 @@ def test_the_mask_does_not_depend_on_exposure_noise_and_cutout(seed):
     choices = draw(2, seed, 0)
     plain = replace(ALWAYS, gamma=0, contrast=0, noise=0, cutout=0)
     assert torch.equal(
-        augment(film(), blob(), choices, 1.0, ALWAYS)[1],
-        augment(film(), blob(), choices, 1.0, plain)[1],
+        augment(radiograph(), blob(), choices, 1.0, ALWAYS)[1],
+        augment(radiograph(), blob(), choices, 1.0, plain)[1],
     )
 
 
 def test_strength_zero_changes_nothing():
-    x, y = film(), blob()
+    x, y = radiograph(), blob()
     same_x, same_y = augment(x, y, draw(2, 0, 0), 0, ALWAYS)
     assert same_x is x
     assert same_y is y
@@ -98,14 +98,14 @@ def test_strength_zero_changes_nothing():
 @given(SEEDS)
 @FEW
 def test_limits_of_zero_change_nothing(seed):
-    x, y = film().clamp(1e-3, 1), blob()
+    x, y = radiograph().clamp(1e-3, 1), blob()
     same_x, same_y = augment(x, y, draw(2, seed, 0), 1.0, NONE)
     assert torch.allclose(same_x, x, atol=1e-4)
     assert torch.equal(same_y, y)
 
 
 def test_the_batch_handed_over_is_left_as_it_is():
-    x, y = film(), blob()
+    x, y = radiograph(), blob()
     before = x.clone(), y.clone()
     augment(x, y, draw(2, 3, 0), 1.0, ALWAYS)
     assert torch.equal(x, before[0])
@@ -113,8 +113,8 @@ def test_the_batch_handed_over_is_left_as_it_is():
 
 
 def test_a_mirrored_image_is_mirrored():
-    x, y = film(1, 16).clamp(1e-3, 1), blob(1, 16)
-    moved_x, moved_y = augment(x, y, zeros(), 1.0, replace(NONE, flip=1))
+    x, y = radiograph(1, 16).clamp(1e-3, 1), blob(1, 16)
+    moved_x, moved_y = augment(x, y, zeros(), 1.0, replace(NONE, mirror=1))
     assert torch.allclose(moved_x, x.flip(3), atol=1e-4)
     assert torch.equal(moved_y, y.flip(3))
 
@@ -133,7 +133,7 @@ def test_half_of_the_images_are_mirrored_and_half_deformed():
 @given(SEEDS, st.integers(1, 4))
 @FEW
 def test_what_happens_to_an_image_does_not_depend_on_its_batch(seed, size):
-    x, y, choices = film(4), blob(4), draw(4, seed, 6)
+    x, y, choices = radiograph(4), blob(4), draw(4, seed, 6)
     whole = augment(x, y, choices, 1.0, ALWAYS)
     parts = [
         augment(x[n : n + size], y[n : n + size], choices[n : n + size], 1.0, ALWAYS)
@@ -187,7 +187,7 @@ def test_control_points_on_a_slope_are_an_affine_map():
 @given(SEEDS)
 @FEW
 def test_a_deformation_never_folds(seed):
-    limits = replace(GEOMETRY, flip=0)
+    limits = replace(GEOMETRY, mirror=0)
     corners = draw(4, seed, 0)
     corners[:2, _DISPLACEMENT] = corners[:2, _DISPLACEMENT].sign()  # the furthest there are
     grid = grid_of(corners, limits, strength=2.0)
@@ -225,7 +225,7 @@ def test_positions_keep_their_digits_where_matrices_are_multiplied_roughly():
 
 
 def test_contrast_and_gamma_are_what_they_say():
-    x = film(1).clamp(0.3, 0.7)
+    x = radiograph(1).clamp(0.3, 0.7)
     choices = zeros()
     choices[0, 5], choices[0, 6] = 1, -1
     found = augment(x, blob(1), choices, 0.5, Augmentation(gamma=0.4, contrast=0.2))[0]
@@ -273,7 +273,7 @@ def test_the_windows_of_noise_lie_in_the_field(seed):
 
 
 def test_cutout_sets_a_rectangle_to_the_mean_and_leaves_the_mask():
-    x, y = film(1, 100).clamp(1e-3, 1), blob(1, 100)
+    x, y = radiograph(1, 100).clamp(1e-3, 1), blob(1, 100)
     choices = zeros()
     rectangle = torch.tensor([-1.0, -0.5, 0.2, 1.0, 0.0])  # there, center 25 and 60, sides 20, 10
     choices[0, _CUTOUT] = torch.tensor([1.0, 0, 0, 0, 0] * 3)
@@ -290,7 +290,7 @@ def test_cutout_sets_a_rectangle_to_the_mean_and_leaves_the_mask():
 @given(SEEDS)
 @FEW
 def test_cutout_covers_no_more_than_the_settings_say(seed):
-    x = film(2, 64)
+    x = radiograph(2, 64)
     limits = replace(NONE, cutout=0.25, cutout_probability=1)
     plain = augment(x, x.round(), draw(2, seed, 0), 1.0, NONE)[0]
     found = augment(x, x.round(), draw(2, seed, 0), 1.0, limits)[0]
@@ -311,7 +311,7 @@ def test_nothing_waits_for_the_device():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_does_what_the_processor_does():
-    x, y, choices = film(), blob(), draw(2, 0, 0)
+    x, y, choices = radiograph(), blob(), draw(2, 0, 0)
     expected = augment(x, y, choices, 1.0, ALWAYS)
     on_gpu = x.cuda(), y.cuda()
     augment(*on_gpu, choices, 1.0, ALWAYS)

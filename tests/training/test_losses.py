@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleura.config import LossName
+from pleura.choices import LossName
 from pleura.metrics import dice_coeff
 from pleura.training.losses import (
     LOSSES,
@@ -12,8 +12,10 @@ from pleura.training.losses import (
     bce,
     bce_dice,
     bce_lovasz,
+    box_bce,
     deep_supervision,
     focal,
+    has_mask,
     image_bce,
     soft_dice,
     symmetric_lovasz,
@@ -89,7 +91,7 @@ def test_soft_dice_of_an_empty_batch_is_zero_without_gradient():
 )
 def test_focal_is_monais(gamma, alpha, expected):
     # MONAI 1.6.1: FocalLoss(gamma=gamma, alpha=alpha)
-    found = focal(FIXED_LOGITS, FIXED_TRUTH, gamma, alpha)
+    found = focal(FIXED_LOGITS, FIXED_TRUTH, gamma=gamma, alpha=alpha)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -99,7 +101,7 @@ def test_focal_is_the_papers_formula(seed, gamma):
     p = torch.sigmoid(logits.double())
     p_t = torch.where(truth == 1, p, 1 - p)
     expected = (-((1 - p_t) ** gamma) * p_t.log()).mean().item()
-    assert focal(logits, truth, gamma).item() == pytest.approx(expected, rel=1e-4)
+    assert focal(logits, truth, gamma=gamma).item() == pytest.approx(expected, rel=1e-4)
 
 
 @given(SEEDS)
@@ -271,8 +273,9 @@ def test_image_bce_asks_whether_the_mask_is_empty():
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         score, torch.tensor([0.0, 1.0, 0.0])
     )
-    assert image_bce(score, truth).item() == pytest.approx(expected.item())
-    assert image_bce(score.bfloat16(), truth).dtype == torch.float32
+    positive = has_mask(truth)
+    assert image_bce(score, positive).item() == pytest.approx(expected.item())
+    assert image_bce(score.bfloat16(), positive).dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", list(EVERY))
@@ -287,7 +290,7 @@ def test_deep_supervision_halves_the_weight_from_output_to_output():
     values = iter([7.0, 14.0, 28.0])
     seen = []
 
-    def counted(logits, target):
+    def counted(logits, target, weight):
         seen.append(target.shape == logits.shape)
         return torch.tensor(next(values))
 
@@ -321,3 +324,122 @@ def test_deep_supervision_reaches_every_output_and_empty_masks_stay_finite(name)
 def test_deep_supervision_of_nothing_is_an_error():
     with pytest.raises(ValueError, match="0 outputs were given; hand over at least the finest"):
         deep_supervision(bce, [], torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+def test_to_believe_all_for_certain_changes_nothing(name):
+    logits, truth = batch(7)
+    truth[1] = 0
+    plain = EVERY[name](logits, truth).item()
+    for shape in ((3, 1, 1, 1), (3, 1, 8, 8)):
+        assert EVERY[name](logits, truth, torch.ones(shape)).item() == pytest.approx(plain)
+    maps = [logits, logits[..., ::2, ::2]]
+    coarse = deep_supervision(EVERY[name], maps, truth, torch.ones(3, 1, 8, 8))
+    assert coarse.item() == pytest.approx(deep_supervision(EVERY[name], maps, truth).item())
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+def test_images_of_unknown_mask_count_nothing(name):
+    logits, truth = batch(8, images=4)
+    logits.requires_grad_()
+    known = torch.tensor([1.0, 0, 1, 0])
+    loss = EVERY[name](logits, truth, known[:, None, None, None])
+    assert loss.item() == pytest.approx(EVERY[name](logits[::2], truth[::2]).item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient[::2].flatten(1).any(1).all()
+    assert not gradient[1::2].any()
+    nothing = EVERY[name](logits, truth, torch.zeros(4, 1, 1, 1))
+    assert nothing.item() == 0
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+def test_what_is_half_believed_counts_half_beside_what_is_certain(name):
+    logits, truth = batch(9, images=2, size=32)
+    sure, doubtful = (EVERY[name](logits[n : n + 1], truth[n : n + 1]).item() for n in (0, 1))
+    weight = torch.tensor([1.0, 0.5])[:, None, None, None]
+    found = EVERY[name](logits, truth, weight).item()
+    assert found == pytest.approx((sure + 0.5 * doubtful) / 1.5, rel=1e-4)
+    alone = EVERY[name](logits[1:], truth[1:], weight[1:]).item()
+    assert alone == pytest.approx(0.5 * doubtful, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+def test_the_inside_of_a_box_is_not_known(name):
+    logits, _ = batch(10, images=2)
+    logits.requires_grad_()
+    weight = torch.ones(2, 1, 8, 8)
+    weight[0, 0, 2:5, 1:7] = 0
+    empty = torch.zeros(2, 1, 8, 8)
+    changed = logits + 50 * (weight == 0)
+    loss = EVERY[name](logits, empty, weight)
+    assert EVERY[name](changed, empty, weight).item() == pytest.approx(loss.item())
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert not gradient[weight == 0].any()
+    assert gradient[weight == 1].any() == (name != "soft_dice")  # which asks positives alone
+
+
+@pytest.mark.parametrize("loss", [bce, soft_dice, bce_dice])
+@pytest.mark.parametrize("share", [0.1, 0.45, 0.8])
+def test_a_mask_of_shares_is_best_served_by_itself(loss, share):
+    truth = torch.zeros(1, 1, 16, 16)
+    truth[..., 4:12, 4:12] = share
+    exact = torch.logit(truth.clamp(1e-4, 1 - 1e-4))
+    least = loss(exact, truth)
+    for other in (0.0, 0.02, share - 0.05, share + 0.05, 1.0):
+        answer = torch.logit((truth > 0) * torch.tensor(other).clamp(1e-4, 1 - 1e-4) + 1e-4)
+        assert loss(answer, truth) > least
+
+
+def test_image_bce_weighs_images_and_takes_probabilities():
+    score = torch.tensor([-2.0, 1.0, 0.5], requires_grad=True)
+    likely, weight = torch.tensor([0.0, 0.9, 0.3]), torch.tensor([1.0, 0.5, 0.0])
+    each = torch.nn.functional.binary_cross_entropy_with_logits(score, likely, reduction="none")
+    loss = image_bce(score, likely, weight)
+    assert loss.item() == pytest.approx((each[0] + 0.5 * each[1]).item() / 1.5)
+    assert torch.autograd.grad(loss, score)[0][2] == 0
+    assert image_bce(score, likely, 0.1 * weight).item() == pytest.approx(0.15 * loss.item())
+
+
+def boxed():
+    """Return the numbers of two boxes in the first of two images, and none in the second."""
+    numbers = torch.zeros(2, 1, 32, 32)
+    numbers[0, 0, 4:24, 4:24] = 1
+    numbers[0, 0, 8:12, 8:12] = 2
+    return numbers
+
+
+def test_a_box_is_content_with_a_few_pixels_inside_and_asks_nothing_of_the_others():
+    numbers = boxed()
+    logits = torch.full((2, 1, 32, 32), -8.0, requires_grad=True)
+    loss = box_bce(logits, numbers, 2)
+    assert loss.item() == pytest.approx(8, abs=0.01)  # no pixel of either box
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert (gradient[numbers > 0] < 0).all()
+    assert not gradient[numbers == 0].any()
+    found = torch.full((2, 1, 32, 32), -8.0)
+    found[0, 0, 20, 20] = found[0, 0, 9, 9] = 6.0
+    assert box_bce(found, numbers, 2).item() < 0.02
+    outside = torch.full((2, 1, 32, 32), -8.0)
+    outside[numbers == 0] = 6.0
+    assert box_bce(outside, numbers, 2).item() == pytest.approx(8, abs=0.01)
+
+
+def test_boxes_count_as_they_are_believed_and_those_out_of_sight_not_at_all():
+    logits, numbers = torch.zeros(2, 1, 32, 32, requires_grad=True), boxed()
+    whole = box_bce(logits, numbers, 2).item()
+    assert box_bce(logits, numbers, 5).item() == pytest.approx(whole)
+    assert box_bce(logits, numbers, 2, torch.tensor([0.25, 1])).item() == pytest.approx(whole / 2)
+    nothing = box_bce(logits, torch.zeros_like(numbers), 2)
+    nothing.backward()
+    assert nothing.item() == 0
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_extreme_logits_in_a_box_stay_finite(dtype):
+    for value in (1e4, -1e4):
+        logits = torch.full((2, 1, 32, 32), value, dtype=dtype, requires_grad=True)
+        loss = box_bce(logits, boxed(), 2)
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert torch.isfinite(logits.grad).all()

@@ -53,8 +53,8 @@ def test_when_a_training_is_over():
 
 
 def test_sizes_grow_in_even_parts_and_the_last_gets_what_is_left_over():
-    settings = Train(epochs=11, grow=[384, 256])
+    settings = Train(epochs=11, progressive_sizes=[384, 256])
     sizes = [size_of(settings, 512, epoch) for epoch in range(11)]
     assert sizes == [256] * 3 + [384] * 3 + [512] * 5
-    assert size_of(Train(epochs=1, grow=[256, 384]), 512, 0) == 512
+    assert size_of(Train(epochs=1, progressive_sizes=[256, 384]), 512, 0) == 512
     assert size_of(Train(), 512, 0) == 512

@@ -1,13 +1,17 @@
 """The `pleura` command: verbs, exit statuses, and the only place that prints an error."""
 
+import io
 import os
 import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from pleura.cli import console
 from pleura.cli.audit import audit
-from pleura.cli.card import card
+from pleura.cli.convert import convert
 from pleura.cli.ensemble import ensemble
 from pleura.cli.evaluate import evaluate
 from pleura.cli.export import export
@@ -16,14 +20,16 @@ from pleura.cli.folds import folds
 from pleura.cli.gallery import gallery
 from pleura.cli.info import info
 from pleura.cli.inspect import inspect
+from pleura.cli.options import expand_groups
 from pleura.cli.phantom import phantom
+from pleura.cli.plan import plan
 from pleura.cli.predict import predict
 from pleura.cli.prepare import prepare
 from pleura.cli.run import demo, run
 from pleura.cli.simulate import simulate
 from pleura.cli.train import train
 from pleura.cli.tune import tune
-from pleura.errors import PleuraError, UsageError
+from pleura.errors import PleuraError, UsageError, first_line, is_about_memory
 
 app = typer.Typer(
     name="pleura",
@@ -38,12 +44,13 @@ VERBS = (
     audit,
     folds,
     gallery,
+    convert,
     prepare,
     train,
     tune,
     ensemble,
+    plan,
     evaluate,
-    card,
     export,
     predict,
     phantom,
@@ -53,11 +60,24 @@ VERBS = (
     info,
 )
 for verb in VERBS:
-    app.command()(verb)
+    app.command()(expand_groups(verb))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.show(f"pleura {version('pleura')}")
+        raise typer.Exit
 
 
 @app.callback()
-def pleura() -> None:
+def pleura(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Find pneumothorax in frontal chest radiographs.
 
     Not a medical device: for research and education, not for diagnosis.
@@ -66,7 +86,30 @@ def pleura() -> None:
 
 def main() -> None:
     """Run the command line and exit with 0 done, 1 error, 2 wrong usage, 3 some inputs failed."""
+    # Threads that wait for one another sleep: spinning, they take the cores of whoever works. It is
+    # read once, when torch's OpenMP is loaded, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _open_what_is_closed()
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal has no letters for is no error
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     raise SystemExit(execute(sys.argv[1:]))
+
+
+def _open_what_is_closed() -> None:
+    """Let a program that was started with a closed stream read nothing there, and write nowhere.
+
+    Else the first file that it opens would get that stream's number, and lines meant for people.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        stream = Path(os.devnull).open("w" if number else "r", encoding="utf-8")  # noqa: SIM115
+        setattr(sys, name, stream)
 
 
 def execute(arguments: list[str]) -> int:
@@ -87,7 +130,10 @@ def execute(arguments: list[str]) -> int:
         return console.FAILED
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
-    except (BrokenPipeError, SystemExit):
+    except (BrokenPipeError, SystemExit) as error:
+        if not _came_of(error, BrokenPipeError):
+            console.say(f"pleura: internal error: a library ended the program ({error})")
+            return console.FAILED
         # The reader of our output (head, less) went away, which typer and rich answer with an exit;
         # nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,18 +143,30 @@ def execute(arguments: list[str]) -> int:
         console.say(f"pleura: error: {error.filename or 'the output'}: {what}")
         return console.FAILED
     except Exception as error:
-        if _was_interrupted(error):  # while a compiled module was being imported
-            return _interrupted()
-        if os.environ.get("PLEURA_DEBUG"):
-            raise
-        what = f"{type(error).__name__}: {error}"
-        console.say(f"pleura: internal error: {what}; PLEURA_DEBUG=1 shows where it happened")
+        return _unforeseen(error)
+    finally:
+        console.let_go()
+
+
+def _unforeseen(error: Exception) -> int:
+    if _came_of(error, KeyboardInterrupt):  # while a compiled module was being imported
+        return _interrupted()
+    if os.environ.get("PLEURA_DEBUG"):
+        raise error
+    if is_about_memory(error):
+        console.say(
+            f"pleura: error: the memory does not suffice ({first_line(error)}); end other programs,"
+            " or raise the limit that this one was started with (ulimit -v)"
+        )
         return console.FAILED
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    console.say(f"pleura: internal error: {what}; PLEURA_DEBUG=1 shows where it happened")
+    return console.FAILED
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is what led to an error."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+def _came_of(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Return whether an error of some kind, such as Ctrl-C, is what led to another."""
+    while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error is not None
 
@@ -121,6 +179,7 @@ def _interrupted() -> int:
 def _wrong_usage(error: typer.TyperException) -> int:
     """Say what is wrong with the command line; a missing verb has printed the help already."""
     message, context = error.format_message(), getattr(error, "ctx", None)
+    message = message.replace("Value error, ", "")  # what pydantic says before a choice
     if message:
         command = context.command_path if context else "pleura"
         console.say(f"pleura: {message} ({command} --help lists what there is)")

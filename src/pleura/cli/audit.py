@@ -2,35 +2,43 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pleura.cli import console, options
 
 if TYPE_CHECKING:
+    from pleura.audit.findings import Audit, AuditComparison, AuditCounts
     from pleura.config import Data
-    from pleura.data.audit.findings import Audit, Comparison, Counts
 
 _SHOWN = 3
 _FAILED = {
     "not-dicom",
     "truncated",
+    "damaged",
+    "mislabelled",
     "unreadable",
     "absolute-form",
     "malformed-rows",
     "runs-outside",
+    "another-size",
+    "mixed-forms",
     "zero-runs",
     "empty-beside-mask",
+    "label-rows",
+    "label-conflict",
+    "box-beside-negative",
+    "box-outside",
 }
 """Findings of inputs that could not be taken: exit status 3, whatever --fail-on says."""
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _PATIENTS_FROM = {
     "map": "patient map",
-    "siim": "shipped map of SIIM-ACR",
+    "siim": "shipped map of SIIM-ACR, names of NIH's radiographs",
+    "labels": "table of labels",
     "header": "the files' own ids",
-    "siim+header": "shipped map of SIIM-ACR and the files' own ids",
 }
 
 
@@ -44,7 +52,8 @@ def audit(
     test_images: options.TestImages = None,
     patients: options.Patients = None,
     folds: options.FoldTable = None,
-    rle: options.Rle = "relative",
+    masks: options.MaskOptions = options.MASKS,
+    labels: options.LabelOptions = options.LABELS,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for audit.html, findings.json, indices and masks.parquet."),
@@ -56,8 +65,8 @@ def audit(
         Path | None, typer.Option(help="An older findings.json: say what changed since.")
     ] = None,
     fail_on: Annotated[
-        str | None,
-        typer.Option(help="Exit with 3 at this severity or worse: error, warning or note."),
+        Literal["error", "warning", "note"] | None,
+        typer.Option(help="Exit with 3 at this severity or worse."),
     ] = None,
     workers: options.Workers = 0,
     as_json: options.AsJson = False,
@@ -68,17 +77,25 @@ def audit(
     """Find everything that would hurt a model, say how pleura treats it, write the cleaned tables.
 
     With --annotations alone (no folder) the table is judged by itself, for images of 1024 x 1024.
-    With --out an audit that was cut off goes on where it was.
+    With --out an audit that was cut off goes on where it was. A folder that pleura prepare wrote is
+    compared with its digests, to the last image.
     """
-    from pleura.data.audit.report import findings_schema, read_findings
-    from pleura.errors import UsageError
+    from pleura.audit.report import findings_schema, read_findings
 
     if schema:
         console.print_json(findings_schema())
         return console.DONE
-    if fail_on not in (None, "error", "warning", "note"):
-        raise UsageError(f"--fail-on {fail_on}: the severities are error, warning and note")
-    settings = options.data_settings(data, images, test_images, annotations, patients, rle, folds)
+    if data is not None and (data / "manifest.json").is_file():
+        return _of_prepared(data, out, as_json)
+    settings = masks.data(
+        labels,
+        path=data,
+        images=images,
+        test_images=test_images,
+        annotations=annotations,
+        patients=patients,
+        fold_table=folds,
+    )
     old = read_findings(compare) if compare is not None else None
 
     def compared(new: "Audit") -> "Audit":
@@ -86,7 +103,7 @@ def audit(
             return new
         from dataclasses import replace
 
-        from pleura.data.audit.compare import compare as changes
+        from pleura.audit.compare import compare as changes
 
         return replace(new, changes=changes(old, new, str(compare)))
 
@@ -104,8 +121,27 @@ def audit(
     return console.SOME_INPUTS_FAILED if failed or _reaches(result, fail_on) else console.DONE
 
 
+def _of_prepared(folder: Path, out: Path | None, as_json: bool) -> int:
+    from pleura.data.arrays import open_prepared
+    from pleura.errors import UsageError
+
+    if out is not None:
+        raise UsageError(f"--out writes pages of a data folder; {folder} is a prepared one")
+    prepared = open_prepared(folder)
+    prepared.check()
+    counts = {"train": len(prepared.train), "test": len(prepared.test), "size": prepared.size}
+    if as_json:
+        console.print_json({"prepared": str(folder), **counts, "unchanged": True})
+        return console.DONE
+    console.show(
+        f"{counts['train']:,} training and {counts['test']:,} test images at {counts['size']} "
+        "pixels; nothing changed since they were prepared"
+    )
+    return console.DONE
+
+
 def _of_table(settings: "Data", out: Path | None) -> "Audit":
-    from pleura.data.audit.report import audit_table
+    from pleura.audit.report import audit_table
     from pleura.errors import UsageError
 
     if not settings.annotations:
@@ -116,7 +152,8 @@ def _of_table(settings: "Data", out: Path | None) -> "Audit":
         Path(settings.annotations),
         form=settings.rle,
         patients=Path(settings.patients) if settings.patients else None,
-        folds=Path(settings.folds) if settings.folds else None,
+        folds=Path(settings.fold_table) if settings.fold_table else None,
+        columns=(settings.image_column, settings.mask_column),
     )
 
 
@@ -128,13 +165,15 @@ def _of_folder(
     *,
     pixels: bool,
 ) -> "Audit":
-    from pleura.data.audit.report import audit_folder
+    from pleura.audit.report import audit_folder
     from pleura.data.sources import find_sources
-    from pleura.formats.atomic import require_writable
+    from pleura.storage.atomic import require_writable
+    from pleura.storage.lock import locked_folder
 
     sources = find_sources(settings)
     if out is not None:
         require_writable(out)
+        console.hold(locked_folder(out, "audit"))
     journal = None if out is None else out / ".audit.journal"
     with console.progress("reading") as told:
         result, index = audit_folder(
@@ -147,7 +186,7 @@ def _of_folder(
         )
     result = finished(result)
     if out is not None and journal is not None:
-        from pleura.data.audit.pages import write_audit
+        from pleura.audit.pages import write_audit
 
         with console.progress("drawing", "pictures") as told:
             written = write_audit(result, index, out, workers=workers, on_progress=told)
@@ -157,7 +196,7 @@ def _of_folder(
 
 
 def _reaches(result: "Audit", fail_on: str | None) -> bool:
-    from pleura.data.audit.findings import SEVERITIES
+    from pleura.audit.catalogue import SEVERITIES
 
     ranks = {str(severity): rank for rank, severity in enumerate(SEVERITIES)}
     return (
@@ -166,9 +205,9 @@ def _reaches(result: "Audit", fail_on: str | None) -> bool:
 
 
 def _print(result: "Audit", out: Path | None) -> None:
-    console.out.print(_sentence(result.counts, result.patients_from), markup=False)
+    console.show(_sentence(result.counts, result.patients_from))
     if not result.findings:
-        console.out.print("Nothing found that would hurt.", markup=False)
+        console.show("Nothing found that would hurt.")
         return
     lines: list[tuple[str, str, str]] = []
     for finding in result.findings:
@@ -183,10 +222,10 @@ def _print(result: "Audit", out: Path | None) -> None:
         everything = "--out DIR writes a page, --json all"
     else:
         everything = "--json"
-    console.out.print(f"What pleura does about each, and every case: {everything}", markup=False)
+    console.show(f"What pleura does about each, and every case: {everything}")
 
 
-def _sentence(counts: "Counts", patients_from: str) -> str:
+def _sentence(counts: "AuditCounts", patients_from: str) -> str:
     """Return the counts as one line that is read at a glance."""
     parts = []
     if counts.files_train is not None:
@@ -205,28 +244,30 @@ def _sentence(counts: "Counts", patients_from: str) -> str:
         if count:
             parts.append(f"{count:,} {what}")
     if counts.patients:
-        source = _PATIENTS_FROM.get(patients_from)
+        source = " and ".join(_PATIENTS_FROM[part] for part in patients_from.split("+") if part)
         parts.append(f"{counts.patients:,} patients" + (f" ({source})" if source else ""))
     return "; ".join(parts)
 
 
-def _print_changes(changes: "Comparison") -> None:
+def _print_changes(changes: "AuditComparison") -> None:
     if changes.same:
-        console.out.print(f"\nNothing changed since {changes.since}.", markup=False)
+        console.show()
+        console.show(f"Nothing changed since {changes.since}.")
         return
-    console.out.print(f"\nSince {changes.since}:", markup=False)
+    console.show()
+    console.show(f"Since {changes.since}:")
     numbers = [(c.name, c.before, c.after) for c in changes.counts]
     numbers += [(f.name, f.before, f.after) for f in changes.findings]
     for name, *both in numbers:
         before, after = ("none" if n is None else f"{n:,}" for n in both)
-        console.out.print(f"  {name.replace('_', ' ')}: {before} -> {after}", markup=False)
+        console.show(f"  {name.replace('_', ' ')}: {before} -> {after}")
     for finding in changes.findings:
         for ids, what in ((finding.came, "now concerns"), (finding.went, "no longer concerns")):
             if ids:
-                console.out.print(f"  {finding.name} {what} {_few(ids)}", markup=False)
+                console.show(f"  {finding.name} {what} {_few(ids)}")
     for what, ids in changes.images():
         images = "image" if len(ids) == 1 else "images"
-        console.out.print(f"  {len(ids):,} {images} {what}: {_few(ids)}", markup=False)
+        console.show(f"  {len(ids):,} {images} {what}: {_few(ids)}")
 
 
 def _few(ids: Sequence[str]) -> str:

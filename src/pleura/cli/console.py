@@ -1,41 +1,87 @@
-"""What the commands print: results to stdout, words and progress to stderr, exit statuses."""
+"""What the commands print: results to stdout, words and progress to stderr, exit statuses.
+
+This is the one way to the terminal. A name of a file, a value of a header or a text of somebody
+else's table may hold what steers it, so every text passes through here, as plain text: what is not
+printable becomes U+FFFD, in JSON an escape, and neither markup nor emoji are looked for. What a
+library names as a setting, such as `mask_label`, is said to people as the option, --mask-label.
+"""
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
+
+from pleura.printable import json_text, printable
+from pleura.processes.progress import OnProgress
 
 DONE = 0
 FAILED = 1
 WRONG_USAGE = 2
-SOME_INPUTS_FAILED = 3
+SOME_INPUTS_FAILED = 3  # or were not assessed
 INTERRUPTED = 130
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-OnProgress = Callable[[int, int], None]
+
+_held = ExitStack()
+
+
+def hold(resource: AbstractContextManager[None]) -> None:
+    """Enter a context that lasts until the command ends, such as a lock on what it writes."""
+    _held.enter_context(resource)
+
+
+def let_go() -> None:
+    """Leave what :func:`hold` entered: the command has ended."""
+    _held.close()
 
 
 def say(text: str) -> None:
-    """Print one plain line of words to stderr."""
-    err.print(text, markup=False)
+    """Print one line of words to stderr."""
+    err.print(_words(text))
+
+
+def say_stage(name: str, state: str) -> None:
+    """Print to stderr what a stage of a run does now."""
+    err.print(Text.assemble(_plain(name, "bold"), " ", _plain(state)))
+
+
+def show(text: object = "") -> None:
+    """Print one line of a result to stdout."""
+    out.print(_plain(str(text)))
 
 
 def print_page(text: str) -> None:
-    """Print text out of a file to stdout; what would steer the terminal becomes U+FFFD."""
-    from pleura.formats.values import printable
+    """Print a text of many lines to stdout."""
+    out.print(Text(printable(text, allowed="\n\t")))
 
-    out.print(printable(text, allowed="\n\t"), markup=False)
+
+_SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
+
+
+def _words(text: str) -> Text:
+    """Return what a library says, with the option in place of each setting that it names."""
+    return _plain(_SETTING.sub(lambda found: f"--{found[1].replace('_', '-')}", text))
+
+
+def _plain(text: str, style: str = "") -> Text:
+    return Text(printable(text), style)
 
 
 def print_json(value: Any) -> None:
-    """Print `value` to stdout as JSON (keys in order, NaN as null)."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print `value` to stdout as JSON, keys in their order."""
+    text = json_text(value, indent=2)
+    try:
+        text.encode(out.encoding)
+    except UnicodeEncodeError:  # a terminal of few letters
+        text = json.dumps(value, indent=2, allow_nan=False)
+    print(text)
 
 
 def print_json_line(value: Any) -> None:
@@ -51,29 +97,87 @@ def print_failures(failures: Sequence[tuple[str, str]]) -> None:
     """
     for path, reason in failures:
         line = reason if reason.startswith(path) else f"{path}: {reason}"
-        err.print(f"[red]failed[/red] {escape(line)}")
+        err.print(Text.assemble(("failed", "red"), " ", _words(line)))
 
 
-def print_flagged(path: str, flags: str) -> None:
-    """Say on stderr that a file was answered although it may not be what the model knows.
+def print_flagged(path: str, flags: Sequence[str], *, assessed: bool) -> None:
+    """Say on stderr that a file was not assessed, or was answered all the same, and why.
 
     Args:
         path: The file.
-        flags: Names from the input guard, joined by semicolons.
+        flags: What speaks against an answer.
+        assessed: Whether it was answered.
     """
-    line = f"{path}: not like a frontal chest radiograph ({flags.replace(';', ', ')})"
-    err.print(f"[yellow]flagged[/yellow] {escape(line)}")
+    from pleura.pictures.flags import in_words
+
+    outcome = "flagged, answered all the same" if assessed else "not assessed"
+    err.print(Text.assemble((outcome, "yellow"), " ", _plain(f"{path}: {in_words(flags)}")))
+
+
+def say_passed_over(passed: Mapping[str, int]) -> None:
+    """Say on stderr how many files below named folders were passed over, if any.
+
+    Args:
+        passed: Counts by what the files are.
+    """
+    from pleura.data.files import in_words
+
+    if passed:
+        say(f"passed over {in_words(passed)}")
+
+
+def say_table_uses(uses: Iterable[object], where: str) -> None:
+    """Say on stderr what of the tables was not used, if anything, and where to read more.
+
+    Args:
+        uses: Sentences, such as :class:`pleura.data.table_use.TableUse`.
+        where: The page or the command that tells each case.
+    """
+    uses = list(uses)
+    for use in uses:
+        err.print(Text.assemble(("not used", "yellow"), " ", _words(str(use))))
+    if uses:
+        say(f"each case: {where}")
 
 
 def print_table(title: str, rows: Mapping[str, object]) -> None:
     """Print a two-column table to stdout."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(
+        title=_plain(title), title_justify="left", show_header=False, box=None, pad_edge=False
+    )
     table.add_column(style="dim")
     table.add_column()
     for name, value in rows.items():
-        table.add_row(escape(name), escape(str(value)))
+        table.add_row(_plain(name), _plain(str(value)))
+    out.print(table)
+
+
+def print_grid(
+    columns: Sequence[str],
+    rows: Iterable[Iterable[str]],
+    title: str = "",
+    left: Sequence[str] = (),
+) -> None:
+    """Print a table with a head to stdout.
+
+    Args:
+        columns: Their names.
+        rows: The texts of their cells.
+        title: Above it; empty for none.
+        left: The columns whose texts stand at the left, the first of them on one line; those of
+            others stand at the right.
+    """
+    from rich.table import Table
+
+    heading = _plain(title) if title else None
+    table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
+    for name in columns:
+        first = name in left[:1]
+        table.add_column(_plain(name), justify="left" if name in left else "right", no_wrap=first)
+    for row in rows:
+        table.add_row(*map(_plain, row))
     out.print(table)
 
 
@@ -87,12 +191,13 @@ def print_columns(lines: Sequence[tuple[str, str, str]], styles: Mapping[str, st
             table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for word, name, text in lines:
-            table.add_row(f"[{styles[word]}]{word}[/]" if word else "", name, escape(text))
+            style = styles.get(word, "")
+            table.add_row(_plain(word, style), _plain(name), _words(text))
         out.print(table, soft_wrap=False)
         return
     wide = [max(len(line[column]) for line in lines) for column in (0, 1)]
     for word, name, text in lines:
-        out.print(f"{word:<{wide[0]}}  {name:<{wide[1]}}  {text}", markup=False)
+        out.print(_words(f"{word:<{wide[0]}}  {name:<{wide[1]}}  {text}"))
 
 
 @contextmanager

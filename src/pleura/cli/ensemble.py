@@ -5,35 +5,62 @@ from typing import Annotated
 
 import typer
 
-from pleura.cli import console
+from pleura.cli import console, options
 
 
 def ensemble(
     models: Annotated[list[Path], typer.Argument(help="Two or more model.h5.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The model.h5 to write.", show_default=False)],
-    flip: Annotated[
+    tta: Annotated[
         bool,
-        typer.Option("--flip", help="Let each see the mirror image too; one model is enough then."),
+        typer.Option("--tta", help="Let each see the mirror image too; one model is enough then."),
     ] = False,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Let each see the picture at this side in pixels; repeat it for several sizes.",
+            show_default=False,
+        ),
+    ] = None,
     on: Annotated[
         Path | None,
         typer.Option(
             help="A prepared folder of images that trained none: choose thresholds there."
         ),
     ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write one model that answers with the mean of several models' probabilities.
 
     Without --on the members' own thresholds are taken, which must be the same, as they are after
     pleura train --folds.
     """
+    from dataclasses import asdict
+
     from pleura.data.arrays import open_prepared
     from pleura.models.bundle import read_bundle, write_bundle
     from pleura.stages.ensemble import combine
+    from pleura.storage.lock import locked_file
 
+    console.hold(locked_file(out, "ensemble"))
     bundles = [read_bundle(path) for path in models]
-    whole = combine(bundles, flip=flip, prepared=None if on is None else open_prepared(on))
+    whole = combine(
+        bundles, tta=tta, sizes=size or (), prepared=None if on is None else open_prepared(on)
+    )
     write_bundle(whole, out)
-    mirrored = " and their mirror images" if flip else ""
-    console.say(f"{len(bundles)} models{mirrored} as one; wrote {out}")
-    console.out.print(str(out), markup=False)
+    mirrored = " and their mirror images" if tta else ""
+    at = f", at {' and '.join(map(str, sorted(set(size))))} pixels" if size else ""
+    console.say(f"{len(bundles)} models{mirrored}{at} as one; wrote {out}")
+    if as_json:
+        console.print_json(
+            {
+                "model": str(out),
+                "members": len(bundles),
+                "tta": tta,
+                "sizes": sorted(set(size or ())),
+                "digest": whole.digest,
+                "points": {name: asdict(point) for name, point in whole.points.items()},
+            }
+        )
+    else:
+        console.show(str(out))

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pleura.choices import ExportTarget
 from pleura.cli import console, options
 
 if TYPE_CHECKING:
-    from pleura.stages.export import Report
+    from pleura.stages.export import ExportCheck
 
 
 def export(
     model: Annotated[Path, typer.Argument(help="A model.h5.", show_default=False)],
-    to: Annotated[str, typer.Option(help="onnx or openvino.", show_default=False)],
+    to: Annotated[ExportTarget, typer.Option(help="The engine that runs it.", show_default=False)],
     out: Annotated[
         Path, typer.Option(help="The file: .onnx, or .xml (with a .bin).", show_default=False)
     ],
@@ -45,14 +46,14 @@ def export(
     from pleura.errors import UsageError
     from pleura.models.bundle import read_bundle
     from pleura.stages.export import export_model
+    from pleura.storage.lock import locked_file
 
-    if to not in ("onnx", "openvino"):
-        raise UsageError(f"--to {to}: take onnx or openvino")
     if int8 != (calibration is not None):
         raise UsageError("--int8 and --calibration FOLDER go together; give both or neither")
+    console.hold(locked_file(out, "export"))
     report = export_model(
         read_bundle(model),
-        "onnx" if to == "onnx" else "openvino",
+        to,
         out,
         check=check,
         calibration=calibration,
@@ -63,10 +64,10 @@ def export(
         return
     for line in _lines(report):
         console.say(line)
-    console.out.print(str(out), markup=False)
+    console.show(str(out))
 
 
-def _lines(report: "Report") -> list[str]:
+def _lines(report: "ExportCheck") -> list[str]:
     found, int8 = report.agreement, report.int8
     same = "identical" if not found.calls_changed else f"{found.calls_changed} otherwise"
     lines = [
@@ -83,7 +84,7 @@ def _lines(report: "Report") -> list[str]:
     return lines
 
 
-def _plain(report: "Report") -> dict[str, object]:
+def _plain(report: "ExportCheck") -> dict[str, object]:
     from dataclasses import asdict
 
     plain = asdict(report)

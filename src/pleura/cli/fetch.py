@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pleura.cli import console, options
+from pleura.processes.progress import OnProgress
 
 
 def fetch(
@@ -31,8 +32,8 @@ def fetch(
     """
     from contextlib import ExitStack
 
-    from pleura.data.fetch import DATASET, Stage, fetch_siim
     from pleura.errors import UsageError
+    from pleura.fetch.kaggle import DATASET, Stage, fetch_siim
 
     if what != "siim":
         raise UsageError(f"{what[:40]!r} is no data set that can be fetched; there is siim")
@@ -43,7 +44,7 @@ def fetch(
             console.say(sentence)
 
     with ExitStack() as stack:
-        bars: list[console.OnProgress] = []  # opened late: kagglehub draws its own before
+        bars: list[OnProgress] = []  # opened late: kagglehub draws its own before
 
         def told(done: int, total: int) -> None:
             if not bars:
@@ -63,5 +64,5 @@ def fetch(
     if as_json:
         console.print_json(fetched.as_json())
     else:
-        console.out.print(str(out), markup=False)
+        console.show(str(out))
     return console.SOME_INPUTS_FAILED if fetched.warnings else console.DONE

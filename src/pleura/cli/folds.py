@@ -26,7 +26,8 @@ def folds(
     annotations: options.AnnotationTable = None,
     images: options.Images = None,
     patients: options.Patients = None,
-    rle: options.Rle = "relative",
+    masks: options.MaskOptions = options.MASKS,
+    labels: options.LabelOptions = options.LABELS,
     workers: options.Workers = 0,
     as_json: options.AsJson = False,
 ) -> int:
@@ -34,16 +35,20 @@ def folds(
 
     Where patients are not known, near-duplicates stay together instead. With --annotations alone
     (no folder) the table is split by itself. `pleura prepare` and `pleura train` read the table
-    with --folds. Exits with 3 where inputs failed, or if a patient or a cluster came apart, which
-    must not happen.
+    with --fold-table. Exits with 3 where inputs failed, or if a patient or a cluster came apart,
+    which must not happen.
     """
     from dataclasses import asdict
 
     from pleura.data.folds import assign_folds, report_folds, write_fold_table
-    from pleura.formats.atomic import require_writable
+    from pleura.storage.atomic import require_writable
+    from pleura.storage.lock import locked_file
 
-    settings = options.data_settings(data, images, None, annotations, patients, rle)
+    settings = masks.data(
+        labels, path=data, images=images, annotations=annotations, patients=patients
+    )
     require_writable(out.parent)
+    console.hold(locked_file(out, "folds"))
     failures: list[tuple[str, str]] = []
     if data is None and images is None:
         from pleura.data.index import records_of_table
@@ -52,7 +57,12 @@ def folds(
 
         if annotations is None:
             raise UsageError("name a data folder, or a table with --annotations")
-        table = read_annotations(annotations, form=settings.rle, shape=(1024, 1024))
+        table = read_annotations(
+            annotations,
+            form=settings.rle,
+            shape=(1024, 1024),
+            columns=(masks.image_column, masks.mask_column),
+        )
         records = records_of_table(table, patients)
         failures = [(problem.image_id, str(problem)) for problem in table.problems]
     else:
@@ -81,35 +91,34 @@ def folds(
 
 
 def _print(report: "FoldReport") -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("fold", "images", "positive", "prevalence", "patients or groups", "median area"):
-        table.add_column(name, justify="right")
+    columns = ("fold", "images", "positive", "prevalence", "patients or groups", "median area")
+    rows = []
     for number, fold in enumerate(report.folds):
         area = "" if fold.median_area_px is None else f"{fold.median_area_px:,.0f} px"
-        table.add_row(
-            str(number),
-            f"{fold.images:,}",
-            f"{fold.positive:,}",
-            f"{fold.prevalence:.2%}",
-            f"{fold.groups:,}",
-            area,
+        rows.append(
+            (
+                str(number),
+                f"{fold.images:,}",
+                f"{fold.positive:,}",
+                f"{fold.prevalence:.2%}",
+                f"{fold.groups:,}",
+                area,
+            )
         )
-    console.out.print(table)
-    console.out.print(
+    console.print_grid(columns, rows)
+    console.show(
         f"patients in more than one fold: {len(report.split_patients)}; clusters of "
         f"near-duplicates in more than one: {len(report.split_clusters)}; prevalence "
         f"{report.prevalence:.2%}, furthest fold {100 * report.largest_deviation:.2f} points away"
     )
     if report.largest_deviation > _FAR:
         images, positive = report.largest_group
-        console.out.print(
+        console.show(
             f"the largest patient or group has {images:,} images, {positive:,} with a "
             "pneumothorax, and stays in one fold"
         )
     if report.without_patient:
-        console.out.print(
+        console.show(
             f"{report.without_patient:,} images have no known patient: only near-duplicates hold "
             "them together, so a patient may stand in two folds"
         )

@@ -11,43 +11,59 @@ from pleura.cli import console, options
 def gallery(
     data: options.DataFolder,
     out: Annotated[Path, typer.Option(help="The picture to write (.png).")] = Path("gallery.png"),
-    healthy: Annotated[int, typer.Option(help="Radiographs without a pneumothorax.", min=0)] = 8,
+    negative: Annotated[int, typer.Option(help="Radiographs without a pneumothorax.", min=0)] = 8,
     positive: Annotated[int, typer.Option(help="Radiographs with one.", min=0)] = 8,
     tile: Annotated[int, typer.Option(help="Side of each in pixels.", min=64, max=2048)] = 384,
     images: options.Images = None,
     annotations: options.AnnotationTable = None,
-    rle: options.Rle = "relative",
+    masks: options.MaskOptions = options.MASKS,
     seed: Annotated[int, typer.Option(help="Another seed chooses others.", min=0)] = 0,
     workers: options.Workers = 0,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Draw healthy radiographs and, below, some with the annotated area laid over.
+    """Draw radiographs without a pneumothorax and, below, some with the annotated area laid over.
 
     These are spread from the smallest area to the largest. Test images are not read.
     """
     from dataclasses import replace
 
-    from pleura.data.gallery import gallery as draw
-    from pleura.data.gallery import write_png
     from pleura.data.index import build_index
     from pleura.data.sources import find_sources
     from pleura.errors import UsageError
-    from pleura.formats.atomic import require_writable
+    from pleura.rendering.overlay import write_png
+    from pleura.stages.gallery import gallery as draw
+    from pleura.storage.atomic import require_writable
+    from pleura.storage.lock import locked_file
 
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the picture is a PNG; give it a name that ends with .png")
-    if healthy + positive == 0:
-        raise UsageError("--healthy 0 --positive 0: nothing is left to draw")
-    settings = options.data_settings(data, images, None, annotations, None, rle)
+    if negative + positive == 0:
+        raise UsageError("--negative 0 --positive 0: nothing is left to draw")
+    settings = masks.data(path=data, images=images, annotations=annotations)
     require_writable(out.parent)
+    console.hold(locked_file(out, "gallery"))
     sources = replace(find_sources(settings), test=(), patients=None)
     with console.progress("reading") as told:
         index = build_index(sources, form=settings.rle, workers=workers, on_progress=told)
-    picture = draw(index.train, healthy=healthy, positive=positive, tile=tile, seed=seed)
-    _say_what_lacks("without a pneumothorax", healthy, sum(not r.positive for r in index.train))
-    _say_what_lacks("with a pneumothorax", positive, sum(bool(r.positive) for r in index.train))
+    picture = draw(index.train, negative=negative, positive=positive, tile=tile, seed=seed)
+    positives = sum(bool(r.positive) for r in index.train)
+    negatives = len(index.train) - positives
+    _say_what_lacks("without a pneumothorax", negative, negatives)
+    _say_what_lacks("with a pneumothorax", positive, positives)
     write_png(out, picture)
-    console.out.print(str(out), markup=False)
-    console.print_failures([(item.path, item.reason) for item in index.unreadable])
+    failures = [(item.path, item.reason) for item in index.unreadable]
+    if as_json:
+        console.print_json(
+            {
+                "gallery": str(out),
+                "negative": min(negative, negatives),
+                "positive": min(positive, positives),
+                "failures": [list(failure) for failure in failures],
+            }
+        )
+    else:
+        console.show(str(out))
+    console.print_failures(failures)
     return console.SOME_INPUTS_FAILED if index.unreadable else console.DONE
 
 

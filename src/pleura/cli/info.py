@@ -9,32 +9,47 @@ import typer
 from pleura.cli import console, options
 
 if TYPE_CHECKING:
-    from pleura.config import Network, NetworkName
+    from pleura.choices import NetworkName
+    from pleura.config import Network
+    from pleura.models.bundle import Bundle
 
 
 def info(
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="A model to describe: .h5, .onnx, .xml, or one that comes with pleura.",
+            help="A model to describe: .h5, .onnx, .xml, or one such as pleura:fast.",
             show_default=False,
         ),
     ] = None,
     models: Annotated[
-        bool, typer.Option("--models", help="List the networks with their parameters.")
+        bool,
+        typer.Option("--models", help="List the models that come with pleura, and the networks."),
+    ] = False,
+    licence: Annotated[
+        str,
+        typer.Option(help="With a model: the licence of the data that trained it, for its card."),
+    ] = "",
+    hub: Annotated[
+        bool,
+        typer.Option("--hub", help="With a model: its card as README.md for the Hugging Face hub."),
     ] = False,
     settings: options.Setting = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print versions and the models that come with pleura, the networks (--models), or a card.
+    """Print versions, the models that come with pleura and the networks (--models), or a card.
 
-    With --set network.width=32, network.depth=4 or network.backbone=FOLDER the list shows what
-    these settings give; a network that they do not suit, or that needs one more package, says so.
+    A card tells intended use, data, training, decisions, the figures measured when the model was
+    trained, and limits. What was never recorded is an error, not a blank. A model that was not
+    evaluated has a card that says "Not measured" and what to run.
+
+    With --set network.width=32, network.depth=4 or network.backbone=FOLDER the networks are listed
+    as these settings make them; one that they do not suit, or that needs one more package, says so.
     """
     if model is not None:
-        _print_model(model, as_json)
+        _print_model(model, licence, hub, as_json)
     elif models:
-        _print_networks(settings or [], as_json)
+        _print_lists(settings or [], as_json)
     else:
         from pleura.models import shipped
         from pleura.models.bundle import current_versions
@@ -44,9 +59,13 @@ def info(
             console.print_json({**versions, "models": list(shipped.names())})
         else:
             console.print_table("Versions", versions)
-            console.print_table(
-                "Models that come with pleura", dict(map(_shipped, shipped.names()))
-            )
+            _print_shipped()
+
+
+def _print_shipped() -> None:
+    from pleura.models import shipped
+
+    console.print_table("Models that come with pleura", dict(map(_shipped, shipped.names())))
 
 
 def _shipped(name: str) -> tuple[str, str]:
@@ -58,19 +77,36 @@ def _shipped(name: str) -> tuple[str, str]:
     size = bundle.preprocessing.size
     auroc, dice = (figure(bundle.evaluation, key, 2) for key in ("auroc", "positive_dice"))
     return name, (
-        f"{bundle.network.name}, {size} x {size} pixels; AUROC {auroc}, positive Dice {dice}; "
-        f"pleura info {name}"
+        f"{_made_of(bundle.network)}, input {size} x {size} pixels; AUROC {auroc}, "
+        f"positive Dice {dice}; pleura info {name}"
     )
 
 
-def _print_model(path: Path, as_json: bool) -> None:
+def _made_of(network: "Network") -> str:
+    """Return the names of a network's members, and what else of a picture they see."""
+    members = [member.name for member in network.members] or [network.name]
+    names = [
+        name if members.count(name) == 1 else f"{members.count(name)} x {name}"
+        for name in sorted(set(members))
+    ]
+    sides = sorted({side for own in network.sizes for side in own})
+    if network.tta:
+        names.append("mirror image too")
+    if sides:
+        names.append(f"at {' and '.join(map(str, sides))} pixels")
+    return ", ".join(names)
+
+
+def _print_model(path: Path, licence: str, hub: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from pleura.inference.engine import read_model
+    from pleura.models.model_file import read_model
 
     bundle = read_model(path)
     if not as_json:
-        console.print_page(bundle.card or f"{path}: has no card")
+        known = bundle.card if not licence else ""
+        text = _hub_card(bundle, licence, known) if hub else known or _card(bundle, licence)
+        console.print_page(text.rstrip())
         return
     exported = bundle.exported
     console.print_json(
@@ -92,27 +128,34 @@ def _print_model(path: Path, as_json: bool) -> None:
     )
 
 
-def _print_networks(settings: list[str], as_json: bool) -> None:
+def _card(bundle: "Bundle", licence: str) -> str:
+    from pleura.models.card import write_card
+
+    return write_card(bundle, licence)
+
+
+def _hub_card(bundle: "Bundle", licence: str, known: str) -> str:
+    from pleura.models.card import write_hub_card
+
+    return write_hub_card(bundle, licence, known)
+
+
+def _print_lists(settings: list[str], as_json: bool) -> None:
     from pleura.config import make_run
-    from pleura.models import zoo
+    from pleura.models import shipped, zoo
 
     wanted = make_run(settings).network
     listed = [_listed(name, wanted) for name in zoo.NETWORKS]
     if as_json:
-        console.print_json(listed)
+        console.print_json({"models": list(shipped.names()), "networks": listed})
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "width", "depth", "stride", "parameters", "GFLOP at 512", "about"):
-        table.add_column(column, justify="left" if column in ("name", "about") else "right")
-    for item in listed:
-        *cells, about, _ = item.values()
-        table.add_row(*map(_cell, cells), about)
-    console.out.print(table)
+    _print_shipped()
+    names = ("name", "width", "depth", "stride", "parameters", "GFLOP at 512", "about")
+    rows = [map(_cell, [*item.values()][: len(names)]) for item in listed]
+    console.print_grid(names, rows, "Networks to train", left=("name", "about"))
     for item in listed:
         if item["note"]:
-            console.out.print(f"{item['name']}: {item['note']}", markup=False)
+            console.show(f"{item['name']}: {item['note']}")
 
 
 def _listed(name: "NetworkName", wanted: "Network") -> dict[str, Any]:
@@ -125,7 +168,7 @@ def _listed(name: "NetworkName", wanted: "Network") -> dict[str, Any]:
         wanted,
         name=name,
         pretrained=wanted.pretrained and entry.pretrained,
-        deep=wanted.deep if entry.coarser is not None else 0,
+        deep_supervision=wanted.deep_supervision if entry.coarser is not None else 0,
         backbone=wanted.backbone if name == "backbone" else "",
     )
     row: dict[str, Any] = {
@@ -142,8 +185,12 @@ def _listed(name: "NetworkName", wanted: "Network") -> dict[str, Any]:
         return row
     try:
         network = zoo.complete(network)
-        row["stride"], row["parameters"] = zoo.stride(network), zoo.count_parameters(network)
-        row["gflop_512"] = round(zoo.count_gflop(network, 512), 1)
+        row["stride"] = zoo.stride(network)
+        if known := zoo.known_counts(network):
+            row["parameters"], row["gflop_512"] = known
+        else:
+            row["parameters"] = zoo.count_parameters(network)
+            row["gflop_512"] = round(zoo.count_gflop(network, 512), 1)
     except ConfigError as error:
         row["note"] = str(error)
     return row

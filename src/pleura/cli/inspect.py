@@ -1,6 +1,5 @@
-"""`pleura inspect`: what DICOM files say of themselves."""
+"""`pleura inspect`: what radiographs say of themselves."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,46 +7,65 @@ import typer
 from pleura.cli import console
 
 if TYPE_CHECKING:
-    from pleura.data.guard import Guard
-    from pleura.formats.dicom import Header
+    from pleura.dicom.radiograph import Header
+    from pleura.pictures.guard import Guard
 
 HIDDEN = "hidden"
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="DICOM files.", show_default=False)],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="DICOM files, pictures, folders or quoted globs.",
+            show_default=False,
+        ),
+    ],
     show_patient: Annotated[
         bool, typer.Option("--show-patient", help="Show the patient's name and id.")
     ] = False,
     with_guard: Annotated[
         bool,
-        typer.Option("--guard", help="Judge the pixels too: a frontal chest film or not."),
+        typer.Option(
+            "--guard", help="Judge picture and header: a frontal chest radiograph or not."
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list instead of tables.")
     ] = False,
 ) -> int:
-    """Show what DICOM files say of themselves: storage type, patient, view, size, encoding.
+    """Show what radiographs say of themselves: storage type, patient, view, size, encoding.
 
-    Pixels are not decoded, unless --guard asks how unlike a frontal chest radiograph they are: a
-    score from 0 (like) to 1, flagged from 0.5 on. A file that cannot be read is listed on stderr,
-    the others go on; the exit status is then 3.
+    A picture without a header (PNG, JPEG, TIFF, NIfTI) says little, and what is unknown is named.
+    Pixels are not decoded, unless --guard asks how unlike a frontal chest radiograph they are (a
+    score from 0, like one, to 1) and what speaks against an answer. A file that cannot be read is
+    listed on stderr, the others go on; the exit status is then 3.
     """
-    from pleura.data.guard import assess
-    from pleura.errors import DicomError
-    from pleura.formats.dicom import read_header, read_radiograph
+    from pleura.data.files import expand
+    from pleura.data.radiographs import open_any_radiograph, read_any_header
+    from pleura.dicom.square import squared
+    from pleura.errors import InputError
+    from pleura.pictures.flags import judge
 
     failures: list[tuple[str, str]] = []
     objects: list[dict[str, Any]] = []
-    for path in files:
+    listed = expand(inputs)
+    for path in listed.files:
         guard: Guard | None = None
         try:
             if with_guard:
-                film = read_radiograph(path)
-                header, guard = film.header, assess(film.pixels)
+                radiograph = open_any_radiograph(path).radiograph
+                header, guard = (
+                    radiograph.header,
+                    judge(
+                        squared(radiograph.pixels, radiograph.header.geometry.aspect),
+                        radiograph.header,
+                    ),
+                )
             else:
-                header = read_header(path)
-        except DicomError as error:
+                header = read_any_header(path)
+        except InputError as error:
             failures.append((str(path), str(error)))
             objects.append({"path": str(path), "error": str(error)})
             continue
@@ -55,10 +73,11 @@ def inspect(
         if not as_json:
             rows = _as_rows(header, show_patient) | _guard_rows(guard)
             console.print_table(str(path), rows)
-            console.out.print()
+            console.show()
     if as_json:
         console.print_json(objects)
     console.print_failures(failures)
+    console.say_passed_over(listed.passed)
     return console.SOME_INPUTS_FAILED if failures else console.DONE
 
 
@@ -66,7 +85,7 @@ def _as_object(header: "Header", show_patient: bool) -> dict[str, Any]:
     """Return the header's raw values, fit for JSON."""
     from dataclasses import asdict
 
-    values = asdict(header) | {"path": str(header.path)}
+    values = asdict(header) | {"path": str(header.path), "spacing_mm": header.spacing_mm}
     return values if show_patient else values | {"patient_name": HIDDEN, "patient_id": HIDDEN}
 
 
@@ -76,24 +95,25 @@ def _as_rows(header: "Header", show_patient: bool) -> dict[str, object]:
     if header.frames > 1:
         size += f", {header.frames} frames"
     rows = {
-        "Storage type": f"{header.sop_class_name} ({header.sop_class_uid})",
+        "Storage type": _coded(header.sop_class_name, header.sop_class_uid),
         "SOP instance UID": header.sop_instance_uid,
         "Patient name": header.patient_name if show_patient else HIDDEN,
         "Patient id": header.patient_id if show_patient else HIDDEN,
         "Age": header.age,
         "Sex": header.sex,
         "Modality": header.modality,
-        "Body part": header.body_part,
-        "View position": header.view_position,
+        "Body part": header.body_part or header.region,
+        "View position": header.view_position or header.view_code,
         "Image size": f"{size}, {header.pixel_bytes:,} bytes of pixel data",
         "Pixel spacing": _spacing(header),
         "Photometric": header.photometric_interpretation,
         "Bits": _bits(header),
-        "Transfer syntax": f"{header.transfer_syntax_name} ({header.transfer_syntax_uid})",
+        "Transfer syntax": _coded(header.transfer_syntax_name, header.transfer_syntax_uid),
         "Windows": "; ".join(
             f"center {window.center:g}, width {window.width:g} {window.explanation}".strip()
             for window in header.windows
         ),
+        "Notes": "; ".join(note.text for note in header.notes),
     }
     return {name: value or "-" for name, value in rows.items()}
 
@@ -110,11 +130,17 @@ def _guard_rows(guard: "Guard | None") -> dict[str, object]:
     return {"Guard": f"{guard.score:.2f}, {', '.join(guard.flags) or 'not flagged'}"}
 
 
+def _coded(name: str, uid: str) -> str:
+    return f"{name} ({uid})" if uid else name
+
+
 def _spacing(header: "Header") -> str:
-    if header.spacing_mm is None:
-        return ""
-    rows, columns = header.spacing_mm
-    return f"{rows:g} x {columns:g} mm"
+    geometry = header.geometry
+    if geometry.spacing_mm is None:
+        return f"not known; a pixel is {geometry.aspect:g} times as high as wide"
+    rows, columns = geometry.spacing_mm
+    believed = f"not believed: {geometry.doubt}" if geometry.doubt else geometry.origin
+    return f"{rows:g} x {columns:g} mm, {believed}"
 
 
 def _bits(header: "Header") -> str:

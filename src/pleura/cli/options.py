@@ -1,12 +1,19 @@
 """Options that more than one command takes, and what the commands make of them."""
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pleura.choices import MatchBy, RleForm
+
 if TYPE_CHECKING:
-    from pleura.config import Data
+    from pleura.config import Data, Labels
+    from pleura.formats.masks import MaskReading
 
 DataFolder = Annotated[
     Path, typer.Argument(help="Folder with the radiographs and their table.", show_default=False)
@@ -20,7 +27,11 @@ TestImages = Annotated[
 ]
 AnnotationTable = Annotated[
     Path | None,
-    typer.Option(help="The annotation table (.csv or .csv.gz), where it cannot be found."),
+    typer.Option(
+        help="The masks, where they cannot be found: a table of run lengths (.csv, .csv.gz), a "
+        "COCO file (.json), or a folder of masks (PNG, TIFF, NIfTI, DICOM SEG) named as the "
+        "radiographs."
+    ),
 ]
 Patients = Annotated[
     Path | None,
@@ -28,10 +39,31 @@ Patients = Annotated[
 ]
 FoldTable = Annotated[
     Path | None,
-    typer.Option("--folds", help="A fold table, as pleura folds writes it, to split by."),
+    typer.Option("--fold-table", help="A fold table, as pleura folds writes it, to split by."),
 ]
-Rle = Annotated[
-    str, typer.Option(help="How the table writes run lengths: relative (SIIM-ACR) or absolute.")
+LabelColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Its column of labels, or NAME:WEIGHT, believed so far (0..1). Of several, the first "
+        "that is not empty counts.",
+        show_default="pneumothorax",
+    ),
+]
+LabelPatient = Annotated[
+    str,
+    typer.Option(
+        "--patient-column",
+        "--label-patient",
+        help="Its column of who is on it.",
+        show_default="patient",
+    ),
+]
+LabelReader = Annotated[
+    str,
+    typer.Option(
+        help="Its column of whose label a row is: the label is then the share of the readers.",
+        show_default="rad_id",
+    ),
 ]
 Workers = Annotated[int, typer.Option(help="Processes; 0 means one per core.", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -41,33 +73,190 @@ Setting = Annotated[
 ]
 RunFile = Annotated[Path | None, typer.Option("--run", help="A run as a TOML file.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")]
+MixNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mix",
+        help="Re-weigh the figures to another set: siim (sizes and prevalence of the whole "
+        "SIIM-ACR set) or a prevalence such as 0.05; may be repeated.",
+    ),
+]
 
 
-def data_settings(
-    folder: Path | None,
-    images: Path | None = None,
-    test_images: Path | None = None,
-    annotations: Path | None = None,
-    patients: Path | None = None,
-    rle: str = "relative",
-    folds: Path | None = None,
-) -> "Data":
-    """Return the options as settings.
+@dataclass(frozen=True, slots=True)
+class MaskOptions:
+    """How masks and tables are read, the same in every command that reads them."""
+
+    rle: Annotated[
+        RleForm,
+        typer.Option(help="How the table writes run lengths; relative is that of SIIM-ACR."),
+    ] = "relative"
+    image_column: Annotated[
+        str,
+        typer.Option(
+            help="The tables' column of ids, file names or paths.", show_default="ImageId"
+        ),
+    ] = ""
+    mask_column: Annotated[
+        str, typer.Option(help="The column of run lengths.", show_default="EncodedPixels")
+    ] = ""
+    mask_label: Annotated[
+        str,
+        typer.Option(
+            help="Which value, category or segment is the pneumothorax, where masks hold several."
+        ),
+    ] = ""
+    match: Annotated[
+        MatchBy | None,
+        typer.Option(
+            help="What tables call an image by; stem is its file's name.",
+            show_default="any of them",
+        ),
+    ] = None
+
+    def reading(self) -> "MaskReading":
+        """Return how the forms of masks are read."""
+        from pleura.formats.masks import MaskReading
+
+        return MaskReading(self.rle, self.image_column, self.mask_column, self.mask_label)
+
+    def data(self, labels: "LabelOptions | None" = None, **paths: Path | None) -> "Data":
+        """Return where the data is and how it is read, as settings.
+
+        Args:
+            labels: The options about a table of labels.
+            paths: What is named of the paths of :class:`pleura.config.Data`, by its keys.
+
+        Raises:
+            UsageError: Something is said of a table of labels, and there is none.
+        """
+        from pleura.config import Data
+
+        more: dict[str, Any] = {key: str(path) for key, path in paths.items() if path is not None}
+        if labels is not None:
+            more["labels"] = labels.settings(self.image_column)
+        return Data(
+            **more,
+            rle=self.rle,
+            image_column=self.image_column,
+            mask_column=self.mask_column,
+            mask_label=self.mask_label,
+            match=self.match or "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """What a table says of images of which nobody drew a mask."""
+
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV that says which images show a pneumothorax where nobody drew a mask: an id "
+            "(or a file's name) and 0, 1 or a probability. JPEGs and PNGs that it names are read "
+            "too.",
+        ),
+    ] = None
+    label_id: Annotated[
+        str,
+        typer.Option(help="Its column of ids, where that is not image, ImageId or Image Index."),
+    ] = ""
+    label_column: LabelColumn = None
+    label_weight: Annotated[
+        str, typer.Option(help="Its column of how far each is believed, 0..1.")
+    ] = ""
+    label_boxes: Annotated[
+        str,
+        typer.Option(
+            help="Its column of boxes (or NAME:WEIGHT) that hold a pneumothorax: x y width "
+            "height; ..."
+        ),
+    ] = ""
+    boxes_side: Annotated[
+        float,
+        typer.Option(
+            help="Longer side in pixels of the picture the boxes were drawn in; 0: the file's.",
+            min=0,
+        ),
+    ] = 0.0
+    label_patient: LabelPatient = ""
+    label_reader: LabelReader = ""
+
+    def settings(self, image_column: str = "") -> "Labels":
+        """Return the same as settings.
+
+        Args:
+            image_column: The column of ids of all tables, where this one's is not named.
+
+        Raises:
+            UsageError: They are given without a table.
+        """
+        from pleura.config import Labels
+        from pleura.errors import UsageError
+
+        if self.labels is None:
+            if self != LABELS:
+                raise UsageError(
+                    "columns of a table of labels are named, but no table: add --labels"
+                )
+            return Labels()
+        return Labels(
+            table=str(self.labels),
+            id=self.label_id or image_column,
+            weight=self.label_weight,
+            boxes=self.label_boxes,
+            boxes_side=self.boxes_side,
+            patient=self.label_patient,
+            reader=self.label_reader,
+            **({"columns": self.label_column} if self.label_column else {}),
+        )
+
+
+MASKS, LABELS = MaskOptions(), LabelOptions()
+
+
+def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command with an option for each field of the groups that it takes."""
+    taken: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        group = parameter.annotation
+        if not is_dataclass(group):
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+            continue
+        taken[parameter.name] = group
+        parameters += [
+            inspect.Parameter(
+                one.name, parameter.KEYWORD_ONLY, default=one.default, annotation=one.type
+            )
+            for one in fields(group)
+        ]
+
+    @functools.wraps(command)
+    def expanded(**values: Any) -> Any:
+        for name, group in taken.items():
+            values[name] = group(**{one.name: values.pop(one.name) for one in fields(group)})
+        return command(**values)
+
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {one.name: one.annotation for one in parameters}
+    return expanded if taken else command
+
+
+def image_size(text: str) -> tuple[int, int] | None:
+    """Return rows and columns.
 
     Raises:
-        UsageError: The run-length form has no such name.
+        UsageError: The text is something else.
     """
-    from pleura.config import Data
     from pleura.errors import UsageError
 
-    if rle not in ("relative", "absolute"):
-        raise UsageError(f"--rle {rle}: the forms are relative and absolute")
-    return Data(
-        path=str(folder or ""),
-        images=str(images or ""),
-        test_images=str(test_images or ""),
-        annotations=str(annotations or ""),
-        patients=str(patients or ""),
-        folds=str(folds or ""),
-        rle="absolute" if rle == "absolute" else "relative",
-    )
+    if not text:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() for side in sides):
+        raise UsageError(f"--image-size {text}: write ROWSxCOLUMNS, such as 1024x1024")
+    rows, columns = map(int, sides)
+    if not (0 < rows <= 65_535 and 0 < columns <= 65_535):
+        raise UsageError(f"--image-size {text}: a side has from 1 to 65535 pixels")
+    return rows, columns

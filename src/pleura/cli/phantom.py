@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pleura.cli import console
+from pleura.cli import console, options
 
 
 def phantom(
@@ -23,6 +23,7 @@ def phantom(
     workers: Annotated[
         int, typer.Option(help="Processes to draw with; 0 means one per core.", min=0)
     ] = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Make up chest radiographs with known masks, as DICOM files and CSV.
 
@@ -30,7 +31,9 @@ def phantom(
     train-rle.csv, with patients.csv to group the images and test-truth.csv to score with. A few
     files are faulty on purpose, as they are there, unless --clean is given.
     """
-    from pleura.data.phantom import write_cohort
+    from dataclasses import asdict
+
+    from pleura.synthesis.phantom import write_cohort
 
     with console.progress("drawing", "radiographs") as on_progress:
         cohort = write_cohort(
@@ -44,6 +47,14 @@ def phantom(
             workers=workers or None,
             on_progress=on_progress,
         )
+    if as_json:
+        console.print_json(
+            {
+                name: str(value) if isinstance(value, Path) else value
+                for name, value in asdict(cohort).items()
+            }
+        )
+        return
     console.print_table(
         f"made-up radiographs in {out}",
         {

@@ -1,18 +1,34 @@
 """`pleura predict`: from radiographs to submission.csv."""
 
+import contextlib
+import glob
+import os
+import re
 import signal
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from pleura.choices import EngineName, IdSource, PointName, Precision, ResultKind
 from pleura.cli import console, options
-from pleura.models.shipped import DEFAULT, is_name
+from pleura.dicom.suffixes import DICOM_SUFFIXES, PICTURES, is_picture, suffix_of
+from pleura.models.shipped import DEFAULT, IN_FOLDER, holds_model, is_name, names
+from pleura.processes.progress import OnProgress
+from pleura.remote.address import scheme_of, without_secrets
 
 if TYPE_CHECKING:
-    from pleura.inference.answer import Answer
+    from pleura.config import Predict
+    from pleura.data.inputs import Inputs
+    from pleura.inference.job import Job
+    from pleura.inference.job_store import Rows
     from pleura.inference.predictor import Predictor
+    from pleura.inference.row import Row
+    from pleura.inference.watch import Watched
+    from pleura.models.bundle import Bundle
+    from pleura.results.detection import Called
 
 
 def predict(
@@ -21,16 +37,18 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL] INPUT...",
-            help="A model (.h5, .onnx, .xml, or the name of one that comes with pleura); left out, "
-            "the default one. Then DICOM files, folders or quoted globs.",
+            help="A model: .h5, .onnx, .xml, or one that comes with pleura, such as pleura:fast, "
+            "the default. Then DICOM files, pictures, folders, quoted globs, addresses (s3://, "
+            "gs://, az://, https://), lists of addresses (.csv, .parquet) or tar shards.",
             show_default=False,
         ),
     ] = None,
     id_source: Annotated[
-        str, typer.Option("--id", help="Name images by uid (SOP Instance UID) or by stem.")
+        IdSource,
+        typer.Option("--id", help="Name images by SOP Instance UID or by their file's name."),
     ] = "uid",
-    report: Annotated[
-        bool, typer.Option("--report", help="Also write report.html, a worklist to read on.")
+    worklist: Annotated[
+        bool, typer.Option("--worklist", help="Also write worklist.html, a worklist to read on.")
     ] = False,
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Also write a picture per image, with the mask.")
@@ -51,19 +69,24 @@ def predict(
         str, typer.Option(help="Images per network call, or auto: what is fastest here.")
     ] = "4",
     engine: Annotated[
-        str,
-        typer.Option(
-            help="auto, torch, openvino or onnx; auto: openvino on the CPU, torch on CUDA."
-        ),
+        EngineName, typer.Option(help="What runs it; auto: openvino on the CPU, torch on CUDA.")
     ] = "auto",
     device: options.Device = "cpu",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    at: Annotated[
-        str,
-        typer.Option(help="Operating point: default, sensitive, specific or rule."),
+    precision: Annotated[
+        Precision, typer.Option(help="Of the arithmetic; auto: bf16 where the processor has it.")
+    ] = "auto",
+    operating_point: Annotated[
+        PointName, typer.Option(help="Which of the thresholds that the model holds.")
     ] = "default",
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over the picture and its mirror image.")
+    ] = False,
+    answer_flagged: Annotated[
+        bool,
+        typer.Option(
+            "--answer-flagged",
+            help="Answer what is flagged as no frontal chest radiograph too.",
+        ),
     ] = False,
     ensemble: Annotated[
         list[Path] | None,
@@ -82,6 +105,17 @@ def predict(
     max_memory: Annotated[
         int, typer.Option(help="Most memory for one file, in MiB.", min=64)
     ] = 2048,
+    on: Annotated[
+        str,
+        typer.Option(
+            help="local; ray: a cluster of this machine; auto: the Ray cluster that runs here; or "
+            "an address, such as ray://HOST:10001."
+        ),
+    ] = "local",
+    cpus: Annotated[
+        int, typer.Option(help="Cores of a cluster's worker; 0 means all of a machine.", min=0)
+    ] = 0,
+    gpus: Annotated[float, typer.Option(help="GPUs of a cluster's worker.", min=0)] = 0.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object per file, then a summary.")
     ] = False,
@@ -90,109 +124,202 @@ def predict(
 
     Not a medical device: for research and education, not for diagnosis.
 
-    A run that was cut off goes on where it was. A file without an answer gets its reason in
-    predictions.csv and no row in submission.csv. Files are opened by processes of their own, which
-    are held to time and memory.
+    A run that was cut off goes on where it was. A file that cannot be read gets its reason in
+    predictions.csv and no row in submission.csv. One that by its picture or header is no frontal
+    chest radiograph (inverted, lateral, a hand, CT) is not assessed: its flags stand in
+    predictions.csv, and submission.csv, which has no third word, says -1. The exit status is 3
+    where a file failed or was not assessed. Files are opened by processes of their own, which are
+    held to time and memory.
     """
     from pleura import config
-    from pleura.data.files import expand
+    from pleura.data.inputs import Inputs
     from pleura.errors import UsageError
     from pleura.inference.readers import open_readers
+    from pleura.remote.objects import Objects
 
     model, inputs = _model_and_inputs(items or [])
     if batch != "auto" and not (batch.isdecimal() and int(batch) >= 1):
         raise UsageError(f"--batch {batch}: take a number from 1 on, or auto")
+    if on != "local" and watch is not None:
+        raise UsageError(f"--on {on}: a folder is watched by one machine; leave out one of the two")
     if bool(inputs) == (watch is not None):
         raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
     settings = config.Predict(
-        id=_one_of("--id", id_source, config.IdSource),
+        id=id_source,
         overlays=overlays,
         heatmaps=heatmaps,
-        report=report,
+        worklist=worklist,
         dicom=_kinds(dicom, deidentify),
         deidentify=deidentify,
-        at=at,
+        operating_point=operating_point,
         tta=tta,
-        engine=_one_of("--engine", engine, config.EngineName),
+        answer_flagged=answer_flagged,
+        engine=engine,
         device=device,
-        precision=_one_of("--precision", precision, config.Precision),
+        precision=precision,
         workers=workers,
         max_seconds=max_seconds,
         max_memory=max_memory,
     )
-    paths = expand(inputs)
-    with open_readers(settings, None if watch else len(paths)) as readers:
+    with contextlib.ExitStack() as held:
+        objects = held.enter_context(Objects(max_seconds))
+        listed = Inputs(inputs, objects)
+        files = None if watch else listed.count
+        readers = held.enter_context(open_readers(settings, files)) if on == "local" else None
         # They start while this is imported and the model is loaded.
-        from pleura.inference.engine import read_model
-        from pleura.stages.predict import open_predictor, writers_of
+        from pleura.inference.job import Job
+        from pleura.models.model_file import read_model
+        from pleura.stages.predict import job_settings, open_predictor
 
-        members = map(read_model, ensemble or [])
-        predictor = open_predictor([read_model(model or DEFAULT), *members], settings)
+        bundles = [read_model(model or DEFAULT), *map(read_model, ensemble or [])]
+        _announce(bundles, settings)
+        predictor = open_predictor(bundles, settings)
         if model is None:
             console.say(_DEFAULT_USED)
         for note in predictor.engine.notes:
             console.say(note)
-        told = _Told(as_json)
+        told = _Told(as_json, listed.passed)
         with console.progress("predicting") as progress:
-            shared = {
-                "id_source": settings.id,
-                "writers": writers_of(predictor, settings, out),
-                "batch": _batch(batch, predictor, _MANY if watch else len(paths)),
-                "readers": readers,
-                "on_progress": progress,
-                "on_answer": told,
-            }
-            if watch is None:
-                _predict_paths(predictor, paths, out, told, shared)
+            together = _batch(batch, predictor, _MANY if files is None else files)
+            how = job_settings(predictor, settings, out, together)
+            watched = None if watch is None else _watched(watch, out)
+            if readers is None:
+                from pleura.cluster.shards import Share
+                from pleura.stages import predict_on_ray
+
+                share = Share(cpus, gpus)
+                job = held.enter_context(
+                    predict_on_ray.open_job(on, share, predictor, bundles, settings, how)
+                )
+                rows = _all_of(job, listed, told, progress, predict_on_ray.TURN)
             else:
-                _watch(predictor, watch, out, told, shared)
+                job = held.enter_context(Job(predictor, how, readers, objects))
+                if watched is None:
+                    rows = _all_of(job, listed, told, progress)
+                else:
+                    rows = _arriving(job, watched, told, progress)
     if deidentify and watch is None:
         from pleura.inference.dicom_results import forget_key
 
         forget_key(out)
-    return told.end(predictor, out)
+    return told.end(predictor, out, sum(not row.assessed for row in rows))
 
 
-_MODELS = (".h5", ".onnx", ".xml")
+def _announce(bundles: "Sequence[Bundle]", settings: "Predict") -> None:
+    """Say that models are converted before anything is answered: no bar moves meanwhile."""
+    from pleura.engines.choice import converts
+
+    wanted = [converts(bundle, settings.engine, settings.device) for bundle in bundles]
+    engines = list(filter(None, wanted))
+    if engines:
+        what = "the model" if len(engines) == 1 else f"{len(engines)} models"
+        console.say(
+            f"converting {what} for {engines[0]}, which takes up to a minute; it is kept, and "
+            "later starts are fast"
+        )
+
 
 _DEFAULT_USED = (
     f"no model is named: {DEFAULT}, which comes with pleura, for research and education; "
     f"pleura info {DEFAULT} says how good it was measured to be"
 )
 
+_MODELS = (".h5", ".onnx", ".xml")
+_ANYBODYS_MODELS = (".h5", ".onnx", ".keras", ".pt", ".pth", ".tflite", ".safetensors")
+_RADIOGRAPHS = (*DICOM_SUFFIXES, *PICTURES)
+
+# A UID, or what scanners and DICOM media call a file, such as IM1, CR0002 or IMG-0001-00001.
+_CALLED_AS_RADIOGRAPH = re.compile(r"(?:[A-Z]{1,2}|IMG|IMAGE)?[_-]?[0-9][0-9._-]*", re.ASCII)
+
 
 def _model_and_inputs(items: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return the model, None where none is named, and the rest: a model comes first if at all."""
-    first = items[0] if items else ""
-    if first and (is_name(first) or Path(first).suffix.lower() in _MODELS):
-        return first, list(items[1:])
+    """Return the model, None where none is named, and the rest: a model comes first if at all.
+
+    Raises:
+        UsageError: The first is neither a model nor a radiograph, or may be either; or a model
+            comes later. Another model than the one that was meant would answer.
+    """
+    from pleura.errors import UsageError
+
+    first, *rest = items or [""]
+    for item in (first, *rest):
+        if scheme_of(item) and Path(item).suffix.lower() in _MODELS:
+            raise UsageError(
+                f"{without_secrets(item)}: models are read from files; copy it here, and name the "
+                "copy"
+            )
+    for item in rest:
+        a_model = is_name(item) or Path(item).suffix.lower() in _ANYBODYS_MODELS
+        if a_model or (holds_model(item) and not _holds_radiographs(item)):
+            raise UsageError(f"{item}: is a model, and comes after {first}; name the model first")
+    if is_name(first) or Path(first).suffix.lower() in _MODELS:
+        return first, rest
+    if holds_model(first):
+        if _holds_radiographs(first):
+            raise UsageError(
+                f"{first}: holds radiographs and a {IN_FOLDER}; name the model that is meant first,"
+                f" {Path(first) / IN_FOLDER} or {DEFAULT}, and then {first}"
+            )
+        return first, rest
+    what = _no_radiograph(first)
+    if what:
+        raise UsageError(
+            f"{first}: {what}; name radiographs, or before them a model: a .h5, .onnx or .xml of "
+            f"pleura, or one that comes with it ({', '.join(names())})"
+        )
     return None, list(items)
 
 
+def _holds_radiographs(folder: str) -> bool:
+    from pleura.data.files import expand
+    from pleura.errors import DataError
+    from pleura.models.foreign import DICOM, what_is
+
+    try:
+        found = expand([folder]).files
+    except DataError:
+        return False
+    # Curves beside a model are pictures, too.
+    found = [file for file in found if not is_picture(file)]
+    return any(file.suffix.lower() in _RADIOGRAPHS or what_is(file) == DICOM for file in found)
+
+
+def _no_radiograph(item: str) -> str:
+    """Return why an item cannot be a radiograph or a folder of them, or nothing."""
+    from pleura.data.inputs import holds_inputs
+    from pleura.models.foreign import EMPTY, FOLDER, RADIOGRAPHS, UNKNOWN, what_is
+
+    if (
+        not item
+        or scheme_of(item)
+        or holds_inputs(item)
+        or suffix_of(Path(item)) in _RADIOGRAPHS
+        or glob.has_magic(item)
+    ):
+        return ""  # it is read, and if it is none gets a row that says so
+    if not os.path.lexists(item):
+        return "there is no such file"
+    what = what_is(item)
+    if what in (UNKNOWN, EMPTY) and _CALLED_AS_RADIOGRAPH.fullmatch(Path(item).name):
+        return ""
+    if not os.path.exists(item):  # noqa: PTH110
+        return "is a link that leads to no file"
+    return "" if what in (FOLDER, *RADIOGRAPHS) else f"is {what}"
+
+
 _MANY = 1 << 20
-"""So many files may arrive in a folder that is watched, as far as the choice of a batch goes."""
-
-
-def _one_of(option: str, value: str, choices: Any) -> Any:
-    """Return the value, one of those of a Literal."""
-    from pleura.errors import UsageError
-
-    *others, last = get_args(choices)
-    if value not in (*others, last):
-        raise UsageError(f"{option} {value}: take {', '.join(others)} or {last}")
-    return value
+"""So many files there may be where nobody knows, as far as the choice of a batch goes."""
 
 
 def _kinds(wanted: str, deidentify: bool) -> list[Any]:
     """Return the names of DICOM results in a text such as ``seg,sr``, or all."""
-    from pleura import config
     from pleura.errors import UsageError
 
     if not wanted:
         if deidentify:
             raise UsageError("--deidentify: is for DICOM results; name them with --dicom all")
         return []
-    known = get_args(config.ResultKind)
+    known = get_args(ResultKind)
     named = list(known) if wanted == "all" else [one.strip() for one in wanted.split(",")]
     if not set(named) <= set(known):
         raise UsageError(f"--dicom {wanted}: take any of {','.join(known)}, or all")
@@ -202,80 +329,110 @@ def _kinds(wanted: str, deidentify: bool) -> list[Any]:
 def _batch(batch: str, predictor: "Predictor", files: int) -> int:
     if batch != "auto":
         return int(batch)
-    from pleura.inference.fastest import fastest_batch
+    from pleura.engines.batch_size import fastest_batch
 
     found = fastest_batch(predictor.engine, predictor.bundle.preprocessing.size, files)
     console.say(f"batch: {found}, the fastest here")
     return found
 
 
-def _predict_paths(
-    predictor: "Predictor", paths: list[Path], out: Path, told: "_Told", shared: dict[str, Any]
-) -> None:
-    from pleura.inference.folder import predict_files
-
+def _all_of(
+    job: "Job", listed: "Inputs", told: "_Told", progress: OnProgress, turn_size: int = 4096
+) -> "Rows":
+    """Have all files answered, and tell of each."""
     try:
-        predict_files(predictor, paths, out, **shared)
+        for turn in listed.turns(turn_size):
+            new = {source: stamp for source, stamp in turn.items() if source not in job}
+            with contextlib.closing(job.answer_stamped(new)) as rows:
+                for row in rows:
+                    told.hear(row)
+                    progress(job.done, len(job))
+        return job.finish()
     except KeyboardInterrupt:
         console.say(
-            f"{told.files} of {len(paths)} files are done; the same command goes on with the others"
+            f"{told.files} of {len(job)} files are done; the same command goes on with the others"
         )
         raise
 
 
-def _watch(
-    predictor: "Predictor", folder: Path, out: Path, told: "_Told", shared: dict[str, Any]
-) -> None:
-    from pleura.inference.watch import watch_folder
+def _watched(folder: Path, out: Path) -> "Watched":
+    from pleura.inference.watch import Watched
 
+    watched = Watched(folder, out)
     # What ends a service ends it as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.say(f"watching {folder}; Ctrl-C ends it")
-    watch_folder(predictor, folder, out, **shared)
+    return watched
+
+
+def _arriving(job: "Job", watched: "Watched", told: "_Told", progress: OnProgress) -> "Rows":
+    """Have files answered as they arrive, and tell of each, until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(watched.answer(job)) as rows:
+        for row in rows:
+            told.hear(row)
+            progress(job.done, len(job))
+    told.passed = watched.passed
+    return job.write_results()
 
 
 class _Told:
-    """Hears of each answer: counts it, lists what failed, and prints it where JSON is wanted."""
+    """Hears of each answer: counts it, lists what has none, and prints it where JSON is wanted."""
 
-    def __init__(self, as_json: bool) -> None:
-        self.files = self._positive = self._negative = self._failed = self._incomplete = 0
-        self._flagged = 0
+    def __init__(self, as_json: bool, passed: Mapping[str, int]) -> None:
+        self.passed = passed
+        self.files = self._incomplete = self._flagged = 0
+        self._called: Counter[Called | None] = Counter()
         self._as_json = as_json
 
-    def __call__(self, answer: "Answer") -> None:
+    def hear(self, answer: "Row") -> None:
+        """Count and print one row."""
         self.files += 1
-        if answer.rle is None:
-            self._failed += 1
-        else:
-            self._positive += answer.rle != "-1"
-            self._negative += answer.rle == "-1"
-            self._incomplete += bool(answer.error)
+        self._called[answer.called] += 1
         if answer.error:
+            self._incomplete += answer.called is not None
             console.print_failures([(answer.path, answer.error)])
         if answer.flags:
             self._flagged += 1
-            console.print_flagged(answer.path, answer.flags)
+            console.print_flagged(answer.path, answer.flags.split(";"), assessed=answer.assessed)
         if self._as_json:
             console.print_json_line(answer.as_json())
 
-    def end(self, predictor: "Predictor", out: Path) -> int:
-        """Print what came out, and return the exit status."""
-        lacking = f", {self._incomplete} of the answers incomplete" if self._incomplete else ""
-        flagged = f", {self._flagged} flagged" if self._flagged else ""
+    def end(self, predictor: "Predictor", out: Path, submitted: int) -> int:
+        """Print what came out, and return the exit status.
+
+        Args:
+            predictor: What answered.
+            out: The job's folder.
+            submitted: Rows of submission.csv whose images were not assessed.
+        """
+        called, failed = self._called, self._called[None]
+        lacking = f", {self._incomplete} of them incomplete" if self._incomplete else ""
+        answered = self._flagged - called["not assessed"]
+        flagged = f", {answered} answered although flagged" if answered else ""
         console.say(
-            f"{self.files} files: {self._positive} called positive, {self._negative} negative, "
-            f"{self._failed} failed{lacking}{flagged}. Not for diagnosis."
+            f"{self.files} files: {called['positive']} called positive, {called['negative']} "
+            f"negative, {called['not assessed']} not assessed, {failed} failed{lacking}{flagged}. "
+            "Not for diagnosis."
         )
+        console.say_passed_over(self.passed)
+        if submitted:
+            console.say(
+                f"submission.csv says -1 of {submitted} that {'was' if submitted == 1 else 'were'} "
+                "not assessed: its form has no word for it."
+            )
         if self._as_json:
             console.print_json_line(
                 {
                     "summary": {
                         "files": self.files,
-                        "positive": self._positive,
-                        "negative": self._negative,
-                        "failed": self._failed,
+                        "positive": called["positive"],
+                        "negative": called["negative"],
+                        "not_assessed": called["not assessed"],
+                        "failed": failed,
                         "incomplete": self._incomplete,
                         "flagged": self._flagged,
+                        "passed_over": dict(self.passed),
+                        "submitted_not_assessed": submitted,
                         **predictor.provenance.as_json(),
                         "submission": str(out / "submission.csv"),
                         "predictions": str(out / "predictions.csv"),
@@ -284,5 +441,6 @@ class _Told:
                 }
             )
         else:
-            console.out.print(str(out / "submission.csv"), markup=False)
-        return console.SOME_INPUTS_FAILED if self._failed or self._incomplete else console.DONE
+            console.show(str(out / "submission.csv"))
+        whole = not (failed or called["not assessed"] or self._incomplete)
+        return console.DONE if whole else console.SOME_INPUTS_FAILED

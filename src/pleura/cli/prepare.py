@@ -17,10 +17,17 @@ def prepare(
     test_images: options.TestImages = None,
     patients: options.Patients = None,
     folds: options.FoldTable = None,
-    rle: options.Rle = "relative",
+    masks: options.MaskOptions = options.MASKS,
+    labels: options.LabelOptions = options.LABELS,
     workers: options.Workers = 0,
+    as_json: options.AsJson = False,
 ) -> int:
     """Make X_train, Y_train and X_test as memory-mapped arrays, with index and manifest.
+
+    With --labels, images without a mask are training images too: their label trains the score, a
+    box says where no pneumothorax is, and what is not known of a mask trains nothing.
+
+    What of a table is not used is said: rows that are refused, ids without a file, columns.
 
     A run that was cut off goes on where it was.
     """
@@ -29,14 +36,24 @@ def prepare(
     from pleura.data.index import build_index
     from pleura.data.sources import find_sources
     from pleura.errors import ConfigError, UsageError
-    from pleura.formats.atomic import require_writable
+    from pleura.storage.atomic import require_writable
+    from pleura.storage.lock import locked_folder
 
     try:
         wanted = config.parse(config.Prepare, {"size": size, "workers": workers}, "prepare")
     except ConfigError as error:
         raise UsageError(str(error)) from error
-    settings = options.data_settings(data, images, test_images, annotations, patients, rle, folds)
+    settings = masks.data(
+        labels,
+        path=data,
+        images=images,
+        test_images=test_images,
+        annotations=annotations,
+        patients=patients,
+        fold_table=folds,
+    )
     require_writable(out)
+    console.hold(locked_folder(out, "prepare"))
     with console.progress("reading") as told:
         index = build_index(
             find_sources(settings), form=settings.rle, workers=wanted.workers, on_progress=told
@@ -50,10 +67,28 @@ def prepare(
             workers=wanted.workers,
             on_progress=told,
         )
+    annotated = int(prepared.annotated.sum())
+    without = len(prepared.train) - annotated
     console.say(
-        f"{len(prepared.train)} training and {len(prepared.test)} test images at "
+        f"{len(prepared.train)} training"
+        + (f" ({annotated} with a known mask, {without} with a label alone)" if without else "")
+        + f" and {len(prepared.test)} test images at "
         f"{prepared.size} pixels; {index.set_aside}"
     )
     console.print_failures(index.failures)
-    console.out.print(str(out), markup=False)
+    console.say_table_uses(index.tables, f"pleura audit {data} --out FOLDER")
+    if as_json:
+        console.print_json(
+            {
+                "prepared": str(out),
+                "train": len(prepared.train),
+                "annotated": annotated,
+                "test": len(prepared.test),
+                "size": prepared.size,
+                "tables": [use.as_json() for use in index.tables],
+                "failures": [list(failure) for failure in index.failures],
+            }
+        )
+    else:
+        console.show(str(out))
     return console.SOME_INPUTS_FAILED if index.failures else console.DONE

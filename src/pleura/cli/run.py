@@ -9,10 +9,11 @@ import typer
 from pleura.cli import console, options
 from pleura.cli.evaluate import print_figures
 from pleura.cli.train import watch_training
+from pleura.processes.progress import OnProgress
 
 if TYPE_CHECKING:
     from pleura.stages.run import RunResult
-    from pleura.training.loop import OnStep
+    from pleura.training.history import OnStep
 
 
 def run(
@@ -22,7 +23,8 @@ def run(
 ) -> int:
     """Do a whole run: audit, prepare, train, evaluate, predict.
 
-    Stages whose inputs and settings did not change are reused.
+    Stages whose inputs and settings did not change are reused. The exit status is 3 where an input
+    failed or was not assessed.
     """
     from pleura import config
     from pleura.stages.run import run as run_stages
@@ -30,7 +32,10 @@ def run(
     result = run_stages(config.load_run(file, settings or ()), Console())
     _print(result, as_json)
     console.print_failures(result.failures)
-    return console.SOME_INPUTS_FAILED if result.failures else console.DONE
+    for path, flags in result.not_assessed:
+        console.print_flagged(path, flags.split(";"), assessed=False)
+    whole = not (result.failures or result.not_assessed)
+    return console.DONE if whole else console.SOME_INPUTS_FAILED
 
 
 def demo(
@@ -55,9 +60,9 @@ class Console:
 
     def stage(self, name: str, state: str) -> None:
         """Print the stage's line."""
-        console.err.print(f"[bold]{name}[/bold] {state}", highlight=False)
+        console.say_stage(name, state)
 
-    def progress(self, description: str, unit: str) -> AbstractContextManager[console.OnProgress]:
+    def progress(self, description: str, unit: str) -> AbstractContextManager[OnProgress]:
         """Return a bar."""
         return console.progress(description, unit)
 
@@ -72,13 +77,14 @@ def _print(result: "RunResult", as_json: bool) -> None:
         return
     print_figures("Validation part", result.validation)
     if result.test is not None:
-        console.out.print()
+        console.show()
         print_figures("Test images, never seen in training", result.test)
-    console.out.print()
+    console.show()
     console.print_table("Files", result.files)
     names = ("unreadable", "duplicates", "unlabelled", "rows_without_file")
     aside = ", ".join(f"{result.counts[name]} {name.replace('_', ' ')}" for name in names)
     console.say(f"set aside by the audit: {aside}")
+    console.say_table_uses((use["said"] for use in result.tables), result.files["audit"])
     console.say(f"{result.seconds:.0f} seconds. Not a medical device: not for diagnosis.")
 
 
@@ -92,7 +98,9 @@ def _summary(result: "RunResult") -> dict[str, Any]:
         "seconds": round(result.seconds, 1),
         "files": result.files,
         "counts": result.counts,
+        "tables": list(result.tables),
         "validation": result.validation,
         "test": result.test,
         "failures": [list(failure) for failure in result.failures],
+        "not_assessed": [list(one) for one in result.not_assessed],
     }

@@ -1,19 +1,21 @@
 """`pleura train`: from prepared arrays to model.h5."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pleura.cli import console, options
+from pleura.cli.evaluate import print_figures
 
 if TYPE_CHECKING:
     from pleura.config import Network, Train
     from pleura.data.arrays import Prepared
-    from pleura.training.loop import OnStep, Step
+    from pleura.evaluation.mix import Mix
+    from pleura.training.history import OnStep, Step
 
 
 def train(
@@ -24,12 +26,15 @@ def train(
     run_file: options.RunFile = None,
     settings: options.Setting = None,
     folds: Annotated[
-        str | None,
+        int | None,
         typer.Option(
-            help="A number: train so many folds, one after another, and judge each image by the "
-            "network that never saw it. Or a fold table, as pleura folds writes it, to split by."
+            help="Train so many folds, one after another, and judge each image by the network that "
+            "never saw it.",
+            min=2,
+            max=100,
         ),
     ] = None,
+    fold_table: options.FoldTable = None,
     all_folds: Annotated[
         bool, typer.Option("--all-folds", help="Train all folds of the settings or the table.")
     ] = False,
@@ -41,9 +46,11 @@ def train(
             "thresholds and the figures of the folds. Needs train.keep=last.",
         ),
     ] = False,
+    mix: options.MixNames = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was cut off.")
     ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train a network; write model.h5, history.csv, history.jsonl, curves.png and run.json.
 
@@ -51,35 +58,63 @@ def train(
     --set train.epochs=3 or --set network.name=cnn. Several processes or machines train one model
     when it is started with torchrun or accelerate launch.
     """
-    from accelerate import PartialState
-
     from pleura import config
     from pleura.data.arrays import open_prepared, with_folds
     from pleura.errors import SettingError
-    from pleura.stages.train import train_model
+    from pleura.evaluation.mix import find_mixes
+    from pleura.stages.train import hold_to_train, learned_nothing, train_model
     from pleura.training.loop import Trainer
+    from pleura.training.setup import is_main_process
 
     texts = list(settings or ())
-    count = folds is not None and folds.isdecimal()
-    if count:
+    if folds is not None:
         texts += [f"train.folds={folds}", "train.fold=0"]
     run = config.load_run(run_file, texts) if run_file else config.make_run(texts)
+    console.hold(hold_to_train(out))
     arrays = open_prepared(prepared)
-    if folds is not None and not count:
-        arrays = with_folds(arrays, Path(folds))
-    if count or all_folds:
-        _train_all(arrays, out, run.network, run.train, refit=refit, resume=resume)
+    if fold_table is not None:
+        arrays = with_folds(arrays, fold_table)
+    if folds is not None or all_folds:
+        mixes = find_mixes(mix or ())
+        found = _train_all(
+            arrays, out, run.network, run.train, refit=refit, resume=resume, mixes=mixes
+        )
+        _print(found, as_json)
         return
-    if refit:
-        raise SettingError("--refit goes with --folds or --all-folds: a single training has none")
+    for option in (*(["--refit"] if refit else []), *(["--mix"] if mix else [])):
+        raise SettingError(f"{option} goes with --folds or --all-folds: a single training has none")
     trainer = Trainer(arrays, out, run.network, run.train)
+    if trainer.note:
+        console.say(trainer.note)
     with watch_training() as told:
         bundle = train_model(trainer, resume=resume, on_step=told)
-    if PartialState().is_main_process:
+    if is_main_process():
         values, kept = bundle.history["val_dice_coeff"], run.train.keep
         value = values[-1] if kept == "last" else max(values)
         console.say(f"{kept} validation dice_coeff {value:.3f}; wrote {out / 'model.h5'}")
-        console.out.print(str(out / "model.h5"), markup=False)
+        if nothing := learned_nothing(bundle):
+            console.say(f"note: {nothing}")
+        _print(
+            {
+                "models": [str(out / "model.h5")],
+                "kept": kept,
+                "val_dice_coeff": value if math.isfinite(value) else None,
+            },
+            as_json,
+        )
+
+
+def _print(told: Mapping[str, Any] | None, as_json: bool) -> None:
+    """Print what the main process has to tell: JSON, or the models' paths."""
+    if told is None:
+        return
+    if as_json:
+        console.print_json(told)
+        return
+    if "out_of_fold" in told:
+        print_figures("Out of fold", told["out_of_fold"])
+    for path in told["models"]:
+        console.show(path)
 
 
 def _train_all(
@@ -90,29 +125,31 @@ def _train_all(
     *,
     refit: bool,
     resume: bool,
-) -> None:
+    mixes: "Sequence[Mix]",
+) -> dict[str, Any] | None:
+    """Train all folds; return what the main process has to tell."""
     from contextlib import ExitStack
 
-    from pleura.cli.evaluate import print_figures
     from pleura.stages.folds import train_folds
 
     with ExitStack() as watching:
 
-        def on_fold(fold: int) -> "OnStep":
+        def on_fold(fold: int, note: str) -> "OnStep":
             watching.close()
             whole = fold == settings.folds
             console.say("all images" if whole else f"fold {fold + 1} of {settings.folds}")
+            if note:
+                console.say(note)
             return watching.enter_context(watch_training())
 
         found = train_folds(
-            arrays, out, network, settings, refit=refit, resume=resume, on_fold=on_fold
+            arrays, out, network, settings, refit=refit, resume=resume, mixes=mixes, on_fold=on_fold
         )
-    if found is not None:
-        print_figures("Out of fold", found.evaluation.as_json())
-        models = found.models if found.whole is None else (*found.models, found.whole)
-        console.say(f"wrote {len(models)} models, {out / 'out_of_fold.csv'}")
-        for path in models:
-            console.out.print(str(path), markup=False)
+    if found is None:
+        return None
+    models = found.models if found.whole is None else (*found.models, found.whole)
+    console.say(f"wrote {len(models)} models, {out / 'out_of_fold.csv'}")
+    return {"models": [str(path) for path in models], "out_of_fold": found.evaluation.as_json()}
 
 
 @contextmanager
@@ -121,27 +158,32 @@ def watch_training() -> Iterator["OnStep"]:
     if not console.err.is_terminal:
         yield lambda step: _say_epoch(step)
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
-        TextColumn("epoch {task.fields[epoch]}"),
+        TextColumn("{task.fields[state]}"),
         BarColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  dice {task.fields[dice]:.3f}"),
-        TextColumn("{task.fields[rate]:.1f} images/s  left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=console.err) as bar:
-        task = bar.add_task("", total=None, epoch="1", loss=0.0, dice=0.0, rate=0.0)
+        task = bar.add_task("", total=None, state="before the first batch")
 
         def update(step: "Step") -> None:
             bar.update(
                 task,
                 completed=(step.epoch - 1) * step.steps + step.step,
                 total=step.epochs * step.steps,
-                epoch=f"{step.epoch}/{step.epochs}",
-                loss=step.loss,
-                dice=step.dice_coeff,
-                rate=step.images_per_second,
+                state=f"epoch {step.epoch}/{step.epochs}  loss {step.loss:.4f}  dice_coeff "
+                f"{step.dice_coeff:.3f}  {step.images_per_second:.1f} images/s",
             )
             _say_epoch(step)
 
@@ -152,12 +194,12 @@ def _say_epoch(step: "Step") -> None:
     row = step.finished
     if row is not None:
         validated = (
-            f"validation loss {row['val_loss']:.4f}, dice {row['val_dice_coeff']:.3f}; "
+            f"validation loss {row['val_loss']:.4f}, dice_coeff {row['val_dice_coeff']:.3f}; "
             if math.isfinite(row["val_loss"])
             else ""
         )
         console.say(
-            f"epoch {step.epoch:>3} of {step.epochs}: loss {row['loss']:.4f}, dice "
+            f"epoch {step.epoch:>3} of {step.epochs}: loss {row['loss']:.4f}, dice_coeff "
             f"{row['dice_coeff']:.3f}; {validated}{step.images_per_second:.1f} images/s, "
             f"{row['seconds']:.1f} s"
         )

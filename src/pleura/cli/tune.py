@@ -11,17 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pleura.config import Scalar
-    from pleura.training.loop import OnStep
+    from pleura.training.history import OnStep
 
 
 def tune(
-    file: Annotated[
-        Path, typer.Argument(help="A run as a TOML file, with a [tune.space].", show_default=False)
-    ],
     prepared: Annotated[
         Path, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="Folder for the study.", show_default=False)],
+    run_file: Annotated[
+        Path,
+        typer.Option(
+            "--run", help="A run as a TOML file, with a [tune.space].", show_default=False
+        ),
+    ],
     settings: options.Setting = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -40,7 +43,7 @@ def tune(
     from pleura.stages.tune import METRIC
     from pleura.stages.tune import tune as search
 
-    run = config.load_run(file, settings or ())
+    run = config.load_run(run_file, settings or ())
     arrays = open_prepared(prepared)
     with ExitStack() as watching:
 
@@ -58,5 +61,9 @@ def tune(
     for trial in ranked[:10]:
         words = ", ".join(f"{name} {value}" for name, value in trial.settings.items())
         value = "none" if trial.value is None else f"{trial.value:.4f}"
-        console.out.print(f"trial {trial.number} ({trial.state}): {METRIC} {value}; {words}")
-    console.say(f"wrote {out / 'best.toml'} and {out / 'trials.csv'}")
+        console.show(f"trial {trial.number} ({trial.state}): {METRIC} {value}; {words}")
+    finished = any(trial.state == "complete" for trial in trials)
+    best = (
+        f"{out / 'best.toml'} and " if finished else "no best.toml, as no trial came to its end: "
+    )
+    console.say(f"wrote {best}{out / 'trials.csv'}")

@@ -3,7 +3,7 @@
 ::
 
     X_train.npy      (images, size, size) uint8    labelled training radiographs
-    Y_train.npy      (images, size, size) bool     their masks
+    Y_train.npy      (images, size, size) bool     their masks, or uint8 maps of probability
     X_test.npy       (images, size, size) uint8    test radiographs
     index.parquet    one row per image: the rows of X_train in order, then those of X_test
     manifest.json    written last: a folder with a manifest is complete
@@ -11,43 +11,70 @@
 The arrays are written slot by slot into ``.partial`` files beside a journal of the finished
 chunks; a run that was killed goes on after the last finished chunk, and nothing carries its final
 name before it is whole.
+
+The manifest is sealed and holds the digests of all else, so that damage, half a copy or an edit is
+noticed: the index is compared whole when the folder is opened, the arrays piece by piece as they
+are read (:mod:`pleura.data.checked`).
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from pleura.data.checked import PIECE, CheckedArray, header, piece_digest
 from pleura.data.fold_table import read_folds
 from pleura.data.folds import fold_records, require_sound_folds
-from pleura.data.prepare import PREPARATION, prepare_mask, prepare_pixels
+from pleura.data.manifest import (
+    DRAWN,
+    FORMAT,
+    SHARES,
+    Manifest,
+    Masks,
+    read_manifest,
+    write_manifest,
+)
+from pleura.data.prepare import PREPARATION, prepare_mask
+from pleura.data.radiographs import read_any_radiograph
 from pleura.data.records import ImageRecord, read_index, write_index
 from pleura.data.scan import pixel_hash
-from pleura.data.workers import CHUNK, chunks, ordered_map
-from pleura.errors import DataError, InputError, OutputError
-from pleura.formats import dicom, rle
-from pleura.formats.atomic import way_out, write_text
+from pleura.errors import DataError, InputError, OutputError, UsageError
+from pleura.formats import rle
+from pleura.processes.progress import OnProgress
+from pleura.processes.workers import CHUNK, chunks, ordered_map
+from pleura.storage import seal
+from pleura.storage.atomic import way_out
+from pleura.storage.lock import locked_folder
+from pleura.storage.own_file import require_own_file
 
-FORMAT = 1
-OnProgress = Callable[[int, int], None]
+Images = NDArray[Any] | CheckedArray
+"""Images or masks, as a numpy array or as one on disk that is checked as it is read."""
+
+_LINE = re.compile("([0-9]{1,9}) ([0-9a-f]{64}) ([0-9a-f]{64}|)")
+"""A line of the journal: a chunk, the digest of its images, and that of its masks."""
+
+_ARRAYS = ("X_train", "Y_train", "X_test")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A prepared folder, opened; its arrays are memory-mapped and read-only.
+    """A prepared folder, opened; its arrays are memory-mapped, read-only, and checked as read.
 
     Attributes:
         path: The folder.
         size: Side length of every image in pixels.
         x_train: ``(n, size, size)`` uint8.
-        y_train: ``(n, size, size)`` bool.
+        y_train: ``(n, size, size)`` bool, False where a mask is not known (see the record). Where
+            `soft`: uint8, probabilities in steps of 1/255.
         x_test: ``(m, size, size)`` uint8.
         train: The n records of ``x_train``, in order.
         test: The m records of ``x_test``, in order.
@@ -56,12 +83,36 @@ class Prepared:
 
     path: Path
     size: int
-    x_train: NDArray[np.uint8]
-    y_train: NDArray[np.bool_]
-    x_test: NDArray[np.uint8]
+    x_train: Images
+    y_train: Images
+    x_test: Images
     train: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...]
     fingerprint: str
+
+    @property
+    def soft(self) -> bool:
+        """Whether the masks are maps of probability, such as a teacher gives."""
+        return self.y_train.dtype == np.uint8
+
+    @property
+    def annotated(self) -> NDArray[np.bool_]:
+        """``(n,)``: whether the mask of a row of ``y_train`` is annotated, be it an empty one."""
+        return np.array([not self.soft and record.mask_known for record in self.train], np.bool_)
+
+    def mask(self, row: int) -> NDArray[np.bool_]:
+        """Return the annotated mask of a row of ``x_train``, ``(size, size)``."""
+        return np.asarray(self.y_train[row], np.bool_)
+
+    def check(self) -> None:
+        """Compare all arrays with the manifest, to the last image.
+
+        Raises:
+            DataError: One was changed since it was prepared; the message names all places in it.
+        """
+        for array in (self.x_train, self.y_train, self.x_test):
+            if isinstance(array, CheckedArray):
+                array.check()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +121,7 @@ class _Slot:
 
     path: str
     pixel_hash: str
+    aspect: float
     rle: str | None
     position: int
 
@@ -86,6 +138,14 @@ class _Chunk:
     offset: int
 
 
+class _Filled(NamedTuple):
+    """The digests of a chunk's pieces, or the reason why it could not be prepared."""
+
+    x: str = ""
+    y: str = ""
+    reason: str = ""
+
+
 def write_prepared(
     train: Sequence[ImageRecord],
     test: Sequence[ImageRecord],
@@ -97,8 +157,8 @@ def write_prepared(
 ) -> Prepared:
     """Write the prepared folder for `train` and `test`; return it opened.
 
-    A folder that already holds exactly this is returned as it is. An unfinished one of the same
-    images and settings is continued; of others, it is begun anew.
+    A folder that already holds exactly this, to the last byte, is returned as it is. An unfinished
+    one of the same images and settings is continued; of others, it is begun anew.
 
     Args:
         train: Labelled records.
@@ -111,46 +171,154 @@ def write_prepared(
     Raises:
         DataError: There is no labelled image, a file changed since it was indexed, or the fold
             table puts a patient into two folds.
-        OutputError: The folder could not be written.
+        OutputError: The folder could not be written, or another process writes it.
     """
     if not train:
         raise DataError(f"{out}: there is no labelled image to prepare; see what pleura audit says")
     require_sound_folds(train)
     fingerprint = _fingerprint(train, test, size)
-    if _manifest_says(out, fingerprint):
-        return open_prepared(out)
     try:
-        _write_arrays(train, test, out, size, fingerprint, workers, on_progress)
+        with locked_folder(out, "prepare"):
+            if not _is_prepared(out, fingerprint):
+                _write_arrays(train, test, out, size, fingerprint, workers, on_progress)
+            return open_prepared(out)
     except OSError as error:
         raise OutputError(
             f"{out}: could not be written ({error.strerror or error}); what is finished is kept: "
             f"{way_out(error)} and run it again"
         ) from error
-    return open_prepared(out)
 
 
 def open_prepared(path: str | os.PathLike[str]) -> Prepared:
     """Return the prepared folder at `path`, its arrays memory-mapped.
 
+    Manifest and index are compared with their digests here; the arrays as they are read, or all at
+    once by :meth:`Prepared.check`.
+
     Raises:
-        DataError: The folder is missing, unfinished, from another version, or does not add up.
+        DataError: The folder is missing, unfinished, from another version, changed since it was
+            written, or does not add up.
     """
     folder = Path(path)
-    manifest = _read_manifest(folder)
-    records = read_index(folder / "index.parquet")
+    manifest = read_manifest(folder)
+    records = read_index(folder / "index.parquet", expected=manifest.index)
     train = tuple(record for record in records if record.part == "train")
     test = tuple(record for record in records if record.part == "test")
-    size = int(manifest["size"])
+    if (len(train), len(test)) != (manifest.train, manifest.test):
+        raise DataError(
+            f"{folder / 'manifest.json'}: tells of {manifest.train} training and {manifest.test} "
+            f"test images, the index of {len(train)} and {len(test)}; prepare the folder again"
+        )
+    size = manifest.size
+    pixels = np.dtype(np.uint8)
+    masks = np.dtype(np.bool_) if manifest.masks == DRAWN else pixels
+    shape, test_shape = (len(train), size, size), (len(test), size, size)
     return Prepared(
         path=folder,
         size=size,
-        x_train=_open_array(folder / "X_train.npy", (len(train), size, size), np.dtype(np.uint8)),
-        y_train=_open_array(folder / "Y_train.npy", (len(train), size, size), np.dtype(np.bool_)),
-        x_test=_open_array(folder / "X_test.npy", (len(test), size, size), np.dtype(np.uint8)),
+        x_train=CheckedArray(folder / "X_train.npy", shape, pixels, manifest.x_train),
+        y_train=CheckedArray(folder / "Y_train.npy", shape, masks, manifest.y_train),
+        x_test=CheckedArray(folder / "X_test.npy", test_shape, pixels, manifest.x_test),
         train=train,
         test=test,
-        fingerprint=str(manifest["fingerprint"]),
+        fingerprint=manifest.fingerprint,
     )
+
+
+def write_soft(
+    prepared: Prepared,
+    out: Path,
+    answers: Iterable[tuple[NDArray[np.float32], float]],
+    *,
+    weight: float = 1.0,
+) -> Prepared:
+    """Write the training images of a folder with maps of probability for masks; return it opened.
+
+    So a network learns from what others say: name the folder in ``train.extra``. The test images
+    are not taken along.
+
+    Args:
+        prepared: The folder whose images these are.
+        out: The folder to write.
+        answers: For each row of ``x_train`` in order, a map ``(size, size)`` in 0..1, kept in steps
+            of 1/255, and how likely the image shows a pneumothorax.
+        weight: How far all of it is believed, 0..1.
+
+    Raises:
+        DataError: An image of `prepared` was changed since it was prepared.
+        UsageError: The weight is none, or there are more or fewer answers than images.
+        OutputError: The folder could not be written, or another process writes it.
+    """
+    if not 0 < weight <= 1:
+        raise UsageError(f"the weight of soft masks is {weight}; it must be above 0 and up to 1")
+    try:
+        with locked_folder(out, "prepare"):
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "manifest.json").unlink(missing_ok=True)
+            _write_soft(prepared, out, answers, weight)
+            return open_prepared(out)
+    except OSError as error:
+        raise OutputError(
+            f"{out}: could not be written ({error.strerror or error}); {way_out(error)} and run it "
+            "again"
+        ) from error
+
+
+def _write_soft(
+    prepared: Prepared,
+    out: Path,
+    answers: Iterable[tuple[NDArray[np.float32], float]],
+    weight: float,
+) -> None:
+    count, size, pixel = len(prepared.train), prepared.size, np.dtype(np.uint8)
+    partials = _partials(out, prepared.fingerprint)
+    offset = _allocate(partials["X_train"], (count, size, size), pixel)
+    _allocate(partials["Y_train"], (count, size, size), pixel)
+    _allocate(partials["X_test"], (0, size, size), pixel)
+    total = hashlib.sha256(f"{prepared.fingerprint} {weight}".encode())
+    digests: dict[str, list[str]] = {"x_train": [], "y_train": [], "x_test": []}
+    scores: list[float] = []
+    coming = iter(answers)
+    for first in range(0, count, PIECE):
+        pixels = prepared.x_train[first : first + PIECE]
+        piece = list(islice(coming, len(pixels)))
+        scores += [score for _, score in piece]
+        if len(piece) < len(pixels):
+            raise UsageError(
+                f"{out}: {len(scores)} answers for the {count} images of {prepared.path}"
+            )
+        maps = np.stack([np.clip(probability, 0, 1) for probability, _ in piece])
+        shares = np.rint(255 * maps).astype(np.uint8).reshape(pixels.shape)
+        for name, block in (("X_train", pixels), ("Y_train", shares)):
+            _write_at(str(partials[name]), offset, first, block)
+            digests[name.lower()].append(piece_digest(block))
+        total.update(shares.tobytes())
+    if next(coming, None) is not None:
+        raise UsageError(f"{out}: more answers than the {count} images of {prepared.path}")
+    total.update(json.dumps(scores).encode())
+    records = [
+        replace(
+            record,
+            labelled=True,
+            positive=score > 0.5,
+            label=score,
+            label_weight=weight,
+            boxes="",
+        )
+        for record, score in zip(prepared.train, scores, strict=True)
+    ]
+    for name, partial in partials.items():
+        partial.replace(out / f"{name}.npy")
+    _finish(out, records, (), size, total.hexdigest(), SHARES, digests)
+
+
+def _partials(out: Path, fingerprint: str) -> dict[str, Path]:
+    """Return what the arrays are called until they are whole.
+
+    They are named after what goes in, so that a worker that outlives its killed parent for a moment
+    finds no file of another preparation to write to.
+    """
+    return {name: out / f".{name}.npy.{fingerprint[:16]}.partial" for name in _ARRAYS}
 
 
 def with_folds(prepared: Prepared, table: Path) -> Prepared:
@@ -176,8 +344,8 @@ def _write_arrays(
     out.mkdir(parents=True, exist_ok=True)
     (out / "manifest.json").unlink(missing_ok=True)
     journal = out / ".prepare.journal"
-    finished = _begin_or_continue(journal, fingerprint, out)
-    partials = {name: out / f".{name}.npy.partial" for name in ("X_train", "Y_train", "X_test")}
+    partials = _partials(out, fingerprint)
+    known = _begin_or_continue(journal, fingerprint, partials, out)
     offset = _allocate(partials["X_train"], (len(train), size, size), np.dtype(np.uint8))
     _allocate(partials["Y_train"], (len(train), size, size), np.dtype(np.bool_))
     _allocate(partials["X_test"], (len(test), size, size), np.dtype(np.uint8))
@@ -186,63 +354,114 @@ def _write_arrays(
         *_plan(train, partials["X_train"], partials["Y_train"], size, offset, first=0),
         *_plan(test, partials["X_test"], None, size, offset, first=1 + len(train) // CHUNK),
     ]
-    todo = [chunk for chunk in work if chunk.number not in finished]
-    total = len(train) + len(test)
+    filled = _all_filled(work, known, journal, workers, on_progress)
+    for name, partial in partials.items():
+        partial.replace(out / f"{name}.npy")
+    in_train = [filled[chunk.number] for chunk in work if chunk.y_path is not None]
+    in_test = [filled[chunk.number] for chunk in work if chunk.y_path is None]
+    digests = {
+        "x_train": [piece.x for piece in in_train],
+        "y_train": [piece.y for piece in in_train],
+        "x_test": [piece.x for piece in in_test],
+    }
+    _finish(out, train, test, size, fingerprint, DRAWN, digests)
+    journal.unlink()
+
+
+def _finish(
+    out: Path,
+    train: Sequence[ImageRecord],
+    test: Sequence[ImageRecord],
+    size: int,
+    fingerprint: str,
+    masks: Masks,
+    digests: Mapping[str, list[str]],
+) -> None:
+    """Write index and manifest beside arrays of which `digests` has those of the pieces."""
+    write_index([*train, *test], out / "index.parquet")
+    manifest = Manifest(
+        format=FORMAT,
+        preparation=PREPARATION,
+        size=size,
+        train=len(train),
+        test=len(test),
+        masks=masks,
+        fingerprint=fingerprint,
+        index=seal.digest((out / "index.parquet").read_bytes()),
+        **digests,
+    )
+    write_manifest(out, manifest)
+
+
+def _all_filled(
+    work: Sequence[_Chunk],
+    known: Mapping[int, _Filled],
+    journal: Path,
+    workers: int,
+    on_progress: OnProgress | None,
+) -> dict[int, _Filled]:
+    """Fill all chunks and return what is in them; those that are `known` stay as they are.
+
+    What is known is compared with the files first: the machine may have died meanwhile.
+    """
+    filled = {
+        chunk.number: known[chunk.number]
+        for chunk in work
+        if chunk.number in known and known[chunk.number] == _found(chunk)
+    }
+    todo = [chunk for chunk in work if chunk.number not in filled]
+    total = sum(len(chunk.slots) for chunk in work)
     done = total - sum(len(chunk.slots) for chunk in todo)
     with journal.open("a") as log:
-        for chunk, reason in zip(todo, ordered_map(_fill, todo, workers), strict=True):
-            if reason is not None:
-                raise DataError(reason)
-            log.write(f"{chunk.number}\n")
+        for chunk, found in zip(todo, ordered_map(_fill, todo, workers), strict=True):
+            if found.reason:
+                raise DataError(found.reason)
+            filled[chunk.number] = found
+            log.write(f"{chunk.number} {found.x} {found.y}\n")
             log.flush()
             done += len(chunk.slots)
             if on_progress is not None:
                 on_progress(done, total)
-    for name, partial in partials.items():
-        partial.replace(out / f"{name}.npy")
-    write_index([*train, *test], out / "index.parquet")
-    manifest = {
-        "format": FORMAT,
-        "preparation": PREPARATION,
-        "size": size,
-        "train": len(train),
-        "test": len(test),
-        "fingerprint": fingerprint,
-    }
-    write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
-    journal.unlink()
+    return filled
 
 
-def _begin_or_continue(journal: Path, fingerprint: str, out: Path) -> set[int]:
-    """Return the chunks already finished; with another fingerprint, begin anew."""
-    if journal.exists():
-        first, *numbers = journal.read_text().splitlines() or [""]
-        partial_files = [out / f".{name}.npy.partial" for name in ("X_train", "Y_train", "X_test")]
-        if first == fingerprint and all(path.exists() for path in partial_files):
-            return {int(number) for number in numbers if number.isdecimal()}
+def _begin_or_continue(
+    journal: Path, fingerprint: str, partials: Mapping[str, Path], out: Path
+) -> dict[int, _Filled]:
+    """Return what an earlier call wrote of each chunk; where of other images, begin anew.
+
+    Raises:
+        OutputError: There is a pipe or a device in the journal's place.
+    """
+    require_own_file(journal)
+    with contextlib.suppress(FileNotFoundError):
+        first, *lines = journal.read_text(errors="replace").splitlines() or [""]
+        if first == fingerprint and all(path.exists() for path in partials.values()):
+            found = [_LINE.fullmatch(line) for line in lines]
+            return {int(one[1]): _Filled(one[2], one[3]) for one in found if one}
     journal.write_text(fingerprint + "\n")
-    for stale in out.glob(".*.npy.partial"):
+    for stale in out.glob(".*.npy.*.partial"):
         stale.unlink()
-    return set()
+    return {}
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Make the .npy file at `path` at its full length if it is not there; return its data offset.
+    """Make the .npy file at `path`, or bring it to its length; return where its images begin.
 
     The disk space is reserved, so a full disk shows here and not in the middle of the work.
     """
-    with path.open("ab") as stream:
-        if stream.tell() == 0:
-            header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            npy.write_array_header_1_0(stream, header)
-            stream.flush()
-            length = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            if length:
-                os.posix_fallocate(stream.fileno(), stream.tell(), length)
-    with path.open("rb") as reader:
-        npy.read_magic(reader)
-        npy.read_array_header_1_0(reader)
-        return reader.tell()
+    require_own_file(path)
+    begin = header(shape, dtype)
+    length = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.pwrite(descriptor, begin, 0)
+        os.ftruncate(descriptor, len(begin) + length)
+        if length:
+            os.posix_fallocate(descriptor, len(begin), length)
+    finally:
+        os.close(descriptor)
+    return len(begin)
 
 
 def _plan(
@@ -255,7 +474,7 @@ def _plan(
     first: int,
 ) -> list[_Chunk]:
     slots = [
-        _Slot(r.path, r.pixel_hash, r.encoded_pixels, position)
+        _Slot(r.path, r.pixel_hash, r.aspect, r.encoded_pixels, position)
         for position, r in enumerate(records)
     ]
     y_text = None if y_path is None else str(y_path)
@@ -265,25 +484,42 @@ def _plan(
     ]
 
 
-def _fill(chunk: _Chunk) -> str | None:
-    """Prepare one chunk and write it into its slots; return a reason where that cannot be done."""
+def _found(chunk: _Chunk) -> _Filled:
+    """Return the digests of what lies in a chunk's slots."""
+
+    def read(path: str | None) -> str:
+        if path is None:
+            return ""
+        bytes_each = chunk.size * chunk.size
+        with open(path, "rb") as file:  # noqa: PTH123
+            file.seek(chunk.offset + chunk.slots[0].position * bytes_each)
+            return seal.digest(file.read(len(chunk.slots) * bytes_each))
+
+    return _Filled(read(chunk.x_path), read(chunk.y_path))
+
+
+def _fill(chunk: _Chunk) -> _Filled:
+    """Prepare one chunk and write it into its slots."""
     images, masks = [], []
     for slot in chunk.slots:
         try:
-            radiograph = dicom.read_radiograph(slot.path)
+            radiograph = read_any_radiograph(Path(slot.path))
         except InputError as error:
-            return f"{error} (it could be read when the index was made)"
-        if pixel_hash(radiograph.pixels) != slot.pixel_hash:
-            return f"{slot.path}: its pixels changed since the index was made; run it again"
-        images.append(prepare_pixels(radiograph.pixels, chunk.size))
+            return _Filled(reason=f"{error} (it could be read when the index was made)")
+        if pixel_hash(radiograph.pixels) != slot.pixel_hash or radiograph.aspect != slot.aspect:
+            why = f"{slot.path}: its pixels changed since the index was made; run it again"
+            return _Filled(reason=why)
+        images.append(radiograph.prepared(chunk.size))
         if chunk.y_path is not None:
             mask = rle.rle2mask(slot.rle or "-1", radiograph.pixels.shape)
-            masks.append(prepare_mask(mask, chunk.size))
-    position = chunk.slots[0].position
-    _write_at(chunk.x_path, chunk.offset, position, np.stack(images))
-    if chunk.y_path is not None:
-        _write_at(chunk.y_path, chunk.offset, position, np.stack(masks))
-    return None
+            masks.append(prepare_mask(mask, chunk.size, radiograph.aspect))
+    position, shown = chunk.slots[0].position, np.stack(images)
+    _write_at(chunk.x_path, chunk.offset, position, shown)
+    if chunk.y_path is None:
+        return _Filled(piece_digest(shown))
+    drawn = np.stack(masks)
+    _write_at(chunk.y_path, chunk.offset, position, drawn)
+    return _Filled(piece_digest(shown), piece_digest(drawn))
 
 
 def _write_at(path: str, offset: int, position: int, block: NDArray[Any]) -> None:
@@ -308,49 +544,13 @@ def _fingerprint(train: Sequence[ImageRecord], test: Sequence[ImageRecord], size
     return digest.hexdigest()
 
 
-def _manifest_says(out: Path, fingerprint: str) -> bool:
+def _is_prepared(out: Path, fingerprint: str) -> bool:
+    """Return whether a folder holds, whole and unchanged, what has this fingerprint."""
     try:
-        return bool(_read_manifest(out)["fingerprint"] == fingerprint)
+        prepared = open_prepared(out)
+        if prepared.fingerprint != fingerprint:
+            return False
+        prepared.check()
     except DataError:
         return False
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise DataError(
-            f"{folder}: is not a finished prepared folder (no manifest.json); make it with "
-            "pleura prepare DATA --out DIR"
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if {"format", "size", "preparation", "fingerprint"} <= manifest.keys():
-            _check_versions(path, manifest)
-            return dict(manifest)
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); prepare the folder again") from error
-    raise DataError(f"{path}: is not the manifest of a prepared folder")
-
-
-def _check_versions(path: Path, manifest: dict[str, Any]) -> None:
-    for key, ours in (("format", FORMAT), ("preparation", PREPARATION)):
-        if manifest[key] != ours:
-            raise DataError(
-                f"{path}: {key} is {manifest[key]!r}, this pleura reads {ours!r}; "
-                "prepare the folder again"
-            )
-
-
-def _open_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        if shape[0] == 0 and path.is_file():
-            return np.zeros(shape, dtype)  # an empty file cannot be mapped
-        raise DataError(f"{path}: cannot be opened ({error}); prepare the folder again") from error
-    if array.shape != shape or array.dtype != dtype:
-        raise DataError(
-            f"{path}: holds {array.dtype} {array.shape}, the index says {dtype} {shape}; prepare "
-            "the folder again"
-        )
-    return array
+    return True

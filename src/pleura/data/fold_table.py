@@ -4,15 +4,18 @@ Columns ``image_id`` and ``fold`` (numbered from 0); others are passed over, so 
 what helps. :mod:`pleura.data.folds` makes one.
 """
 
-import csv
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pleura.errors import DataError
-from pleura.formats.atomic import write_text
+from pleura.formats.csv_cells import csv_text, text_of
+from pleura.formats.csv_table import columns_shown, open_table, shown, whole_number
+from pleura.storage.atomic import write_text
 
 MAX_FOLDS = 1000
+FOLD_COLUMNS = frozenset({"image_id", "fold", "group", "positive", "area_px"})
+"""Those that pleura writes; the first two are read."""
 
 
 def read_folds(path: str | os.PathLike[str]) -> dict[str, int]:
@@ -23,25 +26,20 @@ def read_folds(path: str | os.PathLike[str]) -> dict[str, int]:
             holds a fold that is no number from 0 on or leaves one out.
     """
     folds: dict[str, int] = {}
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = columns
-            if not {"image_id", "fold"} <= set(columns):
+    needed = {"image_id", "fold"}
+    with open_table(path, needed.issubset) as table:
+        if not needed <= set(table.columns):
+            raise DataError(
+                f"{path}: a fold table needs the columns image_id and fold; found "
+                f"{columns_shown(table.columns)}"
+            )
+        for line, row, _ in table.whole_rows():
+            image_id, fold = text_of(row["image_id"]), _fold(path, line, row["fold"])
+            if folds.setdefault(image_id, fold) != fold:
                 raise DataError(
-                    f"{path}: a fold table needs the columns image_id and fold; found "
-                    f"{', '.join(columns) or 'none'}"
+                    f"{path}: line {line} puts image {shown(image_id)} into fold {fold}, an "
+                    f"earlier one into fold {folds[image_id]}; keep one of them"
                 )
-            for row in reader:
-                image_id, fold = (row["image_id"] or "").strip(), _fold(path, reader.line_num, row)
-                if folds.setdefault(image_id, fold) != fold:
-                    raise DataError(
-                        f"{path}: line {reader.line_num} puts image {image_id} into fold {fold}, "
-                        f"an earlier one into fold {folds[image_id]}; keep one of them"
-                    )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a CSV ({error})") from error
     missing = set(range(max(folds.values(), default=0) + 1)) - set(folds.values())
     if missing:
         raise DataError(f"{path}: fold {min(missing)} has no image; number the folds from 0 on")
@@ -62,16 +60,14 @@ def write_folds(
         OutputError: The file could not be written.
     """
     names = list(columns)
-    lines = [",".join(names)]
-    lines += [",".join(str(row[name]) for name in names) for row in rows]
-    write_text(Path(path), "\n".join(lines) + "\n")
+    write_text(Path(path), csv_text(names, ([row[name] for name in names] for row in rows)))
 
 
-def _fold(path: str | os.PathLike[str], line: int, row: Mapping[str, str | None]) -> int:
-    text = (row["fold"] or "").strip()
-    if not (text.isascii() and text.isdecimal() and int(text) < MAX_FOLDS):
+def _fold(path: str | os.PathLike[str], line: int, text: str) -> int:
+    fold = whole_number(text, MAX_FOLDS - 1)
+    if fold is None:
         raise DataError(
             f"{path}: line {line}: the fold is {text[:40]!r}; it must be a number from 0 to "
             f"{MAX_FOLDS - 1}"
         )
-    return int(text)
+    return fold

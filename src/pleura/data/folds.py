@@ -168,10 +168,11 @@ def report_folds(records: Sequence[ImageRecord], folds: NDArray[np.int64]) -> Fo
     groups = group_numbers(records)
     positive = np.array([bool(record.positive) for record in records])
     areas = np.array([record.area_px or 0 for record in records])
+    masks_known = np.array([record.mask_known for record in records])
     parts = []
     for number in range(int(folds.max()) + 1):
         inside = folds == number
-        masks = areas[inside & positive]
+        masks = areas[inside & positive & masks_known]
         parts.append(
             Fold(
                 images=int(inside.sum()),
@@ -194,11 +195,26 @@ def report_folds(records: Sequence[ImageRecord], folds: NDArray[np.int64]) -> Fo
     )
 
 
+def one_sided(records: Sequence[ImageRecord]) -> str:
+    """Return that most positives are of one patient or group, in words; "" where they are not.
+
+    Figures over such records say how that one patient fares.
+    """
+    groups = group_numbers(records)[[bool(record.positive) for record in records]]
+    most = int(np.bincount(groups).max()) if groups.size else 0
+    if most < 2 or 2 * most <= groups.size:
+        return ""
+    return (
+        f"{most} of the {groups.size} positive images that validate are of one patient, or nearly "
+        "the same: what is measured on them says little of others; take another fold, or more data"
+    )
+
+
 def write_fold_table(records: Sequence[ImageRecord], folds: NDArray[np.int64], path: Path) -> None:
     """Write the fold of each record, with its label and area; patients are not named.
 
     Columns: ``image_id``, ``fold``, ``group`` (the number of its patient or cluster), ``positive``
-    (0 or 1) and ``area_px``.
+    (0 or 1) and ``area_px``, which is empty where the mask is not known.
 
     Raises:
         OutputError: The file could not be written.
@@ -209,7 +225,7 @@ def write_fold_table(records: Sequence[ImageRecord], folds: NDArray[np.int64], p
             "fold": fold,
             "group": group,
             "positive": int(bool(record.positive)),
-            "area_px": record.area_px or 0,
+            "area_px": "" if record.area_px is None else record.area_px,
         }
         for record, fold, group in zip(
             records, folds.tolist(), group_numbers(records).tolist(), strict=True
@@ -232,16 +248,27 @@ def _from_table(records: Sequence[ImageRecord], folds: int) -> NDArray[np.int64]
 def _strata(records: Sequence[ImageRecord], folds: int) -> NDArray[np.int64]:
     """Return 0 for no pneumothorax, 1 to 3 for one of a small to a large share of its image.
 
-    What is too rare for every fold to have some of it is not told apart.
+    Images without a mask have two numbers of their own, 4 and, with a pneumothorax, 5. What is too
+    rare for every fold to have some of it is not told apart.
     """
     positive = np.array([bool(record.positive) for record in records])
     if min(positive.sum(), (~positive).sum()) < folds:
         return np.zeros(len(records), np.int64)
+    strata = positive.astype(np.int64)
+    known = np.array([record.mask_known for record in records])
     shares = np.array([(r.area_px or 0) / (r.rows * r.columns) for r in records])
-    edges = np.quantile(shares[positive], np.linspace(0, 1, _AREA_CLASSES + 1)[1:-1])
-    strata = np.where(positive, 1 + np.searchsorted(edges, shares, side="left"), 0)
-    rare = min(np.bincount(strata)[1:]) if strata.max() == _AREA_CLASSES else 0
-    return strata if rare >= folds else positive.astype(np.int64)
+    if np.count_nonzero(known & positive) >= _AREA_CLASSES * folds:
+        edges = np.quantile(shares[known & positive], np.linspace(0, 1, _AREA_CLASSES + 1)[1:-1])
+        areas = np.where(positive, 1 + np.searchsorted(edges, shares, side="left"), 0)
+        if min(np.bincount(areas[known & positive], minlength=_AREA_CLASSES + 1)[1:]) >= folds:
+            strata = areas
+    for label in (False, True):
+        unknown = ~known & (positive == label)
+        if min(unknown.sum(), (known & (positive == label)).sum()) >= folds:
+            strata[unknown] = _AREA_CLASSES + 1 + label
+        else:
+            strata[unknown] = int(label)
+    return strata
 
 
 def _split(values: Sequence[str | int | None], folds: Sequence[int | None]) -> tuple[str, ...]:

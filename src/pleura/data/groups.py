@@ -1,14 +1,14 @@
 """What belongs together: images of one patient, of one picture, and those linked over a third."""
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+from pleura.pictures.near_duplicates import components
 
 ENOUGH_FILES = 10
 """Below this many files nothing is said of how patient ids are spread."""
@@ -17,18 +17,6 @@ MOST_OF_ONE = 0.5
 """A patient id on more than this share of a part's images stands for no patient."""
 
 IdUse = Literal["groups", "shared", "unique", ""]
-
-
-def components(pairs: Iterable[tuple[int, int]], count: int) -> NDArray[np.int64]:
-    """Return a number for each of `count` places, equal for places that `pairs` connect.
-
-    The numbers run from 0 on, in the order of each component's first place.
-    """
-    ends = np.array(list(pairs), np.int64).reshape(-1, 2)
-    links = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    _, labels = connected_components(links, directed=False)
-    _, firsts, numbers = np.unique(labels, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(firsts))[numbers], np.int64)
 
 
 def group_by(*labels: Sequence[Hashable]) -> NDArray[np.int64]:
@@ -73,12 +61,7 @@ def judge_ids(bearers: Sequence[Bearer]) -> list[IdUse]:
     keyed = {(b.part, b.key, b.picture) for b in bearers if b.key}
     carried = Counter((part, key) for part, key, _ in keyed)
     sizes = Counter(part for part, _, _ in keyed)
-    large = {part for part, count in sizes.items() if count >= ENOUGH_FILES}
-    fills: dict[str, list[bool]] = defaultdict(list)
-    for (part, key), count in carried.items():
-        if part in large:
-            fills[key].append(count > MOST_OF_ONE * sizes[part])
-    shared = {key for key, votes in fills.items() if all(votes)}
+    shared = _shared_ids(carried, sizes)
     pictures = Counter(key for key, _ in {(key, picture) for _, key, picture in keyed})
     rest = {
         part: _use_of([k for p, k in carried if p == part and k not in shared], pictures)
@@ -87,6 +70,15 @@ def judge_ids(bearers: Sequence[Bearer]) -> list[IdUse]:
     if len(pictures) == 1 and not shared:
         rest = dict.fromkeys(sizes, "")  # one id on a few images: a patient, or a placeholder
     return ["" if not b.key else "shared" if b.key in shared else rest[b.part] for b in bearers]
+
+
+def _shared_ids(carried: Mapping[tuple[str, str], int], sizes: Mapping[str, int]) -> set[str]:
+    """Return the ids that fill each part of enough files where they occur."""
+    fills: dict[str, list[bool]] = defaultdict(list)
+    for (part, key), count in carried.items():
+        if sizes[part] >= ENOUGH_FILES:
+            fills[key].append(count > MOST_OF_ONE * sizes[part])
+    return {key for key, votes in fills.items() if all(votes)}
 
 
 def _use_of(keys: Sequence[str], pictures: Mapping[str, int]) -> IdUse:

@@ -1,16 +1,15 @@
-"""Which images are of the same patient: from a CSV, and for the SIIM-ACR set from a shipped table.
+"""Which images are of the same patient: from a CSV, and of public radiographs from their names.
 
 The files of the SIIM-ACR set carry a random PatientID each, so nothing in them groups the images of
-one patient. The table ``siim_patients.npz`` beside this module does.
+one patient. The table ``siim_patients.npz`` beside this module does. All of them are pictures of
+NIH ChestX-ray14, whose file names begin with the patient's number; so a patient of either set, and
+of radiographs drawn on theirs, is known by one number in every folder.
 """
 
-import csv
 import functools
-import gzip
-import io
 import os
-import zlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,8 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.errors import DataError
+from pleura.formats.csv_cells import text_of
+from pleura.formats.csv_table import TableRow, columns_shown, open_table, shown, whole_number
 
 KEY_BITS = 40
+
+NIH_PATIENTS = 30_805
+"""Patients of NIH ChestX-ray14, numbered from 1."""
+
+_NIH_NAME = re.compile("([0-9]{8})_[0-9]{3}")
 SIIM_TABLE = Path(__file__).with_name("siim_patients.npz")
 
 
@@ -32,28 +38,49 @@ def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         DataError: The file cannot be read, lacks a column, or gives an image two patients.
     """
-    try:
-        raw = Path(path).read_bytes()
-        text = (gzip.decompress(raw) if str(path).endswith(".gz") else raw).decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = columns
-        if not {"ImageId", "patient"} <= set(columns):
+    patients: dict[str, str] = {}
+    for line, row, _ in _rows(path, {"ImageId", "patient"}, "a patient map"):
+        image_id, patient = row["ImageId"], row["patient"]
+        if image_id and patient and patients.setdefault(image_id, patient) != patient:
             raise DataError(
-                f"{path}: a patient map needs the columns ImageId and patient; found "
-                f"{', '.join(columns) or 'none'}"
+                f"{path}: line {line} gives image {shown(image_id)} another patient than an "
+                "earlier line; keep one of them"
             )
-        patients: dict[str, str] = {}
-        for row in reader:
-            image_id, patient = (row["ImageId"] or "").strip(), (row["patient"] or "").strip()
-            if image_id and patient and patients.setdefault(image_id, patient) != patient:
-                raise DataError(
-                    f"{path}: line {reader.line_num} gives image {image_id} another patient than "
-                    "an earlier line; keep one of them"
-                )
-        return patients
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a CSV ({error})") from error
+    return patients
+
+
+def nih_patient(name: str) -> int | None:
+    """Return the patient of a picture of NIH ChestX-ray14, or None for any other picture.
+
+    Args:
+        name: Its file name there without a suffix, such as ``00002563_000``, or its SOP Instance
+            UID in the SIIM-ACR set, which is made of the same pictures.
+    """
+    found = _NIH_NAME.fullmatch(name)
+    if found is not None and 1 <= int(found[1]) <= NIH_PATIENTS:
+        return int(found[1])
+    number = siim_patient(name)
+    return None if number is None else int(number)
+
+
+def read_drawn_on(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Return image id -> NIH patient of the radiograph it was drawn on, from what simulate wrote.
+
+    Args:
+        path: ``simulate.csv``, with the columns ``ImageId``, ``source`` (a file) and, where it is
+            of this version, ``nih_patient``. Images drawn on other radiographs are left out.
+
+    Raises:
+        DataError: The file cannot be read or lacks a column.
+    """
+    drawn: dict[str, int] = {}
+    what = "what pleura simulate tells of its radiographs"
+    for _, row, _ in _rows(path, {"ImageId", "source"}, what):
+        known = whole_number(row.get("nih_patient", ""), NIH_PATIENTS)
+        known = known or nih_patient(Path(text_of(row["source"])).stem)
+        if known is not None:
+            drawn[row["ImageId"]] = known
+    return drawn
 
 
 def siim_patient(image_id: str) -> str | None:
@@ -103,6 +130,21 @@ def siim_columns(patients: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
             f"{KEY_BITS}; choose another length for the keys"
         )
     return {"gaps": _planes(gaps, 4), "patients": _planes([numbers[key] for key in keys], 2)}
+
+
+def _rows(path: str | os.PathLike[str], needed: set[str], what: str) -> Iterator[TableRow]:
+    """Yield the rows of a table.
+
+    Raises:
+        DataError: It cannot be read, lacks a column that is needed, or a row cannot be trusted.
+    """
+    with open_table(path, needed.issubset) as table:
+        if not needed <= set(table.columns):
+            raise DataError(
+                f"{path}: {what} needs the columns {' and '.join(sorted(needed))}; found "
+                f"{columns_shown(table.columns)}"
+            )
+        yield from table.whole_rows()
 
 
 @functools.cache

@@ -1,15 +1,14 @@
 """One pass over the files: what an index and an audit need to know of each, in a few hundred bytes.
 
-Every file is opened once. A scan that was cut off goes on where it was, where it has a journal:
-one JSON line per file, written as soon as it is known.
+Every file is opened once. A scan that was cut off goes on where it was, where it has a journal: a
+store in which each file is put as soon as it is known.
 """
 
 import json
 import os
-import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -19,19 +18,43 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pleura.data.pictures import Picture, measure_thumb, thumb_of
-from pleura.data.workers import chunked_map
-from pleura.errors import DicomError, NotDicomError, OutputError, TruncatedError
-from pleura.formats import dicom
-from pleura.formats.atomic import why_not_written
+from pleura.data.radiographs import open_any_radiograph
+from pleura.dicom import radiograph as dicom
+from pleura.dicom.suffixes import is_picture
+from pleura.errors import (
+    DamagedError,
+    InputError,
+    MislabelledError,
+    NotDicomError,
+    OtherObjectError,
+    OwnResultError,
+    TruncatedError,
+)
+from pleura.pictures.measures import Picture, measure_thumb, thumb_of
+from pleura.processes.progress import OnProgress
+from pleura.processes.workers import chunked_map
+from pleura.storage.content import stamp_at
+from pleura.storage.database import Store
 
-OnProgress = Callable[[int, int], None]
-FailureCode = Literal["not-dicom", "truncated", "unreadable"]
+FailureCode = Literal[
+    "not-dicom",
+    "own-result",
+    "other-object",
+    "truncated",
+    "damaged",
+    "mislabelled",
+    "unreadable",
+]
+_CODES: tuple[tuple[type[InputError], FailureCode], ...] = (
+    (NotDicomError, "not-dicom"),
+    (OwnResultError, "own-result"),
+    (OtherObjectError, "other-object"),
+    (TruncatedError, "truncated"),
+    (DamagedError, "damaged"),
+    (MislabelledError, "mislabelled"),
+)
 
-OLDEST_YEARS = 120
-
-_JOURNAL = "pleura.scan/2"
-_AGE = re.compile("([0-9]{1,3})([DWMY]?)")
+_JOURNAL = "pleura.scan/6"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +63,7 @@ class Scan:
 
     Attributes:
         path: The file.
-        image_id: SOP Instance UID.
+        image_id: SOP Instance UID; of a plain picture its name without the suffix.
         study_uid: Study Instance UID; empty where absent.
         series_uid: Series Instance UID; empty where absent.
         patient_key: Keyed hash of the file's own patient id, equal for equal ids within one scan;
@@ -58,8 +81,12 @@ class Scan:
         bits_stored: 1 to 16.
         spacing_mm: Distance between (rows, columns); None where the file does not say.
         spacing_text: Pixel spacing as written.
+        aspect: Height of a pixel divided by its width.
+        pixel_mm: Height of a pixel in mm, to measure with; None where the file does not say, or is
+            not to be believed.
         pixel_hash: As :func:`pixel_hash` gives it; empty where the pixels were not read.
         picture: What the picture says; None likewise.
+        notes: What is wrong with the file and was put up with when it was read.
     """
 
     path: str
@@ -82,6 +109,34 @@ class Scan:
     spacing_text: str
     pixel_hash: str
     picture: Picture | None
+    notes: tuple[dicom.Note, ...] = ()
+    aspect: float = 1.0
+    pixel_mm: float | None = None
+
+
+BLANK = Scan(
+    path="",
+    image_id="",
+    study_uid="",
+    series_uid="",
+    patient_key="",
+    rows=0,
+    columns=0,
+    sex="",
+    age="",
+    view="",
+    modality="",
+    body_part="",
+    patient_orientation="",
+    photometric_interpretation="",
+    transfer_syntax="",
+    bits_stored=8,
+    spacing_mm=None,
+    spacing_text="",
+    pixel_hash="",
+    picture=None,
+)
+"""What is said of an image of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +169,14 @@ def scan_files(
         on_progress: Told (files done, files in all).
 
     Raises:
-        OutputError: The journal cannot be written.
+        OutputError: The journal is damaged, no such file, or cannot be written.
         PleuraError: A worker process was killed.
     """
     names = [str(path) for path in paths]
     if journal is None:
         job = partial(_scan_chunk, pixels=pixels, key=secrets.token_bytes(16))
         return list(chunked_map(job, names, workers, on_progress))
-    try:
-        return _journalled(names, pixels, workers, journal, on_progress)
-    except OSError as error:
-        raise OutputError(
-            f"{why_not_written(journal, error)}, and run it again: what is finished is kept"
-        ) from error
+    return _journalled(names, pixels, workers, journal, on_progress)
 
 
 def pixel_hash(pixels: NDArray[np.generic]) -> str:
@@ -140,25 +190,11 @@ def pixel_hash(pixels: NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-def age_years(text: str) -> int | None:
-    """Return whole years from a DICOM age (``038Y``, ``18M``) or a bare number, else None.
-
-    None too above `OLDEST_YEARS`.
-
-    Source: DICOM PS3.5 6.2, value representation AS; the SIIM-ACR files write ``38``.
-    """
-    found = _AGE.fullmatch(text.strip().upper())
-    if found is None:
-        return None
-    years = int(found[1]) // {"Y": 1, "M": 12, "W": 52, "D": 365}[found[2] or "Y"]
-    return years if years <= OLDEST_YEARS else None
-
-
 class _Opened(NamedTuple):
     """What is kept of a file until the whole chunk is read."""
 
-    header: dicom.Header
-    pixel_hash: str
+    scan: Scan
+    patient_id: str
     thumb: NDArray[np.uint8] | None
 
 
@@ -190,18 +226,29 @@ def _open(path: str, pixels: bool) -> _Opened | Failure:
     if fault is not None:
         return fault
     try:
+        if is_picture(Path(path)):
+            picture = open_any_radiograph(Path(path)).radiograph
+            scan = _of_header(picture.header)
+            return _read(scan, "", picture.pixels) if pixels else _Opened(scan, "", None)
         if pixels:
-            film = dicom.read_radiograph(path)
-            return _Opened(film.header, pixel_hash(film.pixels), thumb_of(film.pixels))
+            radiograph = dicom.read_radiograph(path)
+            return _read(
+                _of_header(radiograph.header), radiograph.header.patient_id, radiograph.pixels
+            )
         header = dicom.read_header(path)
         dicom.require_radiograph(header)
-        return _Opened(header, "", None)
-    except NotDicomError as error:
-        return Failure(path, "not-dicom", str(error))
-    except TruncatedError as error:
-        return Failure(path, "truncated", str(error))
-    except DicomError as error:
-        return Failure(path, "unreadable", str(error))
+        return _Opened(_of_header(header), header.patient_id, None)
+    except InputError as error:
+        return Failure(path, _code_of(error), str(error))
+
+
+def _code_of(error: InputError) -> FailureCode:
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "unreadable")
+
+
+def _read(scan: Scan, patient_id: str, pixels: NDArray[Any]) -> _Opened:
+    scan = replace(scan, pixel_hash=pixel_hash(pixels))
+    return _Opened(scan, patient_id, thumb_of(pixels))
 
 
 def _name_fault(path: str) -> Failure | None:
@@ -213,14 +260,21 @@ def _name_fault(path: str) -> Failure | None:
 
 
 def _found(file: _Opened, key: bytes) -> Scan:
-    header = file.header
-    patient_id = header.patient_id.encode()
-    return Scan(
+    own = file.patient_id.encode()
+    return replace(
+        file.scan,
+        patient_key=blake2b(own, digest_size=12, key=key).hexdigest() if own else "",
+        picture=None if file.thumb is None else measure_thumb(file.thumb),
+    )
+
+
+def _of_header(header: dicom.Header) -> Scan:
+    return replace(
+        BLANK,
         path=str(header.path),
         image_id=header.sop_instance_uid,
         study_uid=header.study_instance_uid,
         series_uid=header.series_instance_uid,
-        patient_key=blake2b(patient_id, digest_size=12, key=key).hexdigest() if patient_id else "",
         rows=header.rows,
         columns=header.columns,
         sex=header.sex,
@@ -234,8 +288,9 @@ def _found(file: _Opened, key: bytes) -> Scan:
         bits_stored=header.bits_stored,
         spacing_mm=header.spacing_mm,
         spacing_text=header.spacing_text,
-        pixel_hash=file.pixel_hash,
-        picture=None if file.thumb is None else measure_thumb(file.thumb),
+        notes=header.notes,
+        aspect=header.geometry.aspect,
+        pixel_mm=None if header.geometry.measure_mm is None else header.geometry.measure_mm[0],
     )
 
 
@@ -249,94 +304,60 @@ def _journalled(
     journal: Path,
     on_progress: OnProgress | None,
 ) -> list[Scan | Failure]:
-    stamps = [_stamp(name) for name in names]
-    key, finished = _read_journal(journal, pixels)
-    known: dict[str, Scan | Failure] = {
-        name: finished[name][1]
-        for name, stamp in zip(names, stamps, strict=True)
-        if name in finished and finished[name][0] == stamp
-    }
-    todo = [(name, stamp) for name, stamp in zip(names, stamps, strict=True) if name not in known]
-    _begin_journal(journal, pixels, key, [finished[name] for name in known])
-    offset, total = len(known), len(names)
+    """Scan what the journal does not hold yet; what could not be read is tried again."""
+    what = "pictures" if pixels else "headers"
+    keys = {name: _key(name) for name in names}
+    with Store(journal, f"{_JOURNAL} {what}", private=True) as store:
+        hashed_with = store.get(_HASHED_WITH)
+        if hashed_with is None:
+            hashed_with = secrets.token_hex(16)
+            store.put(_HASHED_WITH, hashed_with)
+        found = {name: _revived(store.get(key)) for name, key in keys.items()}
+        known: dict[str, Scan | Failure] = {name: scan for name, scan in found.items() if scan}
+        todo = [name for name in names if name not in known]
+        offset, total = len(known), len(names)
 
-    def told(done: int, _: int) -> None:
-        if on_progress is not None:
-            on_progress(offset + done, total)
+        def told(done: int, _: int) -> None:
+            if on_progress is not None:
+                on_progress(offset + done, total)
 
-    job = partial(_scan_chunk, pixels=pixels, key=key)
-    scans = chunked_map(job, [name for name, _ in todo], workers, told)
-    with journal.open("a", encoding="utf-8") as log:
-        for (name, stamp), scan in zip(todo, scans, strict=True):
+        job = partial(_scan_chunk, pixels=pixels, key=bytes.fromhex(hashed_with))
+        for name, scan in zip(todo, chunked_map(job, todo, workers, told), strict=True):
             known[name] = scan
             if isinstance(scan, Scan):
-                log.write(_line(stamp, scan))
-                log.flush()
+                store.put(keys[name], _text(scan))
     return [known[name] for name in names]
 
 
-def _begin_journal(
-    journal: Path, pixels: bool, key: bytes, finished: Sequence[tuple[str, Scan]]
-) -> None:
-    """Write the journal anew with what is known: a torn last line must not stay in it."""
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = journal.with_name(journal.name + ".partial")
-    partial_path.unlink(missing_ok=True)
-    private = os.open(partial_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(private, "w", encoding="utf-8") as log:
-        head = {"journal": _JOURNAL, "pixels": pixels, "key": key.hex()}
-        log.write(json.dumps(head) + "\n")
-        for stamp, scan in finished:
-            log.write(_line(stamp, scan))
-    partial_path.replace(journal)
+_HASHED_WITH = "hashed with"
+"""The key in the journal of what patient ids are hashed with."""
 
 
-def _read_journal(journal: Path, pixels: bool) -> tuple[bytes, dict[str, tuple[str, Scan]]]:
-    """Return the key and, by path, stamp and scan of each whole line; anew where it is foreign.
-
-    What could not be read is tried again.
-    """
-    try:
-        with journal.open(encoding="utf-8") as log:
-            head = json.loads(log.readline())
-            if head["journal"] != _JOURNAL or head["pixels"] != pixels:
-                raise ValueError
-            key = bytes.fromhex(head["key"])
-            return key, {scan.path: (stamp, scan) for stamp, scan in _lines(log)}
-    except (OSError, ValueError, LookupError, TypeError):
-        return secrets.token_bytes(16), {}
+def _key(name: str) -> str:
+    """Return what tells a file, and its content, from others."""
+    return blake2b(os.fsencode(f"{name}|{stamp_at(name)}"), digest_size=16).hexdigest()
 
 
-def _lines(log: Iterator[str]) -> Iterator[tuple[str, Scan]]:
-    for line in log:
-        try:
-            stamp, values = json.loads(line)
-            yield stamp, _revived(values)
-        except (ValueError, LookupError, TypeError):  # the line that was being written
-            continue
-
-
-def _line(stamp: str, scan: Scan) -> str:
+def _text(scan: Scan) -> str:
     values = {name: getattr(scan, name) for name in _SCAN_FIELDS}  # asdict takes ten times as long
     if scan.picture is not None:
         values["picture"] = {name: getattr(scan.picture, name) for name in _PICTURE_FIELDS}
-    return json.dumps([stamp, values]) + "\n"
+    values["notes"] = [(note.kind, note.text) for note in scan.notes]
+    return json.dumps(values)
 
 
 _SCAN_FIELDS = tuple(field.name for field in fields(Scan))
 _PICTURE_FIELDS = tuple(field.name for field in fields(Picture))
 
 
-def _revived(values: dict[str, Any]) -> Scan:
-    spacing, picture = values["spacing_mm"], values["picture"]
-    values["spacing_mm"] = None if spacing is None else (float(spacing[0]), float(spacing[1]))
-    values["picture"] = None if picture is None else Picture(**picture)
-    return Scan(**values)
-
-
-def _stamp(name: str) -> str:
+def _revived(text: str | None) -> Scan | None:
+    """Return the scan that a text of the journal tells of; None where it tells of none."""
     try:
-        status = os.stat(name)  # noqa: PTH116
-    except OSError:
-        return "gone"
-    return f"{status.st_size}-{status.st_mtime_ns}"
+        values = json.loads(text or "")
+        spacing, picture = values["spacing_mm"], values["picture"]
+        values["spacing_mm"] = None if spacing is None else (float(spacing[0]), float(spacing[1]))
+        values["picture"] = None if picture is None else Picture(**picture)
+        values["notes"] = tuple(dicom.Note(kind, text) for kind, text in values["notes"])
+        return Scan(**values)
+    except (ValueError, LookupError, TypeError):
+        return None

@@ -9,30 +9,50 @@ Kaggle published the SIIM-ACR set in several layouts, and people re-save it in m
 * the annotation table is the first of ``stage_2_train.csv`` (only beside ``stage_2_images``),
   ``train-rle.csv``, ``stage_2_train.csv``, ``train-rle-sample.csv``, ``train.csv``, each also as
   ``.csv.gz``, in the folder itself or one below;
-* the patient map is ``patients.csv`` (``.csv.gz``) in the same places;
+* the patient map is ``patients.csv`` (``.csv.gz``) in the same places, and ``simulate.csv`` there
+  says which radiographs simulated ones were drawn on;
 * every CSV with the word "submission" in its name in the same places is a sample submission, which
   is looked at but never used.
 
-Tables and folders can be named instead; a fold table is only used when it is named.
+Tables and folders can be named instead; a fold table and a table of image labels are only used when
+they are named. Plain pictures (PNG, JPEG, TIFF, NIfTI) that masks or a table of labels name are
+files like the DICOM ones. Where neither is given and there is no DICOM file, all of them are.
 """
 
+import functools
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
 from pleura import config
-from pleura.data.files import DOCUMENTS, sorted_out
+from pleura.choices import Match
+from pleura.data.files import DOCUMENTS, Listing, sorted_out
+from pleura.dicom.suffixes import PICTURES, is_picture, stem_of, suffix_of
 from pleura.errors import DataError
 from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of
+from pleura.formats.labels import LabelTable, read_labels
+from pleura.formats.masks import MaskReading, names_in
 
 Part = Literal["train", "test"]
 
+TEST_TRUTH = "test-truth.csv"
+"""What ``pleura phantom`` writes of the test images, so that nothing learns from it."""
+
+SIMULATED = "simulate.csv"
+"""What ``pleura simulate`` writes of each radiograph: which one it was drawn on, and more."""
+
 _SUBMISSION = re.compile(r".*submission.*\.csv(\.gz)?")
+_TABLES = {".csv", ".csv.gz", ".tsv", ".parquet", ".xlsx"}
 _TEST_WORDS = {"test", "tests", "testing"}
-_COLUMNS = {"train.csv": {ID_COLUMN, MASK_COLUMN}, "patients.csv": {ID_COLUMN, "patient"}}
+_COLUMNS = {
+    "train.csv": {ID_COLUMN, MASK_COLUMN},
+    "patients.csv": {ID_COLUMN, "patient"},
+    SIMULATED: {ID_COLUMN, "source"},
+}
 """Names so common that a table under one of them is only taken where it has these columns."""
 
 
@@ -44,14 +64,23 @@ class Sources:
         root: The folder (or the common parent of what was named).
         train: Training files, sorted.
         test: Test files, sorted.
-        annotations: The run-length table, or None where there is none.
+        annotations: The run-length table, or another source of masks that was named
+            (:mod:`pleura.formats.masks`), or None where there is none.
         patients: The patient map, or None.
         folds: The fold table that was named, or None.
+        labels: The table of image labels that was named, as read, or None.
         patients_named: Whether the patient map was named, and so must be this folder's.
+        simulated: What ``pleura simulate`` tells of the radiographs that it wrote, or None.
         submissions: Sample submissions, sorted.
-        not_read: How many files were passed over because they are not DICOM, by suffix; tables,
-            texts and pages, as they lie beside any data set, are not counted.
+        not_read: How many files were passed over because they are not DICOM (nor pictures that a
+            table of labels names), by suffix or in words, and each archive by its name, for it may
+            hold radiographs; tables, texts and pages, as they lie beside any data set, are not
+            counted.
         foreign: Files named like a table of the set that are none, and so were passed over.
+        further: Run-length tables that were found beside the one that is read.
+        unused: Other tables beside the radiographs, which nothing here reads.
+        reading: How the masks are to be read.
+        match: What tables call an image by.
     """
 
     root: Path
@@ -60,10 +89,16 @@ class Sources:
     annotations: Path | None
     patients: Path | None
     folds: Path | None = None
+    labels: LabelTable | None = None
     patients_named: bool = False
+    simulated: Path | None = None
     submissions: tuple[Path, ...] = ()
     not_read: Mapping[str, int] = field(default_factory=dict)
     foreign: tuple[Path, ...] = ()
+    further: tuple[Path, ...] = ()
+    unused: tuple[Path, ...] = ()
+    reading: MaskReading = field(default_factory=MaskReading)
+    match: Match = ""
 
     def without_annotations(self) -> "Sources":
         """Return the same files without their annotation table."""
@@ -74,58 +109,113 @@ def find_sources(settings: config.Data) -> Sources:
     """Return the radiographs and tables that `settings` name or that lie below its path.
 
     Raises:
-        DataError: A named place does not exist, or no DICOM file is found.
+        DataError: A named place does not exist, no radiograph is found, or the table of labels
+            cannot be read as a whole.
+        AnnotationError: Masks that were named cannot be read as a whole, and there are pictures.
+        UsageError: A column of labels is given a weight that is none.
     """
     root = Path(settings.path or settings.images or settings.test_images)
-    tables = [settings.annotations, settings.patients, settings.folds]
+    tables = [settings.annotations, settings.patients, settings.fold_table, settings.labels.table]
     for place in [settings.path, settings.images, settings.test_images, *tables]:
         if place and not Path(place).exists():
             raise DataError(f"{place}: there is no such file or folder")
     if not root.is_dir():
         raise DataError(f"{root}: is a file; name the folder that holds the radiographs")
-    train, test, others = _split(settings, root)
+    labels = read_labels(settings.labels) if settings.labels.table else None
+    reading = MaskReading(
+        settings.rle, settings.image_column, settings.mask_column, settings.mask_label
+    )
+
+    @functools.cache
+    def named() -> frozenset[str]:
+        """Return what tables call pictures; read once, and not at all where there is no picture."""
+        said = frozenset() if labels is None else frozenset(map(_last, labels.names))
+        if settings.annotations:
+            said |= frozenset(map(_last, names_in(Path(settings.annotations), reading)))
+        return said
+
+    train, test, listed = _split(settings, root, named)
     if not train and not test:
+        pictures = sum(listed.passed[suffix] for suffix in PICTURES)
         raise DataError(
-            f"{root}: holds no DICOM file ({others.total():,} other files); name the folder that "
+            f"{root}: holds no DICOM file ({listed.others}); name the folder that "
             "holds the radiographs, for example the one above dicom-images-train"
+            + (
+                "; of pictures those are taken that the masks (`annotations`) or the labels "
+                "(`labels`) name, and none of these is named" * bool(pictures)
+            )
         )
     stage_2 = any("stage_2_images" in path.parts for path in test)
     foreign: list[Path] = []
-    annotations = settings.annotations or _find_table(root, _table_names(stage_2), foreign)
+    found = [] if settings.annotations else _find_tables(root, _table_names(stage_2), foreign)
+    annotations = settings.annotations or next(iter(found), None)
     patients = settings.patients or _find_table(root, ["patients.csv"], foreign)
+    simulated = _find_table(root, [SIMULATED], [])
+    submissions = _submissions(root)
+    others = [settings.fold_table, settings.labels.table, settings.test_annotations]
+    used = {Path(table).resolve() for table in (annotations, patients, *others) if table}
+    used |= {
+        path.resolve()
+        for path in (simulated, *submissions, *foreign, *found[1:])
+        if path is not None
+    }
     return Sources(
         root=root,
         train=tuple(sorted(train)),
         test=tuple(sorted(test)),
         annotations=Path(annotations) if annotations else None,
         patients=Path(patients) if patients else None,
-        folds=Path(settings.folds) if settings.folds else None,
+        folds=Path(settings.fold_table) if settings.fold_table else None,
+        labels=labels,
         patients_named=bool(settings.patients),
-        submissions=_submissions(root),
-        not_read={key: n for key, n in sorted(others.items()) if key not in DOCUMENTS},
+        simulated=simulated,
+        submissions=submissions,
+        not_read=_not_read(listed, root),
         foreign=tuple(foreign),
+        further=tuple(found[1:]),
+        unused=tuple(path for path in _tables_beside(root) if path.resolve() not in used),
+        reading=reading,
+        match=settings.match,
     )
 
 
-def _split(settings: config.Data, root: Path) -> tuple[list[Path], list[Path], Counter[str]]:
-    """Return training files, test files and others by suffix, as named or found below root."""
-    if settings.images and settings.test_images:
-        (train, others), (test, more) = map(
-            sorted_out, (Path(settings.images), Path(settings.test_images))
+def _split(
+    settings: config.Data, root: Path, named: Callable[[], frozenset[str]]
+) -> tuple[list[Path], list[Path], Listing]:
+    """Return training files, test files and all that was listed, as named or found below root."""
+    masks = Path(settings.annotations) if settings.annotations else None
+
+    def below(folder: Path | str) -> Listing:
+        listing = sorted_out(
+            Path(folder),
+            lambda path: is_picture(path) and _bare(path) in named(),
+            pictures=not (settings.annotations or settings.labels.table),
         )
-        return train, test, others + more
-    train, test, others = _split_by_folder(root) if settings.path else ([], [], Counter())
+        if masks is not None and masks.is_dir():  # a mask is no radiograph
+            listing.files[:] = [path for path in listing.files if not path.is_relative_to(masks)]
+        return listing
+
+    if settings.images and settings.test_images:
+        listed, more = map(below, (settings.images, settings.test_images))
+        both = Listing(archives=listed.archives + more.archives, passed=listed.passed + more.passed)
+        return listed.files, more.files, both
+    train: list[Path] = []
+    test: list[Path] = []
+    listed = Listing()
+    if settings.path:
+        listed = below(root)
+        train, test = _split_by_folder(root, listed.files)
     if settings.images:
-        train, others = sorted_out(Path(settings.images))
-        test = sorted(set(test) - set(train))
+        listed = below(settings.images)
+        train, test = listed.files, sorted(set(test) - set(listed.files))
     elif settings.test_images:
-        test, others = sorted_out(Path(settings.test_images))
-        train = sorted(set(train) - set(test))
-    return train, test, others
+        listed = below(settings.test_images)
+        train, test = sorted(set(train) - set(listed.files)), listed.files
+    return train, test, listed
 
 
-def _split_by_folder(root: Path) -> tuple[list[Path], list[Path], Counter[str]]:
-    files, others = sorted_out(root)
+def _split_by_folder(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return training files and test files, told apart by the folders below `root`."""
     folders = {path: path.relative_to(root).parts[:-1] for path in files}
     stage_2 = any("stage_2_images" in parts for parts in folders.values())
 
@@ -137,7 +227,34 @@ def _split_by_folder(root: Path) -> tuple[list[Path], list[Path], Counter[str]]:
 
     test = [path for path in files if is_test(path)]
     train = [path for path in files if not is_test(path)]
-    return train, test, others
+    return train, test
+
+
+def _not_read(listed: Listing, root: Path) -> dict[str, int]:
+    """Return what was passed over, each archive by its name below `root`."""
+    archives = Counter(os.path.relpath(path, root) for path in listed.archives)
+    counted = (listed.passed + archives).items()
+    return {kind: count for kind, count in sorted(counted) if kind not in DOCUMENTS}
+
+
+def _last(name: str) -> str:
+    """Return the last part of a name or path, as :func:`_bare` does."""
+    return _bare(PurePosixPath(name.strip().replace("\\", "/")))
+
+
+def _bare(path: PurePath) -> str:
+    """Return a file's name without its suffix and nnU-Net's channel."""
+    return stem_of(path).removesuffix("_0000")
+
+
+def _tables_beside(root: Path) -> list[Path]:
+    """Return the tables in a folder itself, or one below it where there are few of them."""
+    found = (path for folder in _table_folders(root) for path in sorted(folder.iterdir()))
+    return [
+        path
+        for path in found
+        if suffix_of(path) in _TABLES and path.name != TEST_TRUTH and path.is_file()
+    ]
 
 
 def _table_names(stage_2: bool) -> list[str]:
@@ -156,13 +273,20 @@ def _submissions(root: Path) -> tuple[Path, ...]:
 
 def _find_table(root: Path, names: Iterable[str], foreign: list[Path]) -> Path | None:
     """Return the first table of `names`; add those that are something else to `foreign`."""
-    for name in names:
+    return next(iter(_find_tables(root, names, foreign)), None)
+
+
+def _find_tables(root: Path, names: Iterable[str], foreign: list[Path]) -> list[Path]:
+    """Return the tables of `names`, in their order, and likewise."""
+    found = []
+    for name in dict.fromkeys(names):
         for folder in _table_folders(root):
             for candidate in (folder / name, folder / f"{name}.gz"):
                 if not candidate.is_file():
                     continue
                 columns = columns_of(candidate) if name in _COLUMNS else None
                 if columns is None or columns >= _COLUMNS[name]:  # a damaged one is no foreign one
-                    return candidate
-                foreign.append(candidate)
-    return None
+                    found.append(candidate)
+                else:
+                    foreign.append(candidate)
+    return found

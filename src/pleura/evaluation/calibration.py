@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from pleura.config import FittedCalibration
+from pleura.choices import FittedCalibration
 from pleura.models.bundle import Calibration, score_logit
 
 ISOTONIC_LEAST = 50

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura import metrics
+from pleura.evaluation.proportions import wilson
 from pleura.evaluation.scores import Evaluation, Outcome
-from pleura.formats import figures
+from pleura.rendering import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BINS = 25
-_MARKERS = {"sensitive": "^", "specific": "v", "rule": "s"}
+MARKERS = {"sensitive": "^", "specific": "v", "rule": "s"}
 
 
 def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
@@ -49,7 +50,7 @@ def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
                 [1 - item.specificity.value],
                 [item.sensitivity.value],
                 linestyle="",
-                marker=_MARKERS.get(item.name, "D"),
+                marker=MARKERS.get(item.name, "D"),
                 markersize=6,
                 markerfacecolor="none",
                 color=figures.INK,
@@ -138,14 +139,7 @@ def reliability_svg(outcomes: Sequence[Outcome]) -> str:
     """
     if not outcomes:
         return ""
-    score = np.array([item.score for item in outcomes])
-    positive = np.array([item.positive for item in outcomes])
-    bins = metrics.equal_mass_bins(score)
-    filled = np.unique(bins)
-    said = np.array([score[bins == number].mean() for number in filled])
-    counts = np.array([np.count_nonzero(bins == number) for number in filled])
-    share = np.array([positive[bins == number].mean() for number in filled])
-    low, high = _wilson(share, counts)
+    said, share, low, high, _ = reliability_points(outcomes)
 
     def draw(axes: "Axes") -> None:
         axes.set_title("Reliability of the calibrated score")
@@ -160,15 +154,24 @@ def reliability_svg(outcomes: Sequence[Outcome]) -> str:
     return figures.svg(draw, "Reliability of the calibrated score")
 
 
-def _wilson(
-    share: NDArray[np.float64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 95 % interval of shares of `counts` images (Wilson 1927)."""
-    z = 1.959964
-    middle = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
-    half = np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2)) * z
-    half = half / (1 + z**2 / counts)
-    return middle - half, middle + half
+def reliability_points(
+    outcomes: Sequence[Outcome],
+) -> tuple[NDArray[np.float64], ...]:
+    """Return of each bin its mean score, its share of positives, the interval, its images.
+
+    Bins hold equally many images as far as ties allow; the interval is Wilson's, of 95 %.
+
+    Returns:
+        Five arrays ``(bins,)``: mean score, share, low, high, count.
+    """
+    score = np.array([item.score for item in outcomes])
+    positive = np.array([item.positive for item in outcomes])
+    bins = metrics.equal_mass_bins(score)
+    filled = np.unique(bins)
+    said = np.array([score[bins == number].mean() for number in filled])
+    counts = np.array([np.count_nonzero(bins == number) for number in filled])
+    share = np.array([positive[bins == number].mean() for number in filled])
+    return said, share, *wilson(share, counts), counts
 
 
 def area_svg(outcomes: Sequence[Outcome]) -> str:
@@ -176,7 +179,7 @@ def area_svg(outcomes: Sequence[Outcome]) -> str:
 
     Empty where there is none.
     """
-    positives = [item for item in outcomes if item.positive]
+    positives = [item for item in outcomes if item.positive and item.annotated]
     if not positives:
         return ""
     from matplotlib.ticker import NullFormatter

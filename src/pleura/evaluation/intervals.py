@@ -1,13 +1,23 @@
 """Confidence intervals by the bootstrap, whole patients at a time."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.evaluation.proportions import wilson
+
 RESAMPLES = 1000
 _BLOCK = 100
+_SAME = 1e-9  # sums of the same weights differ by less
+
+Weigh = Literal["patients", "images"]
+
+Bounds = Callable[[float, int], tuple[Any, Any]]
+"""From a figure and its number of patients to the ends of its interval."""
 
 Samples = NDArray[np.float64]
 """``(1 + resamples,)``: a figure over all images, then over each resample; NaN where undefined."""
@@ -42,8 +52,8 @@ class Draws:
     or of two models, is one of the same images.
 
     Attributes:
-        weights: ``(1 + resamples, images)`` float64, whole numbers; the first row is all 1, the
-            images as they are.
+        weights: ``(1 + resamples, images)`` float64: how often an image is in a sample, times what
+            it weighs; the first row is the images as they are.
         groups: ``(images,)`` int: the patient of each image, numbered from 0.
     """
 
@@ -54,6 +64,26 @@ class Draws:
         """Return the same draws of some of the images alone."""
         return Draws(self.weights[:, rows], self.groups[rows])
 
+    def reweighted(self, parts: NDArray[np.int64], shares: Sequence[float]) -> "Draws":
+        """Return the draws with each part of the images weighing a given share in every sample.
+
+        A sample in which a part with a share has no image has no weights but NaN: what is asked of
+        it cannot be said of that sample.
+
+        Args:
+            parts: ``(images,)``: which part each image belongs to, from 0.
+            shares: Of the parts, 0..1.
+        """
+        weights, possible = np.zeros_like(self.weights), np.ones(len(self.weights), bool)
+        for part, share in enumerate(shares):
+            rows = parts == part
+            total = self.weights[:, rows].sum(axis=1, keepdims=True)
+            if share:
+                weights[:, rows] = share * self.divide(self.weights[:, rows], total)
+                possible &= total[:, 0] > 0
+        weights[~possible] = np.nan
+        return Draws(weights, self.groups)
+
     def mean(self, values: NDArray[np.float64]) -> Samples:
         """Return the mean of ``(images,)`` values in each sample."""
         return self.ratio(values, np.ones(len(values)))
@@ -62,10 +92,10 @@ class Draws:
         """Return the sum of ``(images,)`` `above` over that of `below` in each sample."""
         return self.divide(self.weights @ above, self.weights @ below)
 
-    def divide(self, above: Samples, below: Samples) -> Samples:
+    def divide(self, above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a ratio of sums, NaN where there is nothing to divide by."""
-        nothing = np.full(len(above), np.nan)
-        quotient: Samples = np.divide(above, below, out=nothing, where=below != 0)
+        nothing = np.full(above.shape, np.nan)
+        quotient: NDArray[np.float64] = np.divide(above, below, out=nothing, where=below != 0)
         return quotient
 
     def score(self, samples: Samples, among: NDArray[np.bool_] | None = None) -> Score:
@@ -86,14 +116,49 @@ class Draws:
         low, high = np.percentile(defined, [2.5, 97.5])
         return Score(value, float(low), float(high))
 
+    def share(
+        self,
+        samples: Samples,
+        among: NDArray[np.bool_] | None = None,
+        bounds: Bounds = wilson,
+    ) -> Score:
+        """Return a figure in 0..1 with its 95 % interval, also where every resample says the same.
 
-def draw_patients(groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Draws:
+        That is so where all or none are counted, and a percentile interval would have no width.
+        Then the interval is Wilson's, with as many cases as there are patients: 36 of 36 is 0.90
+        to 1. A figure that rests on one patient still has none.
+
+        Args:
+            samples: As for :meth:`score`.
+            among: The images that are counted.
+            bounds: What gives the interval in place of Wilson's, from the figure and the number of
+                patients.
+        """
+        found = self.score(samples, among)
+        if math.isnan(found.low) or found.high - found.low > _SAME:
+            return found
+        low, high = bounds(found.value, self.patients(among))
+        return Score(found.value, float(low), float(high))
+
+    def patients(self, among: NDArray[np.bool_] | None = None) -> int:
+        """Return of how many patients some of the images are."""
+        return len(np.unique(self.groups if among is None else self.groups[among]))
+
+
+def draw_patients(
+    groups: Sequence[str],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    weigh: Weigh = "images",
+) -> Draws:
     """Return bootstrap samples of images.
 
     Args:
         groups: The patient of each image.
         seed: The same seed gives the same samples.
         resamples: How many to draw.
+        weigh: What counts the same: with ``images`` each weighs 1; with ``patients`` the n images
+            of a patient weigh 1 / n each, so that one with many images counts once.
     """
     names, numbers = np.unique(np.array(list(groups), dtype=str), return_inverse=True)
     weights = np.ones((1 + resamples, len(groups)))
@@ -102,6 +167,8 @@ def draw_patients(groups: Sequence[str], seed: int = 0, resamples: int = RESAMPL
         for row in range(1, 1 + resamples):
             drawn = rng.integers(len(names), size=len(names))
             weights[row] = np.bincount(drawn, minlength=len(names))[numbers]
+        if weigh == "patients":
+            weights /= np.bincount(numbers)[numbers]
     return Draws(weights, numbers.astype(np.int64))
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pleura.choices import PointName
 from pleura.evaluation.predictions import MASK_THRESHOLDS, Predictions
-from pleura.models.bundle import OperatingPoint, PointName
+from pleura.models.bundle import OperatingPoint
 
 MIN_AREAS = (0.0, 0.0002, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005)
 """Smallest areas that are tried, as shares of the image; 0.002 is 2,097 pixels of 1024 x 1024."""
@@ -69,6 +70,10 @@ def choose_operating_point(predictions: Predictions) -> Choice:
     the image gives p d on average and not calling it 1 - p, so it is called where p > 1 / (1 + d).
     It holds as far as the score is calibrated.
 
+    Only annotated masks choose by Dice. Where some images have a label alone, and those with a mask
+    are not of both labels, the score threshold is what that rule gives, or one half, and the mask
+    threshold the best one for the positives that have a mask, or one half.
+
     Args:
         predictions: Of images that did not train the network, best out of fold, with calibrated
             scores.
@@ -81,9 +86,12 @@ def choose_operating_point(predictions: Predictions) -> Choice:
     """
     if not predictions.scores.size:
         return Choice(OperatingPoint())
-    default = _plateau_centre(predictions)
+    annotated = predictions.among(predictions.annotated)
+    both = annotated.positive.any() and not annotated.positive.all()
+    enough = both or predictions.annotated.all()
+    default = _plateau_centre(annotated) if enough else _without_masks(annotated)
     column = MASK_THRESHOLDS.index(default.mask)
-    found = predictions.dice[predictions.positive, column]
+    found = annotated.dice[annotated.positive, column]
     expected = float(found.mean()) if found.size else None
     scores, positive = predictions.scores, predictions.positive
     return Choice(
@@ -93,6 +101,16 @@ def choose_operating_point(predictions: Predictions) -> Choice:
         rule=_at(default, None if expected is None else 1 / (1 + expected)),
         expected_dice=expected,
     )
+
+
+def _without_masks(annotated: Predictions) -> OperatingPoint:
+    """Return thresholds where masks of both labels to choose by are not there."""
+    found = annotated.dice[annotated.positive]
+    if not len(found):
+        return OperatingPoint(score=0.5, mask=0.5)
+    means = found.mean(axis=0)
+    best = int(means.argmax())
+    return OperatingPoint(score=float(1 / (1 + means[best])), mask=MASK_THRESHOLDS[best])
 
 
 def sensitive_threshold(

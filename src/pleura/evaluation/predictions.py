@@ -24,14 +24,16 @@ class Judged(NamedTuple):
     Attributes:
         probability: ``(S, S)`` float32 in 0..1.
         score: The network's image score in 0..1, not calibrated.
-        truth: ``(S, S)`` bool.
+        truth: ``(S, S)`` bool; None where nobody drew a mask.
         inside: Share of the square that the file's pixels cover; the rest is its black border.
+        labelled_positive: Where there is no mask, whether the image's label is positive.
     """
 
     probability: NDArray[np.float32]
     score: float
-    truth: NDArray[np.bool_]
+    truth: NDArray[np.bool_] | None
     inside: float = 1.0
+    labelled_positive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,9 @@ class Predictions:
 
     Attributes:
         scores: ``(n,)`` float64 in 0..1.
-        positive: ``(n,)`` bool, whether the truth is not empty.
-        dice: ``(n, masks)`` float64: Dice at each of :data:`MASK_THRESHOLDS`, no gate applied.
+        positive: ``(n,)`` bool, whether the truth is not empty, or the image's label positive.
+        dice: ``(n, masks)`` float64: Dice at each of :data:`MASK_THRESHOLDS`, no gate applied; NaN
+            where there is no mask.
         areas: ``(n, masks)`` float64: area of the mask as a share of the file's pixels.
     """
 
@@ -49,6 +52,17 @@ class Predictions:
     positive: NDArray[np.bool_]
     dice: NDArray[np.float64]
     areas: NDArray[np.float64]
+
+    @property
+    def annotated(self) -> NDArray[np.bool_]:
+        """``(n,)``: of which images there is a mask, be it an empty one."""
+        return ~np.isnan(self.dice[:, 0])
+
+    def among(self, rows: NDArray[np.bool_]) -> "Predictions":
+        """Return those of the images that ``(n,)`` `rows` marks."""
+        return Predictions(
+            self.scores[rows], self.positive[rows], self.dice[rows], self.areas[rows]
+        )
 
     def calibrated(self, calibration: Calibration) -> "Predictions":
         """Return the same with calibrated scores."""
@@ -71,17 +85,24 @@ def count_predictions(judged: Iterable[Judged]) -> Predictions:
 
 
 def _count(
-    probability: NDArray[np.float32], score: float, truth: NDArray[np.bool_], inside: float = 1.0
+    probability: NDArray[np.float32],
+    score: float,
+    truth: NDArray[np.bool_] | None,
+    inside: float = 1.0,
+    labelled_positive: bool = False,
 ) -> tuple[float, bool, NDArray[np.float64], NDArray[np.float64]]:
     """Return score, label, and Dice and area at each threshold, in one pass over the map."""
     # A pixel at level k exceeds exactly the first k thresholds.
     levels = np.searchsorted(np.array(MASK_THRESHOLDS, np.float32), probability, side="left")
     masks = len(MASK_THRESHOLDS)
     predicted = _exceeding(levels, masks)
+    area = predicted / (probability.size * inside)
+    if truth is None:
+        return float(score), labelled_positive, np.full(masks, np.nan), area
     both = _exceeding(levels[truth], masks)
     total = predicted + np.count_nonzero(truth)
     dice = np.divide(2 * both, total, out=np.ones(masks), where=total > 0)
-    return float(score), bool(truth.any()), dice, predicted / (probability.size * inside)
+    return float(score), bool(truth.any()), dice, area
 
 
 def _exceeding(levels: NDArray[np.int64], masks: int) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ the browser to fetch anything. It names images by UID, never a patient.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,11 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pleura.evaluation import charts
-from pleura.evaluation.comparison import Comparison
+from pleura.evaluation.comparison import CALLS_ABOUT, METHODS, Comparison, p_value
 from pleura.evaluation.intervals import Score
-from pleura.evaluation.scores import FIGURES, LARGE, SMALL, By, Evaluation, Outcome
-from pleura.formats.atomic import write_text
-from pleura.formats.page import picture_source, render
+from pleura.evaluation.scores import FIGURES, OF_MASKS, By, Evaluation, Naive, Outcome
+from pleura.rendering.page import picture_source, render
+from pleura.storage.atomic import write_text
 
 Kind = Literal["found", "missed", "false-alarm", "empty"]
 
@@ -40,7 +40,7 @@ class Case:
     Attributes:
         outcome: How the answer fared.
         picture: ``(rows, columns, 3)`` uint8 blue, green, red, as
-            :func:`pleura.data.gallery.overlay` makes it; 320 to 384 pixels wide is enough.
+            :func:`pleura.stages.gallery.overlay` makes it; 320 to 384 pixels wide is enough.
     """
 
     outcome: Outcome
@@ -89,6 +89,8 @@ def render_report(report: Report) -> str:
     counts = dict.fromkeys(KINDS, 0)
     for item in report.outcomes:
         counts[kind_of(item)] += 1
+    tables = [_with_something(table) for table in _tables(report)]
+    charts_shown = [Markup(chart) for chart in _charts(report) if chart]
     return render(
         "pleura.evaluation",
         "report",
@@ -99,9 +101,17 @@ def render_report(report: Report) -> str:
         failures=_tiles(report.failures, report.outcomes),
         failed=counts["missed"] + counts["false-alarm"],
         kinds=KINDS,
-        tables=_tables(report),
+        tables=tables,
+        contents=[
+            *(["How the answers are spread"] if charts_shown else []),
+            *(table.title for table in tables),
+            *(["Training"] if report.curves_svg else []),
+            *(["Best, median and worst"] if report.cases else []),
+            *(["Failures"] if report.failures else []),
+            "Facts",
+        ],
         curves=Markup(report.curves_svg),
-        charts=[Markup(chart) for chart in _charts(report) if chart],
+        charts=charts_shown,
         facts={**_measured(report.evaluation), **report.facts},
     )
 
@@ -147,7 +157,8 @@ def choose_failures(outcomes: Sequence[Outcome], n: int) -> list[str]:
 def _by_kind(outcomes: Sequence[Outcome]) -> dict[Kind, list[Outcome]]:
     """Return the outcomes of each kind, those first that show it best."""
     members: dict[Kind, list[Outcome]] = {kind: [] for kind in KINDS}
-    for item in sorted(outcomes, key=lambda item: item.image_id):
+    shown = (item for item in outcomes if item.annotated)  # no picture without a true mask
+    for item in sorted(shown, key=lambda item: item.image_id):
         members[kind_of(item)].append(item)
     members["found"].sort(key=lambda item: -item.dice)
     members["missed"].sort(key=lambda item: -item.truth_px)
@@ -193,7 +204,7 @@ class _Figure:
 def _figures(evaluation: Evaluation) -> list[_Figure]:
     positives, negatives = evaluation.positives, evaluation.images - evaluation.positives
     nothing = evaluation.all_empty_dice
-    return [
+    of_masks = [
         _figure(
             "Mean Dice",
             evaluation.mean_dice,
@@ -206,6 +217,8 @@ def _figures(evaluation: Evaluation) -> list[_Figure]:
             evaluation.positive_dice,
             f"Over the {positives:,} images with a pneumothorax alone; a missed one counts 0.",
         ),
+    ]
+    of_scores = [
         _figure(
             "AUROC",
             evaluation.auroc,
@@ -222,6 +235,17 @@ def _figures(evaluation: Evaluation) -> list[_Figure]:
             "Specificity",
             evaluation.specificity,
             f"Share of the {negatives:,} without one that were called negative.",
+        ),
+    ]
+    if evaluation.annotated or not evaluation.images:
+        return of_masks + of_scores
+    return [
+        *of_scores,
+        _figure(
+            "Average precision",
+            evaluation.average_precision,
+            f"Of the image score; {_number(positives / max(evaluation.images, 1))} is chance.",
+            positives / max(evaluation.images, 1),
         ),
     ]
 
@@ -251,9 +275,15 @@ def _percent(value: float) -> float | None:
 
 def _measured(evaluation: Evaluation) -> dict[str, str]:
     """Return the facts that the figures themselves hold."""
-    return {
-        "Images": f"{evaluation.images:,}, of which {evaluation.positives:,} with a pneumothorax",
+    without = evaluation.images - evaluation.annotated
+    facts = {
+        "Images": f"{evaluation.images:,}, of which {evaluation.positives:,} with a pneumothorax"
+        + (f"; {without:,} with a label and no mask" if without else ""),
         "Patients": f"{evaluation.patients:,} (an image of an unknown patient counts as one)",
+    }
+    if not evaluation.annotated:
+        return facts
+    return facts | {
         "Lesions": f"{evaluation.lesions:,} (parts of the true masks; pixels that share a corner "
         "are connected; found where the answer covers at least one pixel)",
     }
@@ -277,55 +307,197 @@ class _Table:
     groups: tuple[tuple[str, tuple[tuple[_Cell, ...], ...]], ...]
 
 
+def _with_something(table: _Table) -> _Table:
+    """Return a table without the columns that say nothing of anything."""
+    rows = [row for _, rows in table.groups for row in rows]
+    kept = [
+        n
+        for n in range(len(table.columns))
+        if n == 0 or any(row[n].value not in ("", "undefined") for row in rows)
+    ]
+    groups = tuple(
+        (name, tuple(tuple(row[n] for n in kept) for row in rows)) for name, rows in table.groups
+    )
+    return replace(table, columns=tuple(table.columns[n] for n in kept), groups=groups)
+
+
 _PARTS: Mapping[By, str] = {
     "size": "Size of the pneumothorax",
     "sex": "Sex",
     "age": "Age in years",
     "view": "View",
+    "negatives": "Kind of negative",
+    "truth": "What the truth is",
 }
 
 
 def _tables(report: Report) -> list[_Table]:
-    tables = [_comparison(report.comparison)] if report.comparison is not None else []
+    tables = _comparison(report.comparison) if report.comparison is not None else []
     tables += [_all_figures(report.evaluation)]
+    if report.evaluation.distances:
+        tables.append(_distances(report.evaluation))
     if report.evaluation.points:
         tables.append(_points(report.evaluation))
+    if report.evaluation.mixes:
+        tables.append(_mixes(report.evaluation))
     tables += [_predictive_values(report.evaluation), _strata(report.evaluation)]
+    if report.evaluation.naive is not None:
+        tables += _usual(report.evaluation, report.evaluation.naive)
     return tables
 
 
-def _comparison(comparison: Comparison) -> _Table:
+def _mixes(evaluation: Evaluation) -> _Table:
+    rows = tuple(
+        (
+            _Cell(item.name),
+            _Cell(f"{100 * item.prevalence:.3g} %"),
+            _Cell(_number(item.all_empty_dice)),
+            _cell(item.mean_dice),
+            _cell(item.positive_dice),
+            _cell(item.auroc),
+            _cell(item.sensitivity),
+            _cell(item.specificity),
+        )
+        for item in evaluation.mixes
+    )
+    return _Table(
+        "Expected elsewhere",
+        "The same images, weighed so that the share of positives, and where it is known the share "
+        "of each size, are those of another set.",
+        (
+            "",
+            "prevalence",
+            "mean Dice of answering none",
+            "mean Dice",
+            "positive Dice",
+            "AUROC",
+            "sensitivity",
+            "specificity",
+        ),
+        (("", rows),),
+    )
+
+
+def _usual(evaluation: Evaluation, naive: Naive) -> list[_Table]:
+    rows = []
+    for name in (place.name for place in fields(naive)):
+        usual, ours = getattr(naive, name), getattr(evaluation, name).value
+        if not math.isnan(usual - ours):
+            apart = _Cell(f"{usual - ours:+.3f}")
+            rows.append((_Cell(_capital(FIGURES[name])), _Cell(_number(usual)), apart))
+    if all(row[2].value in ("+0.000", "-0.000") for row in rows):
+        return []  # each patient has one image, and nothing was chosen on these
+    return [
+        _Table(
+            "As usually told",
+            "Each image counts alike, however many its patient has, and thresholds are judged on "
+            "the images that chose them, where these did. The last column is by how much that "
+            "flatters.",
+            ("", "value", "more than above"),
+            (("", tuple(rows)),),
+        )
+    ]
+
+
+def _comparison(comparison: Comparison) -> list[_Table]:
+    stated = comparison.margin is not None
     rows = tuple(
         (
             _Cell(_capital(FIGURES[item.name])),
             _cell(item.difference, sign=True),
+            *([_Cell(item.verdict or "undefined")] if stated else []),
             _Cell("undefined" if math.isnan(item.above) else f"{100 * item.above:.1f} %"),
             _Cell(_number(item.ours)),
             _Cell(_number(item.theirs)),
         )
         for item in comparison.differences
     )
-    return _Table(
-        "Against the other model",
-        f"On the same {comparison.images:,} images ({comparison.positives:,} with a pneumothorax), "
-        "which trained neither. Paired bootstrap: both figures of a difference over the same draws "
-        "of patients. The third column is the share of draws in which this model's figure is the "
-        "higher one; of false lesions, Brier score and calibration error lower is better.",
-        ("", "difference", "above 0 in", "this model", "the other"),
+    margin = f"at a margin of {comparison.margin:g}" if stated else ""
+    differences = _Table(
+        "Against the other",
+        f"On the same {comparison.images:,} images ({comparison.positives:,} with a pneumothorax) "
+        f"of {comparison.patients:,} patients. Paired bootstrap: both figures of a difference over "
+        "the same draws of patients. Above 0 is the share of draws in which this one's figure is "
+        "the higher; of false lesions, Brier score and calibration error lower is better."
+        + (
+            " Non-inferior is what by its 95 % interval is worse by less than the margin."
+            if stated
+            else ""
+        ),
+        ("", "difference", *([margin] if stated else []), "above 0 in", "this one", "the other"),
         (("", rows),),
+    )
+    return [differences, _tests(comparison)]
+
+
+def _tests(comparison: Comparison) -> _Table:
+    auroc = comparison.auroc
+    rows = [
+        (
+            _Cell(f"{CALLS_ABOUT[item.among]}: {METHODS[item.method]}"),
+            _Cell(f"{item.ours:,} of {item.images:,}"),
+            _Cell(f"{item.theirs:,} of {item.images:,}"),
+            _Cell(p_value(item.p)),
+        )
+        for item in comparison.calls
+    ]
+    if auroc is not None:
+        apart = _cell(auroc.difference, sign=True)
+        rows.insert(0, (_Cell("AUROC: DeLong"), apart, _Cell(""), _Cell(p_value(auroc.p))))
+    return _Table(
+        "Tests of the difference",
+        "Of AUROC the difference by DeLong's method; of calls how many images this one alone, and "
+        "the other alone, called rightly (McNemar). Patients count as one each, in DeLong's "
+        "variance too (Obuchowski), so several images of a patient are not several witnesses.",
+        ("", "this one alone", "the other alone", "p"),
+        (("", tuple(rows)),),
     )
 
 
 def _all_figures(evaluation: Evaluation) -> _Table:
-    rows = tuple(
-        (_Cell(_capital(words)), _cell(getattr(evaluation, name)))
-        for name, words in FIGURES.items()
-    )
+    without = evaluation.images > 0 and not evaluation.annotated
+    rows = []
+    for name, words in FIGURES.items():
+        if not (without and name in OF_MASKS):
+            cell = _cell(getattr(evaluation, name))
+            rows.append((_Cell(_capital(words)), replace(cell, interval=""), _Cell(cell.interval)))
     return _Table(
         "All figures",
-        "At the default operating point. AUROC, average precision, Brier score and calibration "
-        "error are of the calibrated score alone.",
-        ("", "value"),
+        "Of calls, at the default operating point. AUROC, average precision, Brier score and "
+        "calibration error are of the calibrated score alone."
+        + (" Nobody drew a mask, so there is no Dice." if without else ""),
+        ("", "value", "95 % interval"),
+        (("", tuple(rows)),),
+    )
+
+
+def _distances(evaluation: Evaluation) -> _Table:
+    rows = tuple(
+        (
+            _Cell("in mm" if item.unit == "mm" else "in pixels of the file"),
+            _cell(item.hausdorff95, digits=1),
+            _cell(item.surface_distance, digits=1),
+            *(
+                _Cell(f"{count:,}")
+                for count in (item.images, item.missed, item.false_alarms, item.both_empty)
+            ),
+        )
+        for item in evaluation.distances
+    )
+    return _Table(
+        "Distance of the outlines",
+        "The mean over images that have both a true and an answered outline; in mm over those "
+        "whose spacing can be believed. Where a mask is empty there is no distance: such images "
+        "are counted beside it, and none of them is in the mean.",
+        (
+            "",
+            "Hausdorff (95 %)",
+            "mean distance",
+            "images with both",
+            "missed",
+            "false alarms",
+            "both empty",
+        ),
         (("", rows),),
     )
 
@@ -380,9 +552,9 @@ def _strata(evaluation: Evaluation) -> _Table:
                     _Cell(f"{item.images:,}"),
                     _Cell(f"{item.positives:,}"),
                     _Cell("") if by == "size" else _cell(item.mean_dice),
-                    _cell(item.positive_dice),
+                    _Cell("") if by == "negatives" else _cell(item.positive_dice),
                     _cell(item.auroc),
-                    _cell(item.sensitivity),
+                    _Cell("") if by == "negatives" else _cell(item.sensitivity),
                     _Cell("") if by == "size" else _cell(item.specificity),
                 )
                 for item in evaluation.strata
@@ -390,11 +562,12 @@ def _strata(evaluation: Evaluation) -> _Table:
             ),
         )
         for by, heading in _PARTS.items()
+        if any(item.by == by for item in evaluation.strata)
     )
     return _Table(
         "By part of the images",
-        f"Small is below {100 * SMALL:.3g} % of the image, large above {100 * LARGE:.3g} %; the "
-        "sizes hold positives only, and their AUROC is against all images without a pneumothorax.",
+        "The sizes, as shares of the image, hold positives only, and their AUROC is against all "
+        "images without a pneumothorax; that of a kind of negative is against all images with one.",
         (
             "",
             "images",
@@ -409,10 +582,10 @@ def _strata(evaluation: Evaluation) -> _Table:
     )
 
 
-def _cell(score: Score, *, sign: bool = False) -> _Cell:
+def _cell(score: Score, *, sign: bool = False, digits: int = 3) -> _Cell:
     if math.isnan(score.value):
         return _Cell("undefined")
-    form = "+.3f" if sign else ".3f"
+    form = f"{'+' if sign else ''}.{digits}f"
     if math.isnan(score.low):
         return _Cell(f"{score.value:{form}}", "no interval")
     return _Cell(f"{score.value:{form}}", f"{score.low:{form}} to {score.high:{form}}")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -13,20 +14,17 @@ from numpy.typing import NDArray
 from pleura import metrics
 from pleura.evaluation import intervals
 from pleura.evaluation.intervals import Draws, Samples, Score, draw_patients
+from pleura.evaluation.mix import SIZES, Mix, size_class
+from pleura.evaluation.proportions import auroc_interval, rate_interval, wilson
 from pleura.models.bundle import OperatingPoint
 
 PREVALENCES = (0.01, 0.05, 0.20)
 """Shares of patients with a pneumothorax for which predictive values are told."""
 
-SMALL, LARGE = 0.005, 0.013
-"""Sizes as shares of the image: small is below the first, large above the second. They are about
-the terciles of the SIIM-ACR set (5,243 and 13,631 pixels of 1024 x 1024), kept fixed so that the
-strata of different sets are the same."""
-
 AGES = ((0, 17), (18, 39), (40, 64), (65, 150))
 """Age bands in whole years, both ends within."""
 
-By = Literal["size", "sex", "age", "view"]
+By = Literal["size", "sex", "age", "view", "negatives", "truth"]
 
 FIGURES: Mapping[str, str] = MappingProxyType(
     {
@@ -38,6 +36,9 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "average_precision": "average precision",
         "sensitivity": "sensitivity",
         "specificity": "specificity",
+        "accuracy": "accuracy",
+        "ppv": "positive predictive value",
+        "npv": "negative predictive value",
         "lesion_sensitivity": "lesions found",
         "false_lesions": "false lesions per image",
         "brier": "Brier score",
@@ -46,14 +47,45 @@ FIGURES: Mapping[str, str] = MappingProxyType(
 )
 """The figures of an :class:`Evaluation` that have an interval, and how they are called."""
 
+OF_MASKS = (
+    *("mean_dice", "positive_dice", "mean_iou", "positive_iou"),
+    *("lesion_sensitivity", "false_lesions"),
+)
+"""Those of them that want a true mask."""
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What is known of an image beside its picture: sex, whole years of age, view position."""
+    """What is known of an image beside its picture.
+
+    Attributes:
+        sex: As in the file.
+        age_years: Whole years.
+        view: View position.
+        negatives: Of an image without a pneumothorax, what kind of negative it is, as a table says.
+    """
 
     sex: str = ""
     age_years: int | None = None
     view: str = ""
+    negatives: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surfaces:
+    """How far the outlines of answer and truth lie apart, see :func:`metrics.surface_distances`.
+
+    Attributes:
+        hausdorff95_px: Hausdorff distance, 95 %, in pixels of the file.
+        mean_px: Mean distance of the outlines.
+        hausdorff95_mm: In mm; None where the file says no spacing that can be believed.
+        mean_mm: Likewise.
+    """
+
+    hausdorff95_px: float
+    mean_px: float
+    hausdorff95_mm: float | None = None
+    mean_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +98,24 @@ class Outcome:
         positive: Whether it has a pneumothorax.
         called: Whether it was called positive.
         score: The image score, calibrated.
-        dice: Dice of the masks without smoothing; 1 where both are empty.
-        iou: Intersection over union; 1 where both are empty.
-        truth_px: Area of the true mask.
+        dice: Dice of the masks without smoothing; 1 where both are empty, NaN where there is no
+            true mask.
+        iou: Intersection over union, likewise.
+        truth_px: Area of the true mask; 0 where there is none.
         predicted_px: Area of the predicted mask.
         image_px: Area of the image.
         lesions: Connected parts of the true mask (pixels that share a corner are connected).
         lesions_found: Of these, those of which the answer covers at least one pixel.
         false_lesions: Connected parts of the answer that touch no pixel of the truth.
-        traits: Sex, age and view, where they are known.
+        traits: Sex, age, view and kind of negative, where they are known.
+        raw_score: The network's score before calibration, by which images are ranked; None where
+            only the calibrated one is known.
+        reached: Names of the operating points beside the default whose score threshold it reaches,
+            where these were chosen on other images than the points told of; None where the points
+            are meant.
+        threshold: The score from which on it would be called, where that is known; where
+            thresholds were chosen on other images, theirs.
+        surfaces: How far the outlines lie apart; None where one of the masks is empty or not known.
     """
 
     image_id: str
@@ -91,6 +132,15 @@ class Outcome:
     lesions_found: int
     false_lesions: int
     traits: Traits = Traits()
+    raw_score: float | None = None
+    reached: frozenset[str] | None = None
+    threshold: float | None = None
+    surfaces: Surfaces | None = None
+
+    @property
+    def annotated(self) -> bool:
+        """Whether there is a true mask, be it an empty one; else only a label of the image."""
+        return not math.isnan(self.dice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +177,39 @@ class PredictiveValues:
 
 
 @dataclass(frozen=True, slots=True)
+class Distances:
+    """How far the outlines of answer and truth lie apart, where both have one.
+
+    A distance from an empty mask is none. So images of which one mask or both are empty are counted
+    here and have no part in the means: read the means beside how many were missed.
+
+    Attributes:
+        unit: ``px``, pixels of the file, or ``mm``, of the images whose spacing can be believed.
+        images: How many images have both outlines (and, for mm, a spacing).
+        missed: Images with a true mask and an empty answer.
+        false_alarms: Images with an empty true mask and an answer.
+        both_empty: Images of which both are empty, which is right.
+        hausdorff95: Mean Hausdorff distance, 95 %.
+        surface_distance: Mean of the mean distance of the outlines.
+    """
+
+    unit: Literal["px", "mm"]
+    images: int
+    missed: int
+    false_alarms: int
+    both_empty: int
+    hausdorff95: Score
+    surface_distance: Score
+
+
+@dataclass(frozen=True, slots=True)
 class Stratum:
     """The figures over a part of the images.
 
     The parts by size hold the positives of that size alone. Their mean Dice would be the positive
     Dice, so it is left undefined, and their AUROC is against all the images without a pneumothorax.
+    The kinds of negatives hold these alone, and their AUROC is against all images with a
+    pneumothorax.
 
     Attributes:
         by: What the parts differ in.
@@ -157,16 +235,70 @@ class Stratum:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """The figures re-weighted to another set's sizes and prevalence (:mod:`pleura.evaluation.mix`).
+
+    Attributes:
+        name: Of the mix.
+        prevalence: Share of positives there.
+        all_empty_dice: What answering "none" to everything scores there as mean Dice.
+        mean_dice: As in :class:`Evaluation`, like those below. Undefined where a size that the mix
+            has is on none of the images.
+        positive_dice: Over the positives.
+        auroc: Of the image score.
+        sensitivity: At the default operating point.
+        specificity: There too.
+    """
+
+    name: str
+    prevalence: float
+    all_empty_dice: float
+    mean_dice: Score
+    positive_dice: Score
+    auroc: Score
+    sensitivity: Score
+    specificity: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Naive:
+    """The same figures as they are usually told, to show by how much they flatter.
+
+    Every image counts alike, however many its patient has, and the thresholds are judged on the
+    images that chose them, where any of these images chose them.
+
+    Attributes:
+        mean_dice: Kaggle's own figure: the mean over images.
+        positive_dice: The mean over images with a pneumothorax.
+        auroc: Of the image score.
+        sensitivity: At the default operating point.
+        specificity: There too.
+    """
+
+    mean_dice: float
+    positive_dice: float
+    auroc: float
+    sensitivity: float
+    specificity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The figures over a set of images, with 95 % intervals.
 
+    Patients count the same: each of a patient's n images weighs 1 / n. Where every patient has one
+    image, as on a new set, this is the plain mean.
+
     Attributes:
         images: How many images.
+        annotated: Of these, with a true mask, be it an empty one. Of the others only a label is
+            known: they have a part in AUROC, average precision, sensitivity, specificity, Brier
+            score and calibration error, and in no figure about masks.
         positives: Of these, with a pneumothorax.
         patients: How many patients (images of unknown patients count as one each).
         lesions: Connected parts of all true masks.
         all_empty_dice: What answering "none" to everything scores as mean Dice.
-        mean_dice: Kaggle's figure: mean over all images, 1 where both masks are empty.
+        mean_dice: Mean over all images, 1 where both masks are empty.
         positive_dice: Mean over the images that have a pneumothorax.
         mean_iou: As mean Dice, with intersection over union.
         positive_iou: As positive Dice, with intersection over union.
@@ -174,16 +306,26 @@ class Evaluation:
         average_precision: Of the image score; its chance level is the share of positives.
         sensitivity: Share of positives called positive at the default operating point.
         specificity: Share of negatives called negative there.
+        accuracy: Share of images called as they are.
+        ppv: Share of the images called positive that are. As the one below it is of these images,
+            with their share of positives; `predictive_values` are for others.
+        npv: Share of the images called negative that are.
         lesion_sensitivity: Share of the lesions of which the answer covers at least one pixel.
         false_lesions: Parts of the answer that touch no lesion, per image.
         brier: Mean squared error of the score as a probability.
         calibration_error: Expected calibration error of the score, equal-mass bins.
         points: Each operating point of the model.
         predictive_values: At the default operating point, for each of :data:`PREVALENCES`.
-        strata: By size, sex, age and view.
+        strata: By size, sex, age, view, kind of negative and, where some images have a label
+            alone, by what the truth is.
+        mixes: Re-weighted to other sets.
+        naive: As usually told.
+        distances: Of the outlines, in pixels and, where any spacing can be believed, in mm; empty
+            where no mask is known.
     """
 
     images: int
+    annotated: int
     positives: int
     patients: int
     lesions: int
@@ -196,6 +338,9 @@ class Evaluation:
     average_precision: Score
     sensitivity: Score
     specificity: Score
+    accuracy: Score
+    ppv: Score
+    npv: Score
     lesion_sensitivity: Score
     false_lesions: Score
     brier: Score
@@ -203,6 +348,9 @@ class Evaluation:
     points: tuple[PointScore, ...] = ()
     predictive_values: tuple[PredictiveValues, ...] = ()
     strata: tuple[Stratum, ...] = ()
+    mixes: tuple[Mixed, ...] = ()
+    naive: Naive | None = None
+    distances: tuple[Distances, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values: each figure by name, its interval as ``<name>_interval``.
@@ -233,9 +381,12 @@ def outcome(
     image_id: str,
     score: float,
     mask: NDArray[np.bool_],
-    truth: NDArray[np.bool_],
+    truth: NDArray[np.bool_] | None,
     patient: str | None = None,
     traits: Traits = Traits(),
+    raw_score: float | None = None,
+    labelled_positive: bool = False,
+    spacing_mm: tuple[float, float] | None = None,
 ) -> Outcome:
     """Return how an answer fares against the truth.
 
@@ -243,14 +394,36 @@ def outcome(
         image_id: SOP Instance UID.
         score: The calibrated image score, 0..1.
         mask: ``(rows, columns)`` bool, the answer after the operating point.
-        truth: ``(rows, columns)`` bool.
+        truth: ``(rows, columns)`` bool; None where nobody drew a mask.
         patient: From the patient map, or None.
-        traits: Sex, age and view.
+        traits: What is known beside the picture.
+        raw_score: The score before calibration.
+        labelled_positive: Where there is no true mask, whether the image's label is positive.
+        spacing_mm: Distance between (rows, columns), where it is known.
 
     Raises:
         ValueError: The masks differ in shape.
     """
+    if truth is None:
+        return Outcome(
+            image_id=image_id,
+            patient=patient or image_id,
+            positive=labelled_positive,
+            called=bool(mask.any()),
+            score=score,
+            dice=math.nan,
+            iou=math.nan,
+            truth_px=0,
+            predicted_px=int(np.count_nonzero(mask)),
+            image_px=mask.size,
+            lesions=0,
+            lesions_found=0,
+            false_lesions=0,
+            traits=traits,
+            raw_score=raw_score,
+        )
     dice = metrics.dice_coeff(truth, mask, smooth=0)
+    lesions, found, false = _lesions(mask, truth)
     return Outcome(
         image_id=image_id,
         patient=patient or image_id,
@@ -262,15 +435,35 @@ def outcome(
         truth_px=int(np.count_nonzero(truth)),
         predicted_px=int(np.count_nonzero(mask)),
         image_px=truth.size,
-        **_lesions(mask, truth),
+        lesions=lesions,
+        lesions_found=found,
+        false_lesions=false,
         traits=traits,
+        raw_score=raw_score,
+        surfaces=_surfaces(truth, mask, spacing_mm),
     )
+
+
+def _surfaces(
+    truth: NDArray[np.bool_], mask: NDArray[np.bool_], spacing_mm: tuple[float, float] | None
+) -> Surfaces | None:
+    if not truth.any() or not mask.any():
+        return None
+    in_px = metrics.surface_distances(truth, mask)
+    if spacing_mm is None:
+        return Surfaces(*in_px)
+    if math.isclose(*spacing_mm, rel_tol=1e-6):
+        return Surfaces(*in_px, *(one * spacing_mm[0] for one in in_px))
+    return Surfaces(*in_px, *metrics.surface_distances(truth, mask, spacing_mm))
 
 
 def summarise(
     outcomes: Sequence[Outcome],
     points: Mapping[Any, OperatingPoint] = MappingProxyType({}),
     seed: int = 0,
+    *,
+    mixes: Sequence[Mix] = (),
+    naive: Sequence[Outcome] | None = None,
 ) -> Evaluation:
     """Return the figures over `outcomes`; the same seed gives the same intervals.
 
@@ -278,45 +471,125 @@ def summarise(
         outcomes: One per image.
         points: The operating points of the model by name, as :attr:`Bundle.points` gives them.
         seed: Of the bootstrap.
+        mixes: Other sets to re-weigh to.
+        naive: The same images as judged by thresholds that they chose; `outcomes` themselves where
+            they chose none.
     """
     table = Table.of(outcomes)
-    draws = draw_patients(table.patients, seed)
+    draws = draw_patients(table.patients, seed, weigh="patients")
     negative = ~table.positive
     samples = figure_samples(table, draws)
-    among = {"positive_dice": table.positive, "positive_iou": table.positive}
-    among |= {"sensitivity": table.positive, "specificity": negative}
+    masks = Table.of([item for item in outcomes if item.annotated])
     return Evaluation(
         images=len(outcomes),
+        annotated=int(table.annotated.sum()),
         positives=int(table.positive.sum()),
         patients=len(set(table.patients)),
         lesions=int(table.lesions.sum()),
-        all_empty_dice=float(negative.mean()) if negative.size else math.nan,
-        **{name: draws.score(found, among.get(name)) for name, found in samples.items()},
+        all_empty_dice=float(_share(draws, negative, table.annotated)[0]),
+        **{name: figure_score(draws, table, name, found) for name, found in samples.items()},
         points=tuple(_at_point(table, draws, name, point) for name, point in points.items()),
         predictive_values=tuple(
-            _predictive(draws, share, samples["sensitivity"], samples["specificity"])
+            _predictive(draws, table, share, samples["sensitivity"], samples["specificity"])
             for share in PREVALENCES
         ),
         strata=tuple(
             _stratum(table, draws, by, name, rows) for by, name, rows in _strata(table, outcomes)
         ),
+        mixes=tuple(_mixed(masks, draws.among(table.annotated), mix) for mix in mixes),
+        naive=_naive(Table.of(outcomes if naive is None else naive)),
+        distances=_distances(outcomes, table, draws),
     )
+
+
+def _distances(outcomes: Sequence[Outcome], table: "Table", draws: Draws) -> tuple[Distances, ...]:
+    if not table.annotated.any():
+        return ()
+    drawn = np.array([item.predicted_px > 0 for item in outcomes], bool)
+    true = np.array([item.truth_px > 0 for item in outcomes], bool)
+    found = []
+    units: tuple[Literal["px", "mm"], ...] = ("px", "mm")
+    for unit in units:
+        far, mean = (
+            np.array(
+                [getattr(item.surfaces, f"{name}_{unit}", None) for item in outcomes], np.float64
+            )
+            for name in ("hausdorff95", "mean")
+        )
+        rows = ~np.isnan(far)
+        if unit == "mm" and not rows.any():
+            continue
+        weights = rows.astype(np.float64)
+        both = (draws.ratio(np.nan_to_num(one), weights) for one in (far, mean))
+        found.append(
+            Distances(
+                unit,
+                int(rows.sum()),
+                int((table.annotated & true & ~drawn).sum()),
+                int((table.annotated & ~true & drawn).sum()),
+                int((table.annotated & ~true & ~drawn).sum()),
+                *(draws.score(samples, rows) for samples in both),
+            )
+        )
+    return tuple(found)
+
+
+def about(name: str, table: "Table") -> NDArray[np.bool_] | None:
+    """Return the images that a figure is about, None for all of them."""
+    if name in ("positive_dice", "positive_iou"):
+        return table.positive & table.annotated
+    if name in ("sensitivity", "average_precision"):
+        return table.positive
+    if name == "specificity":
+        return ~table.positive
+    if name in ("ppv", "npv"):
+        return table.called if name == "ppv" else ~table.called
+    if name == "lesion_sensitivity":
+        return table.lesions > 0
+    about_masks = ("mean_dice", "mean_iou", "false_lesions")
+    return table.annotated if name in about_masks else None
+
+
+def _mixed(table: "Table", draws: Draws, mix: Mix) -> Mixed:
+    samples = figure_samples(table, draws.reweighted(mix.parts(table.share), mix.shares()))
+    return Mixed(
+        name=mix.name,
+        prevalence=mix.prevalence,
+        all_empty_dice=1 - mix.prevalence,
+        **{name: figure_score(draws, table, name, samples[name]) for name in _SHOWN},
+    )
+
+
+def _naive(table: "Table") -> Naive:
+    alike = draw_patients(table.patients, resamples=0)
+    samples = figure_samples(table, alike)
+    return Naive(**{name: float(samples[name][0]) for name in _SHOWN})
+
+
+_DIGITS = 6
+"""Significant digits of a number in JSON; intervals of thousands of images have two or three."""
+
+_SHOWN = ("mean_dice", "positive_dice", "auroc", "sensitivity", "specificity")
+"""The figures of :class:`Mixed` and :class:`Naive`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Outcomes as columns, ``(images,)`` each."""
+    """Outcomes as columns, ``(images,)`` each; Dice and IoU are 0 where there is no true mask."""
 
     patients: tuple[str, ...]
     positive: NDArray[np.bool_]
     called: NDArray[np.bool_]
     score: NDArray[np.float64]
+    ranking: NDArray[np.float64]
+    annotated: NDArray[np.bool_]
     dice: NDArray[np.float64]
     iou: NDArray[np.float64]
     lesions: NDArray[np.float64]
     lesions_found: NDArray[np.float64]
     false_lesions: NDArray[np.float64]
     share: NDArray[np.float64]
+    reached: tuple[frozenset[str] | None, ...]
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "Table":
@@ -330,12 +603,28 @@ class Table:
             positive=column("positive").astype(bool),
             called=column("called").astype(bool),
             score=column("score"),
-            dice=column("dice"),
-            iou=column("iou"),
+            ranking=np.array(
+                [item.score if item.raw_score is None else item.raw_score for item in outcomes],
+                np.float64,
+            ),
+            annotated=np.array([item.annotated for item in outcomes], bool),
+            dice=np.nan_to_num(column("dice")),
+            iou=np.nan_to_num(column("iou")),
             lesions=column("lesions"),
             lesions_found=column("lesions_found"),
             false_lesions=column("false_lesions"),
             share=column("truth_px") / np.maximum(column("image_px"), 1),
+            reached=tuple(item.reached for item in outcomes),
+        )
+
+    def reaching(self, name: str, score: float) -> NDArray[np.bool_]:
+        """Return which images reach the threshold `score` of the operating point `name`."""
+        return np.array(
+            [
+                own >= score if reached is None else name in reached
+                for own, reached in zip(self.score, self.reached, strict=True)
+            ],
+            bool,
         )
 
 
@@ -343,19 +632,24 @@ def figure_samples(table: Table, draws: Draws) -> dict[str, Samples]:
     """Return each of :data:`FIGURES` in each sample of `draws`."""
     positive = table.positive.astype(np.float64)
     called = table.called.astype(np.float64)
+    masks = table.annotated.astype(np.float64)
+    lesions = masks * positive
     return {
-        "mean_dice": draws.mean(table.dice),
-        "positive_dice": draws.ratio(table.dice * positive, positive),
-        "mean_iou": draws.mean(table.iou),
-        "positive_iou": draws.ratio(table.iou * positive, positive),
-        "auroc": intervals.auroc_samples(table.positive, table.score, draws),
+        "mean_dice": draws.ratio(table.dice, masks),
+        "positive_dice": draws.ratio(table.dice * positive, lesions),
+        "mean_iou": draws.ratio(table.iou, masks),
+        "positive_iou": draws.ratio(table.iou * positive, lesions),
+        "auroc": intervals.auroc_samples(table.positive, table.ranking, draws),
         "average_precision": intervals.average_precision_samples(
-            table.positive, table.score, draws
+            table.positive, table.ranking, draws
         ),
         "sensitivity": draws.ratio(called * positive, positive),
         "specificity": draws.ratio((1 - called) * (1 - positive), 1 - positive),
+        "accuracy": draws.mean((table.called == table.positive).astype(np.float64)),
+        "ppv": draws.ratio(called * positive, called),
+        "npv": draws.ratio((1 - called) * (1 - positive), 1 - called),
         "lesion_sensitivity": draws.ratio(table.lesions_found, table.lesions),
-        "false_lesions": draws.mean(table.false_lesions),
+        "false_lesions": draws.ratio(table.false_lesions, masks),
         "brier": draws.mean((table.score - positive) ** 2),
         "calibration_error": _calibration_error(table, draws),
     }
@@ -370,13 +664,13 @@ def _calibration_error(table: Table, draws: Draws) -> Samples:
 
 
 def _at_point(table: Table, draws: Draws, name: str, point: OperatingPoint) -> PointScore:
-    called = table.called if name == "default" else table.score >= point.score
+    called = table.called if name == "default" else table.reaching(name, point.score)
     negative = ~table.positive
     return PointScore(
         name=name,
         point=point,
-        sensitivity=draws.score(_share(draws, called, table.positive), table.positive),
-        specificity=draws.score(_share(draws, ~called, negative), negative),
+        sensitivity=draws.share(_share(draws, called, table.positive), table.positive),
+        specificity=draws.share(_share(draws, ~called, negative), negative),
     )
 
 
@@ -384,42 +678,78 @@ def _share(draws: Draws, which: NDArray[np.bool_], among: NDArray[np.bool_]) -> 
     return draws.ratio((which & among).astype(np.float64), among.astype(np.float64))
 
 
+def figure_score(draws: Draws, table: Table, name: str, samples: Samples) -> Score:
+    """Return one of :data:`FIGURES` with its interval."""
+    if name == "auroc":
+        return _ranked(draws, table.positive, samples)
+    bounds = {"false_lesions": rate_interval}.get(name, wilson)
+    interval = draws.score if name == "calibration_error" else partial(draws.share, bounds=bounds)
+    return interval(samples, about(name, table))
+
+
+def _ranked(draws: Draws, positive: NDArray[np.bool_], samples: Samples) -> Score:
+    """Return an AUROC with its interval, over images of which `positive` are."""
+    either = draws.patients(positive), draws.patients(~positive)
+    return draws.share(samples, bounds=lambda area, _: auroc_interval(area, *either))
+
+
 def _predictive(
-    draws: Draws, share: float, sensitivity: Samples, specificity: Samples
+    draws: Draws, table: Table, share: float, sensitivity: Samples, specificity: Samples
 ) -> PredictiveValues:
-    found, alarms = sensitivity * share, (1 - specificity) * (1 - share)
-    missed, cleared = (1 - sensitivity) * share, specificity * (1 - share)
+    def positive(found: Any, cleared: Any) -> Any:
+        alarms = (1 - cleared) * (1 - share)
+        return draws.divide(np.asarray(found * share), np.asarray(found * share + alarms))
+
+    def negative(found: Any, cleared: Any) -> Any:
+        cleared = cleared * (1 - share)
+        return draws.divide(np.asarray(cleared), np.asarray(cleared + (1 - found) * share))
+
+    found = draws.share(sensitivity, table.positive)
+    cleared = draws.share(specificity, ~table.positive)
+
+    def ends(of: Any) -> tuple[float, float]:
+        """Return the bounds where every resample says the same: one of the two is moved."""
+        low = of(found.low, cleared.value), of(found.value, cleared.low)
+        high = of(found.high, cleared.value), of(found.value, cleared.high)
+        return float(np.fmin(*low)), float(np.fmax(*high))
+
     return PredictiveValues(
-        prevalence=share,
-        positive=draws.score(draws.divide(found, found + alarms)),
-        negative=draws.score(draws.divide(cleared, cleared + missed)),
+        share,
+        *(
+            draws.share(of(sensitivity, specificity), bounds=lambda *_, of=of: ends(of))
+            for of in (positive, negative)
+        ),
     )
 
 
 def _strata(table: Table, outcomes: Sequence[Outcome]) -> list[tuple[By, str, NDArray[np.bool_]]]:
     """Return what the parts differ in, the part's name, and which images are in it.
 
-    A size without an image is kept, a sex, age or view that no image has is not.
+    A size without an image is kept, as long as any mask is known; a sex, age or view that no image
+    has is not, nor are these three where they are known of none. Kinds of negatives are told where
+    there are any.
     """
-    sizes = np.array(
-        [
-            "small" if share < SMALL else "large" if share > LARGE else "medium"
-            for share in table.share
-        ],
-        dtype=str,
-    )
+    sizes = size_class(table.share)
     columns: dict[By, NDArray[np.str_]] = {
         "sex": np.array([item.traits.sex or "unknown" for item in outcomes], dtype=str),
         "age": np.array([_age_band(item.traits.age_years) for item in outcomes], dtype=str),
         "view": np.array([item.traits.view or "unknown" for item in outcomes], dtype=str),
     }
-    parts: list[tuple[By, str, NDArray[np.bool_]]] = [
-        ("size", size, table.positive & (sizes == size)) for size in ("small", "medium", "large")
-    ]
+    parts: list[tuple[By, str, NDArray[np.bool_]]] = []
+    if table.annotated.any() or table.share.any():
+        parts += [
+            ("size", name, table.positive & (table.share > 0) & (sizes == number))
+            for number, (name, _, _) in enumerate(SIZES)
+        ]
     for by, column in columns.items():
         names = sorted({str(name) for name in column}, key=lambda name: (name == "unknown", name))
-        parts += [(by, name, column == name) for name in names]
-    return parts
+        if names != ["unknown"]:
+            parts += [(by, name, column == name) for name in names]
+    kinds = np.array([item.traits.negatives for item in outcomes], dtype=str)
+    known = sorted({str(kind) for kind in kinds[~table.positive]} - {""})
+    if table.annotated.any() and not table.annotated.all():
+        parts += [("truth", "mask", table.annotated), ("truth", "label alone", ~table.annotated)]
+    return parts + [("negatives", kind, ~table.positive & (kinds == kind)) for kind in known]
 
 
 def _age_band(years: int | None) -> str:
@@ -431,36 +761,34 @@ def _age_band(years: int | None) -> str:
 
 def _stratum(table: Table, draws: Draws, by: By, name: str, rows: NDArray[np.bool_]) -> Stratum:
     positive, negative = rows & table.positive, rows & ~table.positive
-    ranked = positive | ~table.positive if by == "size" else rows
+    against = {"size": ~table.positive, "negatives": table.positive}
+    ranked = rows | against[by] if by in against else rows
     auroc = intervals.auroc_samples(
-        table.positive[ranked], table.score[ranked], draws.among(ranked)
+        table.positive[ranked], table.ranking[ranked], draws.among(ranked)
     )
-    dice = draws.ratio(table.dice * rows, rows.astype(np.float64))
-    found = draws.ratio(table.dice * positive, positive.astype(np.float64))
+    masks = rows & table.annotated
+    dice = draws.ratio(table.dice * masks, masks.astype(np.float64))
+    found = draws.ratio(table.dice * positive, (masks & positive).astype(np.float64))
     undefined = Score(math.nan, math.nan, math.nan)
     return Stratum(
         by=by,
         name=name,
         images=int(rows.sum()),
         positives=int(positive.sum()),
-        mean_dice=undefined if by == "size" else draws.score(dice, rows),
-        positive_dice=draws.score(found, positive),
-        auroc=draws.score(auroc, ranked),
-        sensitivity=draws.score(_share(draws, table.called, positive), positive),
-        specificity=draws.score(_share(draws, ~table.called, negative), negative),
+        mean_dice=undefined if by == "size" else draws.share(dice, masks),
+        positive_dice=draws.share(found, masks & positive),
+        auroc=_ranked(draws.among(ranked), table.positive[ranked], auroc),
+        sensitivity=draws.share(_share(draws, table.called, positive), positive),
+        specificity=draws.share(_share(draws, ~table.called, negative), negative),
     )
 
 
-def _lesions(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, int]:
+def _lesions(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int, int]:
     """Return how many lesions there are, how many were found, and the parts that touch none."""
     count, parts = _connected(truth)
     said, answers = _connected(mask)
     found, touching = set(np.unique(parts[mask])), set(np.unique(answers[truth]))
-    return {
-        "lesions": count,
-        "lesions_found": len(found - {0}),
-        "false_lesions": said - len(touching - {0}),
-    }
+    return count, len(found - {0}), said - len(touching - {0})
 
 
 def _connected(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
@@ -472,4 +800,4 @@ def _connected(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return None if math.isnan(value) else float(f"{value:.{_DIGITS}g}")

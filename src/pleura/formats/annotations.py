@@ -7,16 +7,12 @@ which is unlabelled. An image with a row that cannot be trusted belongs to none 
 among the problems, with the line and the reason.
 """
 
-import csv
-import gzip
 import os
 import re
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,30 +25,36 @@ from pleura.errors import (
     UsageError,
     ZeroRunError,
 )
-from pleura.formats.atomic import atomic_path
-from pleura.formats.rle import EMPTY, Form, overlap_px, runs, union
+from pleura.formats.csv_cells import cell, csv_line
+from pleura.formats.csv_table import BYTE_ORDER_MARK, UNCLOSED, fields_of, names_of, open_lines
+from pleura.formats.mask_size import Misfit, find_misfits
+from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
+from pleura.storage.atomic import atomic_path
 
 ID_COLUMN: Final = "ImageId"
 MASK_COLUMN: Final = "EncodedPixels"
-
-MAX_TABLE_BYTES: Final = 1 << 28
-"""A table that holds more, after decompression, is refused (SIIM-ACR's holds 5 MB)."""
-
-MAX_LINE_BYTES: Final = 1 << 24
-"""A longer line is refused (SIIM-ACR's longest has 10 kB)."""
-
-MAX_LINES: Final = 2_000_000
-"""A table of more lines is refused (SIIM-ACR's has 12,955)."""
 
 MAX_PROBLEMS: Final = 100_000
 """A table of which more rows are refused is refused as a whole."""
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
 
-ProblemCode = Literal["malformed-rows", "runs-outside", "zero-runs", "empty-beside-mask"]
+ProblemCode = Literal[
+    "malformed-rows",
+    "runs-outside",
+    "zero-runs",
+    "empty-beside-mask",
+    "another-size",
+    "mixed-forms",
+]
 NoteCode = Literal[
-    "byte-order-mark", "no-header", "header-variant", "empty-mark-variant", "repeated-rows"
+    "byte-order-mark",
+    "no-header",
+    "header-variant",
+    "empty-mark-variant",
+    "repeated-rows",
+    "probability-maps",
 ]
 
 
@@ -65,15 +67,25 @@ class RowProblem:
         image_id: The id as written, shortened and escaped where it is not one.
         reason: What is wrong and what to do.
         code: What kind of fault it is.
+        made_for: ``(rows, columns)`` of the picture that its mask was likely made for, where that
+            is another one.
+        place: Where it stands, where that is no line: a file of a folder of masks.
     """
 
     line: int
     image_id: str
     reason: str
     code: ProblemCode = "malformed-rows"
+    made_for: tuple[int, int] | None = None
+    place: str = ""
 
     def __str__(self) -> str:
-        return f"line {self.line}, image {self.image_id}: {self.reason}"
+        return f"{self.where}, image {self.image_id}: {self.reason}"
+
+    @property
+    def where(self) -> str:
+        """Where it stands, in words."""
+        return self.place or f"line {self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,9 @@ class Annotations:
         problems: The rows refused, in the order of the file.
         notes: What is odd about the table, yet harmless.
         last: Image id -> the text of its last row, which some programs take for all of it.
+        unused: Columns that were not read.
+        sizes: Image id -> ``(rows, columns)`` that its masks have, where the source says so.
+        scores: Image id -> the score that the source gives it, where it gives one.
     """
 
     path: Path
@@ -109,6 +124,9 @@ class Annotations:
     problems: tuple[RowProblem, ...] = ()
     notes: tuple[TableNote, ...] = ()
     last: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -176,6 +194,7 @@ def read_annotations(
     *,
     form: Form = "relative",
     shape: tuple[int, int] | None = None,
+    columns: tuple[str, str] = ("", ""),
 ) -> Annotations:
     r"""Return what an annotation table says, one entry per image.
 
@@ -192,6 +211,8 @@ def read_annotations(
         form: The run-length form of the table, ``"relative"`` for SIIM-ACR's.
         shape: ``(rows, columns)`` that every image is known to have; runs that leave it are
             problems. ``None`` leaves this to :func:`check_masks`, or :meth:`Annotations.mask`.
+        columns: Names of the columns of ids and of run lengths, where they are others. Where that
+            of ids is named, an id may be a file's name or path.
 
     Raises:
         AnnotationError: The file cannot be read, is not such a table, or is unreasonably large.
@@ -212,9 +233,9 @@ def read_annotations(
                [1, 0]])
     """
     runs(EMPTY, shape, form=form)
-    table = _Table(Path(path), form)
-    with ExitStack() as stack:
-        table.read(_lines(table.path, stack))
+    table = _Table(Path(path), form, columns)
+    with open_lines(table.path, AnnotationError, _wanted()) as lines:
+        table.read(lines)
     annotations = table.finished()
     if shape is None:
         return annotations
@@ -222,30 +243,47 @@ def read_annotations(
 
 
 def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]]) -> Annotations:
-    """Return the annotations without the images whose runs leave their own picture.
+    """Return the annotations without the images whose masks were not made for their own picture.
+
+    Their runs leave it, or touch each other only in a picture of another height, or in the other
+    run-length form (see :mod:`pleura.formats.mask_size`).
 
     Args:
         annotations: What :func:`read_annotations` returned.
         shapes: Image id -> ``(rows, columns)`` of its file, best for all images in one call (the
-            verdict on the form goes by the majority). Images without an entry are left as they are.
+            verdicts on form and size go by the majority too). Images without an entry are left as
+            they are.
 
     Returns:
         A copy in which each such image is among the problems instead of the masks.
 
     Raises:
-        OtherFormError: Most mask rows leave their picture and fit as the other run-length form.
+        OtherFormError: Most mask rows do not fit their picture, and do in the other run-length
+            form.
     """
     verdict = _Verdict(annotations.path, annotations.form)
-    problems: list[RowProblem] = []
-    for image_id, texts in annotations.masks.items():
-        shape = shapes.get(image_id)
-        if shape is None:
-            continue
-        for line, text in zip(annotations.lines[image_id], texts, strict=False):
-            fault = verdict.of(text, shape)
-            if fault:
-                problems.append(RowProblem(line, image_id, fault.reason, fault.code))
+    laid = [
+        _Laid(image_id, line, text, shapes[image_id])
+        for image_id, texts in annotations.masks.items()
+        if image_id in shapes and image_id not in annotations.sizes
+        for line, text in zip(annotations.lines[image_id], texts, strict=False)
+    ]
+    for mask in laid:
+        mask.fault = verdict.of(mask.text, mask.shape)
+    whole = [m for m in laid if m.fault is None or m.fault.code == "runs-outside"]
+    misfits = find_misfits([m.text for m in whole], [m.shape for m in whole], annotations.form)
+    for place, misfit in misfits.items():
+        mask = whole[place]
+        verdict.other_form += misfit.size is None and mask.fault is None
+        mask.made_for = misfit.size
+        mask.fault = _misfit_fault(misfit, mask, other_form(annotations.form))
     verdict.refuse_other_form()
+    other_size = _of_another_size(annotations, shapes)
+    problems = other_size + [
+        RowProblem(mask.line, mask.image_id, mask.fault.reason, mask.fault.code, mask.made_for)
+        for mask in laid
+        if mask.fault is not None
+    ]
     bad = {problem.image_id for problem in problems}
     return replace(
         annotations,
@@ -253,6 +291,26 @@ def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]])
         lines={key: lines for key, lines in annotations.lines.items() if key not in bad},
         problems=_by_line([*annotations.problems, *problems]),
     )
+
+
+def _of_another_size(
+    annotations: Annotations, shapes: Mapping[str, tuple[int, int]]
+) -> list[RowProblem]:
+    """Return a problem for each image whose masks say that they have another size than it."""
+    problems = []
+    for image_id, size in annotations.sizes.items():
+        shape = shapes.get(image_id)
+        if shape is None or shape == size or image_id not in annotations.masks:
+            continue
+        made, has = (f"{rows} x {columns}" for rows, columns in (size, shape))
+        reason = (
+            f"the mask has {made} pixels (rows x columns), but its image has {has}; resize the "
+            "mask, or take the image that it was drawn on"
+        )
+        problems.append(
+            RowProblem(0, image_id, reason, "another-size", size, place=annotations.path.name)
+        )
+    return problems
 
 
 def write_submission(path: str | os.PathLike[str], rows: Iterable[tuple[str, str]]) -> None:
@@ -276,15 +334,44 @@ def write_submission(path: str | os.PathLike[str], rows: Iterable[tuple[str, str
             file.write(f"{image_id},{text.strip()}\n")
 
 
+def write_mask_table(
+    path: str | os.PathLike[str], images: Iterable[tuple[str, Sequence[str]]]
+) -> None:
+    """Write an annotation table: a row for each run-length text, ``-1`` for an image without one.
+
+    Args:
+        path: Where the file shall stand.
+        images: A name, for which :func:`name_fault` has nothing to say, and texts in one form.
+
+    Raises:
+        OutputError: The file could not be written.
+    """
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(f"{ID_COLUMN},{MASK_COLUMN}\n")
+        for name, texts in images:
+            file.writelines(csv_line([name, text]) for text in texts or [EMPTY])
+
+
+def name_fault(name: str) -> str:
+    """Return why a table cannot hold a name of an image as it is; an empty str where it can."""
+    if _FILE_NAME.fullmatch(name) and cell(name) == name == name.strip():
+        return ""
+    return "a table cannot hold this name; rename the image, or give ids with `images`"
+
+
+def is_id(name: str) -> bool:
+    """Return whether a table is read with this name although its column of ids is not named."""
+    return _SAFE_ID.fullmatch(name) is not None
+
+
 def columns_of(path: str | os.PathLike[str]) -> set[str] | None:
     """Return the columns that the first line of a CSV names; None where it cannot be read."""
     try:
-        with ExitStack() as stack:
-            _, line = next(_lines(Path(path), stack), (1, b""))
-            fields = _fields(line.removeprefix(_BYTE_ORDER_MARK).decode("utf-8").strip())
-    except (AnnotationError, UnicodeDecodeError):
+        with open_lines(Path(path), AnnotationError) as lines:
+            _, line = next(lines, (1, ""))
+            return set(names_of(line.removeprefix(BYTE_ORDER_MARK)))
+    except AnnotationError:
         return None
-    return {field.strip() for field in fields or ()}
 
 
 def id_fault(image_id: str) -> str:
@@ -292,11 +379,6 @@ def id_fault(image_id: str) -> str:
     return (
         "" if _SAFE_ID.fullmatch(image_id) else f"{_shown(image_id)} is not an image id; {_ID_RULE}"
     )
-
-
-def other_form(form: Form) -> Form:
-    """Return the run-length form that `form` is not."""
-    return "absolute" if form == "relative" else "relative"
 
 
 def _check_submitted(path: Path, image_id: str, text: str, seen: set[str]) -> None:
@@ -324,6 +406,45 @@ class _Fault(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Laid:
+    """One mask text, the picture that it is to be laid on, and what is wrong with that."""
+
+    image_id: str
+    line: int
+    text: str
+    shape: tuple[int, int]
+    fault: _Fault | None = None
+    made_for: tuple[int, int] | None = None
+
+
+def _misfit_fault(misfit: Misfit, mask: _Laid, other: Form) -> _Fault:
+    """Return what is wrong with a mask that was not made for its picture."""
+    if misfit.size is None:
+        return mask.fault or _Fault(
+            f"the runs of neighbouring columns touch only when read in the {other} run-length "
+            "form, unlike the other rows; write all rows in one form",
+            "mixed-forms",
+        )
+    size, picture = (" x ".join(map(str, shape)) for shape in (misfit.size, mask.shape))
+    if mask.fault is not None:
+        return _Fault(
+            f"{mask.fault.reason}; it was likely made for {size} (rows x columns)", mask.fault.code
+        )
+    if misfit.alike is not None:
+        others, told = misfit.alike
+        why = f"as {others} of the {told} masks of this table that show it were"
+    else:
+        why = "where alone its runs in neighbouring columns touch"
+    if misfit.size == mask.shape[::-1]:
+        why += " (the runs may have been counted along the rows)"
+    return _Fault(
+        f"the mask was likely made for a picture of {size} (rows x columns), {why}, but its image "
+        f"has {picture}; resize the mask, or take the image that it was drawn on",
+        "another-size",
+    )
+
+
+@dataclass(slots=True)
 class _Verdict:
     """Judges mask texts, and counts those that only read in the other run-length form."""
 
@@ -345,9 +466,9 @@ class _Verdict:
         if 2 * self.other_form > self.judged:
             other = other_form(self.form)
             raise OtherFormError(
-                f"{self.path}: {self.other_form} of {self.judged} mask rows do not read as the "
+                f"{self.path}: {self.other_form} of {self.judged} mask rows do not fit as the "
                 f"{self.form} run-length form, but do as the {other} one; read the table with "
-                f"--rle {other} (form={other!r})"
+                f"`rle` {other}"
             )
 
 
@@ -357,6 +478,7 @@ class _Table:
 
     path: Path
     form: Form
+    wanted: tuple[str, str] = ("", "")
     verdict: _Verdict = field(init=False)
     rows: int = 0
     found: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -365,6 +487,7 @@ class _Table:
     problems: list[RowProblem] = field(default_factory=list)
     notes: list[TableNote] = field(default_factory=list)
     padded_marks: int = 0
+    unused: tuple[str, ...] = ()
     width: int = 0
     id_at: int = 0
     mask_at: int = 1
@@ -372,13 +495,12 @@ class _Table:
     def __post_init__(self) -> None:
         self.verdict = _Verdict(self.path, self.form)
 
-    def read(self, lines: Iterator[tuple[int, bytes]]) -> None:
+    def read(self, lines: Iterator[tuple[int, str]]) -> None:
         """Take in every line of the file."""
-        for number, raw in lines:
-            if number == 1 and raw.startswith(_BYTE_ORDER_MARK):
+        for number, line in lines:
+            if number == 1 and line.startswith(BYTE_ORDER_MARK):
                 self.notes.append(TableNote("byte-order-mark", 1))
-                raw = raw[len(_BYTE_ORDER_MARK) :]
-            line = self._decoded(number, raw)
+                line = line.removeprefix(BYTE_ORDER_MARK)
             if not line or line.isspace():
                 continue
             if self.width:
@@ -407,35 +529,26 @@ class _Table:
             problems=_by_line(self.problems),
             notes=tuple(self.notes),
             last=self.last,
-        )
-
-    def _decoded(self, number: int, raw: bytes) -> str:
-        try:
-            line = raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            found = f"byte 0x{raw[error.start]:02x}"
-        else:
-            if "\0" not in line:
-                return line
-            found = "a null byte"
-        raise AnnotationError(
-            f"{self.path}: line {number} holds {found}, so this is not a text file in UTF-8; "
-            "save the table as CSV in UTF-8"
+            unused=self.unused,
         )
 
     def _begin(self, number: int, line: str) -> None:
-        fields = _fields(line) or []
+        fields = fields_of(line) or []
         names = [name.strip() for name in fields]
         self.width = len(names)
-        if ID_COLUMN in names and MASK_COLUMN in names:
-            self.id_at, self.mask_at = names.index(ID_COLUMN), names.index(MASK_COLUMN)
+        ids, masks = self.wanted[0] or ID_COLUMN, self.wanted[1] or MASK_COLUMN
+        if ids in names and masks in names:
+            self.id_at, self.mask_at = names.index(ids), names.index(masks)
+            self.unused = tuple(name for name in names if name not in {"", ids, masks})
             if fields != names:
                 self.notes.append(TableNote("header-variant", 1))
             return
-        if not self._is_annotation(names):
+        if any(self.wanted) or not self._is_annotation(names):
             shown = ", ".join(_shown(name) for name in names[:8]) or "nothing that reads as CSV"
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            raise AnnotationError(f"{self.path}: the columns are {shown}{more}; {_wanted()}")
+            raise AnnotationError(
+                f"{self.path}: the columns are {shown}{more}; {_wanted(ids, masks)}"
+            )
         self.notes.append(TableNote("no-header", 1))
         self._take(number, line)
 
@@ -446,9 +559,9 @@ class _Table:
 
     def _take(self, number: int, line: str) -> None:
         self.rows += 1
-        fields = _fields(line)
+        fields = fields_of(line)
         # A row whose quotes do not close still names the image that must be left out.
-        values = [v.strip() for v in fields or line.replace('"', "").split(",")]
+        values = [v.strip() for v in fields or line.replace('"', "").split(",", self.width)]
         image_id = values[self.id_at] if len(values) > self.id_at else ""
         fault = self._row_fault(image_id, values, readable=fields is not None)
         if fault:
@@ -470,14 +583,12 @@ class _Table:
 
     def _row_fault(self, image_id: str, values: list[str], *, readable: bool) -> _Fault | None:
         if not readable:
-            return _Fault(
-                "the quotes of the row do not close, or a quoted value is too long; repair it"
-            )
+            return _Fault(UNCLOSED)
         if len(values) != self.width:
             return _Fault(
                 f"the row has {len(values)} columns, but the table has {self.width}; repair it"
             )
-        if not _SAFE_ID.fullmatch(image_id):
+        if not (_FILE_NAME if self.wanted[0] else _SAFE_ID).fullmatch(image_id):
             return _Fault(f"this is not an image id; {_ID_RULE}")
         text = values[self.mask_at]
         return None if text == EMPTY else self.verdict.of(text, None)
@@ -493,58 +604,6 @@ class _Table:
                 )
                 line = max(found[EMPTY], masked)
                 self._refuse(RowProblem(line, image_id, reason, "empty-beside-mask"))
-
-
-def _lines(path: Path, stack: ExitStack) -> Iterator[tuple[int, bytes]]:
-    """Yield each line's number, from 1, and bytes; never more than the limits allow."""
-    try:
-        stream = _opened(path, stack)
-        total = number = 0
-        while raw := stream.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            total += len(raw)
-            _check_size(path, number, len(raw), total)
-            yield number, raw
-    except (OSError, EOFError, zlib.error) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise AnnotationError(
-            f"{path}: could not be read ({why}); check the path, or fetch the file again"
-        ) from error
-
-
-def _check_size(path: Path, number: int, line_bytes: int, total_bytes: int) -> None:
-    if number > MAX_LINES:
-        raise AnnotationError(f"{path}: the table has more than {MAX_LINES} lines; {_wanted()}")
-    if line_bytes > MAX_LINE_BYTES:
-        raise AnnotationError(
-            f"{path}: line {number} is longer than {MAX_LINE_BYTES} bytes; {_wanted()}"
-        )
-    if total_bytes > MAX_TABLE_BYTES:
-        raise AnnotationError(
-            f"{path}: the table holds more than {MAX_TABLE_BYTES} bytes (decompressed); {_wanted()}"
-        )
-
-
-def _opened(path: Path, stack: ExitStack) -> BinaryIO:
-    if path.exists() and not path.is_file():
-        raise AnnotationError(f"{path}: is not a file; name the CSV file itself")
-    stream = stack.enter_context(path.open("rb"))
-    start = stream.peek(4)[:4]
-    if start == b"PK\x03\x04":
-        raise AnnotationError(f"{path}: is a zip archive; unpack it and name the CSV file in it")
-    if start[:2] == b"\x1f\x8b":
-        return cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
-    return stream
-
-
-def _fields(line: str) -> list[str] | None:
-    """Return the values of one CSV line, or None where its quotes do not close."""
-    if '"' not in line:
-        return line.split(",")
-    try:
-        return next(csv.reader([line], strict=True, skipinitialspace=True))
-    except (csv.Error, StopIteration):
-        return None
 
 
 def _fault(text: str, form: Form, shape: tuple[int, int] | None) -> _Fault | None:
@@ -570,8 +629,8 @@ def _shown(image_id: str) -> str:
     return repr(image_id if len(image_id) <= 64 else f"{image_id[:64]}...")
 
 
-def _wanted() -> str:
+def _wanted(ids: str = ID_COLUMN, masks: str = MASK_COLUMN) -> str:
     return (
-        f"an annotation table is a CSV file with the columns {ID_COLUMN} and {MASK_COLUMN}, such "
-        "as SIIM-ACR's train-rle.csv"
+        f"an annotation table is a CSV file with the columns {ids} and {masks}, such "
+        "as SIIM-ACR's train-rle.csv; name others with `image_column` and `mask_column`"
     )

@@ -1,70 +1,158 @@
-"""JPEG and PNG files that hold a radiograph: grey, 8 or 16 bit, read as hostile until parsed.
+"""Files other than DICOM that hold a radiograph: JPEG, PNG, TIFF, NIfTI; hostile until parsed.
 
 Public sets are published in them (NIH ChestX-ray14 as PNG), some re-saved with three equal channels
 or a channel of opacity. What the file says of its size is read and bounded before anything is
 decoded.
 
-Source: ISO/IEC 15948 (PNG) 11.2.2; ITU-T T.81 (JPEG) B.2.2.
+Pictures that pleura draws are PNG too. They name their maker, and are refused by that.
+
+Source: ISO/IEC 15948 (PNG) 5.3, 11.2.2, 11.3.4.3; ITU-T T.81 (JPEG) B.2.2.
 """
 
+import io
 import os
 import stat
 import struct
+import warnings
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from pleura.errors import PictureError
-from pleura.formats.limits import MAX_PIXELS
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-"""What names of such files end in, in small letters."""
+from pleura.dicom.inflating import gunzip
+from pleura.dicom.limits import MAX_PIXELS
+from pleura.dicom.own_result import MAKER
+from pleura.dicom.signature import is_gzip
+from pleura.errors import DicomError, PictureError
+from pleura.storage.content import Stamp, stamp_of
 
 MAX_FILE_BYTES = 256 << 20
 MAX_SPREAD = 16
 """Grey levels of 255 by which channels of a grey picture may differ: JPEG rounds them apart."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_BEGINS = len(_PNG) + 12 + 13
+"""Bytes before the second chunk: the first one's 13 with their length, name and check."""
+
+_MADE_BY = b"Software\0" + MAKER.encode()
 _PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 _JPEG = b"\xff\xd8"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_NIFTI_MAGIC, _NIFTI_AT = (b"n+1\0", b"ni1\0"), 344
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
 _JPEG_BARE = (0x01, *range(0xD0, 0xD8))
+# What decoders raise over a stranger's bytes. Names and assertions are missing on purpose.
+_HOSTILE = (
+    ArithmeticError,
+    Image.DecompressionBombError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
+class PlainPicture(NamedTuple):
+    """A radiograph in a file without a header.
+
+    Attributes:
+        pixels: As :func:`read_plain_picture` gives them.
+        kind: ``PNG``, ``JPEG``, ``TIFF`` or ``NIfTI``.
+        content: The whole file.
+        stamp: What the system said of it when it was opened.
+    """
+
+    pixels: NDArray[Any]
+    kind: str
+    content: bytes
+    stamp: Stamp
+
+
 def read_plain_picture(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Return the radiograph in a JPEG or PNG file.
+    """Return the radiograph in a JPEG, PNG, TIFF or NIfTI file.
 
     Returns:
-        (rows, columns) uint8, or uint16 of a 16-bit PNG; as stored, for such files are
-            published so that 0 is black. A channel of opacity is left out.
+        (rows, columns) uint8, or uint16 of a file of more bits. 0 is black, for such files are
+            published so; only a TIFF may say otherwise, and is turned round then. Values of 9 to 15
+            bits in 16 are stretched to 0..65535 by the bits that the largest takes. A channel of
+            opacity is left out.
 
     Raises:
-        PictureError: It cannot be read, is neither, is in colour, too large, or corrupt; the
-            message names the path, the value found and what to do.
+        PictureError: It cannot be read, is of no such kind, is in colour, too large, or corrupt;
+            the message names the path, the value found and what to do.
     """
-    path = Path(path)
+    return open_plain_picture(path).pixels
+
+
+def open_plain_picture(path: str | os.PathLike[str]) -> PlainPicture:
+    """Return the same with the bytes that it came from.
+
+    Raises:
+        PictureError: As for :func:`read_plain_picture`.
+    """
     try:
-        content = _load(path)
-        channels = _channels(content)
-        pixels = _decoded(content)
+        content, stamp = _load(Path(path))
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from error
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise PictureError(f"{path}: cannot be read ({why})") from error
-    except (struct.error, IndexError, ValueError, RuntimeError, MemoryError) as error:
+    return parse_plain_picture(content, str(path), stamp)
+
+
+def parse_plain_picture(content: bytes, name: str, stamp: Stamp | None = None) -> PlainPicture:
+    """Return the radiograph in the bytes of such a file.
+
+    Args:
+        content: The whole file.
+        name: What messages call it.
+        stamp: What the system said of the file; left out, there is none.
+
+    Raises:
+        PictureError: As for :func:`read_plain_picture`.
+    """
+    try:
+        kind, pixels, channels = _decoded(content)
+        pixels = _stretched(grey(pixels, channels))
+    except (PictureError, DicomError) as error:
+        raise PictureError(f"{name}: {error}") from error
+    except _HOSTILE as error:
         raise PictureError(
-            f"{path}: is corrupt or breaks off ({type(error).__name__} while reading it); copy it "
+            f"{name}: is corrupt or breaks off ({type(error).__name__} while reading it); copy it "
             "again from its source"
         ) from error
-    return _grey(path, pixels, channels)
+    return PlainPicture(pixels, kind, content, stamp or Stamp(len(content), 0, 0, 0))
 
 
-def _load(path: Path) -> bytes:
+def is_plain_picture(head: bytes) -> bool:
+    """Return whether bytes begin as such a file does; of a NIfTI file 348 of them are needed."""
+    return head.startswith((_PNG, _JPEG, *_TIFF)) or _is_nifti(head)
+
+
+def signed_png(content: bytes) -> bytes:
+    """Return a PNG file that names pleura as its maker.
+
+    Args:
+        content: A PNG file.
+    """
+    chunk = b"tEXt" + _MADE_BY
+    check = struct.pack(">L", zlib.crc32(chunk))
+    signature = struct.pack(">L", len(_MADE_BY)) + chunk + check
+    return content[:_PNG_BEGINS] + signature + content[_PNG_BEGINS:]
+
+
+def _load(path: Path) -> tuple[bytes, Stamp]:
     descriptor = os.open(path, _OPEN)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
@@ -72,28 +160,102 @@ def _load(path: Path) -> bytes:
             raise PictureError("is a folder, a pipe or a device; a regular file is needed")
         if status.st_size > MAX_FILE_BYTES:
             raise PictureError(f"has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
-        return file.read(MAX_FILE_BYTES)
+        return file.read(MAX_FILE_BYTES), stamp_of(status)
 
 
-def _channels(content: bytes) -> int:
-    """Return the number of channels; the size that the file states is checked here."""
+def _decoded(content: bytes) -> tuple[str, NDArray[Any], int]:
+    """Return the kind of a file, its values, and how many channels it says that they have.
+
+    The size that it states is checked before they are decoded.
+    """
     if content.startswith(_PNG):
-        columns, rows, bits, colour = struct.unpack_from(">LLBB", content, 16)
-        if content[12:16] != b"IHDR" or colour not in _PNG_CHANNELS or bits not in (8, 16):
-            raise PictureError(
-                f"is a PNG of colour type {colour} with {bits} bits; grey ones of 8 or 16 bits are "
-                "read: convert it"
-            )
-        channels = _PNG_CHANNELS[colour]
-    elif content.startswith(_JPEG):
+        channels = _png_channels(content)
+        return "PNG", np.asarray(imagecodecs.png_decode(content)), channels
+    if content.startswith(_JPEG):
         rows, columns, channels = _jpeg_frame(content)
-    else:
-        raise PictureError("is neither JPEG nor PNG; convert it")
+        _require_size(rows, columns)
+        return "JPEG", np.asarray(imagecodecs.jpeg8_decode(content)), channels
+    if content.startswith(_TIFF):
+        pixels = _tiff(content)
+        return "TIFF", pixels, 1 if pixels.ndim == 2 else pixels.shape[2]
+    unpacked = gunzip(content) if is_gzip(content) else content
+    if _is_nifti(unpacked):
+        return "NIfTI", _nifti(unpacked), 1
+    raise PictureError("is neither JPEG, PNG, TIFF nor NIfTI; convert it")
+
+
+def _png_channels(content: bytes) -> int:
+    columns, rows, bits, colour = struct.unpack_from(">LLBB", content, 16)
+    if content[12:16] != b"IHDR" or colour not in _PNG_CHANNELS or bits not in (8, 16):
+        raise PictureError(
+            f"is a PNG of colour type {colour} with {bits} bits; grey ones of 8 or 16 bits are "
+            "read: convert it"
+        )
+    if content[_PNG_BEGINS + 4 :].startswith(b"tEXt" + _MADE_BY):
+        raise PictureError(
+            "is a picture that pleura drew, and results are never inputs; name the radiograph"
+            " itself"
+        )
+    _require_size(rows, columns)
+    return _PNG_CHANNELS[colour]
+
+
+def _require_size(rows: int, columns: int) -> None:
     if not 0 < rows * columns <= MAX_PIXELS:
         raise PictureError(
             f"states {rows:,} x {columns:,} pixels; from 1 to {MAX_PIXELS:,} are read"
         )
-    return channels
+
+
+def _tiff(content: bytes) -> NDArray[Any]:
+    quiet = warnings.catch_warnings(action="ignore")  # of metadata, which nobody asks for
+    with quiet, Image.open(io.BytesIO(content), formats=("TIFF",)) as picture:
+        _require_size(*reversed(picture.size))
+        pages = getattr(picture, "n_frames", 1)
+        if pages != 1:
+            raise PictureError(f"holds {pages} pages; save the one that is meant")
+        if picture.mode not in _TIFF_MODES:
+            raise PictureError(
+                f"is a TIFF of mode {picture.mode}; grey ones of 8 or 16 bits are read: convert it"
+            )
+        values = np.asarray(picture)
+        # Pillow turns 8 bits round by itself, and leaves 16 as they are.
+        turned = values.itemsize == 2 and picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
+    values = values.astype(np.uint16) if values.itemsize == 2 else values
+    return 65535 - values if turned else values
+
+
+def _is_nifti(content: bytes) -> bool:
+    return content.startswith(_NIFTI_MAGIC, _NIFTI_AT)
+
+
+def _nifti(content: bytes) -> NDArray[Any]:
+    """Return the slice in a NIfTI file, its first axis along the columns as ITK writes it.
+
+    Numbers that are no counts from 0 to 65535, such as shares or negative ones, are stretched from
+    their smallest to their largest.
+    """
+    from pleura.formats.nifti import slice_of  # nibabel takes its time
+
+    values = slice_of(content)
+    if not np.isfinite(values).all():
+        raise PictureError("holds values that are no numbers; save it without them")
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest >= 0 and highest <= 65535 and (values == np.rint(values)).all() and highest > 1:
+        return values.astype(np.uint8 if values.dtype == np.uint8 else np.uint16)
+    span = max(highest - lowest, np.finfo(np.float64).tiny)
+    return np.rint((values.astype(np.float64) - lowest) / span * 65535).astype(np.uint16)
+
+
+def _stretched(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return values of 9 to 15 bits stretched over the 16 that they are stored in."""
+    if pixels.dtype != np.uint16:
+        return pixels
+    bits = max(8, int(pixels.max()).bit_length())
+    if bits == 16:
+        return pixels
+    most = (1 << bits) - 1
+    return ((pixels.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
 
 
 def _jpeg_frame(content: bytes) -> tuple[int, int, int]:
@@ -126,14 +288,16 @@ def _jpeg_frame(content: bytes) -> tuple[int, int, int]:
         position += 2 + struct.unpack_from(">H", content, position + 2)[0]
 
 
-def _decoded(content: bytes) -> NDArray[Any]:
-    if content.startswith(_PNG):
-        return np.asarray(imagecodecs.png_decode(content))
-    return np.asarray(imagecodecs.jpeg8_decode(content))
+def grey(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Return the one plane of a grey picture.
 
+    Args:
+        pixels: (rows, columns) or (rows, columns, channels), uint8 or uint16.
+        channels: How many the file says that it has; of 2 and 4 the last is opacity.
 
-def _grey(path: Path, pixels: NDArray[Any], channels: int) -> NDArray[Any]:
-    """Return the one plane of a grey picture."""
+    Raises:
+        PictureError: It is in colour; the message lacks its name.
+    """
     if pixels.ndim == 2:
         return np.ascontiguousarray(pixels)
     colours = pixels[..., :3] if channels >= 3 else pixels[..., :1]
@@ -141,6 +305,6 @@ def _grey(path: Path, pixels: NDArray[Any], channels: int) -> NDArray[Any]:
     allowed = MAX_SPREAD * (257 if pixels.dtype == np.uint16 else 1)
     if spread > allowed:
         raise PictureError(
-            f"{path}: is in colour (channels differ by up to {spread}); a radiograph is grey"
+            f"is in colour (channels differ by up to {spread}); a radiograph is grey"
         )
     return np.ascontiguousarray(colours[..., colours.shape[2] // 2])

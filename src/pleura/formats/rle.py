@@ -202,10 +202,15 @@ def overlap_px(
     return int(lengths[depths > 1].sum())
 
 
-def united(texts: Iterable[str], *, form: Form = "relative") -> str:
-    """Return the text of the union of an image's texts, in the relative form, without a mask.
+def united(texts: Iterable[str], *, form: Form = "relative", to: Form = "relative") -> str:
+    """Return the text of the union of an image's texts, without a mask.
 
     It is canonical: equal to :func:`mask2rle` of :func:`union`.
+
+    Args:
+        texts: As for :func:`union`.
+        form: The form that they are written in.
+        to: The form of the result.
 
     Raises:
         RleError: A text is malformed.
@@ -217,12 +222,13 @@ def united(texts: Iterable[str], *, form: Form = "relative") -> str:
         >>> united(["-1"])
         '-1'
     """
+    _checked_form(to)
     lengths, depths = _depths([_edges(text, None, form) for text in _checked_texts(texts)])
     if not lengths.size:
         return EMPTY
     inside = np.concatenate([[False], depths > 0, [False]])
     places = np.concatenate([[0], np.cumsum(lengths)])
-    return _text(places[inside[:-1] != inside[1:]], "relative")
+    return _text(places[inside[:-1] != inside[1:]], to)
 
 
 def area_px(text: str, *, form: Form = "relative") -> int:
@@ -237,6 +243,11 @@ def area_px(text: str, *, form: Form = "relative") -> int:
         3
     """
     return int(runs(text, form=form)[1].sum())
+
+
+def other_form(form: Form) -> Form:
+    """Return the run-length form that `form` is not."""
+    return "absolute" if form == "relative" else "relative"
 
 
 def _edges(text: str, shape: tuple[int, int] | None, form: Form) -> NDArray[np.int64]:

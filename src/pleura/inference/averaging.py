@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.engines.engine import Engine, Probabilities
 from pleura.errors import BundleError, UsageError
-from pleura.inference.engine import Engine, Probabilities
-from pleura.inference.predictor import Predictor
 from pleura.models.bundle import Bundle
 
 
@@ -23,22 +22,22 @@ class Averaged:
         notes: What the others have to say.
 
     Args:
-        members: Predictors whose networks are averaged.
-        mirrored: Whether each sees the picture mirrored left to right too.
+        engines: What runs the networks that are averaged.
+        tta: Whether each sees the picture mirrored left to right too.
     """
 
-    def __init__(self, members: Sequence[Predictor], mirrored: bool) -> None:
-        self._engines: list[Engine] = [member.engine for member in members]
-        self._mirrored = mirrored
+    def __init__(self, engines: Sequence[Engine], tta: bool) -> None:
+        self._engines = list(engines)
+        self._tta = tta
         names = "+".join(dict.fromkeys(engine.name for engine in self._engines))
-        self.name = f"{names}, mirrored" if mirrored else names
+        self.name = f"{names}, tta" if tta else names
         self.notes = tuple(dict.fromkeys(note for one in self._engines for note in one.notes))
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the mean probabilities for ``(N, S, S)`` uint8 prepared pixels."""
         maps = np.zeros(pixels.shape, np.float32)
         scores = np.zeros(len(pixels), np.float32)
-        mirror = np.ascontiguousarray(pixels[:, :, ::-1]) if self._mirrored else None
+        mirror = np.ascontiguousarray(pixels[:, :, ::-1]) if self._tta else None
         for engine in self._engines:
             found = engine.probabilities(pixels)
             maps += found.maps
@@ -47,27 +46,8 @@ class Averaged:
                 found = engine.probabilities(mirror)
                 maps += found.maps[:, :, ::-1]
                 scores += found.scores
-        count = np.float32(len(self._engines) * (2 if self._mirrored else 1))
+        count = np.float32(len(self._engines) * (2 if self._tta else 1))
         return Probabilities(maps / count, scores / count)
-
-
-def averaged(members: Sequence[Predictor], *, mirrored: bool = False) -> Predictor:
-    """Return one predictor of several, with the calibration and thresholds they share.
-
-    Args:
-        members: One or more.
-        mirrored: Whether each sees the picture mirrored left to right too. The thresholds stay
-            those that were chosen without.
-
-    Raises:
-        BundleError: They prepare images in different ways.
-        UsageError: Their calibration or thresholds differ.
-    """
-    if len(members) == 1 and not mirrored:
-        return members[0]
-    bundles = [member.bundle for member in members]
-    require_alike(bundles)
-    return Predictor(bundles[0], Averaged(members, mirrored), bundles[1:])
 
 
 def require_alike(bundles: Sequence[Bundle]) -> None:

@@ -6,14 +6,21 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pleura.config import ResultKind
-from pleura.formats.atomic import atomic_path
-from pleura.formats.results.detection import Detection
-from pleura.formats.results.writing import write_results
+from pleura.choices import ResultKind
 from pleura.inference.prediction import Prediction
+from pleura.inference.row import Wrote
 from pleura.inference.tables import Provenance
 from pleura.inference.writers import PerFile
+from pleura.pictures.flags import in_words
+from pleura.results.detection import Detection
+from pleura.results.writing import write_results
+from pleura.storage.atomic import atomic_path
+from pleura.storage.own_file import require_own_file
+
+if TYPE_CHECKING:
+    from pleura.dicom.radiograph import Opened
 
 FOLDER = "dicom"
 """Where the files of a job lie, below its folder."""
@@ -29,7 +36,7 @@ class DicomResults(PerFile):
     """``dicom/<id>.<kind>.dcm``: segmentation, map, report, presentation state and picture.
 
     Attributes:
-        kinds: Which of them, see :data:`pleura.formats.results.detection.KINDS`.
+        kinds: Which of them, see :data:`pleura.results.detection.KINDS`.
         made_with: The model, and the thresholds in use.
         moment: When the job was begun, in local time.
         key: With a key, of 16 bytes or more, the files are de-identified.
@@ -46,11 +53,11 @@ class DicomResults(PerFile):
         of_key = "" if self.key is None else hashlib.sha256(self.key).hexdigest()[:16]
         return f"dicom {' '.join(sorted(self.kinds))} {of_key}"
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
+    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
         """Write the files of one answer; return what of the source was not valid."""
         folder = out / (FOLDER if self.key is None else FOLDER_DEIDENTIFIED)
         written = write_results(
-            path,
+            opened,
             _detection(prediction, self.made_with, with_map="map" in self.kinds),
             folder,
             image_id,
@@ -58,22 +65,23 @@ class DicomResults(PerFile):
             moment=self.moment,
             deidentify_key=self.key,
         )
-        return "; ".join(written.notes)
+        return Wrote(notes="; ".join(written.notes))
 
 
 def _detection(prediction: Prediction, made_with: Provenance, with_map: bool) -> Detection:
-    """Return what results say: called positive as in the tables, where the mask is not empty."""
+    """Return what results say."""
     point = made_with.point
     return Detection(
         mask=prediction.mask,
-        probability=prediction.probability if with_map else None,
+        probability=prediction.probability if with_map and prediction.assessed else None,
         score=prediction.score,
-        positive=bool(prediction.mask.any()),
+        called=prediction.called,
         model_digest=made_with.model,
         version=made_with.pleura,
         score_threshold=point.score,
         mask_threshold=point.mask,
         min_area=point.min_area,
+        doubts=in_words(prediction.flags),
     )
 
 
@@ -84,9 +92,10 @@ def job_key(out: Path) -> bytes:
     on under the same key, until :func:`forget_key`.
 
     Raises:
-        OutputError: It cannot be kept.
+        OutputError: It cannot be kept, or there is a pipe or a device in its place.
     """
     path = out / _KEY_FILE
+    require_own_file(path)
     with contextlib.suppress(FileNotFoundError):
         return path.read_bytes()
     key = secrets.token_bytes(32)

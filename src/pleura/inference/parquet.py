@@ -1,31 +1,74 @@
-"""predictions.csv -> predictions.parquet, in a process of its own that imports little else.
+"""Rows as a typed Parquet table, written piece by piece."""
 
-While polars works, Ctrl-C kills a process outright, so the one that holds the model never does it;
-and what this module imports is waited for at the end of every job, however small.
-"""
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import json
-from typing import TextIO
+from pleura.errors import OutputError
+from pleura.storage.atomic import atomic_path
+
+Cell = str | int | float | None
+
+_ROWS = 8192
+"""So many rows are in memory at a time."""
 
 
-def convert_when_told(orders: TextIO) -> None:
-    """Write the rows of a CSV as Parquet, typed, with more columns of one value each.
+def write_parquet(
+    rows: Iterable[Sequence[Cell]],
+    columns: Mapping[str, str],
+    same: Mapping[str, str | float],
+    path: Path,
+) -> None:
+    """Write rows as a Parquet table.
 
     Args:
-        orders: One JSON object, once there is something to do: ``table`` (the CSV), ``path`` (where
-            the Parquet file is to be), ``columns`` (each one's name and whether it holds ``text``,
-            ``number`` or ``count``), and ``made_with`` (the columns that are the same in every
-            row). It ends without one where nothing is to be done.
-    """
-    import polars as pl  # while the one who gives the orders works
+        rows: The cells of each, in the order of `columns`. A text that is not Unicode keeps the
+            bytes in question behind a backslash.
+        columns: Name of each column, and whether it holds ``text``, ``number`` or ``count``; an
+            empty text is no number, and None no text.
+        same: More columns of one value each.
+        path: Where the table is to be.
 
-    told = orders.read()
-    if not told:
-        return
-    order = json.loads(told)
-    kinds = {"text": pl.String(), "number": pl.Float64(), "count": pl.Int64()}
-    types = {name: kinds[kind] for name, kind in order["columns"].items()}
-    rows = pl.scan_csv(order["table"], schema=types, glob=False)
-    rows = rows.with_columns(pl.col(pl.String()).fill_null(""))
-    same = (pl.lit(value).alias(name) for name, value in order["made_with"].items())
-    rows.with_columns(same).sink_parquet(order["path"])
+    Raises:
+        OutputError: It could not be written.
+    """
+    import pyarrow as pa  # so that who writes none need not wait for it
+    from pyarrow import parquet
+
+    kinds = {"text": pa.string(), "number": pa.float64(), "count": pa.int64()}
+    alike = {
+        name: pa.string() if isinstance(one, str) else pa.float64() for name, one in same.items()
+    }
+    schema = pa.schema({name: kinds[kind] for name, kind in columns.items()} | alike)
+    pieces = iter(rows)
+    try:
+        with (
+            atomic_path(path) as partial,
+            partial.open("wb") as file,
+            parquet.ParquetWriter(file, schema) as table,
+        ):
+            while piece := list(itertools.islice(pieces, _ROWS)):
+                cells = zip(*piece, strict=True)
+                found = [
+                    [_READ[kind](cell) for cell in column]
+                    for kind, column in zip(columns.values(), cells, strict=True)
+                ]
+                found += [[one] * len(piece) for one in same.values()]
+                table.write_batch(pa.record_batch(found, schema))
+    except (pa.ArrowException, MemoryError) as error:
+        why = " ".join(str(error).split()) or "out of memory"
+        raise OutputError(
+            f"{path}: could not be written ({why}); free some space or memory"
+        ) from error
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell).encode(errors="backslashreplace").decode()
+
+
+_READ: dict[str, Callable[[Any], Cell]] = {
+    "text": _text,
+    "number": lambda cell: None if cell in ("", None) else float(cell),
+    "count": lambda cell: None if cell is None else int(cell),
+}

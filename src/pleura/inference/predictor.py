@@ -1,54 +1,29 @@
 """A loaded model that predicts files and streams of files."""
 
-import contextlib
 import functools
-import itertools
 import os
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.config import EngineName, Precision
+from pleura.choices import EngineName, Precision
 from pleura.data.prepare import PREPARATION, Frame, prepare_pixels
-from pleura.errors import BundleError, UsageError
-from pleura.inference.engine import Engine, open_engine, read_model
+from pleura.engines.choice import open_engine
+from pleura.engines.engine import Engine, Probabilities
+from pleura.errors import AnswerError, BundleError, PictureError, UsageError
+from pleura.inference.averaging import Averaged, require_alike
+from pleura.inference.line import Ran, open_line, run_network
 from pleura.inference.prediction import Prediction, finish
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.inference.tables import Provenance
 from pleura.models.bundle import Bundle, current_versions
+from pleura.models.model_file import read_model
 from pleura.models.shipped import DEFAULT
-
-Result = TypeVar("Result")
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A file as it was read, and its answer."""
-
-    ready: Ready
-    prediction: Prediction
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.ready.path
-
-
-class _Ran(NamedTuple):
-    """What the network says of one image: map over the prepared square, score; seconds spent."""
-
-    map: NDArray[np.float32]
-    score: float
-    seconds: float
 
 
 class Predictor:
@@ -58,13 +33,20 @@ class Predictor:
         bundle: The model.
         engine: What runs its network; by default what :func:`open_engine` takes for the CPU.
         others: Further models whose networks the engine runs too, alike in all but their weights.
+        answer_flagged: Whether radiographs that are flagged are answered all the same; else they
+            are not assessed.
 
     Raises:
         BundleError: The bundle prepares images in a way that this pleura does not know.
     """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine | None = None, others: Sequence[Bundle] = ()
+        self,
+        bundle: Bundle,
+        engine: Engine | None = None,
+        others: Sequence[Bundle] = (),
+        *,
+        answer_flagged: bool = False,
     ) -> None:
         if bundle.preprocessing.preparation != PREPARATION:
             raise BundleError(
@@ -74,6 +56,7 @@ class Predictor:
             )
         self.bundle = bundle
         self.engine = engine or open_engine(bundle)
+        self.answer_flagged = answer_flagged
         self._others = tuple(others)
 
     @property
@@ -99,146 +82,185 @@ class Predictor:
             pleura=current_versions()["pleura"],
         )
 
-    def predict(self, path: str | os.PathLike[str]) -> Prediction:
-        """Return the prediction for one DICOM file.
+    def __repr__(self) -> str:
+        return f"Predictor({self.title}, {self.engine.name})"
+
+    @overload
+    def predict(self, radiograph: list[Any]) -> list[Prediction]: ...
+
+    @overload
+    def predict(self, radiograph: Any) -> Prediction: ...
+
+    def predict(self, radiograph: Any) -> Prediction | list[Prediction]:
+        """Return the prediction for one radiograph, of a list those of each.
+
+        Args:
+            radiograph: The path of a DICOM file or a plain picture, or its bytes; a
+                :class:`pleura.Radiograph`; a data set of pydicom; or pixels as for
+                :meth:`predict_pixels`: an array, or a picture of PIL. Or a list of all this.
 
         Raises:
-            DicomError: The file is not a radiograph that pleura can read.
+            InputError: It is not a radiograph that pleura can read.
+            UsageError: It is nothing of all this, or pixels of another shape or dtype.
+            AnswerError: The network gives no finite number for it.
         """
-        from pleura.inference.reading import read  # elsewhere other processes do it
+        from pleura.dicom.radiograph import Radiograph  # elsewhere other processes do it
+        from pleura.inference import reading
 
-        ready = read(Path(path), self.bundle.preprocessing.size)
-        return self._finish(ready, self._run([ready])[0])
+        if isinstance(radiograph, list):
+            return list(map(self.predict, radiograph))
+        size = self.bundle.preprocessing.size
+        if isinstance(radiograph, (str, os.PathLike)):
+            ready = reading.read(Path(radiograph), size)
+        elif isinstance(radiograph, (bytes, bytearray, memoryview)):
+            ready = reading.read_bytes(bytes(radiograph), size)
+        elif isinstance(radiograph, Radiograph):
+            ready = reading.prepare(radiograph, size)
+        elif hasattr(radiograph, "save_as"):  # pydicom need not be imported to know its data sets
+            ready = reading.read_bytes(reading.dataset_bytes(radiograph), size)
+        elif hasattr(radiograph, "__array__") or hasattr(radiograph, "__array_interface__"):
+            return self.predict_pixels(_plane(np.asarray(radiograph)))
+        else:
+            raise UsageError(
+                f"{type(radiograph).__name__} is no radiograph; give a path, the bytes of a "
+                "file, a Radiograph, a data set of pydicom, an array (rows, columns), a picture, or"
+                " a list of these"
+            )
+        return self._alone(ready)
 
     def predict_pixels(self, pixels: NDArray[Any], image_id: str = "") -> Prediction:
         """Return the prediction for pixels that are ready to look at, whatever they came from.
 
+        Only the picture is judged; what a file's header says is not known here.
+
         Args:
             pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white,
-                as in :class:`pleura.formats.dicom.Radiograph`. Windowed and not inverted: the
+                as in :class:`pleura.dicom.radiograph.Radiograph`. Windowed and not inverted: the
                 network learned from pictures as a viewer shows them.
             image_id: What the prediction is to be called.
 
         Raises:
             UsageError: The pixels are of another shape or dtype.
+            AnswerError: The network gives no finite number for them.
         """
         if pixels.ndim != 2 or not pixels.size or pixels.dtype not in (np.uint8, np.uint16):
             raise UsageError(
                 f"pixels are {pixels.dtype} of shape {pixels.shape}; a radiograph is one plane of "
                 "uint8 or uint16, (rows, columns)"
             )
+        from pleura.pictures.flags import judge  # elsewhere other processes do it
+
         rows, columns = pixels.shape
         size = self.bundle.preprocessing.size
-        ready = Ready(Path(), image_id, prepare_pixels(pixels, size), Frame(rows, columns, size))
-        return self._finish(ready, self._run([ready])[0])
+        prepared, frame = prepare_pixels(pixels, size), Frame(rows, columns, size)
+        judged = judge(pixels, size=size)
+        ready = Ready(Path(), image_id, prepared, frame, judged.score, judged.flags)
+        return self._alone(ready)
 
-    def stream(
+    def predict_many(
         self,
-        paths: Iterable[Path],
+        paths: Iterable[str | os.PathLike[str]],
         *,
         batch: int = 4,
-        then: Callable[[Answered], Result],
-        admit: Callable[[Ready], str] | None = None,
         readers: Readers | None = None,
-    ) -> Generator[Result | Failed]:
-        """Yield ``then(answer)``, or a :class:`Failed`, for each path, in order.
+    ) -> Generator[Prediction | Failed]:
+        """Yield the prediction, or a :class:`Failed`, for each file, in order.
 
-        Files are read and prepared in other processes, finished in threads beside the network, and
-        only a few are in memory at a time, however many there are.
+        Files are read and prepared in other processes that may be killed, and only a few are in
+        memory at a time, however many there are.
 
         Args:
             paths: DICOM files.
             batch: Images that go through the network together.
-            then: What to make of each answer (run-length text, a picture); it runs in the threads,
-                and what it drops is freed.
-            admit: Asked of each file that was read, in order, before the network sees it: why it is
-                not to be answered, or "".
             readers: The processes that read; by default they are started here, and ended.
 
         Raises:
             UsageError: The batch is less than 1.
             PleuraError: A reading process could not be started.
         """
-        if batch < 1:
-            raise UsageError(f"batch is {batch}; it must be 1 or more")
-        with contextlib.ExitStack() as stack:
-            readers = readers or stack.enter_context(Readers())
-            ahead = max(2 * batch, 2 * readers.workers)
-            reading, finishing = (
-                ThreadPoolExecutor(readers.workers, thread_name_prefix=f"pleura-{name}")
-                for name in ("read", "finish")
-            )
-            try:
-                read = functools.partial(readers.read, size=self.bundle.preprocessing.size)
+        with open_line(readers, batch) as line:
+            sources = ((Path(path), None) for path in paths)
+            read = line.read(sources, self.bundle.preprocessing.size)
+            yield from line.beside(self._to_be_shown, line.run(read, self.engine))
 
-                def submit(file: Ready, ran: _Ran) -> Future[Result]:
-                    return finishing.submit(self._answer, then, file, ran)
+    def decided(self, ran: Ran | Failed) -> Prediction | Failed:
+        """Return what the thresholds make of what the network says, or why there is no answer."""
+        if isinstance(ran, Failed):
+            return ran
+        try:
+            return self._decide(*ran)
+        except AnswerError as error:
+            return Failed(ran[0].path, str(error))
 
-                files = (_admitted(one, admit) for one in _ahead(reading, read, paths, ahead))
-                yield from self._through(files, batch, submit)
-            except BaseException:  # also where the caller stops early: nobody waits for a slow file
-                for pool in (reading, finishing):
-                    pool.shutdown(wait=False, cancel_futures=True)
-                readers.interrupt()
-                raise
-            finally:
-                for pool in (reading, finishing):
-                    pool.shutdown(wait=True, cancel_futures=True)
+    def _to_be_shown(self, ran: Ran | Failed) -> Prediction | Failed:
+        found = self.decided(ran)
+        if isinstance(ran, Failed) or isinstance(found, Failed):
+            return found
+        return replace(found, prepared=ran[0].pixels)
 
-    def _through(
-        self,
-        files: Iterator[Ready | Failed],
-        batch: int,
-        end: Callable[[Ready, _Ran], Future[Result]],
-    ) -> Iterator[Result | Failed]:
-        """Yield what `end` makes of each file once the network has seen it, a group at a time."""
-        waiting: deque[Callable[[], Result | Failed]] = deque()
-        for group in _groups(files, batch):
-            ran = iter(self._run([file for file in group if isinstance(file, Ready)]))
-            for file in group:
-                if isinstance(file, Failed):
-                    waiting.append(functools.partial(_same, file))
-                else:
-                    waiting.append(end(file, next(ran)).result)
-            while len(waiting) > 2 * batch:
-                yield waiting.popleft()()
-        while waiting:
-            yield waiting.popleft()()
-
-    def _run(self, ready: Sequence[Ready]) -> list[_Ran]:
-        """Return what the network says of each image, and its share of the time."""
-        if not ready:
-            return []
-        begun = time.perf_counter()
-        found = self.engine.probabilities(np.stack([item.pixels for item in ready]))
-        seconds = (time.perf_counter() - begun) / len(ready)
-        return [
-            _Ran(one, float(score), seconds)
-            for one, score in zip(found.maps, found.scores, strict=True)
-        ]
-
-    def _finish(self, ready: Ready, ran: _Ran) -> Prediction:
-        return finish(
-            ready.image_id,
-            ran.map,
-            ran.score,
-            ready.frame,
-            self.bundle.operating_point,
-            ran.seconds,
-            self.bundle.calibration,
+    def _alone(self, ready: Ready) -> Prediction:
+        return replace(
+            self._decide(ready, *run_network([ready], self.engine)), prepared=ready.pixels
         )
 
-    def _answer(self, then: Callable[[Answered], Result], ready: Ready, ran: _Ran) -> Result:
-        return then(Answered(ready, self._finish(ready, ran)))
+    def _decide(self, ready: Ready, said: Probabilities) -> Prediction:
+        prediction = finish(
+            ready.image_id,
+            said.maps[0],
+            float(said.scores[0]),
+            ready.frame,
+            self.bundle.operating_point,
+            said.seconds,
+            self.bundle.calibration,
+            ready.flags,
+            self.answer_flagged,
+        )
+        return replace(prediction, guard=ready.guard, notes=ready.notes)
+
+
+def _plane(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the one plane of equal channels, which a grey picture may be kept in."""
+    if pixels.ndim != 3 or pixels.shape[2] not in (2, 3, 4):
+        return pixels
+    from pleura.formats.plain_picture import grey  # it takes its time
+
+    try:
+        return grey(pixels, pixels.shape[2])
+    except PictureError as error:
+        raise UsageError(f"the picture {error}") from error
+
+
+def averaged(members: Sequence[Predictor], *, tta: bool = False) -> Predictor:
+    """Return one predictor of several, with the calibration and thresholds they share.
+
+    Args:
+        members: One or more.
+        tta: Whether each sees the picture mirrored left to right too. The thresholds stay
+            those that were chosen without.
+
+    Raises:
+        BundleError: They prepare images in different ways.
+        UsageError: Their calibration or thresholds differ.
+    """
+    if len(members) == 1 and not tta:
+        return members[0]
+    bundles = [member.bundle for member in members]
+    require_alike(bundles)
+    answer_flagged = all(member.answer_flagged for member in members)
+    engine = Averaged([member.engine for member in members], tta)
+    return Predictor(bundles[0], engine, bundles[1:], answer_flagged=answer_flagged)
 
 
 def load(
     path: str | os.PathLike[str] = DEFAULT,
     *,
+    ensemble: Sequence[str | os.PathLike[str]] = (),
+    tta: bool = False,
     engine: EngineName = "auto",
     device: str = "cpu",
     precision: Precision = "auto",
-    at: str = "default",
+    operating_point: str = "default",
+    answer_flagged: bool = False,
 ) -> Predictor:
     """Return the model in the file at `path`, ready to predict.
 
@@ -246,44 +268,24 @@ def load(
 
     Args:
         path: A ``model.h5``, an ``.onnx`` or ``.xml`` that ``pleura export`` wrote, or the name of
-            a model that comes with pleura; left out, the default one.
-        engine: What runs it, as for :func:`pleura.inference.engine.open_engine`.
+            a model that comes with pleura, such as ``pleura:fast``, the default.
+        ensemble: More models of these kinds, to average with.
+        tta: Whether to average over the picture and its mirror image.
+        engine: What runs it, as for :func:`pleura.engines.choice.open_engine`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` takes bf16 where the device has it; ``fp32`` is the reference.
-        at: Name of the operating point: ``default``, ``sensitive``, ``specific`` or ``rule``.
+        operating_point: Its name: ``default``, ``sensitive``, ``specific`` or ``rule``.
+        answer_flagged: Whether what is flagged as no frontal chest radiograph is answered all the
+            same. Left out, it is called "not assessed".
 
     Raises:
-        BundleError: The file is missing, truncated, corrupt, foreign, or needs a later pleura.
+        BundleError: A file is missing, truncated, corrupt, foreign, or needs a later pleura; or
+            several models do not go together.
         UsageError: The engine, the device or the operating point is not there.
     """
-    bundle = read_model(path).at(at)
-    return Predictor(bundle, open_engine(bundle, engine, device, precision))
-
-
-def _ahead(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    depth: int,
-) -> Iterator[Result]:
-    """Yield ``function(item)`` in order, with at most `depth` results computed ahead."""
-    upcoming = iter(items)
-    waiting = deque(pool.submit(function, item) for item in itertools.islice(upcoming, depth))
-    while waiting:
-        result = waiting.popleft().result()
-        waiting.extend(pool.submit(function, item) for item in itertools.islice(upcoming, 1))
-        yield result
-
-
-def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while group := list(itertools.islice(items, size)):
-        yield group
-
-
-def _admitted(file: Ready | Failed, admit: Callable[[Ready], str] | None) -> Ready | Failed:
-    reason = "" if admit is None or isinstance(file, Failed) else admit(file)
-    return Failed(file.path, reason) if reason else file
-
-
-def _same(file: Failed) -> Failed:
-    return file
+    bundles = [read_model(one).at(operating_point) for one in (path, *ensemble)]
+    members = [
+        Predictor(one, open_engine(one, engine, device, precision), answer_flagged=answer_flagged)
+        for one in bundles
+    ]
+    return averaged(members, tta=tta)

@@ -2,29 +2,26 @@
 
 ::
 
-    submission.csv        ImageId,EncodedPixels: one row per answered image, in the inputs' order
-    predictions.csv       one row per input, with its error where there is one
+    submission.csv        ImageId,EncodedPixels: one row per image, in the inputs' order
+    predictions.csv       one row per input, with its error where there is one, and the thresholds
     predictions.parquet   the same, typed, with what it was made with
 """
 
-import csv
-import json
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from pleura.data.isolation import python_command
-from pleura.errors import OutputError
 from pleura.formats.annotations import write_submission
-from pleura.formats.atomic import atomic_path
-from pleura.inference.answer import Answer
+from pleura.formats.csv_cells import csv_line
+from pleura.inference.parquet import write_parquet
+from pleura.inference.row import Row
 from pleura.models.bundle import OperatingPoint
+from pleura.storage.atomic import atomic_path
 
 COLUMNS = {
     "image_id": "text",
     "path": "text",
+    "called": "text",
     "score": "number",
     "area_px": "count",
     "seconds": "number",
@@ -33,7 +30,11 @@ COLUMNS = {
     "flags": "text",
     "notes": "text",
 }
-"""The columns of predictions.csv, and what :mod:`pleura.inference.parquet` makes of each."""
+"""What is told of each input, and what :mod:`pleura.inference.parquet` makes of it."""
+
+THRESHOLDS = ("score_threshold", "mask_threshold", "min_area")
+"""The last columns of predictions.csv: what made a call of a score, so that a row can be judged
+where nothing else of the job is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,113 +59,54 @@ class Provenance:
             "model": self.model,
             "engine": self.engine,
             "pleura": self.pleura,
-            "score_threshold": self.point.score,
-            "mask_threshold": self.point.mask,
-            "min_area": self.point.min_area,
+            **dict(zip(THRESHOLDS, self.thresholds, strict=True)),
         }
 
-
-class ParquetWriter:
-    """Another process, which makes predictions.parquet of predictions.csv; for one job's end.
-
-    It imports while the job runs, so that a small job need not wait for it. Use it in a ``with``
-    block.
-
-    Raises:
-        OutputError: The process could not be started.
-    """
-
-    def __init__(self) -> None:
-        command = python_command(
-            "from pleura.inference.parquet import convert_when_told; convert_when_told(sys.stdin)"
-        )
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise OutputError(
-                f"predictions.parquet: the process that writes it could not be started ({error})"
-            ) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def write(self, table: Path, path: Path, made_with: Provenance) -> None:
-        """Write the table at `path`; to be called once.
-
-        Raises:
-            OutputError: It could not be written.
-        """
-        with atomic_path(path) as partial:
-            order = {
-                "table": str(table),
-                "path": str(partial),
-                "columns": COLUMNS,
-                "made_with": made_with.as_json(),
-            }
-            _, said = self._process.communicate(json.dumps(order))
-            status = self._process.returncode
-            if status:
-                why = (said.strip().splitlines() or [f"status {status}"])[-1]
-                raise OutputError(
-                    f"{path}: could not be written ({why}); free some space or memory"
-                )
+    @property
+    def thresholds(self) -> tuple[float, float, float]:
+        """The values of :data:`THRESHOLDS`."""
+        return self.point.score, self.point.mask, self.point.min_area
 
 
-def write_tables(
-    answers: Iterable[Answer], out: Path, made_with: Provenance, parquet: ParquetWriter
-) -> None:
+def write_tables(rows: Iterable[Row], out: Path, made_with: Provenance) -> None:
     """Write the three tables into `out`.
 
     Args:
-        answers: In the order of the inputs; iterated over twice.
+        rows: In the order of the inputs; iterated over more than once.
         out: The job's folder.
-        made_with: For the columns of the Parquet table.
-        parquet: What writes that one.
+        made_with: What the rows were made with; the Parquet table has all of it.
 
     Raises:
         OutputError: One could not be written.
     """
     write_submission(
         out / "submission.csv",
-        ((answer.image_id, answer.rle) for answer in answers if answer.rle is not None),
+        ((one.image_id, one.submitted) for one in rows if one.submitted is not None),
     )
-    _write_csv(answers, out / "predictions.csv")
-    parquet.write(out / "predictions.csv", out / "predictions.parquet", made_with)
+    _write_csv(rows, out / "predictions.csv", made_with)
+    write_parquet(map(_cells, rows), COLUMNS, made_with.as_json(), out / "predictions.parquet")
 
 
-def _write_csv(answers: Iterable[Answer], path: Path) -> None:
-    # Bytes of a file name that are not UTF-8 are written with a backslash.
-    with (
-        atomic_path(path) as partial,
-        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for answer in answers:
-            writer.writerow(
-                [
-                    answer.image_id,
-                    answer.path,
-                    _shown(answer.score, 6),
-                    "" if answer.area_px is None else answer.area_px,
-                    _shown(answer.seconds, 4),
-                    answer.error,
-                    _shown(answer.guard, 6),
-                    answer.flags,
-                    answer.notes,
-                ]
-            )
+def _write_csv(rows: Iterable[Row], path: Path, made_with: Provenance) -> None:
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        file.write(csv_line([*COLUMNS, *THRESHOLDS]))
+        file.writelines(csv_line([*_cells(row), *made_with.thresholds]) for row in rows)
+
+
+def _cells(row: Row) -> list[str | int | None]:
+    """Return the cells of a row, in the order of :data:`COLUMNS`."""
+    return [
+        row.image_id,
+        row.path,
+        row.called or "",
+        _shown(row.score, 6),
+        row.area_px,
+        _shown(row.seconds, 4),
+        row.error,
+        _shown(row.guard, 6),
+        row.flags,
+        row.notes,
+    ]
 
 
 def _shown(number: float | None, digits: int) -> str:

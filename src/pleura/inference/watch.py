@@ -5,122 +5,107 @@ systems' ways to tell say nothing of what another machine writes into a shared f
 """
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pleura.config import IdSource
-from pleura.data.files import may_be_dicom, walk_files
+from pleura.data.files import walk_files, why_not_input
 from pleura.errors import DataError
-from pleura.inference.answers import Answers
-from pleura.inference.folder import Job, OnAnswer, OnProgress
-from pleura.inference.predictor import Predictor
-from pleura.inference.readers import Readers
-
-if TYPE_CHECKING:
-    from pleura.inference.writers import Writer
+from pleura.inference.job import Job
+from pleura.inference.row import Row
+from pleura.remote.address import Source
+from pleura.storage.content import Stamp, stamp_at
 
 PAUSE_S = 1.0
 """Time between two looks at a folder; a file that stays the same for so long has arrived."""
 
-_Stamp = tuple[int, int]
+EMPTY_PAUSE_S = 30.0
+"""The same for an empty file, which somebody may be about to fill."""
+
+UNFINISHED = "unfinished"
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
 
 
-def watch_folder(
-    predictor: Predictor,
-    folder: Path,
-    out: Path,
-    *,
-    id_source: IdSource = "uid",
-    writers: Sequence["Writer"] = (),
-    batch: int = 4,
-    readers: Readers | None = None,
-    on_progress: OnProgress | None = None,
-    on_answer: OnAnswer | None = None,
-    pause: Callable[[float], None] = time.sleep,
-) -> Answers:
-    """Predict each file below `folder` as it arrives, until Ctrl-C; return all answers.
-
-    The tables are written anew whenever no more files wait, and at the end. The journal stays, so
-    that a later call with the same model and options answers only what it has not yet answered; a
-    file that was changed is answered again. The rows are in the order in which files arrived.
+class Watched:
+    """A folder that is looked at again and again.
 
     Args:
-        predictor: The model.
-        folder: What to watch.
+        folder: Which.
         out: Folder for the results, outside of `folder`.
-        id_source: As for :func:`pleura.inference.folder.predict_files`.
-        writers: As there; they finish each time that the tables are written.
-        batch: As there.
-        readers: As there.
-        on_progress: Told (files done, files known), from the first on.
-        on_answer: Told each new answer.
-        pause: What to do for so many seconds between two looks; KeyboardInterrupt ends the watch.
 
     Raises:
-        DataError: There is no such folder.
-        OutputError: A result could not be written; what is finished is kept.
+        DataError: There is no such folder, or the results would lie in it.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: is no folder; name one to watch")
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{out}: lies in the watched folder {folder}; name another with --out")
-    with contextlib.ExitStack() as stack:
-        readers = readers or stack.enter_context(Readers())
-        job = stack.enter_context(Job(predictor, out, readers, id_source, writers, batch))
+
+    def __init__(self, folder: Path, out: Path) -> None:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: is no folder; name one to watch")
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{out}: lies in the watched folder {folder}; name another with `out`")
+        self._folder = folder
+        self._seen: dict[Path, tuple[Stamp | None, float]] = {}  # as it was, and since when
+        self._others: dict[Path, tuple[Stamp | None, str]] = {}  # what was passed over, and as what
+
+    @property
+    def passed(self) -> Counter[str]:
+        """How many files that are there are passed over, by what they are."""
+        return Counter(kind for _, kind in self._others.values())
+
+    def answer(self, job: Job, pause: Callable[[float], None] = time.sleep) -> Generator[Row]:
+        """Yield the row of each file below the folder as it arrives; it never ends by itself.
+
+        The tables are written anew whenever no more files wait. The job's store stays, so that a
+        later job with the same model and settings answers only what has no row yet; a file that was
+        changed is answered again. The rows are in the order in which files arrived.
+
+        Args:
+            job: What answers them.
+            pause: What to do for so many seconds between two looks; KeyboardInterrupt ends the
+                watch.
+
+        Raises:
+            OutputError: A result could not be written; what is finished is kept.
+        """
         job.continue_earlier()
-        try:
-            for arrived in _arrivals(folder, job.unanswered, pause):
-                known = len(job) + len(arrived)
-                with contextlib.closing(job.answer(arrived)) as answering:
-                    for number, (answer, _) in enumerate(answering, known - len(arrived) + 1):
-                        if on_answer is not None:
-                            on_answer(answer)
-                        if on_progress is not None:
-                            on_progress(number, known)
-                job.write_results()
-        except KeyboardInterrupt:
-            pass  # the way to end it
-        return job.write_results()
+        for arrived in self._arrivals(job, pause):
+            with contextlib.closing(job.answer_stamped(arrived)) as rows:
+                yield from rows
+            job.write_results()
 
+    def _arrivals(
+        self, job: Job, pause: Callable[[float], None]
+    ) -> Iterator[dict[Source, Stamp | None]]:
+        """Yield, again and again, the files that have no row and stopped growing."""
+        while True:
+            begun = time.monotonic()
+            arrived = self._look(job, begun)
+            if arrived:
+                yield arrived
+            # A folder that takes long to look at is looked at less often.
+            pause(max(PAUSE_S, 9 * (time.monotonic() - begun)) if not arrived else PAUSE_S)
 
-def _arrivals(
-    folder: Path, unanswered: Callable[[list[Path]], list[Path]], pause: Callable[[float], None]
-) -> Iterator[list[Path]]:
-    """Yield, again and again, the files that no answer is known for and that stopped growing."""
-    seen: dict[Path, tuple[_Stamp, float]] = {}  # as it was, and since when
-    other: dict[Path, _Stamp] = {}  # what was looked into, and is no DICOM
-    while True:
-        begun = time.monotonic()
-        now = dict(_stamped(unanswered(list(walk_files(folder)))))
-        known = {path: seen.get(path, (None, begun)) for path in now}
-        seen = {
+    def _look(self, job: Job, begun: float) -> dict[Source, Stamp | None]:
+        now = job.unanswered({path: stamp_at(path) for path in walk_files(self._folder)})
+        known = {path: self._seen.get(path, (None, begun)) for path in now}
+        self._seen = {
             path: (stamp, known[path][1] if known[path][0] == stamp else begun)
             for path, stamp in now.items()
         }
-        arrived = []
-        for path, (stamp, since) in seen.items():
-            if begun - since < PAUSE_S or other.get(path) == stamp:
-                continue
-            if may_be_dicom(path):
-                arrived.append(path)
-            else:
-                other[path] = stamp
-        if arrived:
-            yield arrived
-        # A folder that takes long to look at is looked at less often.
-        pause(max(PAUSE_S, 9 * (time.monotonic() - begun)) if not arrived else PAUSE_S)
+        self._others = {path: other for path, other in self._others.items() if path in now}
+        arrived: dict[Source, Stamp | None] = {}
+        for path, (stamp, since) in self._seen.items():
+            # One that cannot be looked at is answered too: reading it says why.
+            patience = EMPTY_PAUSE_S if stamp is not None and not stamp.size else PAUSE_S
+            if begun - since >= patience and not self._passed_over(path, stamp):
+                arrived[path] = stamp
+        return arrived
 
-
-def _stamped(paths: list[Path]) -> Iterator[tuple[Path, _Stamp]]:
-    """Yield size and time of change of each file that is there and has something in it."""
-    for path in paths:
-        if path.suffix.lower() in _UNFINISHED:
-            continue
-        with contextlib.suppress(OSError):
-            status = os.stat(path)  # noqa: PTH116
-            if status.st_size:
-                yield path, (status.st_size, status.st_mtime_ns)
+    def _passed_over(self, path: Path, stamp: Stamp | None) -> bool:
+        if path in self._others and self._others[path][0] == stamp:
+            return True
+        self._others.pop(path, None)
+        kind = UNFINISHED if path.suffix.lower() in _UNFINISHED else why_not_input(path)
+        if kind:
+            self._others[path] = stamp, kind
+        return bool(kind)

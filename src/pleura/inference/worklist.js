@@ -3,7 +3,7 @@ const $ = (id) => document.getElementById(id);
 const SVG = document.querySelector("svg").namespaceURI;
 const number = new Intl.NumberFormat("en");
 const chances = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 3 });
-const { point, thresholds, heat, images } = JSON.parse($("data").textContent);
+const { point, thresholds, heat, images, job } = JSON.parse($("data").textContent);
 const count = images.id.length;
 const everyone = Array.from({ length: count }, (_, row) => row);
 
@@ -12,8 +12,10 @@ const everyone = Array.from({ length: count }, (_, row) => row);
 /* Place 0 of the thresholds is the operating point's own, place n is n / 100. */
 const set = { score: point.score, place: 0 };
 const has = (row) => images.areas[row] !== null;
-const answered = everyone.filter(has);
-const flagged = (row) => images.flags[row] !== "";
+const assessed = (row) => images.assessed[row];
+const answers = (row) => has(row) && assessed(row);
+const answered = everyone.filter(answers);
+const flagged = (row) => images.flags[row] !== "" && assessed(row);
 const isPoint = () => set.score === point.score && set.place === 0;
 
 /* The area of the mask as pleura.inference.prediction.decide leaves it, 0 where it empties it. */
@@ -23,6 +25,7 @@ function areaOf(row, score = set.score, place = set.place) {
 }
 
 function callOf(row) {
+  if (!assessed(row)) return "not assessed";
   if (!has(row)) return "failed";
   return areaOf(row) > 0 ? "positive" : "negative";
 }
@@ -33,6 +36,31 @@ const positivesAtPoint = positives();
 const share = (part) => `${part === 0 ? "0" : part >= 0.1 ? part.toFixed(1) : part.toPrecision(2)} %`;
 const areaText = (row, area) => `${number.format(area)} px`;
 const shareText = (row, area) => share((100 * area) / images.size[row]);
+
+/* A UID ends in what tells it from others: as many signs of its end as no other id has, 8 at least. */
+const isUid = (id) => id.length > 20 && /^[0-9.]+$/.test(id);
+const shorts = everyone.map((row) => images.id[row]);
+for (let many = 8, open = everyone.filter((row) => isUid(images.id[row])); open.length; many += 2) {
+  const found = new Map();
+  for (const row of open) found.set(images.id[row].slice(-many), (found.get(images.id[row].slice(-many)) || 0) + 1);
+  const alone = (row) => found.get(images.id[row].slice(-many)) === 1 || images.id[row].length <= many;
+  for (const row of open) if (alone(row)) shorts[row] = `\u2026${images.id[row].slice(-many)}`;
+  open = open.filter((row) => !alone(row));
+}
+
+/* What somebody noted stays in this browser, by job and image; without its store, until it closes. */
+const STORE = `pleura:${job}`;
+const store = { all: {}, kept: true };
+try { store.all = JSON.parse(localStorage.getItem(STORE)) || {}; } catch { store.kept = false; }
+const own = (row) => store.all[images.name[row]] || {};
+const unread = (row) => !own(row).read;
+function keep(row, change) {
+  const next = { ...own(row), ...change };
+  if (next.read || next.remark) store.all[images.name[row]] = next;
+  else delete store.all[images.name[row]];
+  try { localStorage.setItem(STORE, JSON.stringify(store.all)); } catch { store.kept = false; }
+  if (!store.kept) $("kept-where").textContent = "This browser keeps nothing: notes are gone when the page closes.";
+}
 
 /* ------------------------------------------------------------------------- data of an image */
 
@@ -65,10 +93,10 @@ function load(name) {
         script.remove();
         waiting.delete(name);
         if (kept.has(name)) resolve(kept.get(name));
-        else reject(new Error(`report/${name}.js is missing or damaged: it belongs beside this page.`));
+        else reject(new Error(`worklist/${name}.js is missing or damaged: it belongs beside this page.`));
       };
       script.onload = script.onerror = done;
-      script.src = `report/${name}.js`;
+      script.src = `worklist/${name}.js`;
       document.head.append(script);
     }));
   }
@@ -92,19 +120,21 @@ const chosen = { kind: "all" };
 let rows = [];
 let current = -1;
 
-const texts = everyone.map((row) => `${images.id[row]}\n${images.flags[row]}\n${images.notes[row]}\n${images.error[row]}`.toLowerCase());
+const texts = everyone.map((row) => `${images.id[row]}\n${images.flags[row]}\n${images.notes[row]}\n${images.error[row]}\n${assessed(row) ? "" : "not assessed"}`.toLowerCase());
 const keys = {
   id: (row) => images.id[row],
-  call: (row) => ["failed", "negative", "positive"].indexOf(callOf(row)),
+  call: (row) => ["failed", "not assessed", "negative", "positive"].indexOf(callOf(row)),
   score: (row) => images.score[row],
-  area: (row) => (has(row) ? areaOf(row) : null),
+  area: (row) => (answers(row) ? areaOf(row) : null),
 };
 const kinds = {
   all: () => true,
   positive: (row) => callOf(row) === "positive",
   negative: (row) => callOf(row) === "negative",
+  "not assessed": (row) => !assessed(row),
   flagged,
   failed: (row) => callOf(row) === "failed",
+  unread,
 };
 
 function sorted(list) {
@@ -122,7 +152,7 @@ function refill() {
     const { kind } = button.dataset;
     const many = found.filter(kinds[kind]).length;
     button.lastElementChild.textContent = number.format(many);
-    button.hidden = (kind === "flagged" || kind === "failed") && !everyone.some(kinds[kind]);
+    button.hidden = ["not assessed", "flagged", "failed"].includes(kind) && !everyone.some(kinds[kind]);
     button.setAttribute("aria-pressed", String(kind === chosen.kind));
   }
   rows = sorted(found.filter(kinds[chosen.kind]));
@@ -183,26 +213,31 @@ function cell(kind, ...children) {
 function lineOf(place) {
   const row = rows[place];
   const call = callOf(row);
-  const line = make("div", `line ${call}`);
+  const line = make("div", `line ${call.replace(" ", "-")}${unread(row) ? "" : " read"}`);
   line.setAttribute("role", "row");
   line.setAttribute("aria-rowindex", place + 2);
   line.id = `row-${row}`;
   line.dataset.row = row;
   line.style.transform = `translateY(${place * ROW}px)`;
-  const film = cell("film");
-  if (has(row)) film.append(thumbOf(images.name[row]));
-  const id = cell("id", make("span", "uid", make("bdi", "", images.id[row])));
+  const radiograph = cell("radiograph");
+  if (has(row)) radiograph.append(thumbOf(images.name[row]));
+  const id = cell("id", make("span", "uid", make("bdi", "", shorts[row])));
   if (images.error[row]) id.append(make("span", "note error", images.error[row]));
+  if (!assessed(row)) id.append(make("span", "note flag narrow", flagIcon(), make("span", "", call)));
   else if (flagged(row)) id.append(make("span", "note flag", flagIcon(), make("span", "", images.flags[row])));
   id.title = [images.id[row], images.error[row], images.flags[row], images.notes[row]].filter(Boolean).join("\n");
   const score = images.score[row];
-  const area = has(row) ? areaOf(row) : 0;
+  const area = answers(row) ? areaOf(row) : 0;
   const bar = make("i", "meter");
   bar.style.setProperty("--at", `${100 * (score || 0)}%`);
+  line.append(radiograph, id, cell("call", make("span", "chip", call)));
+  if (!assessed(row)) {
+    const why = cell("why", make("span", "", images.flags[row]));
+    why.setAttribute("aria-colspan", "2");
+    line.append(why);
+    return line;
+  }
   line.append(
-    film,
-    id,
-    cell("call", make("span", "chip", call)),
     score === null ? cell("score") : cell("score", score.toFixed(3), bar),
     area ? cell("area", areaText(row, area), make("small", "", shareText(row, area))) : cell("area", has(row) ? "–" : ""),
   );
@@ -257,7 +292,7 @@ const at = () => rows.indexOf(current);
 
 /* -------------------------------------------------------------------------------- reading */
 
-const film = $("film"), over = $("over");
+const radiograph = $("radiograph"), over = $("over");
 const WINDOW = { centre: 128, width: 256, inverted: false };
 const view = { data: null, grey: null, pixels: null, chance: null, map: null, zoom: 1, ...WINDOW };
 const opacity = { mask: 24, heat: Number($("opacity").dataset.heat), none: 0 };
@@ -272,8 +307,8 @@ function select(row) {
 }
 
 async function open(row) {
-  view.data = null;
-  film.dataset.ready = "";
+  Object.assign(view, { data: null, map: null, chance: null });
+  radiograph.dataset.ready = "";
   $("picture").hidden = true;
   $("zoom").hidden = true;
   $("legend").hidden = true;
@@ -282,15 +317,15 @@ async function open(row) {
     if (!has(row)) throw new Error(images.error[row]);
     const data = await load(images.name[row]);
     const picture = new Image();
-    picture.src = data.film;
-    const [map] = await Promise.all([unpacked(data.map, data.size), picture.decode()]);
+    picture.src = data.radiograph;
+    const [map] = await Promise.all([data.map && unpacked(data.map, data.size), picture.decode()]);
     if (row !== current) return;
     take(row, data, map, picture);
   } catch (error) {
     if (row !== current) return;
     $("message").textContent = error.message;
     $("message").hidden = false;
-    film.dataset.ready = "failed";
+    radiograph.dataset.ready = "failed";
     return;
   }
   for (const near of [rows[at() + 1], rows[at() - 1]]) {
@@ -300,12 +335,13 @@ async function open(row) {
 
 function take(row, data, map, picture) {
   const [width, height] = [picture.naturalWidth, picture.naturalHeight];
-  for (const canvas of [film, over]) [canvas.width, canvas.height] = [width, height];
-  const pen = film.getContext("2d", { willReadFrequently: true });
+  for (const canvas of [radiograph, over]) [canvas.width, canvas.height] = [width, height];
+  const pen = radiograph.getContext("2d", { willReadFrequently: true });
   pen.drawImage(picture, 0, 0);
   view.pixels = pen.getImageData(0, 0, width, height);
   view.grey = Uint8Array.from({ length: width * height }, (_, n) => view.pixels.data[4 * n]);
-  Object.assign(view, { data, map, chance: spread(map, data, width, height) });
+  Object.assign(view, { data, map, chance: map && spread(map, data, width, height) });
+  $("overlay").disabled = !map; // there is nothing to lay over an image that is not assessed
   const side = Math.max(data.rows, data.columns), scale = data.size / side;
   const left = Math.floor((side - data.columns) / 2) * scale, top = Math.floor((side - data.rows) / 2) * scale;
   $("outline").setAttribute("viewBox", `${left} ${top} ${data.columns * scale} ${data.rows * scale}`);
@@ -314,12 +350,13 @@ function take(row, data, map, picture) {
   $("picture").hidden = false;
   $("zoom").hidden = false;
   zoomTo(1);
-  paintFilm();
+  paintRadiograph();
   paintOver();
-  film.dataset.ready = String(row);
+  told();
+  radiograph.dataset.ready = String(row);
 }
 
-/* The point of the film at (x, y) of the stage stays where it is. */
+/* The point of the radiograph at (x, y) of the stage stays where it is. */
 const stage = $("stage");
 function zoomTo(zoom, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
   const before = $("picture").getBoundingClientRect(), frame = stage.getBoundingClientRect();
@@ -332,7 +369,7 @@ function zoomTo(zoom, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
   stage.scrollTop += after.top - frame.top - y + (y + frame.top - before.top) * grown;
 }
 
-/* The map over the film's pixels on the page, 0 to 255: linear, as pleura.data.prepare.restore. */
+/* The map over the radiograph's pixels on the page, 0 to 255: linear, as pleura.data.prepare.restore. */
 function spread(map, data, width, height) {
   const side = Math.max(data.rows, data.columns), { size } = data;
   const axis = (length, own) => {
@@ -360,7 +397,7 @@ function spread(map, data, width, height) {
 }
 
 /* Window centre and width as in DICOM PS3.3 C.11.2.1.2.1, on grey values 0 to 255. */
-function paintFilm() {
+function paintRadiograph() {
   for (const [id, value] of [["centre", view.centre], ["width", view.width]]) {
     $(id).value = value;
     told.output(id, String(value));
@@ -374,7 +411,7 @@ function paintFilm() {
   }
   const { data: out } = view.pixels;
   for (let n = 0; n < view.grey.length; n += 1) out[4 * n] = out[4 * n + 1] = out[4 * n + 2] = table[view.grey[n]];
-  film.getContext("2d").putImageData(view.pixels, 0, 0);
+  radiograph.getContext("2d").putImageData(view.pixels, 0, 0);
 }
 
 /* Colours as the canvas keeps them: four bytes a pixel. */
@@ -388,7 +425,7 @@ function paintOver() {
   told.output("opacity", kind === "none" ? "" : `${opacity[kind]} %`);
   over.style.opacity = opacity[kind] / 100;
   over.hidden = kind === "none";
-  $("legend").hidden = kind !== "heat" || !view.data;
+  $("legend").hidden = kind !== "heat" || !view.map;
   if (!view.data) return;
   const level = 255 * thresholds[set.place];
   const called = areaOf(current) > 0;
@@ -396,12 +433,13 @@ function paintOver() {
   const picture = pen.createImageData(over.width, over.height);
   const out = new Uint32Array(picture.data.buffer);
   const { chance } = view;
-  if (kind === "heat") for (let n = 0; n < chance.length; n += 1) out[n] = palette[Math.round(chance[n])];
+  if (kind === "heat" && chance) for (let n = 0; n < chance.length; n += 1) out[n] = palette[Math.round(chance[n])];
   if (kind === "mask" && called) for (let n = 0; n < chance.length; n += 1) if (chance[n] > level) out[n] = amber;
   pen.putImageData(picture, 0, 0);
   const line = called && $("outlined").checked ? outlineOf(view.map, view.data.size, level) : "";
   for (const path of $("outline").children) path.setAttribute("d", line);
-  $("picture").setAttribute("aria-label", `Radiograph ${images.id[current]}, called ${callOf(current)}${called ? `, mask of ${areaText(current, areaOf(current))}` : ""}`);
+  const call = callOf(current);
+  $("picture").setAttribute("aria-label", `Radiograph ${images.id[current]}, ${assessed(current) ? "called " : ""}${call}${called ? `, mask of ${areaText(current, areaOf(current))}` : ""}`);
 }
 
 /* Marching squares: where the map, linear between its pixels, crosses the level. */
@@ -457,23 +495,41 @@ function told() {
   for (const bar of $("scores").children) bar.classList.toggle("over", Number(bar.dataset.from) >= set.score);
 
   const call = current < 0 ? "" : callOf(current);
-  $("answer").className = call;
-  $("answer").firstElementChild.textContent = call && (call === "failed" ? "No answer" : `Called ${call}`);
-  $("answer").lastElementChild.textContent = call && call !== "failed" ? `score ${images.score[current].toFixed(3)}` : "";
+  $("answer").className = call.replace(" ", "-");
+  $("answer").firstElementChild.textContent = { "": "", failed: "No answer", "not assessed": "Not assessed" }[call] ?? `Called ${call}`;
+  $("answer").lastElementChild.textContent = call && answers(current) ? `score ${images.score[current].toFixed(3)}` : "";
   $("measured").textContent = measured(call);
-  const flags = current < 0 ? "" : images.flags[current];
-  $("about").replaceChildren(...(flags ? [make("dt", "", "Flags"), make("dd", "", flags)] : []));
+  const flags = current < 0 || !flagged(current) ? "" : images.flags[current];
+  const facts = view.data ? [["Side", sideOf()], ...Object.entries(view.data.facts)] : [];
+  if (flags) facts.unshift(["Flagged, answered all the same", flags]);
+  $("about").replaceChildren(...facts.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
+  const mine = current < 0 ? {} : own(current);
+  $("own").disabled = current < 0;
+  $("read").checked = Boolean(mine.read);
+  if (document.activeElement !== $("remark")) $("remark").value = mine.remark || "";
   const notes = current < 0 ? "" : images.notes[current];
   $("notes").hidden = !notes;
   $("notes").lastElementChild.textContent = notes;
+}
+
+/* The patient's left lies on the right of a frontal radiograph. */
+function sideOf() {
+  if (!view.data || !view.chance || callOf(current) !== "positive") return "";
+  const level = 255 * thresholds[set.place], width = over.width;
+  const sides = [0, 0];
+  view.chance.forEach((chance, n) => { if (chance > level) sides[Number(n % width >= width / 2)] += 1; });
+  const [right, left] = sides, all = right + left;
+  if (!all) return "";
+  return Math.min(right, left) > 0.2 * all ? "both" : left > right ? "left" : "right";
 }
 
 told.output = (id, text) => { $(id).parentElement.querySelector("output").value = text; };
 
 function measured(call) {
   if (!call || call === "failed") return "";
+  if (call === "not assessed") return `Why: ${images.flags[current]}`;
   const area = areaOf(current);
-  if (area) return `Mask ${areaText(current, area)}, ${shareText(current, area)} of the film`;
+  if (area) return `Mask ${areaText(current, area)}, ${shareText(current, area)} of the radiograph`;
   if (images.score[current] < set.score) return "The score is below its threshold";
   return images.areas[current][set.place] ? "The mask is below the smallest area" : "No pixel is above the threshold";
 }
@@ -506,7 +562,7 @@ function soon(work) {
     if (!asked) asked = requestAnimationFrame(() => { asked = 0; work(); });
   };
 }
-const decidedSoon = soon(decided), paintFilmSoon = soon(paintFilm), drawSoon = soon(draw);
+const decidedSoon = soon(decided), paintRadiographSoon = soon(paintRadiograph), drawSoon = soon(draw);
 
 $("by-score").addEventListener("input", (event) => { set.score = Number(event.target.value); decidedSoon(); });
 $("by-mask").addEventListener("input", (event) => { set.place = Math.round(100 * Number(event.target.value)); decidedSoon(); });
@@ -526,12 +582,12 @@ $("opacity").addEventListener("input", (event) => {
 });
 
 for (const id of ["centre", "width"]) {
-  $(id).addEventListener("input", (event) => { view[id] = Number(event.target.value); paintFilmSoon(); });
+  $(id).addEventListener("input", (event) => { view[id] = Number(event.target.value); paintRadiographSoon(); });
 }
-$("invert").addEventListener("click", () => { view.inverted = !view.inverted; paintFilm(); });
+$("invert").addEventListener("click", () => { view.inverted = !view.inverted; paintRadiograph(); });
 function resetWindow() {
   Object.assign(view, WINDOW);
-  paintFilm();
+  paintRadiograph();
 }
 $("window-reset").addEventListener("click", resetWindow);
 
@@ -551,7 +607,7 @@ picture.addEventListener("pointermove", (event) => {
   const within = (value, input) => Math.round(Math.min(input.max, Math.max(input.min, value)));
   view.width = within(drag.width + event.clientX - drag.x, $("width"));
   view.centre = within(drag.centre + (event.clientY - drag.y) / 2, $("centre"));
-  paintFilmSoon();
+  paintRadiographSoon();
 });
 for (const end of ["pointerup", "pointercancel"]) picture.addEventListener(end, () => { drag = null; });
 picture.addEventListener("dblclick", resetWindow);
@@ -576,8 +632,8 @@ body.addEventListener("click", (event) => {
 const narrow = matchMedia("(max-width: 819px)");
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input")) return;
-  if (event.target === stage && view.zoom > 1) return; // there the film scrolls
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea")) return;
+  if (event.target === stage && view.zoom > 1) return; // there the radiograph scrolls
   if (narrow.matches && !grid.contains(event.target)) return; // there the page itself scrolls
   const page = Math.max(1, Math.floor(grid.clientHeight / ROW) - 2);
   const to = { ArrowDown: at() + 1, ArrowUp: at() - 1, PageDown: at() + page, PageUp: at() - page, Home: 0, End: rows.length - 1 }[event.key];
@@ -587,6 +643,20 @@ document.addEventListener("keydown", (event) => {
 });
 $("previous").addEventListener("click", () => move(at() - 1));
 $("next").addEventListener("click", () => move(at() + 1));
+
+$("read").addEventListener("change", (event) => { keep(current, { read: event.target.checked }); refill(); });
+$("remark").addEventListener("input", (event) => { keep(current, { remark: event.target.value }); });
+
+const theme = { of: () => document.documentElement.dataset.theme || "dark" };
+theme.set = (name) => {
+  document.documentElement.dataset.theme = name;
+  $("theme").setAttribute("aria-pressed", String(name === "light"));
+};
+try { theme.set(localStorage.getItem("pleura:theme") || "dark"); } catch { theme.set("dark"); }
+$("theme").addEventListener("click", () => {
+  theme.set(theme.of() === "light" ? "dark" : "light");
+  try { localStorage.setItem("pleura:theme", theme.of()); } catch { /* it is light until it closes */ }
+});
 
 search.addEventListener("input", refill);
 search.form.addEventListener("submit", (event) => event.preventDefault());
@@ -615,6 +685,6 @@ document.querySelector("main").hidden = false;
 document.querySelector(".without").hidden = true;
 drawScores();
 refill();
-paintFilm();
+paintRadiograph();
 paintOver();
 if (rows.length) select(rows[0]);

@@ -2,14 +2,17 @@
 
 ::
 
-    report.html         the list, and how every answer would fall at other thresholds
-    report/<name>.js    one image: film, map of probabilities, areas; loaded when it is looked at
+    worklist.html         the list, and how every answer would fall at other thresholds
+    worklist/<name>.js    one image: radiograph, map of probabilities, areas; loaded when it is
+    looked at
 
 The page works from a disk, without a server. It shows ids, scores, areas and what was found
-unusual, never a patient. What it decides is what :func:`pleura.inference.prediction.decide`
-decides: the area of each mask was counted, at the file's own size and in full precision, for every
-threshold that the page offers. Only what is drawn, outline, tint and colours, comes from a map
-stored in 8 bits.
+unusual; of the patient age and sex, with view and date, never name or id. What it decides is what
+:func:`pleura.inference.prediction.decide` decides: the area of each mask was counted, at the file's
+own size and in full precision, for every threshold that the page offers. Only what is drawn,
+outline, tint and colours, comes from a map stored in 8 bits.
+
+What its reader marks and notes stays in the browser.
 """
 
 import base64
@@ -27,36 +30,40 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.gallery import HEAT_OPACITY, heat_colours, shrunk
+from pleura.dicom.square import squared
+from pleura.dicom.values import age_years
 from pleura.errors import OutputError
-from pleura.formats.atomic import write_text
-from pleura.formats.dicom import read_radiograph
-from pleura.formats.page import json_block, picture_source, render
-from pleura.inference.answer import Answer
 from pleura.inference.prediction import Prediction
+from pleura.inference.row import Row, Wrote
 from pleura.models.bundle import OperatingPoint
+from pleura.pictures.flags import in_words
+from pleura.rendering.heat import HEAT_OPACITY, heat_colours
+from pleura.rendering.overlay import shrink
+from pleura.rendering.page import json_block, picture_source, render
+from pleura.storage.atomic import write_text
 
 if TYPE_CHECKING:
+    from pleura.dicom.radiograph import Header, Opened
     from pleura.inference.predictor import Predictor
 
-PAGE = "report.html"
-FOLDER = "report"
+PAGE = "worklist.html"
+FOLDER = "worklist"
 
 THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 """The thresholds of the mask that the page offers, beside the operating point's own."""
 
-FILM_SIDE = 768
-"""Longest side of a film on the page, in pixels."""
+RADIOGRAPH_SIDE = 768
+"""Longest side of a radiograph on the page, in pixels."""
 
 MAP_SIDE = 512
 """Longest side of a stored map; a larger one is averaged down."""
 
 THUMB_SIDE = 96
 
-_FILM_QUALITY, _THUMB_QUALITY = 80, 70
+_RADIOGRAPH_QUALITY, _THUMB_QUALITY = 80, 70
 _HEAD = 'pleura({"about":'
 _MIDDLE = ',\n"pictures":'
-_COLUMNS = ("id", "name", "score", "area", "size", "areas", "flags", "notes", "error")
+_COLUMNS = ("id", "name", "assessed", "score", "area", "size", "areas", "flags", "notes", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,43 +91,50 @@ class Worklist:
     @property
     def name(self) -> str:
         """What is written and every setting that it depends on."""
-        return f"worklist 1 {self.digest} {asdict(self.point)}"
+        return f"worklist 3 {self.digest} {asdict(self.point)}"
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
+    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
         """Write the data of one image: 60 to 120 KB.
 
+        Of one that is not assessed they hold the radiograph alone, so that nothing can be drawn on
+        it.
+
         Args:
-            path: The radiograph.
+            opened: The radiograph.
             image_id: What it is called in this job.
             prediction: Its answer.
             out: Folder of the job.
 
         Raises:
-            DicomError: The radiograph cannot be read any more.
             OutputError: The file could not be written.
         """
         name = data_name(image_id)
+        assessed = prediction.assessed
         stored = stored_map(prediction.prepared_map)
-        film = shrunk(read_radiograph(path).pixels, FILM_SIDE)
-        about = {"name": name, "areas": areas(prediction.probability, self.point)}
+        counted = areas(prediction.probability, self.point) if assessed else []
+        frame = prediction.frame
+        radiograph = shrink(squared(opened.radiograph.pixels, frame.aspect), RADIOGRAPH_SIDE)
+        rows, columns = frame.shown
+        about = {"name": name, "areas": counted}
         pictures = {
-            "rows": prediction.frame.rows,
-            "columns": prediction.frame.columns,
+            "rows": rows,
+            "columns": columns,
             "size": len(stored),
-            "map": packed(stored),
-            "film": picture_source(film, _FILM_QUALITY),
-            "thumb": picture_source(shrunk(film, THUMB_SIDE), _THUMB_QUALITY),
+            "map": packed(stored) if assessed else None,
+            "facts": _facts(opened.radiograph.header),
+            "radiograph": picture_source(radiograph, _RADIOGRAPH_QUALITY),
+            "thumb": picture_source(shrink(radiograph, THUMB_SIDE), _THUMB_QUALITY),
         }
         text = f"{_HEAD}{json_block(about)}{_MIDDLE}{json_block(pictures)}}});\n"
         write_text(out / FOLDER / f"{name}.js", text)
-        return ""
+        return Wrote(areas=tuple(counted))
 
-    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+    def finish(self, answers: Iterable[Row], out: Path) -> None:
         """Write the page for a whole job.
 
         Args:
-            answers: Every answer, in the inputs' order; one that failed gets a row too, and so
-                does one of which something else could not be written.
+            answers: Every answer, in the inputs' order; one that failed or was not assessed gets a
+                row too, and so does one of which something else could not be written.
             out: Folder of the job.
 
         Raises:
@@ -130,13 +144,16 @@ class Worklist:
 
     def _page(self, images: Mapping[str, Sequence[Any]], made: datetime) -> str:
         files, has = len(images["id"]), [counted is not None for counted in images["areas"]]
-        failed = files - sum(has)
+        not_assessed = files - sum(images["assessed"])
+        failed = sum(one and not there for one, there in zip(images["assessed"], has, strict=True))
         called = sum(bool(area) and one for area, one in zip(images["area"], has, strict=True))
+        negative = files - called - not_assessed - failed
         data = {
             "point": asdict(self.point),
             "thresholds": list(_thresholds(self.point)),
             "heat": heat_colours()[:, [2, 1, 0, 3]].tolist(),
             "images": images,
+            "job": hashlib.blake2b(json.dumps(images["name"]).encode(), digest_size=8).hexdigest(),
         }
         facts = {
             "Model": self.model,
@@ -145,7 +162,7 @@ class Worklist:
             f"{self.point.mask:.3g}, smallest area {100 * self.point.min_area:.3g} %",
             "Made": f"{made:%Y-%m-%d %H:%M} UTC",
             "Files": f"{files:,}: {called:,} called positive, "
-            f"{files - called - failed:,} negative, {failed:,} failed",
+            f"{negative:,} negative, {not_assessed:,} not assessed, {failed:,} failed",
         }
         return render(
             "pleura.inference",
@@ -155,6 +172,18 @@ class Worklist:
             data=json_block(data),
             heat_opacity=round(100 * HEAT_OPACITY),
         )
+
+
+def _facts(header: "Header") -> dict[str, str]:
+    """Return what the header says of the radiograph, for people; "" where it does not."""
+    years, date = age_years(header.age), header.study_date
+    known = len(date) == 8 and date.isdecimal()
+    return {
+        "Age": "" if years is None else f"{years} years",
+        "Sex": header.sex[:16],
+        "View": (header.view_position or header.view_code)[:32],
+        "Date": f"{date[:4]}-{date[4:6]}-{date[6:]}" if known else "",
+    }
 
 
 def data_name(image_id: str) -> str:
@@ -211,20 +240,21 @@ def _thresholds(point: OperatingPoint) -> tuple[float, ...]:
     return (point.mask, *THRESHOLDS)
 
 
-def _columns(answers: Iterable[Answer], out: Path) -> dict[str, list[Any]]:
+def _columns(answers: Iterable[Row], out: Path) -> dict[str, list[Any]]:
     """Return what the page knows of the answers, a list per column; masks are not kept."""
     found: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     folders = set()
     for answer in answers:
-        folders.add(f"{PurePath(answer.path).parent}{os.sep}")
+        folders.add(answer.path.removesuffix(PurePath(answer.path).name))
         row = (
             answer.image_id or PurePath(answer.path).name,
             data_name(answer.image_id),
+            answer.assessed,
             answer.score,
             answer.area_px,
             (answer.rows or 0) * (answer.columns or 0),
             _areas_of(answer, out),
-            ", ".join(part for part in answer.flags.split(";") if part),
+            in_words(filter(None, answer.flags.split(";"))),
             answer.notes,
             answer.error.replace(answer.path, PurePath(answer.path).name),
         )
@@ -241,23 +271,15 @@ def _without_folders(text: str, folders: Iterable[str]) -> str:
     return text
 
 
-def _areas_of(answer: Answer, out: Path) -> list[int] | None:
-    """Return the areas that `write` counted, from the first line of the image's data.
-
-    None where there is no answer, or where an error tells why there is no data.
-    """
-    if answer.rle is None:
+def _areas_of(row: Row, out: Path) -> list[int] | None:
+    """Return the areas that `write` counted; None where an error tells why there is no picture."""
+    if row.called is None:
         return None
-    path = out / FOLDER / f"{data_name(answer.image_id)}.js"
-    try:
-        with path.open(encoding="ascii") as file:
-            line = file.readline()
-        found = json.loads(line.removeprefix(_HEAD).rstrip().removesuffix(","))
-        return [int(area) for area in found["areas"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if answer.error:
-            return None
-        raise OutputError(
-            f"{path}: the data of image {answer.image_id} is missing or damaged; predict "
-            "into an empty folder"
-        ) from error
+    path = out / FOLDER / f"{data_name(row.image_id)}.js"
+    if row.areas is not None and path.exists():
+        return list(row.areas)
+    if row.error:
+        return None
+    raise OutputError(
+        f"{path}: the data of image {row.image_id} is missing; predict into an empty folder"
+    )

@@ -3,20 +3,25 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pleura.data.gallery import heat, write_png
-from pleura.formats.dicom import read_radiograph
-from pleura.formats.overlay import overlay
-from pleura.inference.answer import Answer
+from pleura.dicom.square import squared
 from pleura.inference.prediction import Prediction
+from pleura.inference.row import Row, Wrote
+from pleura.rendering.heat import heat
+from pleura.rendering.overlay import overlay, write_png
+from pleura.storage.atomic import remove
+
+if TYPE_CHECKING:
+    from pleura.dicom.radiograph import Opened
 
 
 class Writer(Protocol):
     """Writes something for one answered file into the folder of its job.
 
-    A writer is made of plain settings, so that it can be sent to another process: `write` reads the
-    stranger's file once more, so it runs where such files may be opened, under their limits. A
+    A writer is made of plain settings, so that it can be sent to another process: `write` is given
+    what is in a stranger's file, so it runs where such files are opened, under their limits. It
+    opens no file of its own accord: what lies at the path by then may be another patient's. A
     second call for the same file writes the same again: a job that was cut off may ask twice.
     """
 
@@ -24,11 +29,18 @@ class Writer(Protocol):
     def name(self) -> str:
         """What it writes and every setting that this depends on; a part of a job's identity."""
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
-        """Write for the file at `path`, answered as `image_id`, into the job's folder `out`.
+    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
+        """Write for a file that was answered as `image_id`, into the job's folder `out`.
+
+        Args:
+            opened: What is in the file, of the same bytes that were answered. Writers share it, so
+                its pixels are read-only.
+            image_id: What the image is called in this job.
+            prediction: The answer.
+            out: The job's folder.
 
         Returns:
-            What the reader of the answer should know, for its notes; mostly nothing.
+            What is to be kept of it; mostly nothing.
 
         Raises:
             DicomError: The file cannot carry what is to be written; its answer is kept, with this
@@ -36,7 +48,7 @@ class Writer(Protocol):
             OutputError: It could not be written; this ends the job.
         """
 
-    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+    def finish(self, answers: Iterable[Row], out: Path) -> None:
         """Write what concerns all files, once they are answered; this runs in the job's process.
 
         Args:
@@ -54,31 +66,49 @@ class PerFile:
 
     __slots__ = ()
 
-    def finish(self, answers: Iterable[Answer], out: Path) -> None:
+    def finish(self, answers: Iterable[Row], out: Path) -> None:
         """Write nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overlays(PerFile):
-    """``overlays/<id>.png``: the radiograph with the mask laid over."""
+    """``overlays/<id>.png``: the radiograph with the mask laid over; none if not assessed.
+
+    A radiograph without a mask would say that nothing was found.
+    """
 
     name: str = "overlays"
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
+    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
         """Write the picture."""
-        pixels = read_radiograph(path).pixels
-        write_png(out / "overlays" / f"{image_id}.png", overlay(pixels, prediction.mask))
-        return ""
+        path = out / "overlays" / f"{image_id}.png"
+        if not prediction.assessed:
+            remove(path)
+            return Wrote()
+        aspect = prediction.frame.aspect
+        pixels = squared(opened.radiograph.pixels, aspect)
+        picture = overlay(pixels, squared(prediction.mask, aspect))
+        write_png(path, picture)
+        return Wrote()
 
 
 @dataclass(frozen=True, slots=True)
 class Heatmaps(PerFile):
-    """``heatmaps/<id>.png``: the radiograph with the map of probabilities laid over in colours."""
+    """``heatmaps/<id>.png``: the radiograph with the map of probabilities laid over in colours.
+
+    None where it is not assessed: the map counts for nothing there.
+    """
 
     name: str = "heatmaps"
 
-    def write(self, path: Path, image_id: str, prediction: Prediction, out: Path) -> str:
+    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
         """Write the picture."""
-        pixels = read_radiograph(path).pixels
-        write_png(out / "heatmaps" / f"{image_id}.png", heat(pixels, prediction.probability))
-        return ""
+        path = out / "heatmaps" / f"{image_id}.png"
+        if not prediction.assessed:
+            remove(path)
+            return Wrote()
+        aspect = prediction.frame.aspect
+        pixels = squared(opened.radiograph.pixels, aspect)
+        picture = heat(pixels, squared(prediction.probability, aspect))
+        write_png(path, picture)
+        return Wrote()

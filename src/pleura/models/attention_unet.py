@@ -19,7 +19,7 @@ from pleura.models.blocks import CoarserHeads, Head, Levels, ScoreHead, channels
 class AttentionUNet(Levels):
     """`width` channels at full resolution, doubled at each of `depth` halvings, at most 512."""
 
-    def __init__(self, width: int, depth: int, deep: int = 0) -> None:
+    def __init__(self, width: int, depth: int, deep_supervision: int = 0) -> None:
         super().__init__()
         sizes = channels(width, depth)
         self.encoders = nn.ModuleList(
@@ -31,7 +31,7 @@ class AttentionUNet(Levels):
         )
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
-        self.coarser = CoarserHeads(sizes, deep)
+        self.coarser = CoarserHeads(sizes, deep_supervision)
 
 
 class _Level(nn.Module):

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pleura.errors import ConfigError
+from pleura.errors import ConfigError, first_line
 from pleura.models.encoder_unet import Encoder, EncoderUNet, Map
 from pleura.models.grey import CHANNELS, IMAGENET, Colours, fold
 
@@ -117,7 +117,7 @@ def read_configuration(source: str) -> str:
     except Exception as error:  # the library raises a dozen kinds over a wrong configuration
         raise ConfigError(
             f"network.backbone is {source!r}: it is no folder with a config.json, and the hub does "
-            f"not give it ({_first_line(error)}). {_WAY_OUT}"
+            f"not give it ({first_line(error)}). {_WAY_OUT}"
         ) from error
     return _with_all_maps(json.dumps(_plain(config.to_dict()), sort_keys=True))
 
@@ -186,7 +186,7 @@ def _read_weights(model: Any, source: str) -> Mapping[str, Tensor]:
             )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
-            f"network.backbone: the weights of {source} cannot be read ({_first_line(error)}); "
+            f"network.backbone: the weights of {source} cannot be read ({first_line(error)}); "
             f"pleura reads a model.safetensors of this very model. {_WAY_OUT}"
         ) from error
     lacking = [name for name in sorted(report["missing_keys"]) if _MAYBE_STORED not in name]
@@ -285,7 +285,7 @@ def _config(configuration: str) -> Any:
         return transformers.AutoConfig.for_model(kind, **table)
     except Exception as error:  # the library raises a dozen kinds over a wrong configuration
         raise ConfigError(
-            f"network.backbone of type {kind} has wrong settings: {_first_line(error)}"
+            f"network.backbone of type {kind} has wrong settings: {first_line(error)}"
         ) from error
 
 
@@ -294,7 +294,7 @@ def _model(config: Any) -> Any:
         return _transformers().AutoBackbone.from_config(config)
     except Exception as error:  # the library raises a dozen kinds over a wrong configuration
         raise ConfigError(
-            f"network.backbone of type {config.model_type} cannot be built: {_first_line(error)}"
+            f"network.backbone of type {config.model_type} cannot be built: {first_line(error)}"
         ) from error
 
 
@@ -304,7 +304,3 @@ def _stage(name: str) -> int | None:
     if number:
         return int(number[1]) + 1
     return 0 if "embed" in name else None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")

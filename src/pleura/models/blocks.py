@@ -42,7 +42,7 @@ class Head(nn.Conv2d):
     """A 1 x 1 convolution to one channel of logits, begun at the share of positive pixels.
 
     About 1 pixel in 70 belongs to a pneumothorax. With the bias there from the start, the first
-    steps are not spent on learning that most of every film is empty.
+    steps are not spent on learning that most of every radiograph is empty.
     """
 
     def __init__(self, in_channels: int) -> None:

@@ -1,17 +1,12 @@
-"""model.h5: one HDF5 file with all that a prediction needs, and no code in it.
+"""model.h5: one file with all that a prediction needs, and no code in it.
 
-::
+It is HDF5 for whoever opens it with another program, see :mod:`pleura.models.sealed_file`::
 
-    /                    attributes: format, pleura, network, preprocessing, operating_point,
-                         presets, calibration, training, versions (JSON texts), card (text),
-                         weights_digest
+    /                    attributes: pleura_format, pleura_version
+    /about               all but the weights, a JSON text: the fields of :class:`About`
     /weights/<name>      one plain array for each parameter and buffer of the network
-    /history/<column>    one number per epoch
-    /training/trained_on the images that trained it, as 64 bits of their pixel hash each
-    /calibration/        scores and values: the knots of an isotonic calibration, else empty
-    /evaluation/json     the figures measured when it was trained, a JSON text as UTF-8 bytes
 
-Reading needs no torch: an engine turns the arrays into whatever it runs.
+Reading needs neither torch nor HDF5: an engine turns the arrays into whatever it runs.
 """
 
 import json
@@ -21,26 +16,36 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
-import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from pleura.choices import PointName
 from pleura.config import Network, Size, parse
 from pleura.errors import BundleError, ConfigError, UsageError
-from pleura.formats.atomic import atomic_path
 from pleura.models import shipped
 from pleura.models import weights as stored
+from pleura.models.sealed_file import (
+    Columns,
+    Finite,
+    as_columns,
+    as_history,
+    read_sealed,
+    write_sealed,
+)
 
-FORMAT = 3
-"""Raised when a bundle of this version could be misread by an earlier pleura; 3: calibrated."""
+FORMAT = 5
+"""Raised when a bundle of this version could be misread by an earlier pleura; 4: sealed."""
 
 _MAX_BYTES = 4 * 2**30
-_KNOTS = ("scores", "values")
 
-Share = Annotated[float, Field(ge=0, le=1)]
+_STRICT = ConfigDict(extra="forbid", strict=True)
+"""What is read from a file: an unknown key is refused, and nothing is converted."""
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,12 @@ class Preprocessing:
         std: What the difference is divided by.
     """
 
+    __pydantic_config__ = _STRICT
+
     size: Size
     preparation: str
-    mean: float = 0.5
-    std: Annotated[float, Field(gt=0)] = 0.25
+    mean: Finite = 0.5
+    std: Positive = 0.25
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return uint8 pixels of any shape as float32 network input: ``(x / 255 - mean) / std``."""
@@ -78,12 +85,13 @@ class OperatingPoint:
         min_area: Smallest mask that is kept, as a share of the image's pixels.
     """
 
+    __pydantic_config__ = _STRICT
+
     score: Share = 0.5
     mask: Share = 0.5
     min_area: Share = 0.0
 
 
-PointName = Literal["default", "sensitive", "specific", "rule"]
 """The operating points that a bundle may hold, see :attr:`Bundle.points`."""
 
 CalibrationMethod = Literal["identity", "platt", "isotonic"]
@@ -111,9 +119,11 @@ class Calibration:
         ValueError: The knots are not such.
     """
 
+    __pydantic_config__ = _STRICT
+
     method: CalibrationMethod = "identity"
-    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    intercept: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    slope: Positive = 1.0
+    intercept: Finite = 0.0
     scores: tuple[Share, ...] = ()
     values: tuple[Share, ...] = ()
 
@@ -216,9 +226,9 @@ class Bundle:
 
         It is what a result depends on.
         """
-        parts = (self.network, self.preprocessing, self.calibration)
+        parts = (self.preprocessing, self.calibration)
         points = {name: asdict(point) for name, point in self.points.items()}
-        settings = [*(asdict(part) for part in parts), points]
+        settings = [asdict(self.network), *(asdict(part) for part in parts), points]
         arrays = {" settings": json.dumps(settings).encode()}
         if self.exported is not None:
             arrays |= {" graph": self.exported.graph, " weights": self.exported.weights}
@@ -249,6 +259,70 @@ class Bundle:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """All that a file says of a model but its network's weights or graph, as JSON holds it.
+
+    The fields are those of :class:`Bundle`.
+
+    Attributes:
+        trained_on: As plain numbers.
+        history: None is what was not measured.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    network: Network
+    preprocessing: Preprocessing
+    operating_point: OperatingPoint
+    presets: dict[PointName, OperatingPoint]
+    calibration: Calibration
+    evaluation: dict[str, Any]
+    training: dict[str, Any]
+    trained_on: list[Annotated[int, Field(ge=0, lt=2**64)]]
+    history: Columns
+    card: str
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "About":
+        """Return what there is to say of `bundle`."""
+        return cls(
+            network=bundle.network,
+            preprocessing=bundle.preprocessing,
+            operating_point=bundle.operating_point,
+            presets=dict(bundle.presets),
+            calibration=bundle.calibration,
+            evaluation=dict(bundle.evaluation),
+            training=dict(bundle.training),
+            trained_on=bundle.trained_on.tolist(),
+            history=as_columns(bundle.history),
+            card=bundle.card,
+            versions=dict(bundle.versions) or current_versions(),
+        )
+
+    def bundle(
+        self, weights: stored.Arrays, path: Path, exported: Exported | None = None
+    ) -> Bundle:
+        """Return the bundle with these weights or this graph, read from `path`."""
+        return Bundle(
+            network=self.network,
+            weights=weights,
+            preprocessing=self.preprocessing,
+            operating_point=self.operating_point,
+            presets=self.presets,
+            calibration=self.calibration,
+            evaluation=self.evaluation,
+            training=self.training,
+            trained_on=np.array(self.trained_on, np.uint64),
+            history=as_history(self.history),
+            card=self.card,
+            versions=self.versions,
+            path=path,
+            exported=exported,
+        )
+
+
 def write_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half: bool = False) -> None:
     """Write `bundle` to `path`, whole or not at all.
 
@@ -258,67 +332,42 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half: bool = F
         half: Store the weights that :func:`pleura.models.weights.rounded` rounded in 16 bits.
 
     Raises:
+        BundleError: The weights are not finite.
         OutputError: The file could not be written.
     """
-    attributes = {
-        "pleura_format": FORMAT,
-        "pleura_version": version_of("pleura"),
-        "network": json.dumps(asdict(bundle.network)),
-        "preprocessing": json.dumps(asdict(bundle.preprocessing)),
-        "operating_point": json.dumps(asdict(bundle.operating_point)),
-        "presets": json.dumps({name: asdict(point) for name, point in bundle.presets.items()}),
-        "calibration": json.dumps(
-            {
-                "method": bundle.calibration.method,
-                "slope": bundle.calibration.slope,
-                "intercept": bundle.calibration.intercept,
-            }
-        ),
-        "training": json.dumps(dict(bundle.training)),
-        "versions": json.dumps(dict(bundle.versions) or current_versions()),
-        "card": bundle.card,
-        "weights_digest": stored.digest(bundle.weights),
-    }
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
-        file.attrs.update(attributes)
-        weights = stored.halved(bundle.weights) if half else bundle.weights
-        stored.write_arrays(file.create_group("weights"), weights)
-        columns = {name: np.asarray(column, float) for name, column in bundle.history.items()}
-        stored.write_arrays(file.create_group("history"), columns)
-        stored.write_arrays(file.create_group("training"), {"trained_on": bundle.trained_on})
-        knots = {name: np.array(getattr(bundle.calibration, name), float) for name in _KNOTS}
-        stored.write_arrays(file.create_group("calibration"), knots)
-        # An attribute holds 64 KiB at most, and the figures of many strata may be more.
-        text = json.dumps(dict(bundle.evaluation), allow_nan=False).encode()
-        measured = {"json": np.frombuffer(text, np.uint8)}
-        stored.write_arrays(file.create_group("evaluation"), measured)
+    try:
+        stored.check_finite(bundle.weights)
+    except BundleError as error:
+        raise BundleError(
+            f"{path}: is not written: {error}; the training went astray, lower "
+            "train.learning_rate or set train.clip"
+        ) from error
+    weights = stored.halve(bundle.weights) if half else bundle.weights
+    about = asdict(About.of(bundle))
+    write_sealed(path, "model", (FORMAT, version_of("pleura")), about, {"weights": weights})
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Return the bundle in the file at `path`, or the one of that name that comes with pleura.
 
     Raises:
-        BundleError: The file is missing, truncated, corrupt, not a pleura model, or needs a later
-            pleura.
+        BundleError: The file is missing, truncated, changed since it was written, not a pleura
+            model, or needs a later pleura.
     """
-    file_path = shipped.file_of(path)
-    if not file_path.is_file():
-        raise BundleError(
-            f"{path}: there is no such file; train a model with pleura train, or take one that "
-            f"comes with pleura: {', '.join(shipped.names())}"
-        )
+    file = shipped.file_of(path)
+    missing = (
+        "there is no such file; train a model with pleura train, or take one that comes with "
+        f"pleura: {', '.join(shipped.names())}"
+    )
     try:
-        with h5py.File(file_path, "r") as file:
-            return _read(file, file_path)
+        contents = read_sealed(file, "model", FORMAT, _MAX_BYTES, missing)
+        weights = stored.widen(contents.group("weights"))
+        stored.check_finite(weights)
+        return parse(About, contents.about, "its text").bundle(weights, file)
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from error
-    except ConfigError as error:
-        raise BundleError(f"{path}: damaged settings: {error}") from error
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise BundleError(
-            f"{path}: cannot be read as a model.h5, it is truncated, damaged or something else "
-            f"({type(error).__name__}: {_first_line(error)}); get the file again"
-        ) from error
+    except (ConfigError, RecursionError) as error:
+        raise BundleError(f"{path}: damaged: {str(error)[:300]}") from error
 
 
 def current_versions() -> dict[str, str]:
@@ -327,79 +376,9 @@ def current_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version_of(name) for name in names}}
 
 
-def _read(file: h5py.File, path: Path) -> Bundle:
-    found = file.attrs.get("pleura_format")
-    if found is None:
-        raise BundleError(
-            "is HDF5 but not a model of pleura (no pleura_format); models of other programs cannot "
-            "be loaded"
-        )
-    if int(found) < FORMAT:
-        raise BundleError(
-            f"has format {int(found)}, of a pleura before its first release; train the model again"
-        )
-    if int(found) > FORMAT:
-        raise BundleError(
-            f"has format {int(found)}, written by pleura {_text(file, 'pleura_version')}; this "
-            f"pleura reads up to {FORMAT}: install that version or a later one"
-        )
-    weights = stored.widened(stored.read_arrays(file["weights"], _MAX_BYTES))
-    if stored.digest(weights) != _text(file, "weights_digest"):
-        raise BundleError("its weights do not match their digest, it is damaged; get it again")
-    history = stored.read_arrays(file["history"], _MAX_BYTES)
-    trained_on = stored.read_arrays(file["training"], _MAX_BYTES)["trained_on"]
-    measured = stored.read_arrays(file["evaluation"], _MAX_BYTES)["json"]
-    return Bundle(
-        network=_parsed(Network, file, "network"),
-        weights=weights,
-        preprocessing=_parsed(Preprocessing, file, "preprocessing"),
-        operating_point=_parsed(OperatingPoint, file, "operating_point"),
-        presets=_presets(file),
-        calibration=_calibration(file),
-        evaluation=dict(json.loads(measured.tobytes())),
-        training=json.loads(_text(file, "training")),
-        trained_on=trained_on.astype(np.uint64),
-        history={name: column.tolist() for name, column in history.items()},
-        card=_text(file, "card"),
-        versions=json.loads(_text(file, "versions")),
-        path=path,
-    )
-
-
-def _presets(file: h5py.File) -> dict[PointName, OperatingPoint]:
-    found = json.loads(_text(file, "presets"))
-    names = [name for name in get_args(PointName) if name in found]
-    return {name: parse(OperatingPoint, found[name], f"presets.{name}") for name in names}
-
-
-def _calibration(file: h5py.File) -> Calibration:
-    knots = stored.read_arrays(file["calibration"], _MAX_BYTES)
-    columns = {name: np.asarray(knots[name], float).tolist() for name in _KNOTS}
-    plain = json.loads(_text(file, "calibration"))
-    return parse(Calibration, {**plain, **columns}, "calibration")
-
-
-T = TypeVar("T")
-
-
-def _parsed(kind: type[T], file: h5py.File, name: str) -> T:
-    return parse(kind, json.loads(_text(file, name)), name)
-
-
-def _text(file: h5py.File, name: str) -> str:
-    value = file.attrs[name]
-    if not isinstance(value, str):
-        raise BundleError(f"its attribute {name} is not a text")
-    return value
-
-
 def version_of(package: str) -> str:
     """Return the version of an installed package, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]

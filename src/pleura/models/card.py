@@ -6,7 +6,8 @@ error that names it; figures that nobody measured are called "not measured", wit
 Source of the headings: Mitchell et al., Model cards for model reporting, FAT* 2019.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +23,15 @@ _FIGURES: Mapping[str, str] = {
     "average_precision": "average precision",
     "sensitivity": "sensitivity, default operating point",
     "specificity": "specificity, default operating point",
+    "accuracy": "accuracy, default operating point",
+    "ppv": "positive predictive value at the share of positives of these images",
+    "npv": "negative predictive value at the share of positives of these images",
     "lesion_sensitivity": "lesions found, at least in part",
     "false_lesions": "false lesions per image",
     "calibration_error": "expected calibration error of the score",
 }
+_LATER = {"accuracy", "ppv", "npv"}
+"""Figures that models of an earlier pleura do not hold; their cards do without."""
 
 
 def write_card(bundle: Bundle, licence: str = "") -> str:
@@ -49,24 +55,96 @@ def write_card(bundle: Bundle, licence: str = "") -> str:
 
 
 def _card(bundle: Bundle, licence: str) -> str:
-    return "\n".join(
-        [
-            f"# pleura {bundle.network.name}",
-            "",
-            "**Not a medical device.** For research and education, not for diagnosis.",
-            "",
-            *_section("Intended use", _intended_use()),
-            *_section("Data", _data(bundle, licence)),
-            *_section("Training", _training(bundle)),
-            *_section("Decisions", _decisions(bundle)),
-            *_section("Measured", _measured(bundle)),
-            *_section("Limits", _limits(bundle)),
+    parts = [
+        f"# pleura {bundle.network.name}",
+        "",
+        "**Not a medical device.** For research and education, not for diagnosis.",
+        "",
+    ]
+    for title, lines in card_sections(bundle, licence).items():
+        parts += [f"## {title}", "", *lines, ""]
+    return "\n".join(parts)
+
+
+def card_sections(bundle: Bundle, licence: str = "") -> dict[str, list[str]]:
+    """Return the lines of a card below each of its headings.
+
+    Raises:
+        BundleError: The model does not hold what the card must say.
+    """
+    return {
+        "Intended use": _intended_use(),
+        "Data": _data(bundle, licence),
+        "Training": _training(bundle),
+        "Decisions": _decisions(bundle),
+        "Measured": _measured(bundle),
+        "Limits": _limits(bundle),
+    }
+
+
+_HUB_METRICS: Mapping[str, str] = {
+    "positive_dice": "dice",
+    "mean_dice": "dice",
+    "auroc": "roc_auc",
+    "average_precision": "average_precision",
+    "sensitivity": "recall",
+    "specificity": "specificity",
+    "accuracy": "accuracy",
+}
+"""The figures that stand in a model index, and how the hub calls their kinds."""
+
+
+def write_hub_card(bundle: Bundle, licence: str = "", card: str = "") -> str:
+    """Return the card as the README.md of a model on the Hugging Face hub.
+
+    In front of it stands what the hub reads: a block of YAML, each value written as JSON, which
+    YAML takes as it is, with the figures measured as a model index.
+
+    Args:
+        bundle: The model.
+        licence: As for :func:`write_card`.
+        card: The card, where the model brings one.
+
+    Raises:
+        BundleError: The model does not hold what the card must say.
+
+    Source: huggingface.co/docs/hub/model-cards.
+    """
+    text = card or write_card(bundle, licence)
+    front: dict[str, Any] = {
+        "library_name": "pleura",
+        "pipeline_tag": "image-segmentation",
+        "tags": ["pneumothorax", "chest-radiograph", "medical", "dicom", bundle.network.name],
+        "metrics": sorted(set(_HUB_METRICS.values())),
+    }
+    if bundle.evaluation:
+        front["model-index"] = [
+            {"name": f"pleura {bundle.network.name}", "results": [_hub_results(bundle)]}
         ]
-    )
+    lines = [f"{name}: {json.dumps(value)}" for name, value in front.items()]
+    return "\n".join(["---", *lines, "---", "", text])
 
 
-def _section(title: str, lines: list[str]) -> list[str]:
-    return [f"## {title}", "", *lines, ""]
+def _hub_results(bundle: Bundle) -> dict[str, Any]:
+    found = bundle.evaluation
+    return {
+        "task": {"type": "image-segmentation", "name": "pneumothorax segmentation"},
+        "dataset": {"type": "held-out", "name": str(_measurement(bundle, "measured_on"))},
+        "metrics": [
+            {
+                "type": kind,
+                "name": f"{_FIGURES[name]}, 95 % interval {_range(found, name)}",
+                "value": found[name],
+            }
+            for name, kind in _HUB_METRICS.items()
+            if found.get(name) is not None
+        ],
+    }
+
+
+def _range(figures: Mapping[str, Any], name: str) -> str:
+    low, high = figures[f"{name}_interval"]
+    return "none" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def _intended_use() -> list[str]:
@@ -90,7 +168,7 @@ def _licence(bundle: Bundle, stated: str) -> str:
         return f"{stated}, as stated by who printed this card."
     return str(
         bundle.training.get("licence")
-        or "not recorded. A model cannot know it; state it with `pleura card MODEL --licence TEXT` "
+        or "not recorded. A model cannot know it; state it with `pleura info MODEL --licence TEXT` "
         "before you hand the model on."
     )
 
@@ -109,13 +187,15 @@ def _member_data(bundle: Bundle) -> list[str]:
     about = bundle.training.get("extra_about", "of the folders that train.extra names")
     return [
         f"- Trained on {images} radiographs, {positives} with a pneumothorax; {known}.",
-        *([f"- Trained beside them on {extra} further films: {about}."] if extra else []),
+        *([f"- Trained beside them on {extra} further radiographs: {about}."] if extra else []),
         _held_back(bundle),
         f"- Fingerprint of images, masks and settings: `{_recorded(bundle, 'fingerprint')}`.",
     ]
 
 
 def _held_back(bundle: Bundle) -> str:
+    if bundle.training.get("held_back_about"):
+        return f"- {bundle.training['held_back_about']}"
     folds = _recorded(bundle, "train.folds")
     if bundle.training.get("whole"):
         return (
@@ -154,8 +234,8 @@ def _member_training(bundle: Bundle) -> list[str]:
         f"{_recorded(bundle, 'train.learning_rate')}, seed {_recorded(bundle, 'train.seed')}; "
         f"{_recorded(bundle, 'precision')} on {_recorded(bundle, 'device')}.",
         *(
-            [f"- Begun with the weights of the model `{bundle.training['train.start']}`."]
-            if bundle.training.get("train.start")
+            [f"- Begun with the weights of the model `{bundle.training['train.init_from']}`."]
+            if bundle.training.get("train.init_from")
             else []
         ),
     ]
@@ -180,8 +260,10 @@ def _named(network: Network) -> str:
     """Return what a network is, in words: of an ensemble, its members."""
     if network.members:
         names = ", ".join(_named(member) for member in network.members)
-        mirrored = ", each on the picture and its mirror image" if network.flip else ""
-        return f"{network.name} of {names}{mirrored}"
+        mirrored = ", each on the picture and its mirror image" if network.tta else ""
+        sizes = ", ".join(" and ".join(map(str, own)) for own in network.sizes)
+        reduced = f", at {sizes} pixels in turn" if sizes else ""
+        return f"{network.name} of {names}{reduced}{mirrored}"
     begun = ", its encoder trained before on other pictures" if network.pretrained else ""
     return f"{network.name}, width {network.width}, stride {stride(network)}{begun}"
 
@@ -220,7 +302,11 @@ def _measured(bundle: Bundle) -> list[str]:
             "images that did not train it, and prints the figures without keeping them.",
         ]
     found = bundle.evaluation
-    rows = [f"| {words} | {_figure(bundle, name)} |" for name, words in _FIGURES.items()]
+    rows = [
+        f"| {words} | {_figure(bundle, name)} |"
+        for name, words in _FIGURES.items()
+        if name in found or name not in _LATER
+    ]
     for item in _measurement(bundle, "predictive_values"):
         share = f"{100 * item['prevalence']:.3g} % prevalence"
         rows += [
@@ -237,7 +323,7 @@ def _measured(bundle: Bundle) -> list[str]:
         f"On {_measurement(bundle, 'measured_on')}: {_measurement(bundle, 'images')} images, "
         f"{_measurement(bundle, 'positives')} with a pneumothorax, "
         f"{_measurement(bundle, 'patients')} patients (an image of an unknown patient counts as "
-        "one). With 95 % bootstrap intervals over patients.",
+        "one). Patients count the same; with 95 % bootstrap intervals over patients.",
         "",
         "| figure | value |",
         "| --- | --- |",
@@ -246,7 +332,28 @@ def _measured(bundle: Bundle) -> list[str]:
         "| part | images | positive | positive Dice | AUROC | sensitivity |",
         "| --- | --- | --- | --- | --- | --- |",
         *parts,
+        *_expected(found.get("mixes", [])),
         *(line for note in found.get("notes", []) for line in ("", note)),
+    ]
+
+
+def _expected(mixes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the figures re-weighted to other sets, as lines of a table."""
+    if not mixes:
+        return []
+    return [
+        "",
+        "Expected of another set, by weighing these images to its sizes and its share of "
+        "positives:",
+        "",
+        "| set | positives | answering none: mean Dice | mean Dice | positive Dice | AUROC |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {item['name']} | {100 * item['prevalence']:.3g} % | {item['all_empty_dice']:.3f} | "
+            f"{_interval(item, 'mean_dice')} | {_interval(item, 'positive_dice')} | "
+            f"{_interval(item, 'auroc')} |"
+            for item in mixes
+        ),
     ]
 
 

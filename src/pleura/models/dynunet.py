@@ -20,7 +20,7 @@ _NORM = ("instance", {"affine": True})
 class DynUNet(Levels):
     """`width` channels at full resolution, doubled at each of `depth` halvings, at most 512."""
 
-    def __init__(self, width: int, depth: int, deep: int = 0) -> None:
+    def __init__(self, width: int, depth: int, deep_supervision: int = 0) -> None:
         super().__init__()
         sizes = channels(width, depth)
         self.encoders = nn.ModuleList(
@@ -36,4 +36,4 @@ class DynUNet(Levels):
                 nn.init.kaiming_normal_(module.weight, a=0.01)
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
-        self.coarser = CoarserHeads(sizes, deep)
+        self.coarser = CoarserHeads(sizes, deep_supervision)

@@ -5,29 +5,20 @@ else's until parsed: the text is read strictly, and must name the digests of the
 without the text) and of the weights beside it.
 """
 
-import hashlib
-import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-import numpy as np
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import ConfigDict
 
-from pleura.config import Network, parse
-from pleura.errors import BundleError, ConfigError
-from pleura.models.bundle import (
-    Bundle,
-    Calibration,
-    Exported,
-    OperatingPoint,
-    PointName,
-    Preprocessing,
-    current_versions,
-)
+from pleura.config import parse
+from pleura.errors import BundleError, ConfigError, SealError
+from pleura.models import sealed_file
+from pleura.models.bundle import About, Bundle, Exported
+from pleura.models.sealed_file import Digest
+from pleura.storage import seal
 
-FORMAT = 1
+FORMAT = 3
 """Raised when a file of this version could be misread by an earlier pleura."""
 
 KEY = "pleura"
@@ -39,33 +30,18 @@ INPUT, MAPS, SCORES = "pixels", "maps", "scores"
 MAX_BYTES = 4 * 2**30
 """What a file, and any tensor of its graph for one image, may hold at most."""
 
-_MAX_TEXT = 2**24
 
-_SEAL = "digest"
-"""The last entry of the text: a digest of the rest."""
-
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, slots=True)
 class _Metadata:
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
     pleura_format: int
     kind: Literal["openvino", "onnx"]
     precision: Literal["fp32", "int8"]
     model_digest: Digest
     graph_digest: Digest
     weights_digest: Digest
-    network: Network
-    preprocessing: Preprocessing
-    operating_point: OperatingPoint
-    presets: dict[PointName, OperatingPoint]
-    calibration: Calibration
-    evaluation: dict[str, Any]
-    training: dict[str, Any]
-    trained_on: list[Annotated[int, Field(ge=0, lt=2**64)]]
-    history: dict[str, list[float]]
-    card: str
-    versions: dict[str, str]
+    about: About
 
 
 def metadata(bundle: Bundle, exported: Exported) -> str:
@@ -75,22 +51,11 @@ def metadata(bundle: Bundle, exported: Exported) -> str:
         kind=exported.kind,
         precision=exported.precision,
         model_digest=exported.model_digest,
-        graph_digest=_sha256(exported.graph),
-        weights_digest=_sha256(exported.weights),
-        network=bundle.network,
-        preprocessing=bundle.preprocessing,
-        operating_point=bundle.operating_point,
-        presets=dict(bundle.presets),
-        calibration=bundle.calibration,
-        evaluation=dict(bundle.evaluation),
-        training=dict(bundle.training),
-        trained_on=bundle.trained_on.tolist(),
-        history=dict(bundle.history),
-        card=bundle.card,
-        versions=dict(bundle.versions) or current_versions(),
+        graph_digest=seal.digest(exported.graph),
+        weights_digest=seal.digest(exported.weights),
+        about=About.of(bundle),
     )
-    table = asdict(found)
-    return json.dumps({**table, _SEAL: _sha256(json.dumps(table).encode())})
+    return seal.sealed(asdict(found))
 
 
 def from_metadata(text: str, exported: Exported, path: Path) -> Bundle:
@@ -109,29 +74,15 @@ def from_metadata(text: str, exported: Exported, path: Path) -> Bundle:
     found = _parsed(text)
     if found.kind != exported.kind:
         raise BundleError(f"calls itself a file for {found.kind}, but is one for {exported.kind}")
-    if found.graph_digest != _sha256(exported.graph):
+    if found.graph_digest != seal.digest(exported.graph):
         raise BundleError("its network does not match its digest, it is damaged; export it again")
-    if found.weights_digest != _sha256(exported.weights):
+    if found.weights_digest != seal.digest(exported.weights):
         raise BundleError(
             f"the weights in {path.with_suffix('.bin').name} are not those it was written with; "
             "keep both files of one export together, or export it again"
         )
-    return Bundle(
-        network=found.network,
-        weights={},
-        preprocessing=found.preprocessing,
-        operating_point=found.operating_point,
-        presets=found.presets,
-        calibration=found.calibration,
-        evaluation=found.evaluation,
-        training=found.training,
-        trained_on=np.array(found.trained_on, np.uint64),
-        history=found.history,
-        card=found.card,
-        versions=found.versions,
-        path=path,
-        exported=replace(exported, precision=found.precision, model_digest=found.model_digest),
-    )
+    graph = replace(exported, precision=found.precision, model_digest=found.model_digest)
+    return found.about.bundle({}, path, graph)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -140,38 +91,21 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         BundleError: It is missing, too large or cannot be read.
     """
-    try:
-        if not path.is_file():
-            raise BundleError("there is no such file; write it with pleura export")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise BundleError(f"has {size} bytes; no model of pleura has more than {MAX_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"cannot be read ({error.strerror})") from error
+    missing = "there is no such file; write it with pleura export"
+    return sealed_file.read_bytes(path, MAX_BYTES, missing)
 
 
 def _parsed(text: str) -> _Metadata:
-    if len(text) > _MAX_TEXT:
-        raise BundleError(f"its metadata has {len(text)} characters; more than {_MAX_TEXT} is odd")
     try:
-        table = json.loads(text)
-        if not isinstance(table, dict):
-            raise BundleError("its metadata is not a JSON object; it is damaged, export it again")
-        written = table.get("pleura_format")
-        if isinstance(written, int) and written > FORMAT:
-            raise BundleError(
-                f"has format {written}, of a later pleura; this one reads up to {FORMAT}: install "
-                "the later one, or export it again"
-            )
-        seal = table.pop(_SEAL, None)
-        found = parse(_Metadata, table, "its metadata")
-        if seal != _sha256(json.dumps(table).encode()):
-            raise BundleError("its metadata does not match its digest, it is damaged; export it")
-        return found
-    except (ConfigError, ValueError, RecursionError, OverflowError) as error:
-        raise BundleError(f"damaged metadata: {str(error).splitlines()[0][:300]}") from error
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+        table = seal.unsealed(text)
+    except SealError as error:
+        raise BundleError(f"its metadata {error}; export it again") from error
+    if table.get("pleura_format") != FORMAT:
+        raise BundleError(
+            f"has format {str(table.get('pleura_format'))[:20]}; this pleura reads {FORMAT}: "
+            "install the one that wrote it, or export it again"
+        )
+    try:
+        return parse(_Metadata, table, "its metadata")
+    except (ConfigError, RecursionError) as error:
+        raise BundleError(f"damaged: {str(error)[:300]}; export it again") from error

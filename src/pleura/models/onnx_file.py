@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pleura.errors import BundleError, UsageError
+from pleura.errors import BundleError, UsageError, first_line
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import (
     INPUT,
@@ -27,6 +27,7 @@ from pleura.models.exported import (
     metadata,
     read_bytes,
 )
+from pleura.models.weights import check_finite
 
 _DOMAINS = ("", "ai.onnx")
 
@@ -86,6 +87,7 @@ def parse_onnx(content: bytes, path: Path) -> Bundle:
     _check_plain(model)
     _check_ports(model.graph, bundle.preprocessing.size)
     _check_sizes(onnx, model, bundle.preprocessing.size)
+    _check_finite(onnx, model.graph)
     return bundle
 
 
@@ -97,6 +99,7 @@ def import_onnx() -> ModuleType:
     """
     try:
         import onnx
+        import onnx.numpy_helper
         import onnx.shape_inference
     except ImportError as error:
         raise UsageError(
@@ -129,6 +132,16 @@ def _check_plain(model: Any) -> None:
     for tensor in _tensors(model.graph):
         if tensor.data_location or len(tensor.external_data):
             raise BundleError(f"its weights {tensor.name!r} are in another file; pleura keeps them")
+
+
+def _check_finite(onnx: ModuleType, graph: Any) -> None:
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+    # A bound, which is a plain number, may be infinite.
+    found = [one for one in _tensors(graph) if one.data_type in floats and len(one.dims)]
+    try:
+        check_finite({one.name: onnx.numpy_helper.to_array(one) for one in found})
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"a tensor is not what it says ({first_line(error)})") from error
 
 
 def _tensors(graph: Any) -> Iterable[Any]:
@@ -169,7 +182,7 @@ def _check_sizes(onnx: ModuleType, model: Any, size: int) -> None:
     try:
         graph = onnx.shape_inference.infer_shapes(one, strict_mode=True, data_prop=True).graph
     except Exception as error:  # of onnx's own making: InferenceError, RuntimeError, ...
-        raise BundleError(f"its graph does not fit together ({_first_line(error)})") from error
+        raise BundleError(f"its graph does not fit together ({first_line(error)})") from error
     known = {value.name: value.type.tensor_type for value in graph.value_info}
     known |= {port.name: port.type.tensor_type for port in (*graph.input, *graph.output)}
     for node in graph.node:
@@ -183,7 +196,3 @@ def _check_sizes(onnx: ModuleType, model: Any, size: int) -> None:
                     f"its {node.op_type} gives {name!r} of {sides if whole else 'unknown'} size; "
                     f"pleura writes graphs whose tensors are known to be below {MAX_BYTES} bytes"
                 )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:200]

@@ -18,6 +18,8 @@ from pathlib import Path
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
+import numpy as np
+
 from pleura.errors import BundleError
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import (
@@ -29,6 +31,7 @@ from pleura.models.exported import (
     metadata,
     read_bytes,
 )
+from pleura.models.weights import check_finite
 
 _END = b"\t<rt_info />\n</net>\n"
 _OPEN, _CLOSE = b"\t<rt_info>\n", b"\t</rt_info>\n</net>\n"
@@ -37,6 +40,7 @@ _BITS = {
     "f64": 64, "f32": 32, "f16": 16, "bf16": 16, "i64": 64, "i32": 32, "i16": 16, "i8": 8,
     "u64": 64, "u32": 32, "u16": 16, "u8": 8, "boolean": 8,
 }  # fmt: skip
+_FLOATS = {"f64": "<f8", "f32": "<f4", "f16": "<f2"}
 _DEPTH = 16
 _ELEMENTS = 2_000_000
 
@@ -85,6 +89,12 @@ def parse_openvino(xml: bytes, weights: bytes, path: Path) -> Bundle:
         )
     bundle = from_metadata(walk.text, Exported("openvino", head + _END, weights), path)
     walk.check_ports(bundle.preprocessing.size)
+    check_finite(
+        {
+            f"of {layer}": np.frombuffer(weights[place : place + size], kind)
+            for layer, kind, place, size in walk.floats
+        }
+    )
     return bundle
 
 
@@ -98,6 +108,7 @@ class _Walk:
     elements: int = 0
     layer: str = ""
     parameters: list[tuple[str, str, str]] = field(default_factory=list)
+    floats: list[tuple[str, str, int, int]] = field(default_factory=list)
     results: int = 0
     named: set[str] = field(default_factory=set)
 
@@ -188,3 +199,5 @@ class _Walk:
                 f"its {self.layer} claims {claimed} bytes as {size} from {offset} on, of "
                 f"{self.weights} in the .bin; the two files do not belong together or are damaged"
             )
+        if values["element_type"] in _FLOATS and shape:  # a bound, a plain number, may be infinite
+            self.floats.append((self.layer, _FLOATS[values["element_type"]], offset, size))

@@ -15,9 +15,6 @@ from torch.nn import functional
 
 from pleura.models.blocks import Head, Outputs, ScoreHead
 
-WIDTH_STEP = 12
-"""The first stage has three heads, and a head an even number of channels to double."""
-
 _WINDOW, _HEADS, _BLOCKS = 7, 3, 2
 
 

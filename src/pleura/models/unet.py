@@ -27,7 +27,7 @@ from pleura.models.blocks import (
 class UNet(nn.Module):
     """A U-Net of residual blocks; `depth` counts all halvings, the first convolution's included."""
 
-    def __init__(self, width: int, depth: int, deep: int = 0) -> None:
+    def __init__(self, width: int, depth: int, deep_supervision: int = 0) -> None:
         super().__init__()
         sizes = channels(width, depth - 1)
         self.stem = ConvNormReLU(1, sizes[0], stride=2)
@@ -39,7 +39,7 @@ class UNet(nn.Module):
         )
         self.head = Head(sizes[0])
         self.score = ScoreHead(sizes[-1])
-        self.coarser = CoarserHeads(sizes, deep)
+        self.coarser = CoarserHeads(sizes, deep_supervision)
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
         """Return the logits for normalised radiographs (B, 1, H, W)."""

@@ -1,19 +1,24 @@
-"""A network's name and settings -> the network."""
+"""A network's name and settings -> the network.
 
+What can be said of a network without building it is said without torch, which takes seconds to
+import.
+"""
+
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
 from importlib.util import find_spec
 from math import lcm
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import nn
-
-from pleura.config import SIZE_STEP, Network, NetworkName
+from pleura.choices import NetworkName
+from pleura.config import SIZE_STEP, Network
 from pleura.errors import ConfigError
-from pleura.models.cnn import CNN
-from pleura.models.encoder_unet import EncoderUNet
-from pleura.models.ensemble import Ensemble
-from pleura.models.unet import UNet
+
+if TYPE_CHECKING:
+    from torch import nn
 
 DEEPEST = 7
 
@@ -38,7 +43,7 @@ class Entry:
         extra: The extra of pleura that installs them.
     """
 
-    build: Callable[[Network], nn.Module]
+    build: Callable[[Network], "nn.Module"]
     width: int
     depth: int
     about: str
@@ -51,49 +56,53 @@ class Entry:
     extra: str = ""
 
 
-# MONAI takes seconds to import, so each of its networks stands in a module of its own that only
-# its builder imports. The extras may not be there at all.
+# torch and MONAI take seconds to import, so only the builders import them. The extras may not be
+# there at all.
 
 
-def _cnn(network: Network) -> nn.Module:
+def _cnn(network: Network) -> "nn.Module":
+    from pleura.models.cnn import CNN
+
     return CNN(network.width, network.depth)
 
 
-def _unet(network: Network) -> nn.Module:
-    return UNet(network.width, network.depth, network.deep)
+def _unet(network: Network) -> "nn.Module":
+    from pleura.models.unet import UNet
+
+    return UNet(network.width, network.depth, network.deep_supervision)
 
 
-def _dynunet(network: Network) -> nn.Module:
+def _dynunet(network: Network) -> "nn.Module":
     from pleura.models.dynunet import DynUNet
 
-    return DynUNet(network.width, network.depth, network.deep)
+    return DynUNet(network.width, network.depth, network.deep_supervision)
 
 
-def _segresnet(network: Network) -> nn.Module:
+def _segresnet(network: Network) -> "nn.Module":
     from pleura.models.segresnet import SegResNet
 
     return SegResNet(network.width, network.depth)
 
 
-def _attention_unet(network: Network) -> nn.Module:
+def _attention_unet(network: Network) -> "nn.Module":
     from pleura.models.attention_unet import AttentionUNet
 
-    return AttentionUNet(network.width, network.depth, network.deep)
+    return AttentionUNet(network.width, network.depth, network.deep_supervision)
 
 
-def _swin_unetr(network: Network) -> nn.Module:
+def _swin_unetr(network: Network) -> "nn.Module":
     from pleura.models.swin_unetr import SwinUNETR
 
     return SwinUNETR(network.width, network.depth)
 
 
-def _efficientnet(network: Network) -> nn.Module:
+def _efficientnet(network: Network) -> "nn.Module":
     from pleura.models import efficientnet
 
     return efficientnet.build(network.width, network.depth)
 
 
-def _backbone(network: Network) -> nn.Module:
+def _backbone(network: Network) -> "nn.Module":
     from pleura.models import backbone
 
     return backbone.build(network.width, network.backbone_config)
@@ -178,6 +187,11 @@ def _check_members(network: Network) -> None:
             f"network.name is {network.name!r} and network.members has {len(network.members)}; an "
             "ensemble, and nothing else, has members: make one with pleura ensemble"
         )
+    if network.sizes and len(network.sizes) != len(network.members):
+        raise ConfigError(
+            f"network.sizes has {len(network.sizes)} and network.members {len(network.members)}; "
+            "name the sizes of each member, or none"
+        )
 
 
 def _check(network: Network, entry: Entry) -> None:
@@ -214,23 +228,23 @@ def _check(network: Network, entry: Entry) -> None:
 
 
 def _check_deep(whole: Network, entry: Entry) -> None:
-    if not whole.deep:
+    if not whole.deep_supervision:
         return
     if entry.coarser is None:
         able = ", ".join(name for name, one in NETWORKS.items() if one.coarser is not None)
         raise ConfigError(
-            f"network.deep is {whole.deep}, but {whole.name} has no coarser outputs to supervise; "
-            f"leave it out, or take one of {able}"
+            f"network.deep_supervision is {whole.deep_supervision}, but {whole.name} has no "
+            f"coarser outputs to supervise; leave it out, or take one of {able}"
         )
     most = whole.depth - entry.coarser
-    if whole.deep > most:
+    if whole.deep_supervision > most:
         raise ConfigError(
-            f"network.deep is {whole.deep}; {whole.name} of depth {whole.depth} has {most} coarser "
-            "outputs"
+            f"network.deep_supervision is {whole.deep_supervision}; {whole.name} of depth "
+            f"{whole.depth} has {most} coarser outputs"
         )
 
 
-def build(network: Network) -> nn.Module:
+def build(network: Network) -> "nn.Module":
     """Return the network, freshly initialised from torch's current seed.
 
     It takes normalised radiographs ``(batch, 1, size, size)`` float32 and returns
@@ -242,16 +256,20 @@ def build(network: Network) -> nn.Module:
     """
     whole = complete(network)
     if whole.name == ENSEMBLE:
-        return Ensemble([build(member) for member in whole.members], whole.flip)
+        from pleura.models.ensemble import Ensemble
+
+        return Ensemble([build(member) for member in whole.members], whole.tta, whole.sizes)
     return NETWORKS[whole.name].build(whole)
 
 
-def begin(network: Network) -> nn.Module:
+def begin(network: Network) -> "nn.Module":
     """Return the network as training begins: as :func:`build`, its encoder pretrained if wanted.
 
     Raises:
         ConfigError: As for :func:`complete`, or the trained weights cannot be had.
     """
+    from pleura.models.encoder_unet import EncoderUNet
+
     whole = complete(network)
     if whole.name == ENSEMBLE:
         raise ConfigError("an ensemble is not trained; train its members, then pleura ensemble")
@@ -261,7 +279,7 @@ def begin(network: Network) -> nn.Module:
     return built
 
 
-def encoder_parameters(network: nn.Module) -> list[list[nn.Parameter]]:
+def encoder_parameters(network: "nn.Module") -> "list[list[nn.Parameter]]":
     """Return the parameters of an encoder that can be pretrained, by depth, each once.
 
     The first entry is the stem, next to the picture, the last the deepest stage (for a plain
@@ -276,6 +294,8 @@ def encoder_parameters(network: nn.Module) -> list[list[nn.Parameter]]:
     Returns:
         An empty list for a network without such an encoder.
     """
+    from pleura.models.encoder_unet import EncoderUNet
+
     return network.encoder.by_depth() if isinstance(network, EncoderUNet) else []
 
 
@@ -298,8 +318,11 @@ def stride(network: Network) -> int:
 def check_size(network: Network, size: int) -> None:
     """Raise ConfigError with the right sizes where `network` cannot take images of `size`."""
     whole = complete(network)
-    for member in whole.members:
-        check_size(member, size)
+    for member, own in zip(
+        whole.members, whole.sizes or [[size]] * len(whole.members), strict=True
+    ):
+        for side in own:
+            check_size(member, side)
     if whole.name == ENSEMBLE:
         return
     step = stride(whole)
@@ -317,8 +340,40 @@ def check_size(network: Network, size: int) -> None:
     )
 
 
+class Counts(NamedTuple):
+    """How large a network is.
+
+    Attributes:
+        parameters: Trainable numbers.
+        gflop_512: Cost of one image of 512 pixels, as :func:`count_gflop` counts it.
+    """
+
+    parameters: int
+    gflop_512: float
+
+
+def known_counts(network: Network) -> Counts | None:
+    """Return how large a network is where that is known without building it, else None.
+
+    Raises:
+        ConfigError: As for :func:`complete`.
+    """
+    if network.name in _counted() and complete(network) == complete(Network(name=network.name)):
+        return _counted()[network.name]
+    return None
+
+
+@cache
+def _counted() -> dict[str, Counts]:
+    """Return what ``counts.toml`` holds: what was counted of the default settings."""
+    text = files("pleura.models").joinpath("counts.toml").read_text(encoding="utf-8")
+    return {name: Counts(**found) for name, found in tomllib.loads(text).items()}
+
+
 def count_parameters(network: Network) -> int:
     """Return how many trainable numbers the network has, without allocating them."""
+    import torch
+
     with torch.device("meta"):
         parameters = build(network).parameters()
     return sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
@@ -330,6 +385,7 @@ def count_gflop(network: Network, size: int) -> float:
     Raises:
         ConfigError: The network cannot take that size.
     """
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     check_size(network, size)

@@ -6,55 +6,69 @@ from typing import Any
 
 import numpy as np
 
-from pleura.config import Network
+from pleura.config import MAX_SIZE, SIZE_STEP, Network
 from pleura.data.arrays import Prepared
+from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import BundleError, DataError, UsageError
-from pleura.inference.torch_engine import TorchEngine
+from pleura.evaluation.decision import decide
 from pleura.models import zoo
 from pleura.models.bundle import Bundle
 from pleura.models.card import write_card
 from pleura.stages.evaluate import judged, unseen_rows
-from pleura.stages.train import decide, measured
+from pleura.stages.train import measured
 
 
 def combine(
-    bundles: Sequence[Bundle], *, flip: bool = False, prepared: Prepared | None = None
+    bundles: Sequence[Bundle],
+    *,
+    tta: bool = False,
+    sizes: Sequence[int] = (),
+    prepared: Prepared | None = None,
 ) -> Bundle:
     """Return one model of several.
 
-    Its calibration and thresholds are chosen on the images of `prepared` that trained none of its
-    members. Without such images those of the members are taken, where they all have the same, as
+    Where members differ in size, the picture is prepared at the largest and made smaller for the
+    others. Calibration and thresholds are chosen on the images of `prepared` that trained no
+    member. Without such images those of the members are taken, where they all have the same, as
     the models of ``pleura train --folds`` do: chosen on out-of-fold predictions of single members,
     they are a little off for their mean.
 
     Args:
-        bundles: The members; one is enough where `flip` is set.
-        flip: Whether each sees the picture mirrored left to right too.
+        bundles: The members; one is enough where `tta` is set, or `sizes` are several.
+        tta: Whether each sees the picture mirrored left to right too.
+        sizes: The sides in pixels at which each sees the picture; empty: its own.
         prepared: A folder with images that trained no member.
 
     Returns:
         A bundle without a path, not yet written.
 
     Raises:
-        UsageError: There is nothing to combine, or the members' thresholds differ and there are no
-            images to choose others on.
-        BundleError: The members prepare images in different ways, or one is an ensemble itself.
+        ConfigError: A member cannot work at one of `sizes`.
+        UsageError: There is nothing to combine, a size is none that prepared images have, or the
+            members' thresholds differ and there are no images to choose others on.
+        BundleError: The members differ in how they prepare images by more than the size, or one is
+            an ensemble itself.
         DataError: All images of `prepared` trained a member, or are of another size.
     """
-    _check(bundles, flip)
+    _check(bundles, tta or len(set(sizes)) > 1)
+    _check_sizes(sizes)
     members = [bundle.network for bundle in bundles]
+    seen = [sorted(set(sizes)) or [bundle.preprocessing.size] for bundle in bundles]
+    largest = max(map(max, seen))
+    own = seen if seen != [[largest]] * len(seen) else []
     whole = Bundle(
-        network=zoo.complete(Network(name=zoo.ENSEMBLE, members=members, flip=flip)),
+        network=zoo.complete(Network(name=zoo.ENSEMBLE, members=members, sizes=own, tta=tta)),
         weights={
             f"members.{number}.{name}": array
             for number, bundle in enumerate(bundles)
             for name, array in bundle.weights.items()
         },
-        preprocessing=bundles[0].preprocessing,
+        preprocessing=replace(bundles[0].preprocessing, size=largest),
         training=_training(bundles),
         trained_on=np.unique(np.concatenate([bundle.trained_on for bundle in bundles])),
         versions=bundles[0].versions,
     )
+    zoo.check_size(whole.network, largest)
     if prepared is not None:
         whole = _decided_on(whole, prepared)
     else:
@@ -62,19 +76,29 @@ def combine(
     return replace(whole, card=write_card(whole))
 
 
-def _check(bundles: Sequence[Bundle], flip: bool) -> None:
-    if not bundles or (len(bundles) == 1 and not flip):
+def _check(bundles: Sequence[Bundle], one_is_enough: bool) -> None:
+    if not bundles or (len(bundles) == 1 and not one_is_enough):
         raise UsageError(
-            f"{len(bundles)} models make no ensemble; name two or more, or one with --flip"
+            f"{len(bundles)} models make no ensemble; name two or more, or one with `tta` "
+            "or `size` for several"
         )
     for bundle in bundles:
         if bundle.network.members:
             raise BundleError(f"{bundle.path or 'model'}: is an ensemble; name its members instead")
-        if bundle.preprocessing != bundles[0].preprocessing:
+        alike = replace(bundle.preprocessing, size=bundles[0].preprocessing.size)
+        if alike != bundles[0].preprocessing:
             raise BundleError(
                 f"{bundle.path or 'model'}: prepares images as {bundle.preprocessing}, "
-                f"{bundles[0].path or 'the first model'} as {bundles[0].preprocessing}; members "
-                "must prepare them alike"
+                f"{bundles[0].path or 'the first model'} as {bundles[0].preprocessing}; but for "
+                "the size, members must prepare them alike"
+            )
+
+
+def _check_sizes(sizes: Sequence[int]) -> None:
+    for size in sizes:
+        if size % SIZE_STEP or not 0 < size <= MAX_SIZE:
+            raise UsageError(
+                f"a size of {size} pixels; name multiples of {SIZE_STEP} up to {MAX_SIZE:,}"
             )
 
 
@@ -83,7 +107,7 @@ def _decided_on(whole: Bundle, prepared: Prepared) -> Bundle:
     if not rows.size:
         raise DataError(
             f"{prepared.path}: all of its {len(prepared.train)} labelled images trained a member; "
-            "choose on others, or leave --on out"
+            "choose on others, or leave `on` out"
         )
     decision = decide(judged(TorchEngine(whole), prepared, rows))
     whole = decision.applied(whole)
@@ -99,7 +123,7 @@ def _as_the_members(whole: Bundle, bundles: Sequence[Bundle]) -> Bundle:
             raise UsageError(
                 f"{bundle.path or 'model'} and {first.path or 'the first model'} have different "
                 "thresholds or calibrations; name images to choose those of the ensemble on "
-                "(--on PREPARED)"
+                "(`on` PREPARED)"
             )
     return replace(
         whole,

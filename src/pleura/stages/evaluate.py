@@ -1,20 +1,29 @@
 """Evaluation as a stage: a model against images that did not train it, and pages that show it."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura import config
+from pleura.choices import RleForm
 from pleura.data.arrays import Prepared
-from pleura.data.prepare import Frame, prepare_mask, prepare_pixels
+from pleura.data.prepare import prepare_mask, prepare_pixels
+from pleura.data.radiographs import open_any_radiograph
 from pleura.data.records import ImageRecord, image_keys
-from pleura.errors import DataError
+from pleura.data.table_use import TableUse, table_use
+from pleura.data.unchanged import read_unchanged
+from pleura.engines.engine import Engine
+from pleura.engines.torch_engine import TorchEngine
+from pleura.errors import DataError, InputError
 from pleura.evaluation.comparison import Comparison, compare
-from pleura.evaluation.predictions import Judged
+from pleura.evaluation.decision import deal, decide_nested
+from pleura.evaluation.mix import Mix
+from pleura.evaluation.predictions import Judged, Predictions, count_predictions
 from pleura.evaluation.report import (
     Case,
     Report,
@@ -23,31 +32,33 @@ from pleura.evaluation.report import (
     write_report,
 )
 from pleura.evaluation.scores import Evaluation, Outcome, Traits, outcome, summarise
-from pleura.formats.annotations import read_annotations
-from pleura.formats.dicom import read_radiograph
-from pleura.formats.overlay import overlay
+from pleura.formats.annotations import Annotations, check_masks, read_annotations
 from pleura.formats.rle import rle2mask
-from pleura.inference.answer import Answer
-from pleura.inference.engine import Engine
 from pleura.inference.prediction import Prediction, finish
-from pleura.inference.torch_engine import TorchEngine
+from pleura.inference.row import Row
 from pleura.models.bundle import Bundle, Calibration
 from pleura.models.zoo import count_parameters
+from pleura.processes.progress import OnProgress
+from pleura.rendering.notice import CHANGED, notice, why
+from pleura.rendering.overlay import overlay
 from pleura.training.curves import curves_svg
-
-OnProgress = Callable[[int, int], None]
 
 BATCH = 8
 """Images that go through the network together."""
 
-CHOSEN_HERE: dict[config.Kept, str] = {
-    "best": "The best epoch, the operating points and the calibration were chosen on these images, "
-    "so the figures are a little too good; figures on images that chose nothing are the honest "
-    "ones.",
-    "last": "The operating points and the calibration were chosen on these images, so the figures "
-    "that depend on them are a little too good; AUROC does not.",
-}
-"""What a model's figures on its own validation part must say, by the epoch that was kept."""
+EPOCH_CHOSEN = (
+    "The best epoch was chosen on these images, so the figures are a little too good; train with "
+    "train.keep=last for figures that nothing was chosen on."
+)
+NESTED = (
+    "The model's calibration and operating points were chosen on these images. Here each part of "
+    "the patients is judged by what the other parts choose, so no figure rests on its own choice."
+)
+NOT_NESTED = (
+    "The operating points and the calibration were chosen on these images, which are of one "
+    "patient, so the figures that depend on them are too good; AUROC does not."
+)
+"""What a model's figures on its own validation part must say."""
 
 TILE = 384
 """Side of a picture in a report, in pixels."""
@@ -73,8 +84,10 @@ def beside_truth(
 ) -> Judged:
     """Return what a network says of a row of ``X_train``, beside the truth."""
     record = prepared.train[row]
-    inside = min(record.rows, record.columns) / max(record.rows, record.columns)
-    return Judged(probability, score, prepared.y_train[row], inside)
+    shown = record.frame(prepared.size).shown
+    inside = min(shown) / max(shown)
+    truth = prepared.mask(row) if record.mask_known else None
+    return Judged(probability, score, truth, inside, bool(record.positive))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +113,16 @@ def evaluate_model(
     *,
     engine: Engine | None = None,
     leave_out: NDArray[np.uint64] | None = None,
+    counted: Predictions | None = None,
+    mixes: Sequence[Mix] = (),
+    negatives: Mapping[str, str] = MappingProxyType({}),
     on_progress: OnProgress | None = None,
 ) -> Validation:
     """Score a model on the labelled images of a prepared folder that did not train it.
 
-    On the folder that the model was trained on this is its validation part. Masks are compared at
-    the files' own size.
+    On the folder that the model was trained on this is its validation part, which chose its
+    thresholds: there each part of the patients is judged by what the others choose. Masks are
+    compared at the files' own size; images with a label alone have a part in what asks for no mask.
 
     Args:
         bundle: The model.
@@ -113,6 +130,9 @@ def evaluate_model(
         engine: What runs the network; torch on the CPU by default.
         leave_out: Pictures that do not count either, as in :attr:`Bundle.trained_on`: those that
             trained another model, which is held against this one.
+        counted: What the network says of these very images, where it was counted before.
+        mixes: Other sets to re-weigh the figures to.
+        negatives: Image id -> what kind of negative it is, for parts of their own.
         on_progress: Told (images done, images in all).
 
     Raises:
@@ -122,7 +142,7 @@ def evaluate_model(
     if size != prepared.size:
         raise DataError(
             f"{prepared.path}: is prepared at {prepared.size} pixels, the model wants {size}; "
-            f"prepare it again with --size {size}"
+            f"prepare it again with `size` {size}"
         )
     trained = np.isin(image_keys(prepared.train), bundle.trained_on)
     rows = unseen_rows(bundle, prepared)
@@ -135,25 +155,61 @@ def evaluate_model(
             "evaluate on others"
         )
     engine = engine or TorchEngine(bundle)
-    outcomes = []
-    for row, said in zip(rows, judged(engine, prepared, rows), strict=True):
-        outcomes.append(outcome_of(prepared.train[row], said, bundle))
+    records = [prepared.train[row] for row in rows]
+    own = trained.any()  # then the others are, or hold, the model's own validation part
+    parts = deal([_patient(record) for record in records], _positive(records)) if own else None
+    nested = None
+    if parts is not None and parts.any():
+        if counted is None:
+            counted = count_predictions(judged(engine, prepared, rows))
+        kind = bundle.training.get("train.calibration", "platt")
+        nested = [one.applied(bundle) for one in decide_nested(counted, parts, kind)]
+    outcomes, naive = [], []
+    for number, said in enumerate(judged(engine, prepared, rows)):
+        record = records[number]
+        one = outcome_of(record, said, bundle, negatives.get(record.image_id, ""))
+        naive.append(one)
+        if nested is not None and parts is not None:
+            chosen = nested[parts[number]]
+            one = outcome_of(record, said, chosen, one.traits.negatives, chosen_elsewhere=True)
+        outcomes.append(one)
         if on_progress is not None:
             on_progress(len(outcomes), len(rows))
-    notes = []
-    if trained.any():  # then the others are, or hold, the model's own validation part
-        last = bundle.training.get("train.keep") == "last"
-        notes.append(CHOSEN_HERE["last" if last else "best"])
-    if trained.any() and any(prepared.train[row].patient is None for row in rows):
+    return Validation(
+        summarise(outcomes, bundle.points, mixes=mixes, naive=naive),
+        tuple(outcomes),
+        tuple(int(row) for row in rows),
+        _notes(bundle, records, own=bool(own), nested=nested is not None),
+    )
+
+
+def is_own(notes: Sequence[str]) -> bool:
+    """Return whether notes are of figures on the images that chose the model's thresholds."""
+    return NESTED in notes or NOT_NESTED in notes
+
+
+def _patient(record: ImageRecord) -> str:
+    return record.patient or record.image_id
+
+
+def _positive(records: Sequence[ImageRecord]) -> NDArray[np.bool_]:
+    return np.array([bool(record.positive) for record in records])
+
+
+def _notes(
+    bundle: Bundle, records: Sequence[ImageRecord], *, own: bool, nested: bool
+) -> tuple[str, ...]:
+    """Return what a reader must know to believe figures on `records`."""
+    if not own:
+        return ()
+    notes = [NESTED if nested else NOT_NESTED]
+    if bundle.training.get("train.keep") != "last":
+        notes.append(EPOCH_CHOSEN)
+    if any(record.patient is None for record in records):
         notes.append(
             "Some patients are unknown: images of one patient may be on both sides of the split."
         )
-    return Validation(
-        summarise(outcomes, bundle.points),
-        tuple(outcomes),
-        tuple(int(row) for row in rows),
-        tuple(notes),
-    )
+    return tuple(notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +233,14 @@ def compare_models(
     prepared: Prepared,
     *,
     device: str = "cpu",
+    mixes: Sequence[Mix] = (),
+    negatives: Mapping[str, str] = MappingProxyType({}),
+    margin: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Versus:
     """Score two models on the labelled images of a prepared folder that trained neither.
+
+    A `margin` is by how much the first may be worse, as :func:`compare` takes it.
 
     Raises:
         DataError: The folder has another size than a model, or every image trained one of them.
@@ -197,54 +258,128 @@ def compare_models(
             prepared,
             engine=TorchEngine(one, device),
             leave_out=against.trained_on,
+            mixes=mixes,
+            negatives=negatives,
             on_progress=partial(told, before=before),
         )
         for before, (one, against) in enumerate(both)
     )
-    return Versus(ours, theirs, compare(ours.outcomes, theirs.outcomes))
+    return Versus(ours, theirs, compare(ours.outcomes, theirs.outcomes, margin=margin))
 
 
 def unseen_rows(bundle: Bundle, prepared: Prepared) -> NDArray[np.int64]:
-    """Return the rows of ``X_train`` whose images did not train the model."""
+    """Return the rows of ``X_train`` whose images did not train the model.
+
+    Raises:
+        DataError: The folder holds what a teacher says in place of a truth.
+    """
+    if prepared.soft:
+        raise DataError(
+            f"{prepared.path}: its masks are what a model said, so nothing can be judged by them; "
+            "evaluate on the folder that they were made of"
+        )
     return np.flatnonzero(~np.isin(image_keys(prepared.train), bundle.trained_on))
 
 
-def score_answers(
-    answers: Sequence[Answer],
-    truth_path: Path,
-    form: config.RleForm = "relative",
-    leave_out: Collection[str] = (),
-) -> list[Outcome]:
-    """Return an outcome for each answer whose image the table at `truth_path` describes.
+class Scored(NamedTuple):
+    """Answers held against the truth.
+
+    Attributes:
+        outcomes: One for each answer that counts.
+        not_assessed: Images with a known truth that were not assessed: they count in no figure.
+        uses: What of the table of the truth was not used.
+        without: Answers about whose image the table says nothing.
+    """
+
+    outcomes: list[Outcome]
+    not_assessed: int
+    uses: tuple[TableUse, ...] = ()
+    without: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know to believe the figures."""
+        if not self.not_assessed:
+            return []
+        many = "1 image was" if self.not_assessed == 1 else f"{self.not_assessed:,} images were"
+        return [f"{many} not assessed, being flagged, and no figure counts them."]
+
+    @property
+    def unused(self) -> list[str]:
+        """What of the answers and of the table of the truth was not used, in sentences."""
+        notes = []
+        if self.without:
+            many = "1 answer has" if self.without == 1 else f"{self.without:,} answers have"
+            notes.append(f"{many} no truth that can be used, and no figure counts them.")
+        return [*notes, *(f"{use}." for use in self.uses)]
+
+
+def read_truth(answers: Sequence[Row], path: Path, form: RleForm = "relative") -> Annotations:
+    """Return what the table at `path` says of the images that `answers` are about.
+
+    Masks that do not fit their images are among its problems.
 
     Args:
         answers: What prediction gave.
-        truth_path: The annotation table of these images.
+        path: The annotation table of these images.
         form: How it writes run lengths.
-        leave_out: Ids that do not count, because they trained the model.
 
     Raises:
         AnnotationError: The table cannot be read as a whole.
-        RleError: One of its masks leaves its image.
-        DataError: It describes none of the images that count.
     """
-    table = read_annotations(truth_path, form=form)
-    outcomes = []
+    shapes = {
+        answer.image_id: (answer.rows, answer.columns)
+        for answer in answers
+        if answer.rows is not None and answer.columns is not None
+    }
+    return check_masks(read_annotations(path, form=form), shapes)
+
+
+def truth_use(answers: Sequence[Row], truth: Annotations) -> tuple[TableUse, ...]:
+    """Return what of a table of the truth was not used, if not all of it was."""
+    return table_use(
+        truth.path,
+        codes=[problem.code for problem in truth.problems],
+        ids=truth.masks,
+        known={answer.image_id for answer in answers},
+        columns=truth.unused,
+    )
+
+
+def score_answers(
+    answers: Sequence[Row], truth: Annotations, leave_out: Collection[str] = ()
+) -> Scored:
+    """Return an outcome for each answer whose image has a mask in the table of the truth.
+
+    Args:
+        answers: What prediction gave.
+        truth: What :func:`read_truth` returned for them; what is among its problems does not count.
+        leave_out: Ids that do not count, because they trained the model.
+
+    Raises:
+        DataError: The table describes none of the images that count.
+    """
+    outcomes, not_assessed, without = [], 0, 0
     for answer in answers:
+        if answer.image_id in leave_out:
+            continue
+        if answer.image_id not in truth.masks:
+            without += answer.rle is not None
+            continue
+        not_assessed += not answer.assessed
         if answer.rle is None or answer.rows is None or answer.columns is None:
             continue
-        if answer.image_id not in table.masks or answer.image_id in leave_out:
-            continue
         shape = (answer.rows, answer.columns)
-        truth = table.mask(answer.image_id, shape)
-        mask = rle2mask(answer.rle, shape)
-        outcomes.append(outcome(answer.image_id, answer.score or 0.0, mask, truth))
+        mask, right = rle2mask(answer.rle, shape), truth.mask(answer.image_id, shape)
+        outcomes.append(outcome(answer.image_id, answer.score or 0.0, mask, right))
     if not outcomes:
+        refused = f" ({truth.problems[0]})" if truth.problems else ""
+        flagged = f"; {not_assessed} others were not assessed" if not_assessed else ""
         raise DataError(
-            f"{truth_path}: describes none of the {len(answers)} answered images, those that are "
-            "also training images left out"
+            f"{truth.path}: describes none of the {len(answers)} answered images, those that are "
+            f"also training images left out{refused}{flagged}"
         )
-    return outcomes
+    return Scored(outcomes, not_assessed, truth_use(answers, truth), without)
 
 
 def write_validation_report(
@@ -269,7 +404,7 @@ def write_validation_report(
         for row, said in zip(rows, judged(engine, prepared, rows), strict=True):
             record = prepared.train[row]
             mask = _predicted(record, said, bundle).mask
-            picture = _tile(Path(record.path), mask, _truth(record))
+            picture = _record_tile(record, mask)
             cases.append(Case(outcomes[record.image_id], picture))
         return cases
 
@@ -290,28 +425,25 @@ def write_validation_report(
 
 def write_test_report(
     bundle: Bundle,
-    answers: Sequence[Answer],
-    outcomes: Sequence[Outcome],
-    truth_path: Path,
+    answers: Sequence[Row],
+    scored: Scored,
+    truth: Annotations,
     path: Path,
-    form: config.RleForm = "relative",
 ) -> Evaluation:
     """Write the HTML page for scored answers; return the figures.
 
     Raises:
         OutputError: The page could not be written.
     """
+    outcomes = scored.outcomes
     evaluation = summarise(outcomes, bundle.points)
-    table = read_annotations(truth_path, form=form)
     by_id = {item.image_id: item for item in outcomes}
     by_answer = {answer.image_id: answer for answer in answers}
 
     def drawn(image_id: str) -> Case:
         answer = by_answer[image_id]
         shape = (answer.rows or 0, answer.columns or 0)
-        mask = rle2mask(answer.rle or "-1", shape)
-        truth = table.mask(image_id, shape)
-        return Case(by_id[image_id], _tile(Path(answer.path), mask, truth))
+        return Case(by_id[image_id], _answer_tile(answer, truth.mask(image_id, shape)))
 
     report = Report(
         title="pleura: test images",
@@ -320,29 +452,56 @@ def write_test_report(
         cases=[drawn(image_id) for image_id in choose_cases(outcomes, CASES)],
         failures=[drawn(image_id) for image_id in choose_failures(outcomes, FAILURES)],
         curves_svg=curves_svg(bundle.history),
-        facts={**_facts(bundle), "Scored on": f"the test images described by {truth_path}"},
-        notes=("Neither the network nor its operating point saw these images before.",),
+        facts={**_facts(bundle), "Scored on": f"the test images described by {truth.path}"},
+        notes=(
+            "Neither the network nor its operating point saw these images before.",
+            *scored.notes,
+            *scored.unused,
+        ),
     )
     write_report(report, path)
     return evaluation
 
 
-def outcome_of(record: ImageRecord, said: Judged, bundle: Bundle) -> Outcome:
+def outcome_of(
+    record: ImageRecord,
+    said: Judged,
+    bundle: Bundle,
+    negatives: str = "",
+    *,
+    chosen_elsewhere: bool = False,
+) -> Outcome:
     """Return how an answer fares against the truth, at the file's own size.
 
     Args:
         record: The image.
         said: What the network says of it, over the prepared square.
         bundle: Its calibration, thresholds and size count.
+        negatives: What kind of negative it is, if it is one.
+        chosen_elsewhere: Whether the thresholds of `bundle` are not those of the model told of, but
+            were chosen on other images: then the outcome keeps which of them it reaches.
     """
     answer = _predicted(record, said, bundle)
-    traits = Traits(record.sex, record.age_years, record.view)
-    truth = _truth(record)
-    return outcome(record.image_id, answer.score, answer.mask, truth, record.patient, traits)
+    found = outcome(
+        record.image_id,
+        answer.score,
+        answer.mask,
+        _truth(record) if record.mask_known else None,
+        record.patient,
+        Traits(record.sex, record.age_years, record.view, negatives),
+        raw_score=said.score,
+        labelled_positive=bool(record.positive),
+        spacing_mm=record.spacing_mm,
+    )
+    found = replace(found, threshold=bundle.operating_point.score)
+    if not chosen_elsewhere:
+        return found
+    reached = (name for name, point in bundle.presets.items() if answer.score >= point.score)
+    return replace(found, reached=frozenset(reached))
 
 
 def _predicted(record: ImageRecord, said: Judged, bundle: Bundle) -> Prediction:
-    frame = Frame(record.rows, record.columns, bundle.preprocessing.size)
+    frame = record.frame(bundle.preprocessing.size)
     return finish(
         record.image_id,
         said.probability,
@@ -357,10 +516,33 @@ def _truth(record: ImageRecord) -> NDArray[np.bool_]:
     return rle2mask(record.encoded_pixels or "-1", (record.rows, record.columns))
 
 
-def _tile(path: Path, mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return a small picture of the file with the answer and the truth laid over."""
-    pixels = prepare_pixels(read_radiograph(path).pixels, TILE)
-    return overlay(pixels, prepare_mask(mask, TILE), truth=prepare_mask(truth, TILE))
+def _record_tile(record: ImageRecord, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return a small picture of an image with an answer; of what it showed when it was indexed."""
+    try:
+        radiograph = read_unchanged(record.path, record.pixel_hash)
+    except InputError as error:
+        return notice(why(error), TILE)
+    return _tile(radiograph.pixels, radiograph.aspect, mask, _truth(record))
+
+
+def _answer_tile(answer: Row, truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return a small picture of the bytes that were answered, with answer and truth."""
+    try:
+        radiograph = open_any_radiograph(Path(answer.path), answer.fingerprint).radiograph
+    except InputError as error:
+        return notice(why(error), TILE)
+    if radiograph.pixels.shape != truth.shape:
+        return notice(CHANGED, TILE)
+    mask = rle2mask(answer.rle or "-1", truth.shape)
+    return _tile(radiograph.pixels, radiograph.header.geometry.aspect, mask, truth)
+
+
+def _tile(
+    pixels: NDArray[Any], aspect: float, mask: NDArray[np.bool_], truth: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return a small picture of a radiograph with the answer and the truth laid over."""
+    shown, right = (prepare_mask(plane, TILE, aspect) for plane in (mask, truth))
+    return overlay(prepare_pixels(pixels, TILE, aspect), shown, truth=right)
 
 
 def _facts(bundle: Bundle) -> dict[str, str]:

@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 from pleura import metrics
 from pleura.data.arrays import open_prepared
 from pleura.data.files import expand
-from pleura.data.phantom import draw_phantom
 from pleura.data.prepare import Frame, prepare_pixels
+from pleura.data.radiographs import read_any_radiograph
+from pleura.engines.choice import open_engine
+from pleura.engines.convert import to_onnx, to_openvino
+from pleura.engines.engine import Engine, Probabilities
+from pleura.engines.quantise import quantise
 from pleura.errors import BundleError, DataError, UsageError
-from pleura.formats.atomic import write_bytes
-from pleura.formats.dicom import read_radiograph
-from pleura.inference.convert import to_onnx, to_openvino
-from pleura.inference.engine import Engine, Probabilities, open_engine, read_model
 from pleura.inference.prediction import finish
-from pleura.inference.quantise import quantise
 from pleura.models.bundle import Bundle, version_of
+from pleura.models.model_file import read_model
 from pleura.models.onnx_file import onnx_bytes, parse_onnx
 from pleura.models.openvino_file import openvino_bytes, parse_openvino
+from pleura.storage.atomic import write_bytes
+from pleura.synthesis.phantom import draw_phantom
 
 Kind = Literal["onnx", "openvino"]
 Masks = NDArray[np.bool_]
@@ -119,7 +121,7 @@ class Int8:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ExportCheck:
     """What an export found.
 
     Attributes:
@@ -143,7 +145,7 @@ def export_model(
     check: Path | None = None,
     calibration: Path | None = None,
     max_dice_loss: float = MAX_DICE_LOSS,
-) -> Report:
+) -> ExportCheck:
     """Write `bundle` as a file for another engine, unless it answers otherwise than torch.
 
     Args:
@@ -164,7 +166,7 @@ def export_model(
         OutputError: The file could not be written.
     """
     if out.suffix != SUFFIX[kind]:
-        raise UsageError(f"--out {out}: a file for {kind} ends in {SUFFIX[kind]}")
+        raise UsageError(f"`out` {out}: a file for {kind} ends in {SUFFIX[kind]}")
     made = (to_onnx if kind == "onnx" else to_openvino)(bundle)
     bundle = replace(bundle, versions={**bundle.versions, kind: version_of(kind)})
     size = bundle.preprocessing.size
@@ -173,7 +175,7 @@ def export_model(
         engine = _reopened(replace(bundle, exported=made), out)
         agreement = _compare(bundle, reference, engine, take_pictures(check, size, CHECKED))[0]
         _require_agreement(agreement, out)
-        return Report(_write(replace(bundle, exported=made), out), engine.name, agreement)
+        return ExportCheck(_write(replace(bundle, exported=made), out), engine.name, agreement)
     chosen, held_apart = _apart(calibration, check, size)
     made = quantise(made, list(chosen.pixels))
     engine = _reopened(replace(bundle, exported=made), out)
@@ -182,10 +184,10 @@ def export_model(
     if int8.loss > max_dice_loss:
         raise BundleError(
             f"{out}: not written; int8 loses {int8.loss:.4f} of Dice (measured against the "
-            f"{int8.against} of {int8.images} images), more than --max-dice-loss {max_dice_loss}; "
-            "calibrate on more images, or export without --int8"
+            f"{int8.against} of {int8.images} images), more than `max_dice_loss` {max_dice_loss}; "
+            "calibrate on more images, or export without `int8`"
         )
-    return Report(_write(replace(bundle, exported=made), out), engine.name, agreement, int8)
+    return ExportCheck(_write(replace(bundle, exported=made), out), engine.name, agreement, int8)
 
 
 def take_pictures(path: Path | None, size: int, most: int) -> Pictures:
@@ -208,21 +210,26 @@ def take_pictures(path: Path | None, size: int, most: int) -> Pictures:
         pixels = np.stack([prepare_pixels(one.pixels, size) for one in drawn])
         return Pictures(pixels, None, f"{PHANTOMS} phantoms drawn for it, no real radiographs")
     if not (path / "manifest.json").is_file():
-        files = expand([str(path)])
+        files = expand([str(path)]).files
         chosen = [files[number] for number in _spread(len(files), most)]
-        pixels = np.stack([prepare_pixels(read_radiograph(one).pixels, size) for one in chosen])
+        pixels = np.stack([read_any_radiograph(one).prepared(size) for one in chosen])
         return Pictures(pixels, None, f"{len(chosen)} radiographs of {path}")
     prepared = open_prepared(path)
     if prepared.size != size:
         raise DataError(
             f"{path}: is prepared at {prepared.size} pixels, the model wants {size}; prepare it "
-            f"again with --size {size}"
+            f"again with `size` {size}"
         )
     if not len(prepared.x_train):
         raise DataError(f"{path}: holds no labelled radiograph; name another folder")
-    rows = _spread(len(prepared.x_train), most)
+    annotated = np.flatnonzero(prepared.annotated)
+    if not annotated.size:
+        rows = _spread(len(prepared.x_train), most)
+        source = f"{len(rows)} radiographs of {path}, without masks"
+        return Pictures(prepared.x_train[rows], None, source)
+    rows = annotated[_spread(annotated.size, most)]
     source = f"{len(rows)} annotated radiographs of {path}"
-    return Pictures(prepared.x_train[rows], prepared.y_train[rows], source)
+    return Pictures(prepared.x_train[rows], prepared.y_train[rows].astype(np.bool_), source)
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
@@ -246,7 +253,7 @@ def _apart(calibration: Path, check: Path | None, size: int) -> tuple[Pictures, 
     if not new.any():
         raise DataError(
             f"{check or calibration}: no image is left to measure the loss on that int8 was not "
-            "calibrated on; give more, or others with --check"
+            "calibrated on; give more, or others with `check`"
         )
     note = f" ({len(known)} of them, all others than the loss is measured on)"
     return chosen.rows(slice(None), note), judged.rows(new, f" ({new.sum()} of them)")
@@ -306,6 +313,8 @@ def _compare(
 
 def _mask(bundle: Bundle, found: Probabilities) -> NDArray[np.bool_]:
     size = bundle.preprocessing.size
+    if not (np.isfinite(found.maps).all() and np.isfinite(found.scores).all()):
+        return np.zeros((size, size), np.bool_)  # the distance, which is NaN then, refuses it
     prediction = finish(
         "",
         found.maps[0],
@@ -324,7 +333,7 @@ def _require_agreement(agreement: Agreement, out: Path) -> None:
             f"{out}: not written; on {agreement.source} it differs from torch by up to "
             f"{agreement.largest:.2g} (at most {TOLERANCE:g} is rounding) and calls "
             f"{agreement.calls_changed} of {agreement.images} images otherwise; the engine "
-            "computes something else, use the model.h5 with --engine torch"
+            "computes something else, use the model.h5 with `engine` torch"
         )
 
 

@@ -4,46 +4,63 @@
 
     fold-0/model.h5, history.csv ...    a training each
     fold-0/out_of_fold.h5    maps and scores of the fold's images, by the network of the others
-    out_of_fold.csv          one row per image: image_id, fold, score, called, dice ...
+    out_of_fold.csv          one row per image: image_id, fold, raw_score (the network's), score
+                             (calibrated as the other folds choose), called, dice ...
     evaluation.json          figures over all of them, with intervals by patient
     whole/model.h5           where it is asked for: a training on all images together
 
 Calibration and thresholds of every model are chosen on all out-of-fold predictions together, so
-none rests on images that trained the network it belongs to. The model of all images has the same,
-and the same figures: they are of networks made as it was made, each without a part of the images.
+none rests on images that trained the network it belongs to. The figures judge each fold by what the
+other folds choose, so no threshold is judged by images that chose it. The model of all images has
+the same thresholds and figures: they are of networks made as it was made, each without a part of
+the images.
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
+from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import BundleError
-from pleura.evaluation.predictions import Judged
+from pleura.evaluation.decision import decide_nested, decide_on
+from pleura.evaluation.mix import Mix
+from pleura.evaluation.predictions import Judged, count_predictions
 from pleura.evaluation.scores import Evaluation, Outcome, summarise
-from pleura.formats.atomic import atomic_path, write_text
-from pleura.inference.torch_engine import TorchEngine
-from pleura.models import weights as stored
-from pleura.models.bundle import Bundle, read_bundle, write_bundle
+from pleura.formats.csv_cells import csv_text
+from pleura.models.bundle import Bundle, read_bundle, version_of, write_bundle
 from pleura.models.card import write_card
+from pleura.models.sealed_file import read_sealed, write_sealed
 from pleura.stages.evaluate import (
-    CHOSEN_HERE,
+    EPOCH_CHOSEN,
     beside_truth,
     judged,
     outcome_of,
 )
-from pleura.stages.train import decide, described, is_trained, train_model, write_results
-from pleura.training.loop import OnStep, Trainer, everything
+from pleura.stages.train import (
+    described,
+    hold_to_train,
+    is_trained,
+    train_model,
+    write_results,
+)
+from pleura.storage.atomic import write_text
+from pleura.training.history import OnStep
+from pleura.training.loop import Trainer
+from pleura.training.split import everything
 
 NAME = "out_of_fold.h5"
+NESTED_FOLDS = (
+    "Each fold is judged by the calibration and operating points that the other folds choose; "
+    "those of "
+    "the model are chosen on all folds together."
+)
+_FORMAT = 1
 _MAX_BYTES = 64 * 2**30
 
 
@@ -85,7 +102,8 @@ def train_folds(
     *,
     refit: bool = False,
     resume: bool = False,
-    on_fold: Callable[[int], OnStep | None] | None = None,
+    mixes: Sequence[Mix] = (),
+    on_fold: Callable[[int, str], OnStep | None] | None = None,
 ) -> Folds | None:
     """Train a network for each fold, keep what it says of the others, choose the thresholds there.
 
@@ -98,8 +116,10 @@ def train_folds(
         settings: How to train; ``folds`` says how many there are, ``fold`` is passed over.
         refit: Train a network on all images too; `settings.keep` must be ``last``.
         resume: Go on with a training that was cut off.
+        mixes: Other sets to re-weigh the figures to.
         on_fold: Told the number of each fold as it begins, and the number of folds as the training
-            on all images does; returns what listens to its steps.
+            on all images does, and which further radiographs are left out there, in words; returns
+            what listens to its steps.
 
     Returns:
         What was found; None in a process that is not the main one of several.
@@ -109,10 +129,24 @@ def train_folds(
     """
     if refit:
         everything(prepared, settings)  # raises before hours of work, not after
+    with hold_to_train(out):
+        return _all_folds(prepared, out, network, settings, refit, resume, mixes, on_fold)
+
+
+def _all_folds(
+    prepared: Prepared,
+    out: Path,
+    network: Network,
+    settings: Train,
+    refit: bool,
+    resume: bool,
+    mixes: Sequence[Mix],
+    on_fold: Callable[[int, str], OnStep | None] | None,
+) -> Folds | None:
     held: list[Held] = []
     for fold in range(settings.folds):
         trainer = Trainer(prepared, _folder(out, fold), network, replace(settings, fold=fold))
-        told = on_fold(fold) if on_fold is not None else None
+        told = on_fold(fold, trainer.note) if on_fold is not None else None
         bundle = train_model(trainer, resume=resume, on_step=told)
         if trainer.accelerator.is_main_process:
             held.append(_held(bundle, trainer))
@@ -121,9 +155,10 @@ def train_folds(
     if refit:
         whole = Trainer(prepared, out / "whole", network, settings, whole=True)
         if not (resume and is_trained(whole)):
-            told = on_fold(settings.folds) if on_fold is not None else None
-            whole.run(resume=resume, on_step=told)
-    return _concluded(prepared, out, held, settings, whole) if held else None
+            told = on_fold(settings.folds, whole.note) if on_fold is not None else None
+            with hold_to_train(whole.out):
+                whole.run(resume=resume, on_step=told)
+    return _concluded(prepared, out, held, settings, whole, mixes) if held else None
 
 
 def _folder(out: Path, fold: int) -> Path:
@@ -141,25 +176,21 @@ def _held(bundle: Bundle, trainer: Trainer) -> Held:
         np.stack([np.rint(255 * one.probability).astype(np.uint8) for one in said]),
         np.array([one.score for one in said], np.float32),
     )
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
-        stored.write_arrays(file, asdict(found))
+    version = _FORMAT, version_of("pleura")
+    write_sealed(path, "fold", version, {}, {"held": asdict(found)})
     return found
 
 
 def _read(path: Path) -> Held:
     try:
-        with h5py.File(path, "r") as file:
-            arrays = stored.read_arrays(file, _MAX_BYTES)
-            return Held(
-                arrays["rows"].astype(np.int64),
-                arrays["maps"].astype(np.uint8),
-                arrays["scores"].astype(np.float32),
-            )
-    except (OSError, RuntimeError, KeyError, BundleError) as error:
-        raise BundleError(
-            f"{path}: cannot be read as out-of-fold predictions ({error}); remove it to make them "
-            "again"
-        ) from error
+        arrays = read_sealed(path, "fold", _FORMAT, _MAX_BYTES).group("held")
+        return Held(
+            arrays["rows"].astype(np.int64),
+            arrays["maps"].astype(np.uint8),
+            arrays["scores"].astype(np.float32),
+        )
+    except (BundleError, KeyError) as error:
+        raise BundleError(f"{path}: {error}; remove it to make it again") from error
 
 
 def _concluded(
@@ -168,23 +199,31 @@ def _concluded(
     held: Sequence[Held],
     settings: Train,
     whole: Trainer | None,
+    mixes: Sequence[Mix],
 ) -> Folds:
-    """Choose calibration and thresholds on all folds together, and store and judge what they give.
+    """Choose calibration and thresholds on all folds together; judge each fold by the others'.
 
-    The judgement is stored in every model too: none of its images trained the network judged.
+    The judgement is stored in every model too: none of its images trained the network judged, or
+    chose the thresholds it was judged with.
     """
-    decision = decide((said for _, said in _said(prepared, held)), settings.calibration)
+    counted = count_predictions(said for _, said in _said(prepared, held))
+    parts = np.repeat(np.arange(len(held)), [len(own.rows) for own in held])
+    decision = decide_on(counted, settings.calibration)
+    nested = decide_nested(counted, parts, settings.calibration)
     paths = tuple(_folder(out, fold) / "model.h5" for fold in range(len(held)))
     bundles = [decision.applied(read_bundle(path)) for path in paths]
-    outcomes = [
-        outcome_of(prepared.train[row], said, bundles[0]) for row, said in _said(prepared, held)
-    ]
-    evaluation = summarise(outcomes, bundles[0].points)
+    judges = [chosen.applied(bundles[0]) for chosen in nested]
+    outcomes, naive = [], []
+    for part, (row, said) in zip(parts, _said(prepared, held), strict=True):
+        record = prepared.train[row]
+        outcomes.append(outcome_of(record, said, judges[part], chosen_elsewhere=True))
+        naive.append(outcome_of(record, said, bundles[0]))
+    evaluation = summarise(outcomes, bundles[0].points, mixes=mixes, naive=naive)
     values = {
         "measured_on": f"all {len(outcomes)} labelled images of {len(held)} folds, each by the "
         "network of the folds that it is not in",
         **evaluation.as_json(),
-        "notes": [CHOSEN_HERE[settings.keep]],
+        "notes": [NESTED_FOLDS, *([] if settings.keep == "last" else [EPOCH_CHOSEN])],
     }
     for path, bundle in zip(paths, bundles, strict=True):
         told = replace(bundle, evaluation=values)
@@ -212,14 +251,33 @@ def _said(prepared: Prepared, held: Sequence[Held]) -> Iterator[tuple[int, Judge
 
 
 def _table(folds: Sequence[int], outcomes: Sequence[Outcome]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["image_id", "fold", "positive", "score", "called", "dice", "truth_px", "predicted_px"]
-    )
+    columns = [
+        "image_id",
+        "fold",
+        "positive",
+        "raw_score",
+        "score",
+        "called",
+        "dice",
+        "truth_px",
+        "predicted_px",
+    ]
+    rows = []
     for fold, item in zip(folds, outcomes, strict=True):
-        numbers = [f"{item.score:.6f}", int(item.called), f"{item.dice:.6f}"]
-        writer.writerow(
-            [item.image_id, fold, int(item.positive), *numbers, item.truth_px, item.predicted_px]
+        numbers = [
+            f"{item.raw_score:.6f}",
+            f"{item.score:.6f}",
+            int(item.called),
+            f"{item.dice:.6f}" if item.annotated else "",
+        ]
+        rows.append(
+            [
+                item.image_id,
+                fold,
+                int(item.positive),
+                *numbers,
+                item.truth_px if item.annotated else "",
+                item.predicted_px,
+            ]
         )
-    return text.getvalue()
+    return csv_text(columns, rows)

@@ -1,7 +1,8 @@
 """Whole runs: the stages in order, each done again only where its inputs or settings changed.
 
-A finished stage leaves a stamp in ``OUT/.stamps``: a digest of what went in, and a note of what
-came out. A model of other data or settings is set aside as ``OUT/model.previous``.
+A finished stage leaves a stamp in ``OUT/.stamps``: a digest of what went in, a note of what came
+out, and the digest of each file that it wrote. A stage whose stamp or files were changed since is
+done again. A model of other data or settings is set aside as ``OUT/model.previous``.
 
 ::
 
@@ -14,6 +15,7 @@ came out. A model of other data or settings is set aside as ``OUT/model.previous
                        test.json and evaluation.html
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -26,33 +28,41 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pleura import config
+from pleura.audit.findings import Audit
+from pleura.audit.pages import WrittenAudit, write_audit
+from pleura.audit.report import audit_index
 from pleura.data.arrays import Prepared, write_prepared
-from pleura.data.audit.findings import Audit
-from pleura.data.audit.pages import Written, write_audit
-from pleura.data.audit.report import audit_index
-from pleura.data.files import expand
+from pleura.data.files import Listing, expand
 from pleura.data.index import Index, make_index, read_tables
-from pleura.data.phantom import write_cohort
 from pleura.data.records import read_index
 from pleura.data.scan import scan_files
 from pleura.data.sources import Sources, find_sources
-from pleura.errors import UsageError
-from pleura.formats.atomic import write_text
+from pleura.data.table_use import TableUse
+from pleura.errors import DataError, SealError, UsageError
+from pleura.formats.text_file import open_regular
 from pleura.inference.dicom_results import forget_key
-from pleura.inference.folder import predict_files
+from pleura.inference.job import Job
 from pleura.inference.readers import open_readers
 from pleura.models.bundle import Bundle, current_versions, read_bundle
+from pleura.processes.progress import OnProgress
 from pleura.stages.evaluate import (
     evaluate_model,
+    read_truth,
     score_answers,
     write_test_report,
     write_validation_report,
 )
-from pleura.stages.predict import open_predictor, writers_of
+from pleura.stages.predict import job_settings, open_predictor
 from pleura.stages.train import is_trained, train_model
-from pleura.training.loop import OnStep, Trainer
+from pleura.storage.atomic import write_text
+from pleura.storage.content import stamp_at
+from pleura.storage.lock import contents, locked_folder
+from pleura.storage.own_file import require_own_file
+from pleura.storage.seal import sealed, unsealed
+from pleura.synthesis.phantom import write_cohort
+from pleura.training.history import OnStep
+from pleura.training.loop import Trainer
 
-OnProgress = Callable[[int, int], None]
 Values = dict[str, Any]
 
 
@@ -78,16 +88,21 @@ class RunResult:
         validation: Figures on the validation part, plain values as in evaluation.json.
         test: The same on the test images, where their truth is known.
         failures: (path, reason) of each input that failed.
+        not_assessed: (path, flags) of each input that is flagged and was not assessed.
         files: What was written, by name.
         seconds: The whole run's time, phantoms included.
+        tables: What of the tables was not used, as :class:`pleura.data.table_use.TableUse` tells
+            it in JSON, with the same as a sentence under ``said``.
     """
 
     counts: Values
     validation: Values
     test: Values | None
     failures: tuple[tuple[str, str], ...]
+    not_assessed: tuple[tuple[str, str], ...]
     files: dict[str, str]
     seconds: float
+    tables: tuple[Values, ...] = ()
 
 
 def demo_settings(out: str, settings: Iterable[str] = ()) -> config.Run:
@@ -108,6 +123,13 @@ def run(settings: config.Run, listener: Listener) -> RunResult:
     """
     begun = time.perf_counter()
     job = _Job(settings, listener)
+    if settings.phantom is None:
+        job.find_data()  # what is not there leaves no folder behind
+    with locked_folder(settings.out, "run"):
+        return _done(job, settings, begun)
+
+
+def _done(job: "_Job", settings: config.Run, begun: float) -> RunResult:
     if settings.phantom is not None:
         job.make_phantoms(settings.phantom)
     audit = job.audit()
@@ -121,12 +143,14 @@ def run(settings: config.Run, listener: Listener) -> RunResult:
         validation=validation["evaluation"],
         test=predicted.get("evaluation"),
         failures=tuple((path, reason) for s in stages for path, reason in s.get("failures", [])),
+        not_assessed=tuple((path, flags) for path, flags in predicted.get("not_assessed", [])),
         files={
             "model": str(job.out / "model" / "model.h5"),
             "curves": str(job.out / "model" / "curves.png"),
             **{name: path for s in stages for name, path in s["files"].items()},
         },
         seconds=time.perf_counter() - begun,
+        tables=tuple(use for stage in stages for use in stage.get("tables", [])),
     )
 
 
@@ -149,15 +173,23 @@ class _Job:
                 write_cohort(folder, **asdict(wanted), on_progress=told)
             return {"files": {"phantoms": str(folder)}}
 
-        self._stage("phantom", asdict(wanted), f"{wanted.train} + {wanted.test} radiographs", make)
+        about = f"{wanted.train} + {wanted.test} radiographs"
+        self._stage("phantom", asdict(wanted), about, make, folder)
         truth = str(folder / "test-truth.csv") if wanted.test else ""
         self.data = replace(self.data, path=str(folder), test_annotations=truth)
 
     @property
     def sources(self) -> Sources:
         """The files of the data, listed once."""
-        if self._sources is None:
-            self._sources = find_sources(self.data)
+        return self._sources or self.find_data()
+
+    def find_data(self) -> Sources:
+        """List the files of the data.
+
+        Raises:
+            UsageError: They are not there.
+        """
+        self._sources = find_sources(self.data)
         return self._sources
 
     def audit(self) -> Values:
@@ -185,7 +217,7 @@ class _Job:
             return _audit_values(audit, index, written)
 
         count = len(sources.train) + len(sources.test)
-        return self._stage("audit", inputs, f"{count} files", make)
+        return self._stage("audit", inputs, f"{count} files", make, folder)
 
     def prepare(self) -> Prepared:
         """Return the prepared folder, written where it is not there yet."""
@@ -219,13 +251,15 @@ class _Job:
                 shutil.rmtree(previous, ignore_errors=True)
                 folder.replace(previous)
                 self.listener.stage("model", f"settings changed; the last one is now in {previous}")
-            self._clear("train", folder)
-            write_text(self._stamp_path("train"), json.dumps({"digest": digest}) + "\n")
+            with locked_folder(folder, "train"):
+                self._clear("train", folder)
+            write_text(self._stamp_path("train"), sealed({"digest": digest}) + "\n")
         split = trainer.split
         self.listener.stage(
             "train",
             f"{trainer.network_settings.name} on {len(split.train)} images, "
-            f"{len(split.validation)} to validate, {settings.epochs} epochs",
+            f"{len(split.validation)} to validate, {settings.epochs} epochs"
+            + (f"; {trainer.note}" if trainer.note else ""),
         )
         with self.listener.training() as told:
             return train_model(trainer, resume=True, on_step=told)
@@ -249,12 +283,15 @@ class _Job:
             }
 
         inputs = [bundle.digest, prepared.fingerprint]
-        return self._stage("evaluate", inputs, "on the validation part", make)
+        return self._stage("evaluate", inputs, "on the validation part", make, folder)
 
     def predict(self, bundle: Bundle, audit: Values) -> Values:
         """Predict the inputs; score those that are no training images where the truth is known."""
         wanted, folder = self.settings.predict, self.out / "predictions"
-        paths = expand(wanted.inputs) if wanted.inputs else list(self.sources.test)
+        listed = expand(wanted.inputs) if wanted.inputs else Listing(list(self.sources.test))
+        paths = listed.files
+        if listed.passed:
+            self.listener.stage("predict", f"passes over {listed.others}")
         if not paths:
             self.listener.stage("predict", "no test images and no inputs, left out")
             return {"files": {}}
@@ -268,62 +305,79 @@ class _Job:
                 self.listener.progress("predicting", "files") as told,
             ):
                 predictor = open_predictor([bundle], wanted)
-                answers = predict_files(
-                    predictor,
-                    paths,
-                    folder,
-                    id_source=wanted.id,
-                    writers=writers_of(predictor, wanted, folder),
-                    readers=readers,
-                    on_progress=told,
-                )
+                how = job_settings(predictor, wanted, folder)
+                with Job(predictor, how, readers) as job:
+                    for _ in job.answer(paths):
+                        told(job.done, len(paths))
+                    answers = job.finish()
             if wanted.deidentify:
                 forget_key(folder)
             result: Values = {
                 "failures": [[answer.path, answer.error] for answer in answers if answer.error],
+                "not_assessed": [
+                    [answer.path, answer.flags] for answer in answers if not answer.assessed
+                ],
                 "files": {
                     "submission": str(folder / "submission.csv"),
                     "predictions": str(folder / "predictions.csv"),
                 },
             }
-            if wanted.report:
-                result["files"]["worklist"] = str(folder / "report.html")
+            if wanted.worklist:
+                result["files"]["worklist"] = str(folder / "worklist.html")
             if truth is not None:
-                outcomes = score_answers(answers, truth, self.data.rle, self._training_ids(audit))
-                used, page = bundle.at(wanted.at), folder / "evaluation.html"
-                evaluation = write_test_report(used, answers, outcomes, truth, page, self.data.rle)
-                result["evaluation"] = evaluation.as_json()
+                table = read_truth(answers, truth, self.data.rle)
+                result["failures"] += [[p.image_id, str(p)] for p in table.problems]
+                scored = score_answers(answers, table, self._training_ids(audit))
+                result["tables"] = [_spoken(use) for use in scored.uses]
+                used, page = bundle.at(wanted.operating_point), folder / "evaluation.html"
+                evaluation = write_test_report(used, answers, scored, table, page)
+                result["evaluation"] = {
+                    **evaluation.as_json(),
+                    "notes": [*scored.notes, *scored.unused],
+                }
                 result["files"]["report"] = str(page)
                 text = json.dumps(result["evaluation"], indent=2) + "\n"
                 write_text(folder / "test.json", text)
                 result["files"]["test"] = str(folder / "test.json")
             return result
 
-        return self._stage("predict", inputs, f"{len(paths)} files", make)
+        return self._stage("predict", inputs, f"{len(paths)} files", make, folder)
 
     def _training_ids(self, audit: Values) -> set[str]:
         """Return the ids of training images, and of test images that show the same picture."""
         records = read_index(self.out / "audit" / "indices.parquet")
         return {r.image_id for r in records if r.part == "train"} | set(audit["test_in_train"])
 
-    def _stage(self, name: str, inputs: Any, about: str, make: Callable[[], Values]) -> Values:
-        """Return what `make` returns, from the stamp where nothing changed since."""
+    def _stage(
+        self, name: str, inputs: Any, about: str, make: Callable[[], Values], folder: Path
+    ) -> Values:
+        """Return what `make` returns, from the stamp where nothing changed since.
+
+        `folder`, where it writes, is held meanwhile: another command could be told to write there.
+        """
         digest, stamp = _digest(inputs), self._stamp_path(name)
         done = _read_stamp(stamp)
-        if done.get("digest") == digest and _all_there(done["result"]):
+        if done.get("digest") == digest and done["wrote"] == _digests(done["result"]):
             self.listener.stage(name, "unchanged, reused")
             return dict(done["result"])
         self.listener.stage(name, about)
-        result = make()
-        write_text(stamp, json.dumps({"digest": digest, "result": result}) + "\n")
+        with locked_folder(folder, name):
+            result = make()
+        wrote = _digests(result)
+        write_text(stamp, sealed({"digest": digest, "result": result, "wrote": wrote}) + "\n")
         return result
 
     def _clear(self, name: str, folder: Path) -> None:
         """Empty a stage's folder of what an earlier run left there, and of nothing else."""
         stamp = self._stamp_path(name)
+        left = contents(folder)
         if stamp.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        elif folder.exists() and any(folder.iterdir()):
+            for path in left:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+        elif left:
             raise UsageError(
                 f"{folder}: holds files that this run did not make; set out to another folder"
             )
@@ -333,10 +387,16 @@ class _Job:
         return self.out / ".stamps" / f"{name}.json"
 
 
-def _audit_values(audit: Audit, index: Index, written: Written) -> Values:
+def _spoken(use: TableUse) -> Values:
+    """Return what of a table was not used as plain values and as a sentence."""
+    return use.as_json() | {"said": str(use)}
+
+
+def _audit_values(audit: Audit, index: Index, written: WrittenAudit) -> Values:
     return {
         "counts": asdict(audit.counts),
         "failures": [list(failure) for failure in index.failures],
+        "tables": [_spoken(use) for use in index.tables],
         "test_in_train": list(index.test_in_train),
         "files": {
             "audit": str(written.page),
@@ -354,22 +414,26 @@ def _digest(inputs: Any) -> str:
 
 
 def _listing(paths: Iterable[Path]) -> list[list[str | int]]:
-    """Return path, size and time of change of each file; a missing one by its name alone."""
+    """Return path and stamp of each file; one that cannot be looked at by its name alone."""
     listing: list[list[str | int]] = []
     for path in paths:
-        status = path.stat() if path.exists() else None
-        listing.append(
-            [str(path), *((status.st_size, status.st_mtime_ns) if status else ())],
-        )
+        listing.append([str(path), *(stamp_at(path) or ())])
     return listing
 
 
 def _read_stamp(path: Path) -> Values:
+    require_own_file(path)
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return unsealed(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, SealError):
         return {}
 
 
-def _all_there(result: Values) -> bool:
-    return all(Path(path).exists() for path in result["files"].values())
+def _digests(result: Values) -> dict[str, str | None]:
+    """Return the digest of each file of a stage by its name; ``folder`` for one, None for none."""
+    found: dict[str, str | None] = {}
+    for name, path in result["files"].items():
+        with contextlib.suppress(DataError), open_regular(path, DataError) as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        found.setdefault(name, "folder" if Path(path).is_dir() else None)
+    return found

@@ -1,26 +1,34 @@
 """Training as a stage: the network, its operating point, and the files that tell of both."""
 
-import csv
-import io
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
-from pleura.config import FittedCalibration
+import torch
+
 from pleura.data.arrays import Prepared
-from pleura.evaluation.calibration import fit_calibration
-from pleura.evaluation.operating_point import Choice, choose_operating_point
-from pleura.evaluation.predictions import Judged, count_predictions
-from pleura.formats.atomic import write_text
-from pleura.inference.torch_engine import TorchEngine
-from pleura.models.bundle import Bundle, Calibration, read_bundle, write_bundle
+from pleura.engines.torch_engine import TorchEngine
+from pleura.errors import DataError, PleuraError
+from pleura.evaluation.decision import decide_on
+from pleura.evaluation.predictions import Predictions, count_predictions
+from pleura.formats.csv_cells import csv_text
+from pleura.formats.text_file import read_text
+from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
+from pleura.models.weights import digest
 from pleura.models.zoo import count_parameters
 from pleura.stages.evaluate import evaluate_model, judged
+from pleura.storage.atomic import write_text
+from pleura.storage.lock import locked_folder
 from pleura.training.curves import draw_curves
-from pleura.training.loop import COLUMNS, OnStep, Trainer
+from pleura.training.history import COLUMNS, OnStep
+from pleura.training.loop import Trainer
+from pleura.training.setup import is_main_process
+
+_MOST_BYTES = 2**20
 
 
 def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | None = None) -> Bundle:
@@ -34,14 +42,28 @@ def train_model(trainer: Trainer, *, resume: bool = False, on_step: OnStep | Non
     Raises:
         UsageError, BundleError, OutputError: As :meth:`pleura.training.loop.Trainer.run` says.
     """
+    with hold_to_train(trainer.out):
+        return _trained(trainer, resume=resume, on_step=on_step)
+
+
+def hold_to_train(out: Path) -> AbstractContextManager[None]:
+    """Hold a training's folder, in the main process of several: the one that writes there.
+
+    Raises:
+        OutputError: Another training holds it.
+    """
+    return locked_folder(out, "train") if is_main_process() else nullcontext()
+
+
+def _trained(trainer: Trainer, *, resume: bool, on_step: OnStep | None) -> Bundle:
     begun, out = time.perf_counter(), trainer.out
     if resume and is_trained(trainer):
         return read_bundle(out / "model.h5")
     bundle = trainer.run(resume=resume, on_step=on_step)
     if not trainer.accelerator.is_main_process:
         return bundle
-    bundle = decided(bundle, trainer)
-    bundle = replace(bundle, evaluation=measured(bundle, trainer.prepared))
+    bundle, counted = decided(bundle, trainer)
+    bundle = replace(bundle, evaluation=measured(bundle, trainer.prepared, counted))
     return write_results(bundle, trainer, time.perf_counter() - begun)
 
 
@@ -62,49 +84,23 @@ def write_results(bundle: Bundle, trainer: Trainer, seconds: float) -> Bundle:
         "calibration": asdict(bundle.calibration),
         "precision": bundle.training["precision"],
         "device": trainer.device,
+        "threads": torch.get_num_threads(),
         "seconds": round(seconds, 1),
         "versions": bundle.versions,
         "digest": bundle.digest,
+        "weights": digest(bundle.weights),
     }
     write_text(out / "run.json", json.dumps(record, indent=2) + "\n")
     trainer.finish()
     return bundle
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What is chosen on predictions: the score's calibration, and the thresholds.
-
-    Attributes:
-        calibration: From the network's score to a probability.
-        choice: The operating points.
-    """
-
-    calibration: Calibration
-    choice: Choice
-
-    def applied(self, bundle: Bundle) -> Bundle:
-        """Return `bundle` with it."""
-        return replace(
-            bundle,
-            calibration=self.calibration,
-            operating_point=self.choice.default,
-            presets=self.choice.presets,
-        )
-
-
-def decide(said: Iterable[Judged], calibration: FittedCalibration = "platt") -> Decision:
-    """Return calibration and operating points for what networks say of images they never saw."""
-    predictions = count_predictions(said)
-    fitted = fit_calibration(predictions.scores, predictions.positive, calibration)
-    return Decision(fitted, choose_operating_point(predictions.calibrated(fitted)))
-
-
-def decided(bundle: Bundle, trainer: Trainer) -> Bundle:
-    """Return the bundle with calibration and operating points chosen on the validation part."""
+def decided(bundle: Bundle, trainer: Trainer) -> tuple[Bundle, Predictions]:
+    """Return the bundle with what is chosen on the validation part, and what it says of that."""
     rows = trainer.split.validation
-    said = judged(TorchEngine(bundle), trainer.prepared, rows)
-    return described(decide(said, trainer.settings.calibration).applied(bundle), trainer)
+    kind = trainer.settings.calibration
+    counted = count_predictions(judged(TorchEngine(bundle), trainer.prepared, rows))
+    return described(decide_on(counted, kind).applied(bundle), trainer), counted
 
 
 def described(bundle: Bundle, trainer: Trainer) -> Bundle:
@@ -112,15 +108,32 @@ def described(bundle: Bundle, trainer: Trainer) -> Bundle:
     return replace(bundle, training={**bundle.training, **_patients(trainer)})
 
 
-def measured(bundle: Bundle, prepared: Prepared) -> dict[str, Any]:
+def measured(
+    bundle: Bundle, prepared: Prepared, counted: Predictions | None = None
+) -> dict[str, Any]:
     """Return the figures over the images that did not train the model, as its card shows them."""
-    validation = evaluate_model(bundle, prepared)
+    validation = evaluate_model(bundle, prepared, counted=counted)
     return {
         "measured_on": f"the validation part: {len(validation.rows)} images of the data it was "
         "trained on that did not train it",
         **validation.evaluation.as_json(),
         "notes": list(validation.notes),
     }
+
+
+def learned_nothing(bundle: Bundle) -> str:
+    """Return that a model called nothing right yet, in words; "" where it did, or nobody knows."""
+    figures = bundle.evaluation or {}
+    dice, none = figures.get("mean_dice"), figures.get("all_empty_dice")
+    if dice is None or none is None or dice > none:
+        return ""
+    auroc = figures.get("auroc")
+    scores = "" if auroc is None else f" (AUROC {auroc:.3f})"
+    return (
+        "this model has learned nothing that helps: on the images that validate its mean Dice is "
+        f"{dice:.3f}, and answering none to all has {none:.3f}{scores}; train longer, on more "
+        "images or with other settings"
+    )
 
 
 def _patients(trainer: Trainer) -> dict[str, int]:
@@ -134,19 +147,23 @@ def _patients(trainer: Trainer) -> dict[str, int]:
 
 
 def is_trained(trainer: Trainer) -> bool:
-    """Return whether the trainer's folder holds a finished training of its data and settings."""
+    """Return whether the trainer's folder holds a finished training of its data and settings.
+
+    The weights in ``model.h5`` must be those that ``run.json`` tells of: the thresholds beside them
+    may have been chosen anew since, on all folds together.
+    """
     try:
-        record = json.loads((trainer.out / "run.json").read_text(encoding="utf-8"))
-        same = bool(record["identity"] == trainer.identity)
-        return same and (trainer.out / "model.h5").is_file()
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads(read_text(trainer.out / "run.json", DataError, _MOST_BYTES))
+        if record["identity"] != trainer.identity:
+            return False
+        weights = read_bundle(trainer.out / "model.h5").weights
+        return bool(record["weights"] == digest(weights))
+    except (PleuraError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
 def _history_csv(bundle: Bundle) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
     rows = zip(*(bundle.history[name] for name in COLUMNS), strict=True)
-    writer.writerows([int(epoch), *(f"{value:.6g}" for value in rest)] for epoch, *rest in rows)
-    return text.getvalue()
+    return csv_text(
+        COLUMNS, ([int(epoch), *(f"{value:.6g}" for value in rest)] for epoch, *rest in rows)
+    )

@@ -45,13 +45,13 @@ class Augmentation:
     The defaults of the last three are modest on purpose. Elastic: a pneumothorax is often a band a
     few pixels wide along the chest wall, which must stay one; at 3 % the standard deviation of a
     displacement is 0.8 % of the side, two fifths of that of Ronneberger et al. (2015). Noise: at
-    512 px the challenge's films have a noise of their own of 0.0036 (median of 71; 90 % lie in
-    0.002 to 0.005), so 0.01 is up to three times as much. Cutout: three small rectangles, each
-    present in one image of ten and each at most 4 % of the film (1 % on average), so that seldom a
-    whole lesion is hidden.
+    512 px the challenge's radiographs have a noise of their own of 0.0036 (median of 71; 90 % lie
+    in 0.002 to 0.005), so 0.01 is up to three times as much. Cutout: three small rectangles, each
+    present in one image of ten and each at most 4 % of the radiograph (1 % on average), so that
+    seldom a whole lesion is hidden.
 
     Attributes:
-        flip: Probability of mirroring left and right.
+        mirror: Probability of mirroring left and right.
         rotation_degrees: Turning.
         zoom: Relative change of scale.
         shift: Share of the side.
@@ -68,7 +68,7 @@ class Augmentation:
         cutout_probability: Of each of the three rectangles.
     """
 
-    flip: float = 0.5
+    mirror: float = 0.5
     rotation_degrees: float = 10.0
     zoom: float = 0.15
     shift: float = 0.06
@@ -107,13 +107,14 @@ def augment(
 
     Args:
         x: ``(B, 1, H, W)`` float32 in 0..1.
-        y: ``(B, 1, H, W)`` float32, 0 or 1, on the device of `x`.
+        y: ``(B, any, H, W)`` float32, masks and what else moves with them, on the device of `x`.
         choices: ``(B, columns)``: rows of :func:`draw`, on the CPU.
         strength: Multiplies every limit; 0 returns the batch as it is.
         limits: How far each change may go.
 
     Returns:
-        Tensors like `x` and `y`; the mask is still 0 or 1, pixels from outside are 0.
+        Tensors like `x` and `y`; masks have no other values than before, and pixels from outside
+        are 0.
     """
     if strength == 0:
         return x, y
@@ -143,14 +144,14 @@ def _points(choices: Tensor, strength: float, limits: Augmentation) -> Tensor:
 
 def _affine(choices: Tensor, strength: float, limits: Augmentation) -> Tensor:
     """Return ``(B, 2, 3)`` matrices from output to input coordinates."""
-    flip = torch.where(_happens(choices[:, _FLIP], limits.flip), -1.0, 1.0)
+    side = torch.where(_happens(choices[:, _FLIP], limits.mirror), -1.0, 1.0)
     angle = choices[:, _ANGLE] * math.radians(limits.rotation_degrees) * strength
     zoom = 1 + choices[:, _ZOOM] * limits.zoom * strength
     shift = choices[:, _SHIFT] * 2 * limits.shift * strength
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     rows = [
-        torch.stack([cos * flip, -sin, shift[:, 0]], 1),
-        torch.stack([sin * flip, cos, shift[:, 1]], 1),
+        torch.stack([cos * side, -sin, shift[:, 0]], 1),
+        torch.stack([sin * side, cos, shift[:, 1]], 1),
     ]
     return torch.stack(rows, 1)
 
@@ -246,9 +247,9 @@ def _cut_out(
 ) -> None:
     """Set rectangles of `x`, in place, to the image's mean.
 
-    The mask keeps its pixels there. A rectangle hides a part of the film as a lead, a label or an
-    arm does; the collapsed lung under it is still one, and its extent is to be told from what is
-    seen around. Erasing the mask too would teach that a lesion ends where something lies on it.
+    The mask keeps its pixels there. A rectangle hides a part of the radiograph as a lead, a label
+    or an arm does; the collapsed lung under it is still one, and its extent is to be told from what
+    is seen around. Erasing the mask too would teach that a lesion ends where something lies on it.
 
     Source: DeVries & Taylor, Improved regularization of convolutional networks with cutout (2017).
     """

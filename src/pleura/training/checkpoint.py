@@ -1,23 +1,31 @@
-"""The state of an unfinished training, in one HDF5 file without pickle."""
+"""The state of an unfinished training, in one sealed HDF5 file without pickle."""
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from torch import nn
 
-from pleura.errors import BundleError
-from pleura.formats.atomic import atomic_path
+from pleura.config import Count, parse
+from pleura.errors import BundleError, ConfigError
 from pleura.models import weights as stored
+from pleura.models.bundle import version_of
+from pleura.models.sealed_file import (
+    Columns,
+    as_columns,
+    as_history,
+    read_sealed,
+    write_sealed,
+)
 from pleura.training.average import MovingAverage
 
+FORMAT = 1
 _MAX_BYTES = 64 * 2**30
 
 
@@ -46,45 +54,60 @@ class Checkpoint:
     scaler: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """The plain values of a :class:`Checkpoint`, as JSON holds them."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    epoch: Count
+    identity: dict[str, Any]
+    history: Columns
+    updates: Count
+    scaler: dict[str, int | float]
+
+
+_GROUPS = ("weights", "optimizer", "average")
+
+
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write `checkpoint` to `path`, whole or not at all.
 
     Raises:
         OutputError: The file could not be written.
     """
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
-        file.attrs["epoch"] = checkpoint.epoch
-        file.attrs["identity"] = json.dumps(checkpoint.identity)
-        file.attrs["history"] = json.dumps(checkpoint.history)
-        stored.write_arrays(file.create_group("weights"), checkpoint.weights)
-        stored.write_arrays(file.create_group("optimizer"), checkpoint.optimizer)
-        stored.write_arrays(file.create_group("average"), checkpoint.average)
-        file.attrs["updates"] = checkpoint.updates
-        file.attrs["scaler"] = json.dumps(checkpoint.scaler)
+    said = _About(
+        checkpoint.epoch,
+        checkpoint.identity,
+        as_columns(checkpoint.history),
+        checkpoint.updates,
+        checkpoint.scaler,
+    )
+    groups = {name: getattr(checkpoint, name) for name in _GROUPS}
+    write_sealed(path, "checkpoint", (FORMAT, version_of("pleura")), asdict(said), groups)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Return the checkpoint at `path`.
 
     Raises:
-        BundleError: The file cannot be read as a checkpoint.
+        BundleError: The file cannot be read, or was changed since it was written.
     """
     try:
-        with h5py.File(path, "r") as file:
-            return Checkpoint(
-                epoch=int(file.attrs["epoch"]),
-                identity=json.loads(file.attrs["identity"]),
-                history=json.loads(file.attrs["history"]),
-                weights=stored.read_arrays(file["weights"], _MAX_BYTES),
-                optimizer=stored.read_arrays(file["optimizer"], _MAX_BYTES),
-                average=stored.read_arrays(file["average"], _MAX_BYTES),
-                updates=int(file.attrs["updates"]),
-                scaler=json.loads(file.attrs["scaler"]),
-            )
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, BundleError) as error:
+        contents = read_sealed(path, "checkpoint", FORMAT, _MAX_BYTES)
+        said = parse(_About, contents.about, "its text")
+    except (BundleError, ConfigError, RecursionError) as error:
         raise BundleError(
-            f"{path}: cannot be read as a checkpoint ({error}); remove it to train from the start"
+            f"{path}: {str(error)[:500]}; remove it to train from the start"
         ) from error
+    return Checkpoint(
+        epoch=said.epoch,
+        identity=said.identity,
+        history=as_history(said.history),
+        updates=said.updates,
+        scaler=said.scaler,
+        **{name: contents.group(name) for name in _GROUPS},
+    )
 
 
 def network_arrays(network: nn.Module) -> stored.Arrays:

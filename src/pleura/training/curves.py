@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pleura.errors import UsageError
-from pleura.formats import figures
-from pleura.formats.atomic import write_bytes
+from pleura.rendering import figures
+from pleura.storage.atomic import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """Write loss and Dice coefficient by epoch, side by side, as a PNG.
 
     Args:
-        history: Columns as in :data:`pleura.training.loop.COLUMNS`, one number per epoch; a column
+        history: Columns as in :data:`pleura.training.history.COLUMNS`, one number per epoch; one
             that is absent is left out, NaN leaves a gap.
         path: The file; its folders are made.
 

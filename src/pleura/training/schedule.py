@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from pleura.config import Network, Schedule, Train
+from pleura.choices import Schedule
+from pleura.config import Network, Train
 from pleura.errors import ConfigError
 from pleura.models import zoo
 
@@ -11,6 +12,13 @@ PLATEAU_EPOCHS = 5
 """Epochs without a better validation after which ``plateau`` halves the rate."""
 
 _START, _END = 1 / 25, 1 / 10_000
+
+
+def learning_rate(settings: Train, step: int, steps: int, values: Sequence[float]) -> float:
+    """Return the rate of `step` of `steps`, after epochs with these validation figures."""
+    falling = plateau_factor(values) if settings.schedule == "plateau" else 1.0
+    factor = rate_factor(settings.schedule, step, steps, settings.warmup)
+    return settings.learning_rate * factor * falling
 
 
 def rate_factor(schedule: Schedule, step: int, steps: int, warmup: float) -> float:
@@ -72,25 +80,30 @@ def is_over(values: Sequence[float], patience: int) -> bool:
 def size_of(settings: Train, size: int, epoch: int) -> int:
     """Return the side length in pixels that `epoch`, from 0, trains at.
 
-    The epochs are divided evenly among the sizes of ``train.grow``, small to large, and the
-    prepared `size`, which gets the last ones and what is left over.
+    The epochs are divided evenly among the sizes of ``train.progressive_sizes``, small to large,
+    and the prepared `size`, which gets the last ones and what is left over.
     """
-    share = settings.epochs // (len(settings.grow) + 1)
-    place = epoch // share if share else len(settings.grow)
-    return sorted(settings.grow)[place] if place < len(settings.grow) else size
+    share = settings.epochs // (len(settings.progressive_sizes) + 1)
+    place = epoch // share if share else len(settings.progressive_sizes)
+    return (
+        sorted(settings.progressive_sizes)[place]
+        if place < len(settings.progressive_sizes)
+        else size
+    )
 
 
 def check_growth(network: Network, settings: Train, size: int) -> None:
-    """Check the sizes of ``train.grow``.
+    """Check the sizes of ``train.progressive_sizes``.
 
     Raises:
         ConfigError: The network cannot take one of them, or it is not below the prepared size.
     """
-    for small in settings.grow:
+    for small in settings.progressive_sizes:
         zoo.check_size(network, small)
         if small >= size:
             raise ConfigError(
-                f"train.grow has {small}, but the images are prepared at {size}; name smaller sizes"
+                f"train.progressive_sizes has {small}, but the images are prepared at {size}; name "
+                "smaller sizes"
             )
 
 

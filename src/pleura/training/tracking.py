@@ -11,9 +11,10 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Protocol
 
-from pleura.config import TrackerName
+from pleura.choices import TrackerName
 from pleura.errors import UsageError
-from pleura.formats.atomic import write_text
+from pleura.storage.atomic import write_text
+from pleura.storage.own_file import require_own_file
 
 LOG = "history.jsonl"
 TENSORBOARD = "tensorboard"
@@ -118,6 +119,7 @@ class MLflow:
     def __init__(self, out: Path, settings: Mapping[str, Any], finished: int) -> None:
         self._mlflow = _mlflow()
         kept = out / "mlflow-run.txt"
+        require_own_file(kept)
         known = kept.read_text(encoding="utf-8").strip() if finished and kept.exists() else None
         run = self._mlflow.start_run(run_id=known)
         if known is None:

@@ -1,0 +1,103 @@
+"""`pleura convert`: masks from one form to another."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pleura.choices import MaskTarget
+from pleura.cli import console, options
+
+
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FROM",
+            help="The masks: a table of run lengths, a COCO file, a folder of masks (PNG, TIFF, "
+            "NIfTI, DICOM SEG), or the folder or table of a prediction.",
+            show_default=False,
+        ),
+    ],
+    to: Annotated[
+        MaskTarget, typer.Option(help="The form to write; DICOM SEG is read, not written.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The .csv or .json to write; for png, tiff and nifti the folder.",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the radiographs: their sizes, and their ids or names."),
+    ] = None,
+    size: Annotated[
+        str,
+        typer.Option(
+            "--size",
+            "--image-size",
+            help="ROWSxCOLUMNS of all images, where run lengths are read without --images.",
+        ),
+    ] = "",
+    masks: options.MaskOptions = options.MASKS,
+    polygons: Annotated[
+        bool,
+        typer.Option("--polygons", help="Write COCO as polygons; packed run lengths lose nothing."),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Write nothing, and exit with 1, where anything is lost."),
+    ] = False,
+    workers: options.Workers = 0,
+    as_json: options.AsJson = False,
+) -> int:
+    """Write masks in another form, and say what that form cannot hold.
+
+    siim and absolute are tables of run lengths, of SIIM-ACR and of Kaggle. Nothing that is there
+    already is overwritten. Exits with 3 where images were left out.
+    """
+    from pleura.errors import UsageError
+    from pleura.stages.convert import Conversion, ConversionLoss
+    from pleura.stages.convert import convert as written
+    from pleura.storage.lock import locked_file
+
+    if images is not None and size:
+        raise UsageError("--images says how large each image is; leave --size out")
+    if polygons and to != "coco":
+        raise UsageError(f"--polygons is of COCO, but --to is {to}; leave it out")
+    how = Conversion(
+        to=to,
+        reading=masks.reading(),
+        images=images,
+        match=masks.match or "",
+        size=options.image_size(size),
+        polygons=polygons,
+        strict=strict,
+    )
+
+    def tell(loss: ConversionLoss) -> None:
+        console.say(f"lost: {loss.says}")
+
+    console.hold(locked_file(out, "convert"))
+    with console.progress("writing", "masks") as told:
+        done = written(source, out, how, workers=workers, on_loss=tell, on_progress=told)
+    console.print_failures(done.failures)
+    console.say(f"{done.images} images, {done.positive} with a mask; wrote {out}")
+    if done.paths_as_ids:
+        console.say("its ids are names of files: read it with --image-column ImageId")
+    if as_json:
+        console.print_json(
+            {
+                "converted": str(out),
+                "to": to,
+                "images": done.images,
+                "positive": done.positive,
+                "lost": [loss._asdict() for loss in done.losses],
+                "failures": [list(failure) for failure in done.failures],
+            }
+        )
+    else:
+        console.show(str(out))
+    return console.SOME_INPUTS_FAILED if done.failures else console.DONE

@@ -1,0 +1,232 @@
+"""What a command is to read, turn by turn: paths, addresses, lists of addresses, tar shards.
+
+A listing of millions is never in memory as a whole: a turn holds a few thousand.
+"""
+
+import itertools
+import os
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pleura.data.address_list import ADDRESS_COLUMNS, is_list, sources_in
+from pleura.data.files import ARCHIVES, HIDDEN, expand, in_words, passed_over_by_name
+from pleura.errors import AddressError, DataError, UsageError
+from pleura.remote.address import SCHEMES, Address, Source, path_of, scheme_of, without_secrets
+from pleura.remote.objects import Objects, pattern_of, stamp_of
+from pleura.storage.content import Stamp, stamp_at
+
+SHARD = ".tar"
+
+Turn = dict[Source, Stamp | None]
+"""What is to be read, and what was said of each when it was listed."""
+
+_Listed = tuple[Source, Stamp | None]
+_MAGIC = frozenset("*?[")
+
+
+class Inputs:
+    """What the arguments of a command name.
+
+    Attributes:
+        passed: How many files were passed over so far, by what they are.
+        count: How many files there are; None where that is known at the end only.
+
+    Args:
+        texts: Paths, folders, globs, addresses, lists (:mod:`pleura.data.address_list`), shards.
+        objects: What asks stores.
+
+    Raises:
+        DataError: A folder holds no DICOM file.
+        UsageError: An address is of a kind that is not read.
+    """
+
+    def __init__(self, texts: Sequence[str], objects: Objects) -> None:
+        self._objects = objects
+        self._texts = [path_of(text) for text in texts]
+        self.passed: Counter[str] = Counter()
+        self.count: int | None = None
+        for text in self._texts:
+            _require_known(text)
+        if not any(map(is_more_than_paths, self._texts)):
+            listed = expand(self._texts)
+            self.passed, self.count = listed.passed, len(listed.files)
+            self._paths: list[Path] | None = listed.files
+        else:
+            self._paths = None
+
+    def turns(self, size: int = 4096) -> Iterator[Turn]:
+        """Yield what is to be read, in the order of the arguments.
+
+        Args:
+            size: Radiographs in a turn, at most.
+
+        Raises:
+            AddressError: A store cannot be listed.
+            DataError: Nothing that is read lies there; or a list cannot be read.
+        """
+        if self._paths is not None:
+            yield {path: stamp_at(path) for path in self._paths}
+            return
+        named = itertools.chain.from_iterable(map(self._named, self._groups()))
+        while group := list(itertools.islice(named, size)):
+            unseen: list[Address] = [
+                one for one, stamp in group if stamp is None and isinstance(one, Address)
+            ]
+            turn: Turn = dict(group)
+            turn.update(zip(unseen, self._objects.stamps(unseen), strict=True))
+            yield turn
+
+    def _groups(self) -> Iterator[list[str]]:
+        """Yield arguments that are listed together: paths that follow one another."""
+        for more, group in itertools.groupby(self._texts, is_more_than_paths):
+            texts = list(group)
+            yield from ([text] for text in texts) if more else [texts]
+
+    def _named(self, texts: list[str]) -> Iterator[_Listed]:
+        text = texts[0]
+        if not is_more_than_paths(text):
+            listed = expand(texts)
+            self.passed += listed.passed
+            yield from ((path, stamp_at(path)) for path in listed.files)
+        elif _plain_name(text).lower().endswith(SHARD):
+            yield from self._members(text)
+        elif is_list(_plain_name(text)):
+            yield from self._listed(text)
+        elif scheme_of(text) in ("http", "https"):
+            yield Address(text), None
+        else:
+            yield from self._stored(text)
+
+    def _stored(self, url: str) -> Iterator[_Listed]:
+        """Yield the object at an address, or those below it, or those that a pattern matches."""
+        if _MAGIC.isdisjoint(url):
+            inside = url.split("://", 1)[1].rstrip("/")
+            if "/" in inside and not url.endswith("/"):
+                about = self._objects.about(url)
+                if about is None or about["type"] == "file":
+                    yield Address(url), None if about is None else stamp_of(about)
+                    return
+            yield from self._below(f"{url.rstrip('/')}/", None)
+            return
+        head = url[: min(url.index(one) for one in _MAGIC & set(url))]
+        yield from self._below(head.rpartition("/")[0] + "/", pattern_of(url))
+
+    def _below(self, url: str, pattern: re.Pattern[str] | None) -> Iterator[_Listed]:
+        found, before = 0, self.passed.copy()
+        for name, stamp in self._objects.below(url):
+            if pattern is not None and not pattern.match(name):
+                continue
+            below = PurePosixPath(name.removeprefix(url))
+            kind = passed_over_by_name(below)
+            if any(part.startswith(".") for part in below.parts):
+                kind = HIDDEN
+            if kind == SHARD:
+                found += 1
+                yield from self._members(name)
+            elif kind and kind not in ARCHIVES:
+                self.passed[kind] += 1
+            else:
+                found += 1
+                yield Address(name), stamp
+        if not found:
+            others = self.passed - before
+            what = f" ({in_words(others)})" if others else ""
+            raise DataError(
+                f"{without_secrets(url)}: holds no DICOM file{what}; see how its address is written"
+            )
+
+    def _members(self, url: str) -> Iterator[_Listed]:
+        """Yield what a tar shard holds; of one in a store only the heads of its files are read."""
+        about = None if _is_path(url) else self._objects.about(url)
+        whole = stamp_at(url) if _is_path(url) else None if about is None else stamp_of(about)
+        found = 0
+        with self._objects.open(url) as file:
+            for member in _files(file, without_secrets(url)):
+                kind = passed_over_by_name(PurePosixPath(member.name))
+                if kind:
+                    self.passed[kind] += 1
+                    continue
+                found += 1
+                stamp = Stamp(member.size, *(whole or (0, 0, 0, 0))[1:])
+                start = member.offset_data
+                yield Address(url, "", member.name, start, member.size), stamp
+        if not found:
+            raise DataError(f"{without_secrets(url)}: holds no DICOM file; see what was packed")
+
+    def _listed(self, text: str) -> Iterator[_Listed]:
+        """Yield what a list names; a path of a table that is none stays what it is: a bad input."""
+        shown = without_secrets(text)
+        place = shown if not _is_path(text) else str(Path(text).absolute())
+        with self._objects.open(text) as file:
+            sources = sources_in(file, shown, place.rpartition("/")[0] or "/")
+            if sources is None and _is_path(text):
+                yield Path(text), stamp_at(text)
+            elif sources is None:
+                raise DataError(
+                    f"{shown}: has no column {', '.join(ADDRESS_COLUMNS[:-1])} or "
+                    f"{ADDRESS_COLUMNS[-1]}; name the one of the addresses so"
+                )
+            else:
+                yield from itertools.chain.from_iterable(map(self._of_list, sources))
+
+    def _of_list(self, source: Source) -> Iterable[_Listed]:
+        text = source.url if isinstance(source, Address) else str(source)
+        if _plain_name(text).lower().endswith(SHARD):
+            return self._members(text)
+        return [(source, stamp_at(source) if isinstance(source, Path) else None)]
+
+
+def _files(file: Any, name: str) -> Iterator[tarfile.TarInfo]:
+    """Yield the files in a tar, whose contents are passed over."""
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as shard:
+            for member in shard:
+                shard.members = []  # type: ignore[attr-defined]  # it would keep all of them
+                if member.isfile() and not member.issparse():
+                    yield member
+    except tarfile.TarError as error:
+        raise AddressError(
+            f"{name}: is no whole tar file that is not compressed; pack it anew"
+        ) from error
+
+
+def _is_path(text: str) -> bool:
+    return scheme_of(text) not in SCHEMES
+
+
+def _plain_name(text: str) -> str:
+    """Return the last part of an address or path, without a query."""
+    return Address(text).name
+
+
+def is_more_than_paths(text: str) -> bool:
+    """Return whether an argument is an address, a list or a shard: more than files and folders."""
+    if not _is_path(text):
+        return True
+    name = _plain_name(text)
+    return (is_list(name) or name.lower().endswith(SHARD)) and os.path.isfile(text)  # noqa: PTH113
+
+
+def holds_inputs(text: str) -> bool:
+    """Return whether a path is that of a tar shard or of a list of addresses."""
+    if not is_more_than_paths(text):
+        return False
+    if not is_list(_plain_name(text)):
+        return True
+    try:
+        with Path(text).open("rb") as file:
+            return sources_in(file, text, "") is not None
+    except (OSError, DataError):
+        return False
+
+
+def _require_known(text: str) -> None:
+    scheme = scheme_of(text)
+    if scheme in ("", *SCHEMES) or os.path.lexists(text):
+        return
+    known = ", ".join(f"{one}://" for one in SCHEMES)
+    raise UsageError(f"{without_secrets(text)}: addresses of {known} and file:// are read")

@@ -1,0 +1,115 @@
+"""Which file a table means by what it calls an image: its UID, its name or its path.
+
+::
+
+    uid    1.2.276.0.7230010.3.1.4.8323329.1000.1517875165.878027
+    stem   00000001_000.png, or without the suffix
+    path   train/patient00001/study1/view1_frontal.jpg
+
+Unless one of them is named, they are tried in this order. A name that several files have belongs to
+none of them: which one it means cannot be known.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pleura.choices import Match
+from pleura.data.records import ImageRecord
+from pleura.dicom.suffixes import stem_of
+
+_CHANNEL = "_0000"
+"""What nnU-Net adds to the name of a radiograph, and not to that of its mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Which image each name means.
+
+    Attributes:
+        names: Name -> image id, of those that mean one.
+        ambiguous: Names that several images have -> how many.
+        twice: Image ids that several names mean -> these names.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    ambiguous: Mapping[str, int] = field(default_factory=dict)
+    twice: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def match_names(names: Iterable[str], records: Sequence[ImageRecord], match: Match = "") -> Matched:
+    """Return which image each name of a table means.
+
+    Args:
+        names: What a table calls images.
+        records: The images.
+        match: What the names are; empty: any of them.
+    """
+    return _matched(names, _Keys.of((r.image_id, Path(r.path)) for r in records), match)
+
+
+def match_keys(names: Iterable[str], others: Iterable[str], match: Match = "") -> Matched:
+    """Return which of other names each name means, as :func:`match_names` does for files."""
+    return _matched(names, _Keys.of((other, Path(other)) for other in others), match)
+
+
+def _matched(names: Iterable[str], keys: "_Keys", match: Match) -> Matched:
+    found: dict[str, str] = {}
+    ambiguous: dict[str, int] = {}
+    for name in names:
+        ids = keys.ids(name, match)
+        if len(ids) == 1:
+            found[name] = next(iter(ids))
+        elif ids:
+            ambiguous[name] = len(ids)
+    meant = defaultdict(list)
+    for name, image_id in found.items():
+        meant[image_id].append(name)
+    twice = {image_id: tuple(own) for image_id, own in meant.items() if len(own) > 1}
+    return Matched(found, ambiguous, twice)
+
+
+def without_suffix(name: str) -> str:
+    """Return a file's name or path as a table writes it, without its suffix, with ``/``."""
+    path = PurePosixPath(name.strip().replace("\\", "/"))
+    return str(path.with_name(stem_of(path))) if path.name else name.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The images by each of their keys."""
+
+    uids: Mapping[str, str]
+    stems: Mapping[str, set[str]]
+    paths: Mapping[tuple[str, ...], set[str]]
+
+    @classmethod
+    def of(cls, images: Iterable[tuple[str, Path]]) -> "_Keys":
+        uids: dict[str, str] = {}
+        stems: dict[str, set[str]] = defaultdict(set)
+        paths: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        for image_id, path in images:
+            uids[image_id] = image_id
+            stem = stem_of(path)
+            for own in {stem, stem.removesuffix(_CHANNEL)}:
+                stems[own].add(image_id)
+                parts = (*path.parts[:-1], own)
+                for length in range(2, len(parts) + 1):
+                    paths[parts[-length:]].add(image_id)
+        return cls(uids, stems, paths)
+
+    def ids(self, name: str, match: Match) -> set[str]:
+        """Return the images that a name may mean."""
+        if match in ("", "uid") and name.strip() in self.uids:
+            return {self.uids[name.strip()]}
+        bare = without_suffix(name)
+        parts = tuple(part for part in PurePosixPath(bare).parts if part not in ("/", "."))
+        if match in ("", "path"):
+            # A table may be made above the folder here, so its path may begin further up.
+            for first in range(len(parts) - 1):
+                if parts[first:] in self.paths:
+                    return self.paths[parts[first:]]
+        if match in ("", "stem") and parts:
+            return self.stems.get(parts[-1], set())
+        return set()

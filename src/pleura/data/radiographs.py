@@ -1,0 +1,282 @@
+"""Radiographs of any file that pleura reads, DICOM or plain picture; what a table says of them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.data.files import passed_over, walk_files
+from pleura.data.prepare import prepare_pixels
+from pleura.dicom.elements import DataSet
+from pleura.dicom.encoding import EXPLICIT_LITTLE
+from pleura.dicom.geometry import Geometry
+from pleura.dicom.grayscale import Grayscale
+from pleura.dicom.inflating import gunzip
+from pleura.dicom.radiograph import (
+    CHANGED,
+    Header,
+    Note,
+    Opened,
+    Radiograph,
+    open_radiograph,
+    parse_radiograph,
+    read_header,
+    read_radiograph,
+)
+from pleura.dicom.signature import data_start, is_gzip
+from pleura.dicom.sop_classes import UNKNOWN
+from pleura.dicom.square import squared
+from pleura.dicom.suffixes import PICTURES, is_picture, stem_of
+from pleura.errors import ChangedError, DataError
+from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of, read_annotations
+from pleura.formats.csv_table import columns_shown, open_table
+from pleura.formats.labels import key_of
+from pleura.formats.plain_picture import (
+    PlainPicture,
+    is_plain_picture,
+    open_plain_picture,
+    parse_plain_picture,
+)
+
+NO_HEADER = (
+    "the file is a picture without a header: spacing, view, patient, age and sex are unknown, and "
+    "0 is taken for black"
+)
+
+_IDS = ("image", ID_COLUMN, "Image Index", "image_id")
+_TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnyRadiograph:
+    """One picture and what is known of it.
+
+    Attributes:
+        pixels: (rows, columns), uint8 or uint16, 0 black.
+        age: Years, or None.
+        sex: "M", "F", "O" or "".
+        view: "PA", "AP" or "".
+        spacing_mm: Between rows, at the detector, or None.
+        aspect: Height of a pixel divided by its width.
+    """
+
+    pixels: NDArray[Any]
+    age: int | None
+    sex: str
+    view: str
+    spacing_mm: float | None
+    aspect: float = 1.0
+
+    def prepared(self, size: int) -> NDArray[np.uint8]:
+        """Return the radiograph as a network of `size` pixels sees it: ``(size, size)`` uint8."""
+        return prepare_pixels(self.pixels, size, self.aspect)
+
+    def squared(self, mask: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the pixels and a mask over them as they are looked at: with square pixels."""
+        return squared(self.pixels, self.aspect), squared(mask, self.aspect)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a table says of one image.
+
+    Attributes:
+        positive: Whether it shows a pneumothorax.
+        patient: Who is on it; "" where the table does not say.
+    """
+
+    positive: bool
+    patient: str = ""
+
+
+def radiograph_files(folder: Path) -> list[Path]:
+    """Return the DICOM files and plain pictures below `folder`, sorted.
+
+    Raises:
+        DataError: There is none.
+    """
+    found = sorted(path for path in walk_files(folder) if passed_over(path) in {"", *PICTURES})
+    if not found:
+        raise DataError(
+            f"{folder}: holds no DICOM file and no picture; name the folder of the radiographs"
+        )
+    return found
+
+
+def open_any_radiograph(path: Path, expected: str = "") -> Opened:
+    """Return the radiograph in a file, and the bytes that it came from.
+
+    A plain picture has a header that says nothing, and a note of what is unknown therefore.
+
+    Args:
+        path: A DICOM file, or a plain picture (:mod:`pleura.formats.plain_picture`).
+        expected: The fingerprint that its bytes must have; left out, any.
+
+    Raises:
+        ChangedError: It holds other bytes than expected.
+        InputError: It cannot be read; the message names the path and the reason.
+    """
+    if not is_picture(path):
+        return open_radiograph(path, expected)
+    opened = _of_picture(path, open_plain_picture(path))
+    if expected and opened.fingerprint != expected:
+        raise ChangedError(f"{path}: {CHANGED}")
+    return opened
+
+
+def parse_any_radiograph(content: bytes, name: str = "the bytes", path: Path = Path()) -> Opened:
+    """Return the radiograph in the bytes of a file, as :func:`open_any_radiograph` does.
+
+    Args:
+        content: The whole file, DICOM or a plain picture, or a gzip of it.
+        name: What messages call it.
+        path: Its name as a file, where it has one: it names a picture, which has no id.
+
+    Raises:
+        InputError: As for :func:`open_any_radiograph`.
+    """
+    unpacked = gunzip(content) if is_gzip(content) else content
+    if data_start(unpacked) is None and is_plain_picture(unpacked):
+        return _of_picture(path, parse_plain_picture(unpacked, name))
+    return parse_radiograph(content, name)
+
+
+def read_any_header(path: Path) -> Header:
+    """Return what a file says of itself; a plain picture has to be decoded for its size.
+
+    Raises:
+        InputError: As for :func:`open_any_radiograph`.
+    """
+    return open_any_radiograph(path).radiograph.header if is_picture(path) else read_header(path)
+
+
+def _of_picture(path: Path, picture: PlainPicture) -> Opened:
+    pixels = picture.pixels
+    bits = 8 * pixels.dtype.itemsize
+    header = Header(
+        path=path,
+        sop_class_uid="",
+        sop_class_name=UNKNOWN,
+        other_object="",
+        own_result=False,
+        sop_instance_uid=stem_of(path),
+        study_instance_uid="",
+        series_instance_uid="",
+        transfer_syntax_uid="",
+        transfer_syntax_name=picture.kind,
+        patient_name="",
+        patient_id="",
+        age="",
+        sex="",
+        modality="",
+        body_part="",
+        view_position="",
+        view_code="",
+        region="",
+        rows=pixels.shape[0],
+        columns=pixels.shape[1],
+        frames=1,
+        samples_per_pixel=1,
+        photometric_interpretation="MONOCHROME2",
+        bits_allocated=bits,
+        bits_stored=bits,
+        high_bit=bits - 1,
+        pixel_representation=0,
+        pixel_bytes=pixels.nbytes,
+        geometry=Geometry(),
+        spacing_text="",
+        windows=(),
+        voi_lut_function="LINEAR",
+        rescale_slope=1.0,
+        rescale_intercept=0.0,
+        presentation_lut_shape="",
+        patient_orientation="",
+        manufacturer="",
+        study_date="",
+        notes=(Note("plain-picture", NO_HEADER),),
+    )
+    data = DataSet(b"", {}, EXPLICIT_LITTLE)
+    rules = Grayscale(bits_stored=bits)
+    return Opened(Radiograph(header, pixels), data, rules, picture.content, picture.stamp)
+
+
+def read_any_radiograph(path: Path) -> AnyRadiograph:
+    """Return the radiograph in a file.
+
+    Raises:
+        InputError: It cannot be read; the message names the path and the reason.
+    """
+    radiograph = open_any_radiograph(path).radiograph if is_picture(path) else read_radiograph(path)
+    header = radiograph.header
+    digits = header.age.strip().rstrip("Yy")
+    age = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
+    return AnyRadiograph(
+        pixels=radiograph.pixels,
+        age=age,
+        sex=header.sex if header.sex in ("M", "F", "O") else "",
+        view=header.view_position if header.view_position in ("PA", "AP") else "",
+        spacing_mm=header.spacing_mm[0] if header.spacing_mm else None,
+        aspect=header.geometry.aspect,
+    )
+
+
+def radiograph_id(path: Path) -> str:
+    """Return what tables call a radiograph: the SOP Instance UID, or the name without its suffix.
+
+    Raises:
+        InputError: The header cannot be read.
+    """
+    return stem_of(path) if is_picture(path) else read_header(path).sop_instance_uid
+
+
+def header_patient(path: Path) -> str:
+    """Return the patient id in a radiograph's header, "" in a plain picture; never to be written.
+
+    Raises:
+        InputError: The header cannot be read.
+    """
+    return "" if is_picture(path) else read_header(path).patient_id
+
+
+def read_labels(path: str | os.PathLike[str]) -> Mapping[str, Label]:
+    """Return image id -> label, from a run-length table or from one with a column of 0 and 1.
+
+    A run-length table has the columns ``ImageId`` and ``EncodedPixels``. The other kind has one of
+    ``image``, ``ImageId``, ``Image Index``, ``image_id`` (a file name; its suffix does not count)
+    and ``pneumothorax``, and may have ``patient``.
+
+    Raises:
+        InputError: It is neither, or a value is not understood.
+    """
+    columns = columns_of(path) or set()
+    if {ID_COLUMN, MASK_COLUMN} <= columns:
+        masks = read_annotations(path).masks
+        return {image_id: Label(bool(texts)) for image_id, texts in masks.items()}
+    with open_table(path, _tells_labels) as table:
+        if not _tells_labels(table.columns):
+            raise DataError(
+                f"{path}: a table of labels needs the columns {ID_COLUMN} and {MASK_COLUMN}, or "
+                f"image and pneumothorax; found {columns_shown(table.columns)}"
+            )
+        name = next(name for name in _IDS if name in table.columns)
+        return {
+            key_of(Path(row[name]).name): Label(
+                _truth(row["pneumothorax"], f"{path}: line {line}"), row.get("patient", "")
+            )
+            for line, row, _ in table.whole_rows()
+        }
+
+
+def _truth(value: str, place: str) -> bool:
+    """Return what 0 or 1 in a table says."""
+    if value.lower() not in _TRUE | _FALSE:
+        raise DataError(f"{place} has pneumothorax {value.lower()[:20]!r}; it must be 0 or 1")
+    return value.lower() in _TRUE
+
+
+def _tells_labels(columns: Sequence[str]) -> bool:
+    return "pneumothorax" in columns and any(name in columns for name in _IDS)

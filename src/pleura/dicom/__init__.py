@@ -1,0 +1,1 @@
+"""DICOM files in: the only code that touches pydicom to read."""

@@ -1,0 +1,488 @@
+"""Compressed pixel data: one frame decoded, or a reason why it cannot be whole.
+
+One frame of every compressed transfer syntax that radiographs come in is decoded by imagecodecs:
+JPEG (8 and 12 bit), lossless JPEG, JPEG-LS, JPEG 2000, High-Throughput JPEG 2000, RLE. Importing
+this module also registers the decoder with pydicom under the name `PLUGIN`, once; pydicom tries
+it after its own.
+
+Source: DICOM PS3.5 annex A.4 and annex G (RLE); for the rest see :mod:`pleura.dicom.codestream`.
+"""
+
+import struct
+from typing import Any, NamedTuple
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
+
+from pleura.dicom.codestream import (
+    DCT,
+    HTJ2K,
+    J2K,
+    LOSSLESS,
+    LS,
+    Codestream,
+    JpegScan,
+    begins,
+    parse_codestream,
+)
+from pleura.dicom.notes import Note
+from pleura.dicom.sop_classes import uid_name
+from pleura.errors import DamagedError, DicomError, MislabelledError, TruncatedError
+
+PLUGIN = "pleura"
+RLE = "RLE"
+
+_PROGRESSIVE = {
+    "1.2.840.10008.1.2.4.53": DCT,
+    "1.2.840.10008.1.2.4.55": DCT,
+}
+_DECODED_BY_PYDICOM = {
+    "1.2.840.10008.1.2.4.50": DCT,
+    "1.2.840.10008.1.2.4.51": DCT,
+    "1.2.840.10008.1.2.4.57": LOSSLESS,
+    "1.2.840.10008.1.2.4.70": LOSSLESS,
+    "1.2.840.10008.1.2.4.80": LS,
+    "1.2.840.10008.1.2.4.81": LS,
+    "1.2.840.10008.1.2.4.90": J2K,
+    "1.2.840.10008.1.2.4.91": J2K,
+    "1.2.840.10008.1.2.4.201": HTJ2K,
+    "1.2.840.10008.1.2.4.202": HTJ2K,
+    "1.2.840.10008.1.2.4.203": HTJ2K,
+    "1.2.840.10008.1.2.5": RLE,
+}
+
+CODECS = _DECODED_BY_PYDICOM | _PROGRESSIVE
+"""Transfer syntax UID -> the kind of codestream that its frames should be."""
+
+_LOSSLESS = frozenset({f"1.2.840.10008.1.2.4.{end}" for end in (57, 70, 80, 90, 201, 202)})
+# By kind: the transfer syntax of a frame without and with loss.
+_SYNTAXES = {
+    DCT: ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.50"),
+    LOSSLESS: ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.57"),
+    LS: ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"),
+    J2K: ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"),
+    HTJ2K: ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.203"),
+}
+_EXTENDED = "1.2.840.10008.1.2.4.51"
+_RLE_UID = "1.2.840.10008.1.2.5"
+
+# What pydicom asks of a decoder plugin; imagecodecs is always there.
+DECODER_DEPENDENCIES = dict.fromkeys(_DECODED_BY_PYDICOM, ("imagecodecs",))
+
+_RLE_HEADER_BYTES = 64
+_END_OF_CODESTREAM = b"\xff\xd9"
+_PROBE = b"\x5a\xc3\x96\x3c\x69\xa5" * 40
+# No packet header begins so: it would announce more bits for a length than any decoder takes.
+_NO_PACKET = b"\xff\x7f" * 128
+
+
+class Decoded(NamedTuple):
+    """One frame.
+
+    Attributes:
+        pixels: Stored values (rows, columns), uint8 or uint16 (int8 or int16 where a JPEG 2000
+            frame is signed), C-contiguous, writable.
+        lossy: Whether they may differ from those that were encoded.
+        transfer_syntax_uid: How they are compressed.
+        notes: What was put up with.
+    """
+
+    pixels: NDArray[Any]
+    lossy: bool
+    transfer_syntax_uid: str
+    notes: tuple[Note, ...] = ()
+
+
+def decode_frame(
+    frame: bytes, transfer_syntax_uid: str, rows: int, columns: int, bits_allocated: int
+) -> Decoded:
+    """Return one monochrome frame, decoded.
+
+    A frame says itself what it is, so it is decoded as that, whatever the transfer syntax says.
+
+    Args:
+        frame: The compressed frame, its fragments joined.
+        transfer_syntax_uid: What it should be.
+        rows: The height that the data set states.
+        columns: The width that the data set states.
+        bits_allocated: 8 or 16; RLE frames do not say it themselves.
+
+    Raises:
+        MislabelledError: The frame is of no known kind, of another size than the data set says, or
+            in colour. Size and kind are checked before anything is decoded.
+        TruncatedError: It breaks off.
+        DamagedError: It is corrupt, or a part of it is missing.
+    """
+    if begins(frame) is None and (
+        CODECS.get(transfer_syntax_uid) == RLE or _looks_like_rle(frame, bits_allocated)
+    ):
+        kind, decoded = RLE, _decode_rle(frame, rows, columns, bits_allocated)
+    else:
+        stream = parse_codestream(frame)
+        _check_stream(stream, rows, columns)
+        kind, decoded = stream.kind, _decode_stream(frame, stream)
+    if decoded.pixels.shape != (rows, columns):
+        raise DamagedError(
+            f"the {kind} frame decoded to shape {decoded.pixels.shape} in place of"
+            f" {(rows, columns)}; it is corrupt: export the file again"
+        )
+    if CODECS.get(transfer_syntax_uid) == kind and not (
+        decoded.lossy and transfer_syntax_uid in _LOSSLESS
+    ):
+        return decoded._replace(transfer_syntax_uid=transfer_syntax_uid)
+    note = Note(
+        "wrong-syntax",
+        f"the Transfer Syntax UID (0002,0010) says {uid_name(transfer_syntax_uid)}; the frame is"
+        f" read as what it is, {uid_name(decoded.transfer_syntax_uid)}",
+    )
+    return decoded._replace(notes=(note, *decoded.notes))
+
+
+def is_available(uid: str) -> bool:
+    """Return whether this plugin decodes the transfer syntax `uid` (asked by pydicom)."""
+    return uid in _DECODED_BY_PYDICOM
+
+
+def decode_for_pydicom(src: bytes, runner: DecodeRunner) -> bytes:
+    """Return one frame as bytes, little endian (called by pydicom)."""
+    if runner.samples_per_pixel != 1:
+        raise NotImplementedError("pleura decodes monochrome frames only")
+    pixels = decode_frame(
+        src, str(runner.transfer_syntax), runner.rows, runner.columns, runner.bits_allocated
+    ).pixels
+    kind = "i" if pixels.dtype.kind == "i" else "u"
+    return pixels.astype(f"<{kind}{runner.bits_allocated // 8}", copy=False).tobytes()
+
+
+def register() -> None:
+    """Add the decoder to pydicom's, for every transfer syntax it knows of; twice is once."""
+    for uid in _DECODED_BY_PYDICOM:
+        decoder = get_decoder(uid)
+        if PLUGIN not in decoder.available_plugins:
+            decoder.add_plugin(PLUGIN, (__name__, "decode_for_pydicom"))
+
+
+def _check_stream(stream: Codestream, rows: int, columns: int) -> None:
+    kind = stream.kind
+    if (stream.rows, stream.columns) != (rows, columns):
+        raise MislabelledError(
+            f"(0028,0010) Rows x (0028,0011) Columns is {rows} x {columns}, but the {kind} frame"
+            f" is {stream.rows} x {stream.columns}; correct them or export the file again"
+        )
+    if stream.components != 1:
+        raise MislabelledError(
+            f"the {kind} frame has {stream.components} components, but (0028,0002) Samples per"
+            " Pixel is 1; only monochrome radiographs are read: export it as one"
+        )
+    if not 1 <= stream.bits <= 16:
+        raise DicomError(
+            f"the {kind} frame has {stream.bits} bits per sample; at most 16 are read: export the"
+            " file again"
+        )
+
+
+def _decode_stream(frame: bytes, stream: Codestream) -> Decoded:
+    own = frame[stream.start : stream.end] + (b"" if stream.closed else _END_OF_CODESTREAM)
+    try:
+        if stream.kind in (J2K, HTJ2K):
+            pixels = _decode_jpeg2000(own, stream)
+        elif stream.kind == LS:
+            pixels = imagecodecs.jpegls_decode(own)
+        else:
+            pixels = _decode_jpeg(own, stream)
+    except (RuntimeError, ValueError) as error:
+        raise DamagedError(
+            f"the {stream.kind} frame is corrupt or truncated ({_brief(error)}); export the file"
+            " again"
+        ) from error
+    uid = _SYNTAXES[stream.kind][stream.lossy]
+    if stream.kind == DCT and stream.bits > 8:
+        uid = _EXTENDED
+    notes = tuple(_leavings(frame, stream))
+    return Decoded(np.ascontiguousarray(pixels), stream.lossy, uid, notes)
+
+
+def _leavings(frame: bytes, stream: Codestream) -> list[Note]:
+    """Return notes of what lies around the codestream; one byte behind it only makes it even."""
+    behind = frame[stream.end :]
+    if begins(behind) is not None:
+        raise MislabelledError(
+            f"another compressed frame lies behind the {stream.kind} frame, but (0028,0008) Number"
+            " of Frames is 1; only single images are read: export the frame you want"
+        )
+    notes = []
+    if stream.start:
+        text = f"{stream.start:,} bytes before the compressed frame are left out"
+        notes.append(Note("bytes-ignored", text))
+    if len(behind) > 1:
+        text = f"{len(behind):,} bytes behind the compressed frame are left out"
+        notes.append(Note("bytes-ignored", text))
+    if not stream.closed:
+        text = "the compressed frame has no end marker, but all of its tiles are whole"
+        notes.append(Note("loose-structure", text))
+    return notes
+
+
+# ------------------------------------------------------------------------------ JPEG 2000
+
+
+def _decode_jpeg2000(frame: bytes, stream: Codestream) -> NDArray[Any]:
+    """Return the pixels of a codestream whose tiles are all whole.
+
+    OpenJPEG reads both kinds, and unlike OpenJPH it fails on most damage instead of guessing; but a
+    tile that ends between two packets it takes for whole, and leaves out the details that are
+    missing. So it decodes the frame again with more bytes at the end of each tile: where all
+    packets are there they are not looked at, else they are an error.
+    """
+    pixels: NDArray[Any] = imagecodecs.jpeg2k_decode(frame, numthreads=1)
+    try:
+        imagecodecs.jpeg2k_decode(_with_longer_tiles(frame, stream), numthreads=1)
+    except (RuntimeError, ValueError):
+        raise TruncatedError(
+            f"the {stream.kind} frame is truncated: a tile ends before its last packet, so details"
+            " are missing; copy the file again from its source"
+        ) from None
+    return pixels
+
+
+def _with_longer_tiles(frame: bytes, stream: Codestream) -> bytes:
+    last = {part.tile: part for part in stream.parts}
+    pieces = [frame[: stream.parts[0].start - stream.start]]
+    for part in stream.parts:
+        piece = frame[part.start - stream.start : part.end - stream.start]
+        if last[part.tile] is part:
+            length = struct.pack(">L", len(piece) + len(_NO_PACKET))
+            piece = piece[:6] + length + piece[10:] + _NO_PACKET
+        pieces.append(piece)
+    return b"".join(pieces) + _END_OF_CODESTREAM
+
+
+# ------------------------------------------------------------------------------ JPEG
+
+
+def _decode_jpeg(frame: bytes, stream: Codestream) -> NDArray[Any]:
+    """Return the pixels of a frame whose coded data is whole.
+
+    libjpeg paints what is missing: mid-grey, within a row of a lossless frame a ramp. A frame that
+    shows such a thing is decoded again with more bytes before each marker: they change nothing in
+    a whole frame, and fill the gaps of another. (Not seen: a gap within the last block or the last
+    sample, and bytes that are wrong in the middle; JPEG has no checksum.)
+    """
+    _require_restarts(frame, stream)
+    if stream.progressive:
+        _require_all_coefficients(stream)
+    pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
+    if pixels.shape != (stream.rows, stream.columns):
+        return pixels
+    if stream.progressive or _may_lack_data(pixels, stream):
+        probe = imagecodecs.jpeg8_decode(_with_longer_scans(frame, stream))
+        differ = np.flatnonzero((probe != pixels).any(axis=1))
+        if differ.size:
+            # Without restart markers all is missing from there on.
+            whole = any(scan.interval for scan in stream.scans)
+            missing = differ.size if whole else stream.rows - int(differ[0])
+            raise TruncatedError(
+                f"the {stream.kind} frame's image data is truncated: {missing:,} of"
+                f" {stream.rows:,} rows{' or more' if whole else ''} are missing or incomplete;"
+                " copy the file again from its source"
+            )
+    return pixels
+
+
+def _units(stream: Codestream) -> tuple[int, int]:
+    """Return how many units are coded down and across: blocks of 8 x 8, or samples."""
+    side = 1 if stream.kind == LOSSLESS else 8
+    return -(-stream.rows // side), -(-stream.columns // side)
+
+
+def _require_restarts(frame: bytes, stream: Codestream) -> None:
+    """Refuse a scan without all of its restart markers, or with one where none belongs.
+
+    Source: ITU-T T.81 B.2.1, F.1.1.5.2: they count from 0 to 7 and begin again.
+    """
+    down, across = _units(stream)
+    for scan in stream.scans:
+        expected = -(-down * across // scan.interval) if scan.interval else 1
+        missing = expected - 1 - len(scan.restarts)
+        if missing > 0:
+            raise TruncatedError(
+                f"the {stream.kind} frame's image data is truncated: {missing:,} of {expected:,}"
+                " parts between restart markers are missing; copy the file again from its source"
+            )
+        found = [frame[place - stream.start + 1] & 7 for place in scan.restarts]
+        # One more just before the end divides nothing.
+        more = missing < -1 or (missing == -1 and scan.restarts[-1] + 2 != scan.end)
+        if more or found != [count % 8 for count in range(len(found))]:
+            raise DamagedError(
+                f"the {stream.kind} frame is corrupt: its image data holds a restart marker where"
+                " none belongs; export the file again"
+            )
+
+
+def _require_all_coefficients(stream: Codestream) -> None:
+    """Refuse a progressive frame of which scans are missing."""
+    left: list[int | None] = [None] * 64
+    for scan in stream.scans:
+        left[scan.first : scan.last + 1] = [scan.low] * (min(scan.last, 63) + 1 - scan.first)
+    missing = sum(bits != 0 for bits in left)
+    if missing:
+        raise TruncatedError(
+            f"the progressive JPEG frame is truncated: its scans leave {missing} of 64 coefficients"
+            " incomplete; copy the file again from its source"
+        )
+
+
+def _may_lack_data(pixels: NDArray[Any], stream: Codestream) -> bool:
+    """Return whether a part of the coded data ends with what libjpeg paints in place of nothing."""
+    scan = stream.scans[0]
+    down, across = _units(stream)
+    ends = np.arange(scan.interval or down * across, down * across, scan.interval or 1) - 1
+    rows, columns = np.divmod(np.append(ends, down * across - 1), across)
+    grey = 1 << (stream.bits - 1)
+    if stream.kind == LOSSLESS:
+        painted = _differences(pixels, scan, rows, columns) == _painted_step(stream, scan)
+        return bool(painted.any() or (pixels[rows, columns] == grey).any())
+    suspects = pixels[8 * rows, 8 * columns] == grey
+    return any(
+        (pixels[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] == grey).all()
+        for row, column in zip(rows[suspects], columns[suspects], strict=True)
+    )
+
+
+def _painted_step(stream: Codestream, scan: JpegScan) -> int:
+    """Return the difference, modulo 2**16, that zeros for bits decode to in a lossless frame.
+
+    Source: ITU-T T.81 H.1.2.2 (coding of differences).
+    """
+    size = dict(stream.zero_code).get(scan.table, 0)
+    return (32768 if size >= 16 else -((1 << size) - 1)) % 65536
+
+
+def _differences(
+    pixels: NDArray[Any], scan: JpegScan, rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Return what may have been coded for some pixels of a lossless frame, modulo 2**16.
+
+    That is how far they are from the scan's predictor, and from those of first rows and columns.
+
+    Source: ITU-T T.81 H.1.2.1, table H.1.
+    """
+    values = pixels.astype(np.int64) >> scan.low
+    left = values[rows, columns - 1]
+    above = values[rows - 1, columns]
+    corner = values[rows - 1, columns - 1]
+    usual = {
+        3: corner,
+        4: left + above - corner,
+        5: left + ((above - corner) >> 1),
+        6: above + ((left - corner) >> 1),
+        7: (left + above) >> 1,
+    }.get(scan.first, left)
+    found: NDArray[np.int64] = (values[rows, columns] - np.stack([left, above, usual])) % 65536
+    return found
+
+
+def _with_longer_scans(frame: bytes, stream: Codestream) -> bytes:
+    pieces, position = [], 0
+    for scan in stream.scans:
+        for end in (*scan.restarts, scan.end):
+            pieces += [frame[position : end - stream.start], _PROBE]
+            position = end - stream.start
+    return b"".join(pieces) + frame[position:]
+
+
+# ------------------------------------------------------------------------------ RLE
+
+
+def _looks_like_rle(frame: bytes, bits_allocated: int) -> bool:
+    return _rle_offsets(frame, bits_allocated) is not None
+
+
+def _rle_offsets(frame: bytes, bits_allocated: int) -> tuple[int, ...] | None:
+    """Return where the segments of an RLE frame begin and end; None where its header is none.
+
+    Source: DICOM PS3.5 G.5.
+    """
+    if len(frame) < _RLE_HEADER_BYTES:
+        return None
+    count, *offsets = struct.unpack_from("<16L", frame)
+    used = offsets[: bits_allocated // 8]
+    if count != len(used) or used[0] != _RLE_HEADER_BYTES or any(offsets[count:]):
+        return None
+    ends = (*used, len(frame))
+    return ends if list(ends) == sorted(set(ends)) else None
+
+
+def _decode_rle(frame: bytes, rows: int, columns: int, bits_allocated: int) -> Decoded:
+    """Return an RLE frame; one segment per byte of a sample, the high byte first.
+
+    Source: DICOM PS3.5 G.2 and G.3.2: a segment is decoded until its output is full.
+    """
+    offsets = _rle_offsets(frame, bits_allocated)
+    count = bits_allocated // 8
+    if offsets is None:
+        raise MislabelledError(
+            f"the Transfer Syntax UID (0002,0010) says RLE, but the frame does not begin with the"
+            f" header of {count} segment(s) that {bits_allocated} Bits Allocated need; the UID or"
+            " Bits Allocated is wrong, or the frame is damaged: export the file again"
+        )
+    size, line = rows * columns, min(rows, columns)
+    planes = np.empty((size, count), np.uint8)
+    surplus = 0
+    for number in range(count):
+        segment = frame[offsets[number] : offsets[number + 1]]
+        plane, used = _unpacked(segment, size)
+        what = f"segment {number + 1} of {count} holds"
+        if len(plane) < size:
+            lost = rows - len(plane) // columns
+            raise TruncatedError(
+                f"the RLE frame is truncated: {what} {len(plane):,} of {size:,} pixels, so"
+                f" {lost:,} of {rows:,} rows are missing or incomplete, or Rows and Columns are"
+                " wrong; copy the file again from its source"
+            )
+        behind = plane[size:]
+        if used < len(segment) - 1 or (len(behind) >= line and behind.strip(behind[:1])):
+            raise MislabelledError(
+                f"the RLE frame is larger than Rows x Columns {rows} x {columns}: {what}"
+                f" {len(plane):,} pixels or more; correct them or export the file again"
+            )
+        surplus += len(behind)
+        planes[:, count - 1 - number] = np.frombuffer(plane, np.uint8, size)
+    pixels = planes.view(f"<u{count}").reshape(rows, columns)
+    text = f"{surplus:,} bytes that the RLE frame holds behind its pixels are left out"
+    notes = (Note("bytes-ignored", text),) if surplus else ()
+    return Decoded(pixels, False, _RLE_UID, notes)
+
+
+def _unpacked(segment: bytes, size: int) -> tuple[bytes, int]:
+    """Return what an RLE segment holds, twice `size` bytes at most, and how much of it that took.
+
+    Source: DICOM PS3.5 G.3.2.
+    """
+    try:  # a bound on the output, for two bytes can stand for 128 of them
+        plane = bytes(imagecodecs.packbits_decode(segment, out=size))
+        if len(plane) == size:
+            return plane, len(segment)
+    except (RuntimeError, ValueError):  # it holds more, or less
+        pass
+    parts, length, position = [], 0, 0
+    while length < 2 * size and position < len(segment) - 1:
+        code = segment[position]
+        if code < 128:
+            part = segment[position + 1 : position + 2 + code]
+            position += 2 + code
+        else:  # 128 stands for nothing
+            part = segment[position + 1 : position + 2] * ((257 - code) % 129)
+            position += 1 if code == 128 else 2
+        parts.append(bytes(part))
+        length += len(part)
+    return b"".join(parts), position
+
+
+def _brief(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:100]
+
+
+register()

@@ -1,0 +1,78 @@
+"""How a DICOM file begins, which is all that it takes to know one.
+
+This module imports nothing of weight: a program looks for files before it loads what reads them.
+"""
+
+import os
+import zlib
+
+PREAMBLE_BYTES = 128
+MAGIC = b"DICM"
+"""What follows the preamble."""
+
+
+GZIP = b"\x1f\x8b\x08"
+"""How a file that was packed with gzip begins."""
+
+HEAD_BYTES = PREAMBLE_BYTES + 16
+_ARCHIVES = {
+    b"PK\3\4": "a ZIP archive",
+    b"PK\5\6": "an empty ZIP archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ": "packed with xz",
+    b"\x28\xb5\x2f\xfd": "packed with Zstandard",
+    GZIP: "packed with gzip",
+}
+_TAR, _TAR_AT = b"ustar", 257
+
+
+def head_of(path: str | os.PathLike[str]) -> bytes:
+    """Return the first 144 bytes of a file, fewer where it has no more; of a gzip what it holds.
+
+    Raises:
+        OSError: It cannot be read, or is a folder.
+    """
+    with open(path, "rb", opener=open_without_waiting) as file:
+        head = file.read(HEAD_BYTES)
+        if not is_gzip(head):
+            return head
+        head += file.read(1 << 12)
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        return head[:HEAD_BYTES]
+
+
+def is_gzip(head: bytes) -> bool:
+    """Return whether a file that begins so was packed with gzip."""
+    return head.startswith(GZIP) and not head.startswith(MAGIC, PREAMBLE_BYTES)
+
+
+def archive_kind(content: bytes) -> str:
+    """Return what kind of archive a file that is no DICOM is, in words; "" where it is none."""
+    if content.startswith(_TAR, _TAR_AT):
+        return "a tar archive"
+    return next((kind for magic, kind in _ARCHIVES.items() if content.startswith(magic)), "")
+
+
+def open_without_waiting(path: str, flags: int) -> int:
+    """Open a file without waiting for the other end of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def data_start(head: bytes) -> int | None:
+    """Return where the first data element begins; None where `head` is not DICOM.
+
+    A file without the preamble is taken where it begins like a data set: with an element
+    of group 2 or 8 whose VR or length is plausible.
+    """
+    if head[PREAMBLE_BYTES:].startswith(MAGIC):
+        return PREAMBLE_BYTES + len(MAGIC)
+    if len(head) < 8 or head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3] != 0:
+        return None
+    implicit_length = int.from_bytes(head[4:8], "little")
+    if head[4:6] in (b"UL", b"CS", b"UI", b"OB", b"SH", b"LO", b"DA") or implicit_length <= 1024:
+        return 0
+    return None

@@ -1,0 +1,176 @@
+"""Stored values that are not what the header says of them: which can be put right, and how.
+
+Source: DICOM PS3.5 8.1.1 (bits above the pixel belong to no pixel), A.4.1 (lossy JPEG).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.dicom.notes import Note
+
+MOST_OVERSHOOTING = 0.05
+"""A lossy codec overshoots beside sharp edges alone: in no larger share of the pixels."""
+
+_ROWS_LOOKED_AT = 256
+_ROWS_FOR_SIGN = 64
+_FEWEST_JUMPS = 64
+_FEWEST_VALUES = 4
+_USUAL = 0.9
+_FEWEST_COMPARED = 1024
+_LEAST_VARYING = 0.25
+
+
+def within_bits(
+    stored: NDArray[Any], bits_stored: int, signed: bool, lossy: bool
+) -> tuple[NDArray[Any], Note | None]:
+    """Return stored values that fit their bits, with a note where some did not.
+
+    What overshoots in a lossy frame is cut off at the largest value. Bits above are left out where
+    the values below them are a picture without them: neighbours that differ above are alike below.
+    Where these would jump, the bits belong to the values, and Bits Stored is wrong.
+
+    Args:
+        stored: Values as decoded (rows, columns), 8 or 16 bit, signed or not.
+        bits_stored: How many low bits hold the pixel.
+        signed: Whether these bits are two's complement.
+        lossy: Whether they were decoded from a lossy frame.
+
+    Returns:
+        The values, `stored` itself where nothing was changed or nothing can be told.
+    """
+    width = 8 * stored.dtype.itemsize
+    if bits_stored >= width:
+        return stored, None
+    plain = stored.view(f"u{stored.dtype.itemsize}")
+    mask = (1 << bits_stored) - 1
+    largest = int(plain.max())
+    if largest <= mask or (signed and _is_extended(plain, bits_stored, width)):
+        return stored, None
+    above = int((plain > mask).sum())
+    what = f"{above:,} pixels hold up to {largest:,}, more than {bits_stored} Bits Stored can"
+    if lossy and not signed:
+        if largest > mask + (mask + 1) // 4 or above > MOST_OVERSHOOTING * plain.size:
+            return stored, None
+        text = f"{what}, as lossy compression overshoots; they are set to {mask:,}"
+        return np.minimum(plain, plain.dtype.type(mask)), Note("bytes-ignored", text)
+    if not _is_picture_below(plain, bits_stored):
+        return stored, None
+    text = f"{what}; the bits above are left out"
+    return plain & plain.dtype.type(mask), Note("bytes-ignored", text)
+
+
+def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bool:
+    """Return whether Pixel Representation tears apart a picture that is whole the other way.
+
+    Read with the wrong sign, values that differ by one lie at either end of the scale. A marker
+    on a dark ground jumps as well, but by more than anything beside it in either reading.
+
+    Args:
+        stored: Values within their bits (rows, columns).
+        bits_stored: How many low bits hold the pixel.
+        signed: Whether they are said to be two's complement.
+    """
+    step = max(1, stored.shape[0] // _ROWS_FOR_SIGN)
+    plain = stored[::step].view(f"u{stored.dtype.itemsize}")
+    half = 1 << (bits_stored - 1)
+    if half >> (8 * stored.dtype.itemsize):  # fewer bits were decoded: none lies in the upper half
+        return False
+    upper = (plain & half) != 0
+    across = upper[:, 1:] != upper[:, :-1]
+    if np.count_nonzero(across) < _FEWEST_JUMPS:
+        return False
+
+    def values(codes: NDArray[Any]) -> NDArray[np.int32]:
+        """Return what is said to be stored, of codes."""
+        wide = codes.astype(np.int32) & (2 * half - 1)
+        return wide - 2 * half * (wide >= half) if signed else wide
+
+    left, right = plain[:, :-1][across], plain[:, 1:][across]
+    other = 2 * half - np.abs(values(right) - values(left))
+    if float(np.median(other)) > half / 8:
+        return False
+    ends = np.concatenate([left, right]) & (2 * half - 1)
+    if min(np.unique(ends[ends >= half]).size, np.unique(ends[ends < half]).size) < _FEWEST_VALUES:
+        return False
+    steps = np.abs(np.diff(values(plain), axis=1))
+    usual = float(np.quantile(steps[~across], _USUAL)) if not across.all() else 0.0
+    return float(np.median(other)) <= 2 * usual + 1
+
+
+def sides_contradict(stored: NDArray[Any]) -> bool:
+    """Return whether Rows and Columns are evidently exchanged.
+
+    Then each value resembles the one that lies Rows values further on, below it in truth, and
+    not the one that the header puts below it. Few values, or a few marks on an even ground, show
+    nothing: there chance or a slanting line would do the same.
+
+    Args:
+        stored: Values (rows, columns), as they follow one another in the file.
+    """
+    rows, columns = stored.shape
+    values = stored.reshape(-1)[: 2 * max(rows, columns) * _ROWS_LOOKED_AT].astype(np.int32)
+    if rows == columns or values.size - max(rows, columns) < _FEWEST_COMPARED:
+        return False
+    steps = np.abs(values[columns:] - values[:-columns])
+    if np.count_nonzero(steps) < _LEAST_VARYING * steps.size:
+        return False
+    below, other = float(steps.mean()), float(np.abs(values[rows:] - values[:-rows]).mean())
+    spread = float(np.abs(values - np.median(values)).mean())
+    return 3 * other < below and spread < 10 * below
+
+
+def recode_padding(
+    stored: NDArray[Any], padding: tuple[int, int], bits_stored: int, signed: bool
+) -> tuple[NDArray[Any], int | None, Note | None]:
+    """Return stored values whose padding fits their bits, which it may do by mistake alone.
+
+    Args:
+        stored: Values as decoded (rows, columns), 8 or 16 bit.
+        padding: The lowest and the highest word that mark a pixel as padding, as unsigned numbers.
+        bits_stored: How many low bits hold the pixel.
+        signed: Whether these bits are two's complement.
+
+    Returns:
+        The values, the stored value that marks padding in them, and a note; `stored` itself, None
+        and None where nothing had to change, or no value is left to mark it.
+
+    Source: DICOM PS3.3 C.7.5.1.1.2 (padding lies within Bits Stored).
+    """
+    width, mask = 8 * stored.dtype.itemsize, (1 << bits_stored) - 1
+    low, high = min(padding), max(padding)
+    least = (1 << width) - (1 << (bits_stored - 1)) if signed else 1 << width
+    if bits_stored >= width or low <= mask or low >= least:
+        return stored, None, None
+    plain = stored.view(f"u{stored.dtype.itemsize}")
+    padded = (plain >= low) & (plain <= high)
+    free = np.flatnonzero(np.bincount(plain[~padded] & mask, minlength=mask + 1) == 0)
+    if not padded.any() or not free.size:
+        return stored, None, None
+    code = int(free[-1])
+    text = (
+        f"{int(padded.sum()):,} pixels hold (0028,0120) Pixel Padding Value {low:,}, more than"
+        f" {bits_stored} Bits Stored can; they are taken for padding"
+    )
+    recoded = np.where(padded, plain.dtype.type(code), plain)
+    value = code - mask - 1 if signed and code > mask // 2 else code
+    return recoded.view(stored.dtype), value, Note("bytes-ignored", text)
+
+
+def _is_extended(plain: NDArray[Any], bits_stored: int, width: int) -> bool:
+    """Return whether all values that need more bits are negative ones with their sign extended."""
+    above = plain[plain > (1 << bits_stored) - 1]
+    return int(above.min()) >= (1 << width) - (1 << (bits_stored - 1))
+
+
+def _is_picture_below(plain: NDArray[Any], bits_stored: int) -> bool:
+    """Return whether neighbours whose high bits differ are alike in the bits below."""
+    high, low = plain >> bits_stored, (plain & ((1 << bits_stored) - 1)).astype(np.int32)
+    jumps = np.concatenate(
+        [
+            np.abs(np.diff(low, axis=axis))[np.diff(high.astype(np.int32), axis=axis) != 0]
+            for axis in (0, 1)
+        ]
+    )
+    return jumps.size == 0 or float(np.median(jumps)) < 1 << (bits_stored - 2)

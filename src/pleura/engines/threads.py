@@ -1,0 +1,76 @@
+"""How many threads torch works with, so that a busy machine costs its share and no more.
+
+A network's step is hundreds of pieces of work, each shared by all threads, and each piece waits for
+the slowest of them. A thread whose core another process has is that slowest one: with as many
+threads as cores, one other busy process made a step several times slower than a single thread was.
+"""
+
+import functools
+import os
+import time
+
+import psutil
+
+_LOOK_S = 0.3
+_WAITING = 0.5
+"""What is left of the speed where threads share cores with others, as measured with two."""
+
+_WORTH = 1.25
+_FIXED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@functools.cache
+def share_cores() -> int:
+    """Let torch use as many threads as cores are free now, and return how many that are.
+
+    It looks once in a process, for a third of a second. Where OMP_NUM_THREADS or MKL_NUM_THREADS is
+    set, that many stay.
+    """
+    import torch
+
+    if not any(os.environ.get(name) for name in _FIXED):
+        torch.set_num_threads(best_threads(*busy_cores()))
+    return torch.get_num_threads()
+
+
+def busy_cores(seconds: float = _LOOK_S) -> tuple[int, float]:
+    """Return how many cores this process may use, and how many of them others keep busy.
+
+    Args:
+        seconds: How long to look; this process does nothing meanwhile.
+    """
+    cores = sorted(_allowed())
+    before = psutil.cpu_times(percpu=True)
+    time.sleep(seconds)
+    after = psutil.cpu_times(percpu=True)
+    busy = 0.0
+    for core in cores:
+        if core < len(before) and core < len(after):
+            taken = [b - a for a, b in zip(before[core], after[core], strict=True)]
+            idle = after[core].idle - before[core].idle
+            waiting = getattr(after[core], "iowait", 0.0) - getattr(before[core], "iowait", 0.0)
+            if sum(taken) > 0:
+                busy += min(1.0, max(0.0, 1 - (idle + waiting) / sum(taken)))
+    return len(cores), busy
+
+
+def best_threads(cores: int, busy: float) -> int:
+    """Return with how many threads a step is fastest beside others.
+
+    As many as cores are free, unless nearly none is and sharing them all with the others is worth
+    the waiting, as on a machine with many cores.
+
+    Args:
+        cores: Of the machine, 1 or more.
+        busy: How many of them others keep busy.
+    """
+    free = max(1, min(cores, round(cores - busy)))
+    alone = free * min(1.0, cores / (busy + free))
+    shared = _WAITING * cores * cores / (busy + cores)
+    return cores if free < cores and shared > _WORTH * alone else free
+
+
+def _allowed() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))

@@ -1,0 +1,351 @@
+"""Masks as COCO JSON: polygons, run lengths, and run lengths as COCO packs them.
+
+A file lists its images with their size, so an image that it lists without an annotation has no
+pneumothorax, and one that it does not list is unlabelled. COCO's run lengths begin with the length
+of the background, and run down the columns; packed ones are the same numbers as text.
+
+Results of a detector are COCO too: a list of annotations alone, of images known by number. They
+need the images of a truth, so they are read only as a whole file with its images.
+
+Source: the COCO data format; its masks by pycocotools, so that polygons cover the same pixels as
+for everybody else.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from pleura.dicom.limits import MAX_PIXELS
+from pleura.errors import AnnotationError
+from pleura.formats.text_file import open_regular
+
+MAX_BYTES = 1 << 28
+"""A larger file is refused."""
+
+MAX_PARTS = 5_000_000
+"""A file with more lists and objects is refused: each takes twenty times its text in memory."""
+
+NAME = "pneumothorax"
+"""The category that is meant where there are several."""
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImage:
+    """What a file says of one image.
+
+    Attributes:
+        name: Its file name as written.
+        shape: (rows, columns).
+        masks: One for each annotation, (rows, columns) bool; none: no pneumothorax.
+        fault: Why its annotations cannot be trusted; empty where they can.
+        score: The highest score of its annotations, where they have any.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    masks: tuple[NDArray[np.bool_], ...] = ()
+    fault: str = ""
+    score: float | None = None
+
+
+class CocoMask(NamedTuple):
+    """One image to be written.
+
+    Attributes:
+        name: Its file name.
+        mask: The union of its lesions, (rows, columns) bool.
+        score: Its score, if there is one.
+        lesions: Each as it was drawn; none: the connected parts of the mask.
+    """
+
+    name: str
+    mask: NDArray[np.bool_]
+    score: float | None = None
+    lesions: tuple[NDArray[np.bool_], ...] = ()
+
+
+class _Fault(Exception):  # noqa: N818
+    """Carries what is wrong with one annotation."""
+
+
+def read_coco(path: str | os.PathLike[str], label: str = "") -> Iterator[CocoImage]:
+    """Yield what a COCO file says of each image that it lists, in its order.
+
+    Args:
+        path: The file.
+        label: Name or number of the category that is the pneumothorax, where there are several
+            and none is called so.
+
+    Raises:
+        AnnotationError: It cannot be read, is no such file, or does not say which category it is.
+    """
+    path = Path(path)
+    content = _loaded(path)
+    category = _category(path, content.get("categories"), label)
+    images: dict[Any, dict[str, Any]] = {}
+    for item in _dicts(path, content, "images"):
+        key = item.get("id")
+        if isinstance(key, bool) or not isinstance(key, int | str) or key in images:
+            raise AnnotationError(f"{path}: images have an id each; {str(key)[:40]!r} is none")
+        images[key] = item
+    own: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
+    for item in _dicts(path, content, "annotations"):
+        if category is not None and item.get("category_id") != category:
+            continue
+        key = item.get("image_id")
+        if not isinstance(key, int | str) or key not in own:
+            raise AnnotationError(
+                f"{path}: an annotation is of image {str(key)[:40]!r}, which the file does not list"
+            )
+        own[key].append(item)
+    for key, item in images.items():
+        yield _image(path, item, own[key])
+
+
+def image_names(path: Path) -> list[str]:
+    """Return the file names that a COCO file lists, as written.
+
+    Raises:
+        AnnotationError: It cannot be read, or is no such file.
+    """
+    return [str(item.get("file_name", "")) for item in _dicts(path, _loaded(path), "images")]
+
+
+def coco_text(items: Iterable[CocoMask], *, polygons: bool) -> tuple[str, list[str]]:
+    """Return masks as a COCO file, one annotation for each lesion, and what was lost.
+
+    Args:
+        items: The masks.
+        polygons: Whether as polygons, else as packed run lengths, which lose nothing.
+
+    Returns:
+        The file's text, and a sentence for each image whose polygons cover other pixels than its
+        mask.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    lost = []
+    for number, (name, mask, score, own) in enumerate(items, 1):
+        rows, columns = mask.shape
+        images.append({"id": number, "file_name": name, "height": rows, "width": columns})
+        covered = np.zeros(mask.shape, np.bool_)
+        for lesion in own or lesions_of(mask):
+            drawn: Any = outlines(lesion) if polygons else packed(lesion)
+            if polygons:
+                covered |= _drawn(drawn, mask.shape)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": 1,
+                    "segmentation": drawn,
+                    "area": int(np.count_nonzero(lesion)),
+                    "bbox": _box(lesion),
+                    "iscrowd": 0,
+                    **({} if score is None else {"score": score}),
+                }
+            )
+        other = int(np.count_nonzero(covered != mask)) if polygons else 0
+        if other:
+            lost.append(f"{name}: its polygons cover {other:,} pixels otherwise than its mask")
+    told = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": NAME}],
+    }
+    return json.dumps(told, separators=(",", ":")) + "\n", lost
+
+
+def lesions_of(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return the connected parts of a mask; pixels that share a corner are connected."""
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return [parts == number for number in range(1, count)]
+
+
+def packed(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return a mask as COCO's packed run lengths."""
+    found = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(mask.shape), "counts": found["counts"].decode("ascii")}
+
+
+def outlines(mask: NDArray[np.bool_]) -> list[list[float]]:
+    """Return the outer outlines of a mask as COCO polygons, x and y in turn; holes are lost.
+
+    They run along the borders of pixels, so that filling them gives the same pixels.
+    """
+    twice = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(twice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found = []
+    for contour in contours:
+        # In the doubled picture pixel n is 2 n and 2 n + 1: its borders lie at n and n + 1.
+        corners = np.ceil(contour[:, 0, :] / 2)
+        kept = (corners != np.roll(corners, 1, axis=0)).any(axis=1)
+        found.append(corners[kept].reshape(-1).tolist())
+    return found
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    with open_regular(path, AnnotationError) as stream:
+        raw = stream.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise AnnotationError(f"{path}: has more than {MAX_BYTES:,} bytes; at most these are read")
+    parts = raw.count(b"[") + raw.count(b"{")
+    if parts > MAX_PARTS:
+        raise AnnotationError(
+            f"{path}: holds {parts:,} lists and objects; at most {MAX_PARTS:,} are read: split it"
+        )
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path}: is no JSON; copy it again from its source") from error
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise AnnotationError(
+            f"{path}: is no COCO file with its images; it is an object with the lists images, "
+            "annotations and categories"
+        )
+    return content
+
+
+def _dicts(path: Path, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    found = content.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise AnnotationError(f"{path}: {name} is no list of objects; is it a COCO file?")
+    return found
+
+
+def _category(path: Path, categories: Any, label: str) -> Any:
+    """Return the id of the category that is the pneumothorax; None: all there is."""
+    found = [item for item in categories or [] if isinstance(item, dict)]
+    names = {str(item.get("name", "")): item.get("id") for item in found}
+    if label:
+        for name, number in names.items():
+            if label in (name, str(number)):
+                return number
+    elif len(found) <= 1:
+        return found[0].get("id") if found else None
+    else:
+        alike = [number for name, number in names.items() if name.strip().lower() == NAME]
+        if len(alike) == 1:
+            return alike[0]
+    shown = ", ".join(name[:40] for name in list(names)[:12])
+    raise AnnotationError(
+        f"{path}: its categories are {shown or 'none'}"
+        + (f", and {label[:40]!r} is none of them" if label else "")
+        + "; name the one that is the pneumothorax with `mask_label`"
+    )
+
+
+def _image(path: Path, item: dict[str, Any], own: Sequence[dict[str, Any]]) -> CocoImage:
+    name = str(item.get("file_name", "")).strip()
+    shape = (item.get("height"), item.get("width"))
+    whole = all(isinstance(side, int) and 0 < side <= 65_535 for side in shape)
+    if not name or not whole or shape[0] * shape[1] > MAX_PIXELS:  # type: ignore[operator]
+        raise AnnotationError(
+            f"{path}: image {str(item.get('id'))[:40]!r} lacks its file_name, height or width"
+        )
+    if PurePosixPath(name).name in ("", ".."):
+        raise AnnotationError(
+            f"{path}: image {str(item.get('id'))[:40]!r} has the file_name {name[:40]!r}, which "
+            "names no file; write that of its radiograph"
+        )
+    rows, columns = int(shape[0]), int(shape[1])  # type: ignore[arg-type]
+    try:
+        masks = tuple(_mask(one.get("segmentation"), (rows, columns)) for one in own)
+    except _Fault as fault:
+        return CocoImage(name, (rows, columns), fault=str(fault))
+    scores = [float(one["score"]) for one in own if isinstance(one.get("score"), int | float)]
+    return CocoImage(name, (rows, columns), masks, score=max(scores, default=None))
+
+
+def _mask(drawn: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    if isinstance(drawn, list):
+        return _of_polygons(drawn, shape)
+    if not isinstance(drawn, dict) or list(drawn.get("size") or []) != list(shape):
+        size = drawn.get("size") if isinstance(drawn, dict) else None
+        raise _Fault(
+            f"a segmentation has the size {str(size)[:40]}, but its image has "
+            f"{shape[0]} x {shape[1]} (rows x columns)"
+            if size
+            else "an annotation has no segmentation; a box alone is no mask: give it with `labels`"
+        )
+    counts = drawn.get("counts")
+    numbers = _unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise _Fault("its counts are neither whole numbers nor packed ones")
+    if sum(numbers) != shape[0] * shape[1]:
+        raise _Fault(
+            f"its counts add up to {sum(numbers):,} pixels, but its image has "
+            f"{shape[0] * shape[1]:,}"
+        )
+    return _of_counts(numbers, shape)
+
+
+def _of_polygons(drawn: list[Any], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    for polygon in drawn:
+        numbers = isinstance(polygon, list) and all(
+            isinstance(n, int | float) and abs(n) < 1e6 for n in polygon
+        )
+        if not numbers or len(polygon) < 6 or len(polygon) % 2:
+            raise _Fault("a polygon is no list of x and y in turn, of three points or more")
+        corners = np.array(polygon, np.float64).reshape(-1, 2)
+        if corners.min() < -1 or (corners > np.array(shape[::-1]) + 1).any():
+            raise _Fault(
+                f"a polygon reaches to {corners.max(axis=0).round(1).tolist()} (x, y), outside its "
+                f"image of {shape[0]} x {shape[1]} (rows x columns)"
+            )
+    if not drawn:
+        raise _Fault("an annotation has no segmentation; a box alone is no mask")
+    return _drawn(drawn, shape)
+
+
+def _drawn(polygons: list[list[float]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    rows, columns = shape
+    long = [polygon for polygon in polygons if len(polygon) >= 6]
+    if not long:
+        return np.zeros(shape, np.bool_)
+    runs = coco_mask.merge(coco_mask.frPyObjects(long, rows, columns))
+    return _of_counts(_unpacked(runs["counts"].decode("ascii")), shape)
+
+
+def _of_counts(numbers: list[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the mask of lengths of background and inside in turn, which fill the shape."""
+    inside = np.arange(len(numbers)) % 2 == 1
+    return np.repeat(inside, numbers).reshape(shape[::-1]).T
+
+
+def _unpacked(text: str) -> list[int]:
+    """Return the numbers of packed run lengths: 5 bits a character, from the third a difference.
+
+    pycocotools does this too, but trusts the text.
+    """
+    numbers: list[int] = []
+    value = shift = 0
+    for letter in text:
+        code = ord(letter) - 48
+        if not 0 <= code < 64 or shift > 30:
+            raise _Fault("its packed counts hold what no packed counts hold")
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            value -= 1 << shift
+        numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise _Fault("its packed counts break off")
+    return numbers
+
+
+def _box(mask: NDArray[np.bool_]) -> list[int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]

@@ -1,0 +1,267 @@
+"""Masks in any form that pleura takes, as :class:`~pleura.formats.annotations.Annotations`.
+
+::
+
+    masks.csv          run lengths, relative (SIIM-ACR) or absolute (Kaggle): see annotations
+    masks.json         COCO: polygons or run lengths
+    folder of masks    PNG, TIFF, BMP, GIF, NIfTI, each named as its radiograph; DICOM Segmentations
+
+A mask is of the radiograph whose file has its name (``case_7.png`` and ``case_7_mask.nii.gz`` of
+``case_7.dcm``), a DICOM Segmentation of the one that it refers to. A file in which no pixel is
+inside says that there is no pneumothorax; a radiograph without a file is unlabelled.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from pleura.dicom.suffixes import stem_of, suffix_of
+from pleura.errors import AnnotationError, OtherFormError
+from pleura.formats.annotations import (
+    MASK_COLUMN,
+    Annotations,
+    RowProblem,
+    TableNote,
+    columns_of,
+    read_annotations,
+)
+from pleura.formats.coco import image_names, read_coco
+from pleura.formats.mask_file import is_mask_file, read_mask_file
+from pleura.formats.rle import EMPTY, Form, mask2rle
+
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt")
+_ENDINGS = ("_mask", "-mask", "_seg", "-seg")
+_LONGEST = 200  # bytes: a file that is being written has some more in its name
+
+
+@dataclass(frozen=True, slots=True)
+class MaskReading:
+    """How a source of masks is to be read.
+
+    Attributes:
+        form: The run-length form of a table.
+        image_column: A table's column of ids; empty: ``ImageId``.
+        mask_column: Its column of run lengths; empty: ``EncodedPixels``.
+        label: Which value, category or segment is the pneumothorax, where there are several.
+    """
+
+    form: Form = "relative"
+    image_column: str = ""
+    mask_column: str = ""
+    label: str = ""
+
+
+class _Mask(NamedTuple):
+    """One mask found: the key of its image, where it stands, and what it is, or its fault."""
+
+    key: str
+    place: str
+    shape: tuple[int, int] | None = None
+    runs: str = EMPTY
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a folder or a COCO file holds, while it is read."""
+
+    path: Path
+    masks: dict[str, list[str]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    problems: list[RowProblem] = field(default_factory=list)
+    rows: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def take(self, found: _Mask) -> None:
+        """Take in one mask."""
+        self.rows += 1
+        fault = found.fault
+        if found.shape is not None and not fault:
+            shape = found.shape
+            known = self.sizes.setdefault(found.key, shape)
+            if known != shape:
+                fault = (
+                    f"its mask has {shape[0]} x {shape[1]} pixels, but another one of this image "
+                    f"has {known[0]} x {known[1]}; keep the right one"
+                )
+        if fault:
+            self.problems.append(RowProblem(self.rows, found.key, fault, place=found.place))
+            return
+        own = self.masks.setdefault(found.key, [])
+        if found.runs != EMPTY and found.runs not in own:
+            own.append(found.runs)
+
+    def annotations(self, notes: tuple[TableNote, ...] = ()) -> Annotations:
+        """Return what was taken in; an image with a problem has no mask."""
+        bad = {problem.image_id for problem in self.problems}
+        good = {key: tuple(texts) for key, texts in self.masks.items() if key not in bad}
+        return Annotations(
+            path=self.path,
+            form="relative",
+            rows=self.rows,
+            masks=good,
+            lines={key: (0,) * max(1, len(texts)) for key, texts in good.items()},
+            problems=tuple(self.problems),
+            notes=notes,
+            last={key: texts[-1] if texts else EMPTY for key, texts in good.items()},
+            sizes=self.sizes,
+            scores={key: score for key, score in self.scores.items() if key in good},
+        )
+
+
+def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading()) -> Annotations:
+    """Return what a source of masks says, one entry per image.
+
+    Args:
+        path: A table of run lengths, a COCO file, a file with one mask, or a folder of such.
+        reading: How it is to be read.
+
+    Raises:
+        AnnotationError: It cannot be read as a whole, or holds no mask.
+        OtherFormError: A table is written in the other run-length form.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path, reading)
+    suffix = suffix_of(path)
+    if suffix == ".json":
+        return _coco(path, reading)
+    if suffix not in TABLE_SUFFIXES and is_mask_file(path):
+        return _files(path, [path], reading)
+    columns = (reading.image_column, reading.mask_column)
+    return read_annotations(path, form=reading.form, columns=columns)
+
+
+def is_mask_table(path: Path, reading: MaskReading) -> bool:
+    """Return whether a file holds masks, and not scores or labels: a table by its columns."""
+    if suffix_of(path) not in TABLE_SUFFIXES:
+        return True
+    columns = columns_of(path) or set()
+    return (reading.mask_column or MASK_COLUMN) in columns
+
+
+def names_in(path: Path, reading: MaskReading) -> frozenset[str]:
+    """Return what a source of masks calls its images, those refused too; no mask is decoded.
+
+    Raises:
+        AnnotationError: It cannot be read as a whole.
+    """
+    if path.is_dir():
+        return frozenset(key_of_mask(file, path) for file in mask_files(path))
+    if suffix_of(path) == ".json":
+        return frozenset(image_names(path))
+    if suffix_of(path) not in TABLE_SUFFIXES and is_mask_file(path):
+        return frozenset({key_of_mask(path, path.parent)})
+    try:
+        table = read_masks(path, reading)
+    except OtherFormError:  # what says so is told where the table is read
+        return frozenset()
+    return frozenset(table.masks) | table.refused
+
+
+def mask_files(folder: Path) -> list[Path]:
+    """Return the files below a folder that may be masks, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and is_mask_file(path)
+    )
+
+
+def key_of_mask(path: Path, folder: Path) -> str:
+    """Return the name of the radiograph that a mask's file is of: its own, below `folder`."""
+    stem = stem_of(path)
+    for ending in _ENDINGS:
+        if stem.lower().endswith(ending) and len(stem) > len(ending):
+            stem = stem[: -len(ending)]
+            break
+    place = path.parent.relative_to(folder)
+    return (place / stem).as_posix()
+
+
+def file_of_mask(name: str, suffix: str) -> PurePosixPath | None:
+    """Return the file, below a folder, that is read as the mask of `name`; None: there is none.
+
+    Args:
+        name: A name without suffix, or a path with ``/``.
+        suffix: Of the file, such as ``.png``.
+    """
+    ending = _ENDINGS[0] if name.lower().endswith(_ENDINGS) else ""  # one is taken off in reading
+    path = PurePosixPath(f"{name}{ending}{suffix}")
+    safe = name.isprintable() and not path.is_absolute() and ".." not in path.parts
+    if not safe or path.name.startswith(".") or len(path.name.encode()) > _LONGEST:
+        return None
+    return path if key_of_mask(Path(path), Path()) == name else None
+
+
+def _folder(path: Path, reading: MaskReading) -> Annotations:
+    files = mask_files(path)
+    if not files:
+        raise AnnotationError(
+            f"{path}: holds no mask (PNG, TIFF, BMP, GIF, NIfTI or DICOM Segmentation); name the "
+            "folder of the masks"
+        )
+    return _files(path, files, reading)
+
+
+def _files(path: Path, files: list[Path], reading: MaskReading) -> Annotations:
+    found = _Found(path)
+    maps = 0
+    for file in files:
+        before = found.rows
+        for mask in _masks_in(file, path if path.is_dir() else path.parent, reading.label):
+            found.take(mask)
+        maps += found.rows == before
+    if not found.rows:
+        raise AnnotationError(
+            f"{path}: holds maps of probabilities alone, which are no masks; threshold them first"
+        )
+    if len(found.problems) == found.rows:
+        raise AnnotationError(f"{found.problems[0].reason}")
+    return found.annotations((TableNote("probability-maps", maps),) if maps else ())
+
+
+def _masks_in(file: Path, folder: Path, label: str) -> Iterator[_Mask]:
+    place = file.relative_to(folder).as_posix()
+    key = key_of_mask(file, folder)
+    try:
+        for found in read_mask_file(file, label):
+            yield _Mask(found.image_id or key, place, found.shape, found.runs)
+    except AnnotationError as error:
+        yield _Mask(key, place, fault=str(error))
+
+
+def _coco(path: Path, reading: MaskReading) -> Annotations:
+    found = _Found(path)
+    for image in read_coco(path, reading.label):
+        key = Path(image.name).with_name(stem_of(Path(image.name))).as_posix()
+        if image.fault:
+            found.take(_Mask(key, key, fault=image.fault))
+        for mask in image.masks:
+            found.take(_Mask(key, key, image.shape, mask2rle(mask)))
+        if not image.masks and not image.fault:
+            found.take(_Mask(key, key, image.shape))
+        if image.score is not None:
+            found.scores[key] = image.score
+    return found.annotations()
+
+
+def renamed(annotations: Annotations, names: dict[str, str]) -> Annotations:
+    """Return annotations with the images called otherwise; those not in `names` keep theirs."""
+
+    def name(key: str) -> str:
+        return names.get(key, key)
+
+    return replace(
+        annotations,
+        masks={name(key): texts for key, texts in annotations.masks.items()},
+        lines={name(key): lines for key, lines in annotations.lines.items()},
+        last={name(key): text for key, text in annotations.last.items()},
+        sizes={name(key): size for key, size in annotations.sizes.items()},
+        scores={name(key): score for key, score in annotations.scores.items()},
+        problems=tuple(
+            replace(problem, image_id=name(problem.image_id)) for problem in annotations.problems
+        ),
+    )

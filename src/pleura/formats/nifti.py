@@ -1,0 +1,111 @@
+"""Masks and radiographs as NIfTI, as nnU-Net and ITK-SNAP write them.
+
+The first axis of a NIfTI file runs along the columns of the radiograph, the second down its rows:
+so ITK writes a picture. A file whose axes are turned or mirrored is refused, because the
+radiograph itself has no place in space that it could be turned back to.
+
+Source: NIfTI-1; ITK's NiftiImageIO, which negates the first two axes (LPS to RAS).
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura.dicom.limits import MAX_PIXELS
+from pleura.errors import AnnotationError, PictureError
+from pleura.formats.mask_picture import labelled_pixels
+from pleura.storage.atomic import atomic_path
+
+SUFFIXES = (".nii", ".nii.gz")
+"""What names of such files end in, in small letters."""
+
+
+def read_nifti_mask(path: str | os.PathLike[str], label: str = "") -> NDArray[np.bool_]:
+    """Return the mask in a NIfTI file.
+
+    Args:
+        path: The file.
+        label: The value that is the pneumothorax, where the file holds several.
+
+    Returns:
+        (rows, columns) bool.
+
+    Raises:
+        AnnotationError: It cannot be read, is no single picture, is turned, or is no mask.
+    """
+    path = Path(path)
+    try:
+        values = _slice(nibabel.load(path))
+    except PictureError as error:
+        raise AnnotationError(f"{path}: {error}") from error
+    except Exception as error:  # nibabel raises many kinds of its own and of numpy's
+        raise AnnotationError(
+            f"{path}: cannot be read as NIfTI ({type(error).__name__}); copy it again from its "
+            "source"
+        ) from error
+    return labelled_pixels(values, path, label)
+
+
+def slice_of(content: bytes) -> NDArray[Any]:
+    """Return the one slice in the bytes of a NIfTI file: (rows, columns) of any numbers.
+
+    Raises:
+        PictureError: It is corrupt, no single picture, or turned; the message lacks the name.
+    """
+    try:
+        return _slice(nibabel.Nifti1Image.from_bytes(content))
+    except PictureError:
+        raise
+    except Exception as error:  # as above
+        raise PictureError(
+            f"is corrupt or breaks off ({type(error).__name__} while reading it); copy it again "
+            "from its source"
+        ) from error
+
+
+def write_nifti_mask(path: Path, mask: NDArray[np.bool_]) -> None:
+    """Write a mask as NIfTI of one slice, 0 outside and 1 inside, as ITK lays a picture.
+
+    Raises:
+        OutputError: The file could not be written.
+    """
+    values = np.ascontiguousarray(mask.T[:, :, None].astype(np.uint8))
+    image = nibabel.Nifti1Image(values, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
+    with atomic_path(path) as partial:
+        named = partial.with_name(partial.name + suffix)  # nibabel goes by the suffix
+        try:
+            nibabel.save(image, named)
+            named.replace(partial)
+        finally:
+            named.unlink(missing_ok=True)
+
+
+def _slice(image: Any) -> NDArray[Any]:
+    shape, affine = tuple(image.shape), np.asarray(image.affine)
+    _check(shape, affine)
+    return np.ascontiguousarray(np.asarray(image.dataobj).reshape(shape[:2]).T)
+
+
+def _check(shape: tuple[int, ...], affine: NDArray[np.float64]) -> None:
+    if len(shape) < 2 or any(side != 1 for side in shape[2:]):
+        raise PictureError(
+            f"has the shape {' x '.join(map(str, shape))}, but a radiograph is one picture "
+            "(columns x rows x 1); save the slice that is meant"
+        )
+    if not 0 < shape[0] * shape[1] <= MAX_PIXELS:
+        raise PictureError(
+            f"states {shape[0]:,} x {shape[1]:,} pixels; from 1 to {MAX_PIXELS:,} are read"
+        )
+    plane = affine[:2, :2]
+    alike = plane[0, 0] * plane[1, 1] > 0
+    if not alike or np.abs([plane[0, 1], plane[1, 0]]).max() > 1e-3 * np.abs(plane).max():
+        raise PictureError(
+            f"its axes are turned or mirrored against each other (affine "
+            f"{np.round(plane, 3).tolist()}), so which pixel it means is unknown; save it in the "
+            "order of the radiograph's own pixels"
+        )

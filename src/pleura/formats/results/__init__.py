@@ -1,4 +1,0 @@
-"""The answer for one radiograph as DICOM files, for a PACS.
-
-:func:`pleura.formats.results.writing.write_results` is the only entry.
-"""

@@ -1,0 +1,330 @@
+"""Predictions for many files: one straight line from their paths to the tables.
+
+::
+
+    paths -> read -> claim the id -> run -> decide and write -> record -> rows
+                                                                  rows -> tables
+
+Each stage is a generator that asks the one before. What a job has finished is in its store
+(:mod:`pleura.inference.job_store`), which survives a kill. The tables are those of
+:mod:`pleura.inference.tables`, and what else is written is up to the writers. This module imports
+no engine, so that the processes that read can start before one is loaded.
+"""
+
+import contextlib
+import functools
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from pleura.choices import IdSource
+from pleura.dicom.suffixes import is_picture, stem_of
+from pleura.errors import ChangedError
+from pleura.formats.annotations import id_fault
+from pleura.inference.job_store import JobStore, Rows, key_of
+from pleura.inference.readers import Failed, Readers, Ready
+from pleura.inference.row import Row, Wrote
+from pleura.inference.tables import write_tables
+from pleura.remote.address import Source
+from pleura.remote.objects import Objects
+from pleura.storage.content import Stamp, stamp_at
+from pleura.storage.lock import locked_folder
+
+if TYPE_CHECKING:
+    from pleura.inference.line import Ran
+    from pleura.inference.predictor import Predictor
+    from pleura.inference.writers import Writer
+
+PRODUCTS = ("overlays", "heatmaps", "worklist", "dicom", "dicom-deidentified")
+"""Folders in a job's folder that writers write to."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """How the files of a job are answered, and where to.
+
+    Attributes:
+        out: Folder for the results.
+        id_source: ``uid`` names an image by its SOP Instance UID, ``stem`` by its file's name.
+        writers: What else to write for each answered file.
+        batch: Images that go through the network together.
+    """
+
+    out: Path
+    id_source: IdSource = "uid"
+    writers: "tuple[Writer, ...]" = ()
+    batch: int = 4
+
+
+def predict_files(
+    predictor: "Predictor",
+    paths: Sequence[Path],
+    settings: JobSettings,
+    readers: Readers | None = None,
+) -> Rows:
+    """Predict `paths`, write the tables, and return one row per path, in order.
+
+    A path that comes twice is answered once. Of files with one id the first is answered, in the
+    order of `paths`; the others get an error, before the network or a writer sees them.
+
+    Finished rows are kept in the job's store as they come. A call that was cut off goes on where
+    it was when it is made again with the same model, settings and files.
+
+    Args:
+        predictor: The model.
+        paths: DICOM files.
+        settings: How, and where to.
+        readers: The processes that open the files; by default they are started here, and ended.
+
+    Raises:
+        OutputError: A result could not be written; what is finished is kept.
+    """
+    with contextlib.ExitStack() as stack:
+        readers = readers or stack.enter_context(Readers(files=len(paths)))
+        job = stack.enter_context(Job(predictor, settings, readers))
+        for _ in job.answer(paths):
+            pass
+        return job.finish()
+
+
+class _Place(NamedTuple):
+    """Where a file stands among the inputs, and the key of the content that is answered."""
+
+    number: int
+    key: str
+
+
+class Job:
+    """Files that are answered into one folder, in one or several turns; use it in a ``with`` block.
+
+    Attributes:
+        done: How many of the files have a row.
+
+    Args:
+        predictor: The model.
+        settings: How, and where to.
+        readers: The processes that open the files; by default they are started here, and ended.
+        objects: What fetches from addresses; None where there are paths only.
+        elsewhere: Whether files are opened elsewhere, so that no process is started here.
+
+    Raises:
+        OutputError: The folder cannot be written, or another process writes there.
+    """
+
+    def __init__(
+        self,
+        predictor: "Predictor",
+        settings: JobSettings,
+        readers: Readers | None = None,
+        objects: Objects | None = None,
+        *,
+        elsewhere: bool = False,
+    ) -> None:
+        self._predictor, self._settings, self._objects = predictor, settings, objects
+        self._places: dict[Source, _Place] = {}
+        self._claims: dict[str, Source] = {}  # id -> the file that it belongs to
+        self._repeats: set[Source] = set()
+        self.done = 0
+        with contextlib.ExitStack() as held:
+            held.enter_context(locked_folder(settings.out, "predict", products=PRODUCTS))
+            self._store = held.enter_context(JobStore(settings.out, self._identity()))
+            if not elsewhere:
+                self._readers = readers or held.enter_context(Readers())
+            self._held = held.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def __len__(self) -> int:
+        """Return how many files the job has been given."""
+        return len(self._places)
+
+    def __contains__(self, source: Source) -> bool:
+        return source in self._places
+
+    def unanswered(self, stamped: Mapping[Path, Stamp | None]) -> dict[Path, Stamp | None]:
+        """Return those of some files, with their stamps, that have no row as they are now."""
+        return {
+            path: stamp for path, stamp in stamped.items() if key_of(path, stamp) not in self._store
+        }
+
+    def answer(self, paths: Iterable[Path]) -> Generator[Row]:
+        """Yield the row for each path, in order; those that are known are taken as they are."""
+        return self.answer_stamped({path: stamp_at(path) for path in paths})
+
+    def answer_stamped(self, stamped: Mapping[Source, Stamp | None]) -> Generator[Row]:
+        """Do the same for files that have been looked at already.
+
+        Args:
+            stamped: Each file, and its stamp as it was looked at.
+        """
+        for path, stamp in stamped.items():
+            self._take_place(path, key_of(path, stamp))
+        paths = list(stamped)
+        todo = {path: stamped[path] for path in paths if self._places[path].key not in self._store}
+        self.done = len(self._places) - len(todo)
+        return self._line(paths, todo)
+
+    def _line(self, paths: list[Source], todo: Mapping[Source, Stamp | None]) -> Generator[Row]:
+        """Yield the row of each path; `todo` are those that have none."""
+        from pleura.inference.line import open_line
+
+        settings, predictor = self._settings, self._predictor
+        with open_line(self._readers, settings.batch, self._objects) as line:
+            size, keep = predictor.bundle.preprocessing.size, bool(settings.writers)
+            read = line.read(todo.items(), size, keep=keep)
+            claimed = map(self._claimed, read)
+            ran = line.run(claimed, predictor.engine)
+            finished = line.beside(
+                functools.partial(answered, predictor, self._readers, settings), ran
+            )
+            yield from self._recorded(paths, todo, finished)
+
+    def continue_earlier(self) -> None:
+        """Give the files that are answered already their places, in the order of their answers."""
+        for key, row in self._store.items():
+            self._take_place(Path(row.path), key)
+        self.done = len(self._places)
+
+    def write_results(self) -> Rows:
+        """Write the tables, let the writers finish, and return all rows so far, in order."""
+        keys = (place.key for place in self._places.values())
+        rows = self._store.rows(key for key in keys if key in self._store)
+        write_tables(rows, self._settings.out, self._predictor.provenance)
+        for writer in self._settings.writers:
+            writer.finish(rows, self._settings.out)
+        return rows
+
+    def finish(self) -> Rows:
+        """Write the results, and remove the store: the job is done."""
+        rows = self.write_results()
+        self._store.finish()
+        return rows
+
+    def _take_place(self, path: Source, key: str) -> None:
+        """Number a file; where it is answered, its id belongs to the first file that has it."""
+        earlier = self._places.get(path)
+        if earlier is None:
+            self._places[path] = _Place(len(self._places), key)
+        elif earlier.key != key:  # it has changed since: it keeps its row, but not its id
+            self._places[path] = _Place(earlier.number, key)
+            image_id = self._store.get(earlier.key).image_id
+            if self._claims.get(image_id) == path:
+                del self._claims[image_id]
+        image_id = self._store.get(key).image_id if key in self._store else ""
+        if image_id and self._is_first(path, image_id):
+            self._claims[image_id] = path
+
+    def _is_first(self, path: Source, image_id: str) -> bool:
+        """Return whether no file before `path` has the id, as far as is known."""
+        kept = self._claims.get(image_id, path)
+        return self._places[path].number <= self._places[kept].number
+
+    def _claimed(self, file: Ready | Failed) -> Ready | Failed:
+        """Return a file under the id that it is answered as, or why it is not to be answered."""
+        if isinstance(file, Failed):
+            return file
+        # What was read may be another content than the one that was there when its turn was set.
+        key = key_of(file.path, file.version.stamp)
+        self._places[file.path] = self._places[file.path]._replace(key=key)
+        file = named(file, self._settings.id_source)
+        if isinstance(file, Failed):
+            return file
+        image_id = file.image_id
+        if self._is_first(file.path, image_id):
+            self._claims[image_id] = file.path
+            return file
+        self._repeats.add(file.path)
+        return Failed(file.path, self._repeated(file.path, image_id))
+
+    def _recorded(
+        self, paths: list[Source], todo: Iterable[Source], finished: Iterator[Row | Failed]
+    ) -> Iterator[Row]:
+        """Yield the row of each path, kept in the store: a new one, or the one that is known."""
+        waiting = iter(todo)
+        upcoming = next(waiting, None)
+        for path in paths:
+            if path != upcoming:
+                yield self._known(path)
+                continue
+            row = self._kept(path, next(finished))
+            self.done += 1
+            yield row
+            upcoming = next(waiting, None)
+
+    def _kept(self, path: Source, result: Row | Failed) -> Row:
+        if isinstance(result, Failed):
+            if self._claims.get(result.image_id) == path:
+                del self._claims[result.image_id]
+            result = Row(str(path), error=result.reason)
+        repeats = path in self._repeats
+        self._repeats.discard(path)
+        self._store.add(self._places[path].key, result, repeats=repeats)
+        return result
+
+    def _known(self, path: Source) -> Row:
+        """Return an earlier job's row, unless a file before it turned out to have its id."""
+        key = self._places[path].key
+        row = self._store.get(key)
+        if self._is_first(path, row.image_id):
+            return row
+        row = Row(row.path, error=self._repeated(path, row.image_id))
+        self._store.add(key, row, repeats=True)
+        return row
+
+    def _repeated(self, path: Source, image_id: str) -> str:
+        return (
+            f"{path}: has the id {image_id} of {self._claims[image_id]}, which was answered; leave "
+            "one of them out, or name images by their files with `id` stem"
+        )
+
+    def _identity(self) -> str:
+        """Return all that a row depends on but its file, as one line."""
+        made_with = self._predictor.provenance
+        names = [writer.name for writer in self._settings.writers]
+        how = [self._settings.id_source, self._predictor.answer_flagged]
+        return json.dumps(["pleura.predict/4", made_with.as_json(), *how, names])
+
+
+def named(file: Ready | Failed, id_source: IdSource) -> Ready | Failed:
+    """Return a file under the id that it is answered as, or why it can have none."""
+    if isinstance(file, Failed):
+        return file
+    name = PurePath(file.path.name)
+    image_id = stem_of(name) if id_source == "stem" else file.image_id
+    fault = id_fault(image_id)
+    if fault:
+        instead = "" if is_picture(name) else ", or leave out `id` stem"
+        return Failed(file.path, f"{file.path}: {fault}; rename the file{instead}")
+    return replace(file, image_id=image_id)
+
+
+def answered(
+    predictor: "Predictor", readers: Readers, settings: JobSettings, ran: "Ran | Failed"
+) -> Row | Failed:
+    """Return what is kept of a file, decided and its products written; runs beside the network."""
+    if isinstance(ran, Failed):
+        return ran
+    prediction, ready = predictor.decided(ran), ran[0]
+    if isinstance(prediction, Failed):
+        return prediction
+    wrote = Wrote()
+    if settings.writers:
+        try:
+            wrote = readers.write(settings.writers, ready, ready.image_id, prediction, settings.out)
+        except ChangedError as error:
+            return Failed(ready.path, str(error), ready.image_id)
+    notes = "; ".join(filter(None, (ready.notes, wrote.notes)))
+    return Row.of(
+        str(ready.path),
+        prediction,
+        error=wrote.trouble,
+        notes=notes,
+        areas=wrote.areas,
+        fingerprint=ready.version.fingerprint,
+    )

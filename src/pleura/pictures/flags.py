@@ -1,0 +1,203 @@
+"""What speaks against an answer about a radiograph: its picture, its size, its header.
+
+A network answers whatever it is shown. The guard (:mod:`pleura.pictures.guard`) looks at the
+picture alone; but a header may say as well that this is a hand, a lateral view or a slice of a CT,
+and of
+too few pixels nobody can tell anything. Each of these is a flag, and a flagged radiograph is not
+assessed.
+
+Headers are often filled in carelessly. So what they must not say is listed, and all else is fine:
+an empty value, another spelling of the chest, or a word that nobody foresaw. A flag quotes the word
+that is listed and no more of the header, which may hold anything.
+
+Source: DICOM PS3.3 C.7.3.1.1.1 (Modality), C.8.1.1 and C.8.11.5 (View Position, Patient
+    Orientation), PS3.16 annex L (Body Part Examined), CID 4009 (anatomy) and 4010 (views).
+"""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from pleura.pictures.guard import Guard, assess
+
+if TYPE_CHECKING:
+    from pleura.dicom.header import Header
+
+LEAST_SIDE_PX = 64
+"""A side shorter than this is too few pixels: the guard itself looks at 64 x 64 of them."""
+
+MOST_ENLARGED = 4
+"""How many times a picture may be enlarged for a network, on its longer side:
+docs/reference/guard.md says what comes of more."""
+
+_LOOKS = {
+    "blank": "is blank",
+    "low-contrast": "has too little contrast",
+    "inverted": "looks inverted",
+    "upside-down": "looks upside down",
+    "rotated": "looks as if it lay on its side",
+    "tilted": "looks tilted",
+    "cropped": "looks cropped",
+    "blurred": "looks blurred",
+    "lateral": "looks like a lateral view",
+    "other-part": "looks like another part of the body",
+    "other-picture": "looks like no radiograph",
+    "unlike": "looks like no frontal chest radiograph",
+}
+_SAID = {
+    "modality": "modality {}",
+    "class": "{}",
+    "made-from": "made from another image ({})",
+    "body-part": "body part {}",
+    "view": "view {}",
+    "orientation": "orientation {}",
+}
+
+_WORD = re.compile(r"[A-Z0-9]+")
+
+_OTHER_MODALITIES = frozenset(
+    "ANN AR AS BDUS BI BMD CD CF CP CS CT DD DF DG DM DMS DS EC ECG EEG EMG EOG EPS ES FA FS GM "  # noqa: SIM905
+    "HC HD IO IVOCT IVUS KER LEN LP LS M3D MA MG MMG MR MRI MS NM OAM OCT OP OPM OPR OPT OPTBSV "
+    "OPTENF OPV OSS PA PET PT PX RESP RTDOSE RTIMAGE RTPLAN RTSTRUCT SEG SM SMR SPECT SRF ST STAIN "
+    "TG US USG VA VF XA XC".split()
+)
+"""Terms of the standard, retired ones too, for all but plain radiographs (CR, DX, RG), fluoroscopy
+(RF), whose spot radiographs may be of a chest, and OT; and some in use that are none."""
+
+_RADIOGRAPH_CLASSES = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{end}"
+    for end in ("1", "1.1", "1.1.1", "7", "7.1", "7.2", "7.3", "7.4", "12.2")
+)
+"""Computed and digital radiographs, fluoroscopy, and secondary captures, which are of anything."""
+
+_CHEST = re.compile(r"CHEST|THORAX|TORAX|THX|CXR|LUNG|PULM|BRUST")
+_OTHER_PART = re.compile(
+    r"(?:[LR]|LT|RT|LEFT|RIGHT)?(?P<part>ABD|ABDOMEN|ABDOMINAL|ACJOINT|ACROMIOCLAVICULAR|ANKLE|ARM|"
+    r"BLADDER|BOWEL|BRAIN|BREAST|CALCANEUS|CALF|CAROTID|CARPAL|CARPUS|CERVICAL|CLAVICLE|COCCYX|"
+    r"COLON|CRANIUM|DENTAL|DUODENUM|ELBOW|ESOPHAGUS|EXTREMITY|EXTREMITIES|EYE|FACE|FACIAL|FEET|"
+    r"FEMUR|FIBULA|FINGER|FOOT|FOREARM|FOREFOOT|GALLBLADDER|HAND|HEAD|HEEL|HINDFOOT|HIP|HUMERUS|"
+    r"ILIUM|INTESTINE|JAW|KIDNEY|KNEE|KUB|LARYNX|LEG|LIMB|LIVER|LUMBAR|MANDIBLE|MASTOID|MAXILLA|"
+    r"METACARPAL|METATARSAL|NASAL|NECK|NOSE|ORBIT|ORBITAL|PANCREAS|PATELLA|PELVIC|PELVIS|PHANTOM|"
+    r"PROSTATE|RADIUS|RECTUM|SACROILIAC|SACRAL|SACRUM|SCAPULA|SHOULDER|SIJOINT|SINUS|SINUSES|SKULL|"
+    r"[CLST]*SPINE|STERNOCLAVICULAR|STERNUM|STOMACH|TARSAL|TEETH|TEMPOROMANDIBULAR|THIGH|THUMB|"
+    r"TIBIA|TMJ|TOE|TONGUE|TOOTH|ULNA|URETER|URETHRA|UTERUS|VERTEBRA|VERTEBRAL|WRIST|ZYGOMA)S?"
+)
+
+_FRONTAL = frozenset({"AP", "PA", "FRONTAL"})
+_LATERAL = re.compile(r"[LR]L|[LRX]?T?LAT|(?:BI)?LATER\w*|ML|LM|MEDIO\w*|PROFIL|PERFIL|AXIAL")
+_NEITHER = re.compile(
+    r"[LR][AP]O|[LR]L[OD]|(?:OBL|DECUB|CRANIO|CAUDO)\w*|SAGITTAL|TANGENTIAL|MLO|LMO|CC|"
+    r"SUNRISE|SKYLINE|SWIMMERS?|TOWNE|WATERS?|OCCLUSAL|PLANTODORSAL|DORSOPLANTAR"
+)
+_DIRECTIONS = re.compile(r"[APRLHF]{1,3}\\[APRLHF]{1,3}")
+
+
+def judge(pixels: NDArray[Any], header: "Header | None" = None, size: int = 0) -> Guard:
+    """Return how unlike a frontal chest radiograph a picture is, and why not to answer it.
+
+    Args:
+        pixels: ``(rows, columns)`` uint8 or uint16, as for :func:`pleura.pictures.guard.assess`.
+        header: What the file says of itself; None where there is no file.
+        size: Side of the network's input in pixels, which its longer side is enlarged to.
+
+    Returns:
+        The guard's score, of the picture alone; its flags, and behind them
+        ``size=ROWSxCOLUMNS`` and those of :func:`header_flags`.
+    """
+    judged = assess(pixels)
+    said = () if header is None else header_flags(header)
+    return Guard(judged.score, (*judged.flags, *_too_small(pixels.shape, size), *said))
+
+
+def header_flags(header: "Header") -> tuple[str, ...]:
+    r"""Return what in a header says that this is no frontal chest radiograph.
+
+    ``modality=CT`` and so on for other modalities than those of radiographs; ``class=CT Image
+    Storage`` for other storage classes of the standard; ``made-from=`` and such a class for a
+    secondary capture of another image; ``body-part=HAND`` where another part of
+    the body is named and the chest is not; ``view=LATERAL`` as :func:`other_view` says, and
+    ``orientation=A\F`` as :func:`sideways` does.
+    """
+    found = {
+        "modality": next((w for w in _words(header.modality) if w in _OTHER_MODALITIES), ""),
+        "class": _other_class(header),
+        "made-from": header.made_from,
+        "body-part": _other_part(header.body_part) or _other_part(header.region),
+        "view": other_view(header.view_position) or other_view(header.view_code),
+        "orientation": sideways(header.patient_orientation),
+    }
+    return tuple(f"{fact}={value}" for fact, value in found.items() if value)
+
+
+def other_view(text: str) -> str:
+    """Return the word of a view that is lateral, oblique, decubitus or such; "" where none is.
+
+    ``PA LATERAL``, of which nobody knows whether it names one view or the study's two, is none.
+
+    >>> other_view("LL"), other_view("left anterior oblique"), other_view("AP SUPINE")
+    ('LL', 'OBLIQUE', '')
+    """
+    words = _words(text)
+    if words in (["L"], ["R"]):
+        return words[0]
+    frontal = bool(_FRONTAL.intersection(words))
+    for word in words:
+        if _NEITHER.fullmatch(word) or (not frontal and _LATERAL.fullmatch(word)):
+            return word
+    return ""
+
+
+def sideways(text: str) -> str:
+    r"""Return a Patient Orientation whose rows or columns run to the front or the back, else "".
+
+    >>> sideways("A\\F"), sideways("L\\F")
+    ('A\\F', '')
+    """
+    directions = text.upper().replace(" ", "")
+    valid = _DIRECTIONS.fullmatch(directions)
+    return directions if valid and any(one[0] in "AP" for one in directions.split("\\")) else ""
+
+
+def in_words(flags: Iterable[str]) -> str:
+    """Return flags as a person reads them behind a colon, or "" where there are none.
+
+    >>> in_words(("inverted", "modality=CT", "view=LL"))
+    'looks inverted, the header says modality CT, view LL'
+    """
+    looks, said = [], []
+    for flag in flags:
+        fact, _, value = flag.partition("=")
+        if fact == "size":
+            looks.append(f"has only {value.replace('x', ' x ')} pixels")
+        elif fact in _SAID:
+            said.append(_SAID[fact].format(value))
+        else:
+            looks.append(_LOOKS.get(flag, flag))
+    return ", ".join([*looks, *([f"the header says {', '.join(said)}"] if said else [])])
+
+
+def _too_small(shape: tuple[int, ...], size: int) -> tuple[str, ...]:
+    rows, columns = shape
+    if min(shape) >= LEAST_SIDE_PX and max(shape) * MOST_ENLARGED >= size:
+        return ()
+    return (f"size={rows}x{columns}",)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.upper())
+
+
+def _other_class(header: "Header") -> str:
+    known = header.sop_class_name != "unknown"
+    return (
+        header.sop_class_name if known and header.sop_class_uid not in _RADIOGRAPH_CLASSES else ""
+    )
+
+
+def _other_part(text: str) -> str:
+    words = _words(text)
+    if any(map(_CHEST.search, words)):
+        return ""
+    return next((found["part"] for word in words if (found := _OTHER_PART.fullmatch(word))), "")

@@ -1,0 +1,160 @@
+"""Work spread over processes, in order, with memory that does not grow with the work."""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+import cv2
+from threadpoolctl import threadpool_limits
+
+from pleura.errors import PleuraError
+from pleura.processes.progress import OnProgress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CHUNK = 16
+"""Items a worker takes at a time."""
+
+_WORTH_A_PROCESS = 4 * CHUNK
+"""Below this many items, starting processes costs more than it saves."""
+
+
+def chunks(items: Sequence[Item], size: int = CHUNK) -> Iterator[Sequence[Item]]:
+    """Yield `items` in consecutive pieces of `size`, the last one shorter."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int = 0
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in order, computed in `workers` processes.
+
+    At most four results per worker wait to be taken, so memory stays flat. With one worker, or too
+    few items to pay for starting processes, everything runs in this process. When the caller stops
+    early (Ctrl-C included) the work not yet started is dropped.
+
+    Args:
+        function: A function at the top of a module; it and the items must survive pickling.
+        items: What to work on.
+        workers: Processes to start; 0 means one per core.
+
+    Raises:
+        PleuraError: A worker was killed by the system, most often for memory.
+    """
+    count = workers or os.cpu_count() or 1
+    if count == 1 or len(items) < 2:
+        with one_thread():
+            yield from map(function, items)
+        return
+    pool = ProcessPoolExecutor(
+        min(count, len(items)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin_worker,
+    )
+
+    def submit(item: Item) -> Future[Result]:
+        with interrupts_held_back():
+            return pool.submit(function, item)
+
+    try:
+        yield from ahead(submit, items, 4 * count)
+    except BrokenProcessPool as error:
+        raise PleuraError(
+            "a worker process was killed, most likely because memory ran out; "
+            f"start fewer than {count} with `workers`"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def chunked_map(
+    function: Callable[[Sequence[Item]], list[Result]],
+    items: Sequence[Item],
+    workers: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Result]:
+    """Yield the results of `function` over chunks of `items`, flattened and in order.
+
+    Args:
+        function: Takes a chunk of items, returns one result per item.
+        items: What to work on.
+        workers: As for :func:`ordered_map`.
+        on_progress: Told (items done, items in all) after each chunk.
+
+    Raises:
+        PleuraError: As for :func:`ordered_map`.
+    """
+    pieces = list(chunks(items))
+    few = len(items) < _WORTH_A_PROCESS
+    done = 0
+    for results in ordered_map(function, pieces, 1 if few else workers):
+        done += len(results)
+        if on_progress is not None:
+            on_progress(done, len(items))
+        yield from results
+
+
+def _begin_worker() -> None:
+    """Keep a worker to one thread, and let it end with its parent.
+
+    With as many threads as there are cores, those of several workers fight for them. A worker whose
+    parent was killed would write on for a while and then wait for work for ever.
+    """
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def ahead(
+    submit: Callable[[Item], Future[Result]], items: Iterable[Item], depth: int
+) -> Iterator[Result]:
+    """Yield the results of what `submit` begins for each item, in order, at most `depth` ahead."""
+    upcoming = iter(items)
+    waiting = deque(map(submit, itertools.islice(upcoming, depth)))
+    while waiting:
+        result = waiting.popleft().result()
+        waiting.extend(map(submit, itertools.islice(upcoming, 1)))
+        yield result
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep OpenCV to one thread: for pictures of this size its threads mostly wait, and spin."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment.
+
+    Processes that are started meanwhile never see one, from their first instruction on: it is left
+    to this process, which then stops them in order.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

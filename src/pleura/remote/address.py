@@ -1,0 +1,105 @@
+"""The address of a radiograph: what tells it from others, and how it is shown without secrets.
+
+An address may carry a password (``https://user:password@host/``) or be its own key (a signed
+address, in its query). So its text, which goes into tables and messages, has neither.
+
+This module imports nothing of weight.
+"""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+SCHEMES = ("s3", "gs", "az", "http", "https")
+"""What an address may begin with; ``file://`` is a path, written in another way."""
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_WEB = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address:
+    """Where the bytes of one radiograph lie.
+
+    Attributes:
+        url: The whole address with its secrets; or a path, where a digest or a shard needs one.
+        digest: What its bytes must have, such as ``sha256:0a1b...``; "" where nobody says.
+        member: Its name in the tar shard at `url`; "" where it is an object of its own.
+        start: Its first byte in the shard.
+        size: Its bytes in the shard.
+    """
+
+    url: str
+    digest: str = ""
+    member: str = ""
+    start: int = 0
+    size: int = 0
+
+    def __str__(self) -> str:
+        shown = without_secrets(self.url)
+        return f"tar://{self.member}::{shown}" if self.member else shown
+
+    __repr__ = __str__
+
+    @property
+    def name(self) -> str:
+        """The last part of its name, as a file would be called."""
+        if self.member:
+            return PurePosixPath(self.member).name
+        path = urlsplit(self.url).path if self.scheme in _WEB else self.url
+        name = PurePosixPath(path).name
+        return unquote(name) if self.scheme in _WEB else name
+
+    @property
+    def scheme(self) -> str:
+        """What it begins with, such as ``s3``; "" for a path."""
+        return scheme_of(self.url)
+
+    @property
+    def identity(self) -> str:
+        """What tells it from all others: a signature changes, so under a digest it is left out."""
+        return f"{self}|{self.digest}" if self.digest else f"{self.url}|{self.member}"
+
+
+Source = Path | Address
+"""Where a radiograph is read from."""
+
+
+def identity_of(source: Source) -> str:
+    """Return what tells a source from all others."""
+    return source.identity if isinstance(source, Address) else str(source)
+
+
+def public(source: Source) -> Source:
+    """Return a source without secrets, for who is to name it and not to fetch it."""
+    if isinstance(source, Path):
+        return source
+    return replace(source, url=without_secrets(source.url))
+
+
+def scheme_of(text: str) -> str:
+    """Return what an address begins with, in small letters; "" where the text is a path."""
+    found = _ADDRESS.match(text)
+    return found[1].lower() if found else ""
+
+
+def path_of(text: str) -> str:
+    """Return the path in a ``file://`` address; any other text as it is."""
+    if scheme_of(text) != "file":
+        return text
+    return os.path.expanduser(unquote(urlsplit(text).path))  # noqa: PTH111
+
+
+def without_secrets(url: str) -> str:
+    """Return an address without user, password, query and fragment.
+
+    Example:
+        >>> without_secrets("https://me:pw@host.org/a.dcm?X-Signature=1f")
+        'https://host.org/a.dcm'
+    """
+    if scheme_of(url) not in _WEB:
+        return re.sub(r"^([A-Za-z0-9+.-]+://)[^/@]*@", r"\1", url) if scheme_of(url) else url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

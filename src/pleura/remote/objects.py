@@ -1,0 +1,384 @@
+"""Bytes from an address, by fsspec: each fetched once, tried again a bounded number of times.
+
+Who may read is found by the ways of each store: environment, profile, role of the machine. Of what
+a library says of a failure only its kind is kept, because its text may quote an address with a
+key.
+"""
+
+import contextlib
+import errno
+import hashlib
+import random
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from pleura.errors import AddressError, InputError
+from pleura.remote.address import Address, scheme_of, without_secrets
+from pleura.storage.content import Stamp
+
+MAX_OBJECT_BYTES = 512 << 20
+"""A larger object is not fetched: its bytes lie in memory until its answer is written."""
+
+ATTEMPTS = 4
+"""So often an object is asked for."""
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 8.0
+_CONNECT_S = 10.0
+FETCHED_AHEAD = 8
+"""So many objects are fetched at a time, and lie in memory until they are read."""
+
+_PART_BYTES = 1 << 18
+_PACKAGES = {
+    "s3": "pip install 'pleura[s3]' brings",
+    "http": "pip install 'pleura[s3]' brings",
+    "https": "pip install 'pleura[s3]' brings",
+    "gs": "pip install gcsfs brings",
+    "az": "pip install adlfs brings",
+}
+_RIGHTS = {
+    "s3": "the usual places of AWS: environment, ~/.aws, role",
+    "gs": "the usual places of Google Cloud: gcloud auth application-default login, role",
+    "az": "the usual places of Azure: AZURE_STORAGE_ACCOUNT_NAME and others, az login",
+}
+_BROKE_OFF = "broke off"
+_NONE_THERE = {404, 410}
+_NO_RIGHT = {401, 403, 407}
+_FOR_A_WHILE = {408, 425, 429}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Brought:
+    """What lay at an address.
+
+    Attributes:
+        address: Where.
+        content: All bytes.
+        stamp: What the store said of them.
+    """
+
+    address: Address
+    content: bytes
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class NotBrought:
+    """An object that could not be had.
+
+    Attributes:
+        address: Where it should be.
+        reason: Why, beginning with its address.
+    """
+
+    address: Address
+    reason: str
+
+
+class Objects:
+    """What lies at addresses; use it in a ``with`` block, from any number of threads.
+
+    Args:
+        seconds: What one attempt at one object may take.
+        pause: What to do for so many seconds between two attempts.
+    """
+
+    def __init__(self, seconds: float = 60.0, pause: Callable[[float], None] | None = None) -> None:
+        self._seconds = seconds
+        self._closed = threading.Event()
+        self._pause = pause or self._closed.wait
+        self._pool = ThreadPoolExecutor(FETCHED_AHEAD, thread_name_prefix="pleura-fetch")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()  # nobody waits for an object that nobody wants any more
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def begin(self, address: Address, stamp: Stamp | None) -> "Future[Brought | NotBrought]":
+        """Begin to fetch an object in a thread, as :meth:`fetch` does.
+
+        Args:
+            address: Where.
+            stamp: What the store said of it when it was listed; None where it said nothing.
+        """
+        return self._pool.submit(self._tried, address, stamp)
+
+    def _tried(self, address: Address, stamp: Stamp | None) -> Brought | NotBrought:
+        try:
+            return self.fetch(address, stamp)
+        except AddressError as error:
+            return NotBrought(address, str(error))
+
+    def fetch(self, address: Address, stamp: Stamp | None = None) -> Brought:
+        """Return all bytes of an object.
+
+        Raises:
+            AddressError: It could not be had whole; or it has another digest than it must have.
+        """
+        known = address.size or (0 if stamp is None else stamp.size)
+        if known > MAX_OBJECT_BYTES:
+            raise AddressError(
+                f"{address}: has {known:,} bytes; at most {MAX_OBJECT_BYTES:,} are fetched"
+            )
+        part = (address.start, address.start + address.size) if address.member else (None, None)
+
+        def whole(store: Any, path: str, run: Callable[..., Any]) -> bytes:
+            content = bytes(run("cat_file", path, start=part[0], end=part[1]))
+            if known and len(content) != known:
+                raise OSError(errno.EIO, _BROKE_OFF)
+            return content
+
+        content = self._asked(address.url, str(address), whole)
+        _require_digest(address, content)
+        return Brought(address, content, stamp or Stamp(len(content), 0, 0, 0))
+
+    def stamp(self, address: Address) -> Stamp | None:
+        """Return what the store says of an object; None where it cannot be asked, or need not."""
+        if address.digest:
+            return None
+        try:
+            about = self.about(address.url)
+        except AddressError:
+            return None
+        return None if about is None else stamp_of(about)
+
+    def stamps(self, addresses: list[Address]) -> list[Stamp | None]:
+        """Return :meth:`stamp` of many, asked side by side."""
+        return list(self._pool.map(self.stamp, addresses))
+
+    def about(self, url: str) -> Mapping[str, Any] | None:
+        """Return what a store says of what lies at an address: its ``type`` above all.
+
+        Returns:
+            None where nothing lies there.
+
+        Raises:
+            AddressError: The store could not be asked, or does not answer whoever asks.
+        """
+
+        def info(store: Any, path: str, run: Callable[..., Any]) -> Mapping[str, Any] | None:
+            try:
+                return dict(run("info", path))
+            except FileNotFoundError:
+                return None
+
+        found: Mapping[str, Any] | None = self._asked(url, without_secrets(url), info)
+        return found
+
+    def below(self, url: str) -> Iterator[tuple[str, Stamp]]:
+        """Yield address and stamp of each object below an address, page by page.
+
+        A store of the S3 kind is asked for a thousand at a time, others folder by folder.
+
+        Raises:
+            AddressError: It could not be listed.
+        """
+        pages = self._pages_of_s3 if scheme_of(url) == "s3" else self._folders
+        for page in pages(url):
+            yield from page
+
+    @contextlib.contextmanager
+    def open(self, url: str) -> Iterator[Any]:
+        """Yield what lies at an address as an open file, read in parts where they are asked for.
+
+        Raises:
+            AddressError: It cannot be opened, or read on.
+        """
+        shown = without_secrets(url)
+
+        def opened(store: Any, path: str, run: Callable[..., Any]) -> Any:
+            return store.open(path, "rb", block_size=_PART_BYTES)
+
+        file = self._asked(url, shown, opened)
+        try:
+            with file:
+                yield file
+        except InputError:
+            raise
+        except Exception as error:
+            raise AddressError(f"{shown}: {_reason(error, scheme_of(url))[0]}") from error
+
+    def _pages_of_s3(self, url: str) -> Iterator[list[tuple[str, Stamp]]]:
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        more: dict[str, str] = {}
+
+        def page(store: Any, path: str, run: Callable[..., Any]) -> Any:
+            return run("call_s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+
+        while True:
+            found = self._asked(url, without_secrets(url), page)
+            yield [
+                (f"s3://{bucket}/{one['Key']}", stamp_of(one))
+                for one in found.get("Contents", ())
+                if not one["Key"].endswith("/")
+            ]
+            if not found.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": found["NextContinuationToken"]}
+
+    def _folders(self, url: str) -> Iterator[list[tuple[str, Stamp]]]:
+        scheme, waiting = scheme_of(url), [url.rstrip("/")]
+
+        def listed(store: Any, path: str, run: Callable[..., Any]) -> Any:
+            return run("ls", path, detail=True)
+
+        while waiting:
+            found = sorted(
+                self._asked(waiting[0], without_secrets(waiting.pop(0)), listed),
+                key=lambda one: str(one["name"]),
+            )
+            yield [
+                (f"{scheme}://{one['name']}", stamp_of(one))
+                for one in found
+                if one["type"] == "file"
+            ]
+            waiting[:0] = [
+                f"{scheme}://{one['name']}" for one in found if one["type"] == "directory"
+            ]
+
+    def _asked(self, url: str, shown: str, ask: Callable[..., Any]) -> Any:
+        """Return what `ask` gives, asked again for a while where that may help.
+
+        Raises:
+            AddressError: It gave nothing; the text begins with `shown`.
+        """
+        store, path = self._store(url, shown)
+
+        def run(name: str, *args: Any, **more: Any) -> Any:
+            """Call a method of the store for as long as one attempt may take."""
+            if not getattr(store, "async_impl", False):
+                return getattr(store, name)(*args, **more)
+            from fsspec.asyn import sync
+
+            return sync(
+                store.loop, getattr(store, f"_{name}"), *args, timeout=self._seconds, **more
+            )
+
+        for attempt in range(ATTEMPTS):
+            try:
+                return ask(store, path, run)
+            except (AttributeError, NameError, TypeError):
+                raise  # a mistake of ours
+            except Exception as error:  # of whatever library the store is read by
+                why, passes = _reason(error, scheme_of(url))
+                if not passes:
+                    raise AddressError(f"{shown}: {why}") from error
+                if attempt + 1 == ATTEMPTS or self._closed.is_set():
+                    raise AddressError(
+                        f"{shown}: {why}, {attempt + 1} times; run it again when its server is well"
+                    ) from error
+            longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
+            self._pause(random.uniform(longest / 2, longest))  # so that many do not come at once
+        raise AssertionError("unreachable")
+
+    def _store(self, url: str, shown: str) -> tuple[Any, str]:
+        import fsspec
+
+        scheme = scheme_of(url)
+        try:
+            store, path = fsspec.core.url_to_fs(url, **_options(scheme, self._seconds))
+        except ImportError as error:
+            raise AddressError(
+                f"{shown}: what reads {scheme}:// is not installed; {_PACKAGES[scheme]} it"
+            ) from error
+        except Exception as error:
+            raise AddressError(f"{shown}: {_reason(error, scheme)[0]}") from error
+        if hasattr(store, "retries"):
+            store.retries = 1
+        return store, path
+
+
+def pattern_of(url: str) -> re.Pattern[str]:
+    """Return what matches the addresses that one with ``*``, ``?``, ``[]`` or ``**`` stands for."""
+    from fsspec.utils import glob_translate
+
+    return re.compile(glob_translate(url))
+
+
+def stamp_of(about: Mapping[str, Any]) -> Stamp:
+    """Return what a store says of an object as the stamp of a file."""
+    size = about.get("size") or about.get("Size") or 0
+    changed = next((about[key] for key in _CHANGED if about.get(key)), 0)
+    tag = str(next((about[key] for key in _TAGS if about.get(key)), ""))
+    number = int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=7).digest()) if tag else 0
+    return Stamp(int(size), _nanoseconds(changed), 0, number)
+
+
+_CHANGED = ("LastModified", "last_modified", "mtime", "updated")
+_TAGS = ("ETag", "etag", "content_md5", "md5Hash")
+
+
+def _nanoseconds(moment: Any) -> int:
+    if isinstance(moment, datetime):
+        return int(moment.timestamp()) * 1_000_000_000
+    if isinstance(moment, int | float):
+        return int(moment * 1_000_000_000)
+    return int.from_bytes(hashlib.blake2b(str(moment).encode(), digest_size=7).digest())
+
+
+def _options(scheme: str, seconds: float) -> dict[str, Any]:
+    """Return how a store is to be asked: once, for attempts are counted here; nothing is kept."""
+    if scheme == "s3":
+        tried_once = {"total_max_attempts": 1}
+        limits = {"connect_timeout": _CONNECT_S, "read_timeout": seconds, "retries": tried_once}
+        # One connection: an object is not looked at before it is fetched.
+        return {"config_kwargs": limits, "use_listings_cache": False, "max_concurrency": 1}
+    if scheme in ("http", "https"):
+        return {"use_listings_cache": False}
+    return {}
+
+
+def _require_digest(address: Address, content: bytes) -> None:
+    if not address.digest:
+        return
+    kind, _, wanted = address.digest.partition(":")
+    found = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
+    if found != wanted:
+        raise AddressError(
+            f"{address}: has the {kind} digest {found[:16]}..., and must have {wanted[:16]}...; "
+            "fetch it anew from its source, or correct the list"
+        )
+
+
+def _reason(error: Exception, scheme: str) -> tuple[str, bool]:
+    """Return why an object could not be had, and whether that may pass."""
+    status = _status(error)
+    if isinstance(error, FileNotFoundError) or status in _NONE_THERE:
+        return "there is no such object, or no such bucket", False
+    if _lacks_rights(error) or status in _NO_RIGHT:
+        where = _RIGHTS.get(scheme, "its signature, or user and password in it")
+        return f"may not be read: check what gives the right to ({where})", False
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return "its server did not answer in time", True
+    if status is not None:
+        return f"its server answered {status}", status >= 500 or status in _FOR_A_WHILE
+    if isinstance(error, OSError) and error.errno == errno.EINVAL:
+        return "its server refuses the request", False
+    name = type(error).__name__
+    if "Connect" in name:
+        return "its server cannot be reached", True
+    cut_off = isinstance(error, OSError) and error.strerror == _BROKE_OFF
+    if cut_off or "Payload" in name or "IncompleteRead" in name:
+        return "broke off on the way", True
+    return f"could not be fetched ({name})", True
+
+
+def _lacks_rights(error: Exception) -> bool:
+    return isinstance(error, PermissionError) or "Credential" in type(error).__name__
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status of HTTP behind an exception; None where there is none."""
+    status = getattr(error, "status", None)
+    response = getattr(error, "response", None)
+    if status is None and isinstance(response, Mapping):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if isinstance(status, int):
+        return status
+    return None if error.__cause__ is None else _status(error.__cause__)

@@ -1,0 +1,111 @@
+"""Small charts as bytes: PNG files, and SVG to put into a page.
+
+Charts are drawn by a function on a bare matplotlib axes, without pyplot and its global state. The
+same chart gives the same bytes. In SVG each colour is a CSS variable with the colour here as its
+fallback (``var(--ink, #1d2733)``), and texts take the page's font, so that a chart follows a page
+into dark mode.
+"""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, QUIET, GRID = "#1d2733", "#66727f", "#dfe4e9"
+FIRST, SECOND = "#2f7fb5", "#d9770d"
+"""Colours of two series; the second one is the one to look at."""
+
+_VARIABLES = {INK: "ink", QUIET: "quiet", GRID: "grid", FIRST: "first", SECOND: "second"}
+STYLE: Mapping[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.labelcolor": QUIET,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.handlelength": 1.3,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.2,
+    "figure.constrained_layout.w_pad": 0.09,
+    "figure.constrained_layout.h_pad": 0.07,
+    "svg.fonttype": "none",
+}
+
+Draw = Callable[["Axes"], None]
+"""Draws one chart on a matplotlib axes."""
+
+PANEL = (3.8, 2.7)
+"""Width and height of one chart, in inches."""
+
+
+def png(draws: Sequence[Draw]) -> bytes:
+    """Return a PNG with the charts side by side."""
+    content = io.BytesIO()
+    _save(draws, content, "png", "", dpi=180, facecolor="white")
+    return content.getvalue()
+
+
+def svg(draw: Draw, label: str) -> str:
+    """Return one chart as an ``<svg>`` element to put into an HTML page.
+
+    Args:
+        draw: Draws it.
+        label: What it shows, for readers who do not see it; must differ within a page.
+    """
+    content = io.StringIO()
+    _save([draw], content, "svg", label, transparent=True)
+    return _as_inline(content.getvalue(), label)
+
+
+def _save(draws: Sequence[Draw], content: Any, form: str, salt: str, **options: Any) -> None:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+        figure = Figure(figsize=(PANEL[0] * len(draws), PANEL[1]), layout="constrained")
+        FigureCanvasAgg(figure)
+        for draw, axes in zip(draws, figure.subplots(1, len(draws), squeeze=False)[0], strict=True):
+            draw(axes)
+        metadata = {"Date": None} if form == "svg" else {"Software": None}
+        figure.savefig(content, format=form, metadata=metadata, **options)
+
+
+def _as_inline(document: str, label: str) -> str:
+    """Return the svg element alone: no namespaces, no metadata, no ids but those referred to."""
+    body = document[document.index("<svg") :]
+    body = re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    box = re.search(r'viewBox="([^"]*)"', body)
+    if box is None:
+        raise ValueError("matplotlib wrote an svg without a viewBox")
+    head = f'<svg class="chart" role="img" aria-label="{escape(label)}" viewBox="{box[1]}">'
+    body = head + body[body.index(">") + 1 :]
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    for colour, name in _VARIABLES.items():
+        body = body.replace(colour, f"var(--{name}, {colour})")
+    return body.strip()

@@ -1,0 +1,168 @@
+"""The identity of a result: its UIDs, its time, its maker, and the study that it belongs to."""
+
+import datetime
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from pleura.choices import ResultKind
+from pleura.dicom.own_result import SERIES
+from pleura.dicom.uids import derive_uid
+from pleura.results.detection import KINDS, Detection
+from pleura.results.source import STUDY, SourceImage
+
+SERIES_NUMBER = 9001
+"""Of the first kind; the others follow, behind whatever a modality numbers."""
+
+_CHEST = "CHEST"
+
+_WHAT: dict[ResultKind, str] = {
+    "seg": "outline",
+    "map": "probability map",
+    "sr": "report",
+    "gsps": "contour",
+    "sc": "picture",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells one result from every other.
+
+    Attributes:
+        kind: What it is.
+        uid: Its SOP Instance UID, and `series_uid` its Series Instance UID: each result is a
+            series of its own in the source's study. Both follow from the source's UID and pixels,
+            the answer, model and thresholds.
+        description: Of its series, as a PACS lists it.
+        serial: The model's digest, short, as the serial number of the device.
+        version: Of the program, and `algorithm` its name.
+        moment: When the result was made, in local time.
+    """
+
+    kind: ResultKind
+    uid: str
+    series_uid: str
+    description: str
+    serial: str
+    version: str
+    algorithm: str
+    moment: datetime.datetime
+
+    def other(self, part: str) -> str:
+        """Return a UID for a part of this result."""
+        return derive_uid("part", self.uid, part)
+
+    @property
+    def device_uid(self) -> str:
+        """The UID of this program with this model, as the observer of a report."""
+        return derive_uid("device", self.algorithm, self.version, self.serial)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what every constructor of highdicom takes."""
+        return {
+            "sop_instance_uid": self.uid,
+            "series_instance_uid": self.series_uid,
+            "series_number": SERIES_NUMBER + KINDS.index(self.kind),
+            "instance_number": 1,
+            "manufacturer": self.algorithm,
+            "manufacturer_model_name": self.algorithm,
+            "software_versions": self.version,
+            "device_serial_number": self.serial,
+            "series_description": self.description,
+        }
+
+
+def identify(
+    source: SourceImage,
+    detection: Detection,
+    digest: str,
+    kind: ResultKind,
+    moment: datetime.datetime,
+    *options: str,
+) -> Identity:
+    """Return the identity of one result.
+
+    Args:
+        source: The radiograph.
+        detection: The answer.
+        digest: Of both, from :func:`digest_of`.
+        kind: What shall be written.
+        moment: When.
+        options: What else its content depends on.
+    """
+    parts = (source.uid, digest, kind, *options)
+    about = SERIES if detection.assessed else f"{SERIES} not assessed"
+    return Identity(
+        kind=kind,
+        uid=derive_uid("result", *parts),
+        series_uid=derive_uid("series", *parts),
+        description=f"{about}, {_WHAT[kind]}",
+        serial=detection.model_digest[:16],
+        version=detection.version,
+        algorithm=detection.algorithm,
+        moment=moment.replace(tzinfo=None),
+    )
+
+
+def digest_of(source: SourceImage, detection: Detection) -> str:
+    """Return a digest over picture, answer, model and thresholds: all that UIDs depend on."""
+    bare = replace(detection, mask=np.zeros((0, 0), np.bool_), probability=None)
+    values = [getattr(bare, name) for name in bare.__slots__ if name not in ("mask", "probability")]
+    content = hashlib.sha256(repr(values).encode())
+    for array in (source.pixels, detection.mask, detection.probability):
+        content.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()
+
+
+def settle(dataset: Dataset, source: SourceImage, identity: Identity) -> None:
+    """Put a result into its source's study, and give it its own time in place of the clock's."""
+    dataset.SpecificCharacterSet = source.dataset.SpecificCharacterSet
+    for keyword in STUDY:
+        if keyword in source.dataset:
+            setattr(dataset, keyword, source.dataset[keyword].value)  # an element of its own
+    date = f"{identity.moment:%Y%m%d}"
+    time = f"{identity.moment:%H%M%S}"
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = date, time
+    dataset.SeriesDate, dataset.SeriesTime = date, time
+    others = dataset.get("ContributingEquipmentSequence", [])  # highdicom names itself there
+    dataset.ContributingEquipmentSequence = [*others, _contribution(identity)]
+    for item in dataset.ContributingEquipmentSequence:
+        item.ContributionDateTime = date + time
+    if identity.kind == "gsps":
+        dataset.PresentationCreationDate, dataset.PresentationCreationTime = date, time
+    else:
+        dataset.ContentDate, dataset.ContentTime = date, time
+
+
+def _contribution(identity: Identity) -> Dataset:
+    """Return what made a result, in the list that others who change a file add to."""
+    purpose = Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "109102", "DCM"
+    purpose.CodeMeaning = "Processing Equipment"
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.Manufacturer = item.ManufacturerModelName = identity.algorithm
+    item.SoftwareVersions = identity.version
+    return item
+
+
+def say_where(dataset: Dataset, source: SourceImage) -> None:
+    """Say which part of the body a result shows, in the form that its General Series wants.
+
+    Laterality is wanted of a paired part, must be missing for any other, and is empty where the
+    part is not known (type 2C).
+    """
+    if source.dataset.get("BodyPartExamined") == _CHEST:
+        dataset.BodyPartExamined = _CHEST
+    else:
+        dataset.Laterality = ""
+
+
+def say(dataset: Dataset, notes: tuple[str, ...]) -> None:
+    """Write what was mended into a result that has a place for comments."""
+    if notes:
+        dataset.ImageComments = "; ".join(notes)[:10240]

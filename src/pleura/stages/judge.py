@@ -1,0 +1,491 @@
+"""Anybody's predictions against a truth, without a model and without a radiograph.
+
+Predictions are masks in any form of :mod:`pleura.formats.masks` (nnU-Net's folder is one), a table
+of scores, or both; the truth is masks or a table of image labels. The figures are those that
+``pleura evaluate`` gives for a model, over the images that both know.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pleura import config
+from pleura.choices import Match
+from pleura.data.matching import match_keys
+from pleura.data.patients import nih_patient, read_patients
+from pleura.dicom.values import age_years
+from pleura.errors import DataError, RleError, UsageError
+from pleura.evaluation.comparison import Comparison, compare
+from pleura.evaluation.intervals import Score
+from pleura.evaluation.mix import Mix
+from pleura.evaluation.report import Report, write_report
+from pleura.evaluation.scores import Evaluation, Outcome, Traits, outcome, summarise
+from pleura.formats.annotations import Annotations
+from pleura.formats.csv_table import columns_shown, open_table
+from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
+from pleura.formats.masks import MaskReading, is_mask_table, read_masks
+from pleura.formats.rle import rle2mask, united
+
+_OF_SCORES = ("auroc", "average_precision", "brier", "calibration_error")
+
+SCORE_COLUMNS = ("score", "Pneumothorax", "pneumothorax", "probability", "prediction")
+"""Where scores are looked for, in this order, if no column is named."""
+
+_CALLED = {"positive": True, "negative": False, "1": True, "0": False}
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How predictions and truth are to be read.
+
+    Attributes:
+        masks: Of masks, on either side.
+        labels: Of a truth that is a table of image labels; its table is the truth itself.
+        score_column: The column of scores; empty: found by its name.
+        threshold: From which score on an image is called positive, where neither a mask nor a
+            column ``called`` says so.
+        size: ``(rows, columns)`` of images whose run lengths do not say it.
+        patients: A table of who is on which image.
+        match: What ids are matched by.
+    """
+
+    masks: MaskReading = field(default_factory=MaskReading)
+    labels: config.Labels = field(default_factory=config.Labels)
+    score_column: str = ""
+    threshold: float = 0.5
+    size: tuple[int, int] | None = None
+    patients: Path | None = None
+    match: Match = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What predictions are worth.
+
+    Attributes:
+        evaluation: The figures.
+        outcomes: One per image that both sides know.
+        notes: What a reader must know to believe the figures.
+        failures: Each id that could not be used, with its reason.
+    """
+
+    evaluation: Evaluation
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...]
+    failures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What was predicted of one image, as far as it was."""
+
+    score: float | None = None
+    called: bool | None = None
+    assessed: bool = True
+    threshold: float | None = None
+
+
+@dataclass(slots=True)
+class _Predictions:
+    """All predictions: masks, scores, or both."""
+
+    masks: Annotations | None
+    scores: Mapping[str, _Said]
+    problems: list[tuple[str, str]]
+
+    @property
+    def ids(self) -> list[str]:
+        ids = dict.fromkeys(self.masks.masks if self.masks is not None else ())
+        return list(ids | dict.fromkeys(self.scores))
+
+
+def judge(
+    predictions: Path,
+    truth: Path,
+    how: Judging = Judging(),
+    *,
+    scores: Path | None = None,
+    mixes: Sequence[Mix] = (),
+    negatives: Mapping[str, str] | None = None,
+) -> Judgement:
+    """Return how predictions fare against the truth.
+
+    Args:
+        predictions: Masks, or a table of scores.
+        truth: Masks, or a table of image labels.
+        how: How they are to be read.
+        scores: A table of scores beside predicted masks.
+        mixes: Other sets to re-weigh the figures to.
+        negatives: Image id -> what kind of negative it is.
+
+    Raises:
+        DataError: A table cannot be read as a whole, or the two sides have no image in common.
+        AnnotationError: Masks cannot be read as a whole.
+        UsageError: Run lengths do not say how large the images are, and nobody else does.
+    """
+    said, right = _predictions(predictions, scores, how), _truth(truth, how)
+    paired = _paired(said, right, how, negatives or {})
+    if not paired.outcomes:
+        why = paired.failures[0] if paired.failures else None
+        raise DataError(
+            f"{predictions}: none of its {len(said.ids):,} ids belongs to the {len(right.ids):,} "
+            f"of {truth}; the first are {next(iter(said.ids), 'none')} and "
+            f"{next(iter(right.ids), 'none')}; name the column of ids with `image_column`, or what "
+            "they are with `match`" + (f" ({why[0]}: {why[1]})" if why else "")
+        )
+    evaluation = summarise(paired.outcomes, mixes=mixes)
+    evaluation, more = _without_scores(evaluation, said, paired.outcomes, how)
+    if how.patients is None and all(item.patient == item.image_id for item in paired.outcomes):
+        more.append(
+            "No patient is known, so each image counts as one, and intervals are too narrow where "
+            "patients have several; name who is on them with `patients`."
+        )
+    alone = [(name, f"has a {_ONE_SIDE[0]}") for name in paired.missing]
+    alone += [(name, f"has a {_ONE_SIDE[1]}") for name in paired.extra]
+    return Judgement(
+        evaluation,
+        tuple(paired.outcomes),
+        (*paired.notes(), *more),
+        (*paired.failures, *alone),
+    )
+
+
+def compare_judged(
+    ours: Judgement, theirs: Judgement, *, margin: float | None = None
+) -> Comparison:
+    """Return how two judgements of the same truth differ, over the images that both judged.
+
+    Raises:
+        DataError: They have no image in common.
+    """
+    others = {item.image_id: item for item in theirs.outcomes}
+    both = [item for item in ours.outcomes if item.image_id in others]
+    if not both:
+        raise DataError(
+            f"of the {len(ours.outcomes):,} images that the one judged and the {len(others):,} of "
+            "the other none is the same; give two predictions of the same images"
+        )
+    figures = (ours.evaluation, theirs.evaluation)
+    return compare(
+        both,
+        [others[item.image_id] for item in both],
+        margin=margin,
+        undefined=[n for n in _OF_SCORES if any(math.isnan(getattr(f, n).value) for f in figures)],
+    )
+
+
+def write_judgement(
+    judgement: Judgement,
+    path: Path,
+    predictions: str,
+    truth: str,
+    comparison: Comparison | None = None,
+) -> None:
+    """Write the HTML page of a judgement, with a comparison if given.
+
+    Raises:
+        OutputError: The page could not be written.
+    """
+    report = Report(
+        title="pleura: predictions",
+        evaluation=judgement.evaluation,
+        outcomes=judgement.outcomes,
+        cases=(),
+        failures=(),
+        curves_svg="",
+        facts={"Predictions": predictions, "Truth": truth},
+        notes=judgement.notes,
+        comparison=comparison,
+    )
+    write_report(report, path)
+
+
+def _predictions(path: Path, scores: Path | None, how: Judging) -> _Predictions:
+    if path.is_dir() or is_mask_table(path, how.masks):
+        masks = read_masks(path, how.masks)
+        problems = [(problem.image_id, str(problem)) for problem in masks.problems]
+        if scores is None:
+            return _Predictions(masks, {}, problems)
+        said, more = _read_scores(scores, how)
+        names = match_keys(list(masks.masks), list(said), how.match).names
+        of = {own: name for name, own in names.items()}  # the two may write an id differently
+        said = {of.get(own, own): one for own, one in said.items()}
+        return _Predictions(masks, said, problems + more)
+    if scores is not None:
+        raise UsageError(
+            f"{path}: is a table of scores, and `scores` names another one; name masks, or one of "
+            "them"
+        )
+    said, problems = _read_scores(path, how)
+    return _Predictions(None, said, problems)
+
+
+def _read_scores(path: Path, how: Judging) -> tuple[dict[str, _Said], list[tuple[str, str]]]:
+    ids = (how.masks.image_column,) if how.masks.image_column else ID_COLUMNS
+    wanted = (how.score_column,) if how.score_column else SCORE_COLUMNS
+
+    def first(names: Sequence[str], there: Sequence[str]) -> str:
+        return next((name for name in names if name in there), "")
+
+    with open_table(path, lambda names: bool(first(ids, names) and first(wanted, names))) as table:
+        id_column, column = first(ids, table.columns), first(wanted, table.columns)
+        if not id_column or not column:
+            raise DataError(
+                f"{path}: a table of scores has a column of ids ({' or '.join(ids)}) and one of "
+                f"scores ({' or '.join(wanted)}); found {columns_shown(table.columns)}; name them "
+                "with `image_column` and `score_column`"
+            )
+        said: dict[str, _Said] = {}
+        problems = []
+        for row in table.rows():
+            name = row.values.get(id_column, "")
+            fault = row.fault
+            if not fault and name in said:
+                fault = "comes twice; keep one row"
+            called = row.values.get("called", "").lower()
+            if not fault and called == "not assessed":
+                said[name] = _Said(assessed=False)
+                continue
+            score = _number(row.values.get(column, ""))
+            if not fault and not math.isfinite(score):
+                fault = f"{column} is {row.values.get(column, '')[:20]!r}; it must be a number"
+            if fault:
+                problems.append((name[:80] or f"line {row.line}", f"line {row.line}: {fault}"))
+                said.pop(name, None)
+                continue
+            threshold = _number(row.values.get("score_threshold", ""))
+            said[name] = _Said(
+                score,
+                _CALLED.get(called),
+                threshold=threshold if math.isfinite(threshold) else None,
+            )
+    return said, problems
+
+
+class _Truth(NamedTuple):
+    """What is known of the images: masks, or what a table of labels says."""
+
+    masks: Annotations | None
+    labels: LabelTable | None
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids of the images, in the order of their table."""
+        if self.masks is not None:
+            return list(self.masks.masks)
+        return [] if self.labels is None else list(self.labels.labels)
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """Each row that could not be used, with its reason."""
+        masks = [] if self.masks is None else [(p.image_id, str(p)) for p in self.masks.problems]
+        labels = [] if self.labels is None else [(p.image_id, str(p)) for p in self.labels.problems]
+        return [(name, f"truth: {said}") for name, said in masks + labels]
+
+
+def _truth(path: Path, how: Judging) -> _Truth:
+    if path.is_dir() or is_mask_table(path, how.masks):
+        return _Truth(read_masks(path, how.masks), None)
+    return _Truth(None, read_labels(replace(how.labels, table=str(path))))
+
+
+_ONE_SIDE = ("truth and no prediction", "prediction and no truth")
+
+
+@dataclass(slots=True)
+class _Paired:
+    """The images that both sides know, and what came of the others.
+
+    Attributes:
+        outcomes: One per image that both know.
+        failures: Each id that could not be used, with its reason.
+        missing: Images without a prediction.
+        extra: Predictions without a truth.
+        not_assessed: How many were not assessed.
+        without_label: Of how many the label is not certain.
+    """
+
+    outcomes: list[Outcome]
+    failures: list[tuple[str, str]]
+    missing: list[str]
+    extra: list[str]
+    not_assessed: int = 0
+    without_label: int = 0
+
+    def notes(self) -> list[str]:
+        """Return what was left out, as sentences."""
+        said = []
+        for names, what in zip((self.missing, self.extra), _ONE_SIDE, strict=True):
+            said += _counted(names, f"has a {what}", f"have a {what}")
+        for count, one, many in (
+            (self.not_assessed, "image was not assessed", "images were not assessed"),
+            (self.without_label, "image has no certain label", "images have no certain label"),
+        ):
+            if count:
+                what = one if count == 1 else many
+                said.append(f"{count:,} {what}, and no figure counts them.")
+        return said
+
+
+def _paired(
+    said: _Predictions, truth: _Truth, how: Judging, negatives: Mapping[str, str]
+) -> _Paired:
+    """Return how each prediction fares that has one truth."""
+    matched = match_keys(truth.ids, said.ids, how.match)
+    twice = [name for names in matched.twice.values() for name in names]
+    several, used = set(twice), set(matched.names.values())
+    paired = _Paired(
+        outcomes=[],
+        failures=[
+            *said.problems,
+            *((name, f"means {n} predictions") for name, n in matched.ambiguous.items()),
+            *truth.problems,
+            *((name, "means the same prediction as another one") for name in twice),
+        ],
+        missing=[name for name in truth.ids if name not in matched.names],
+        extra=[name for name in said.ids if name not in used],
+    )
+    patients = {} if how.patients is None else read_patients(how.patients)
+    for name in truth.ids:
+        own = matched.names.get(name)
+        if own is None or name in several:
+            continue
+        label = None if truth.labels is None else truth.labels.labels[name]
+        if label is not None and label.probability is None:
+            paired.without_label += 1
+        elif own in said.scores and not said.scores[own].assessed:
+            paired.not_assessed += 1
+        else:
+            try:
+                item = _outcome(name, own, said, truth.masks, label, patients, how, negatives)
+                paired.outcomes.append(item)
+            except (RleError, DataError) as error:
+                paired.failures.append((name, str(error)))
+    return paired
+
+
+def _outcome(
+    name: str,
+    own: str,
+    said: _Predictions,
+    truth: Annotations | None,
+    label: ImageLabel | None,
+    patients: Mapping[str, str],
+    how: Judging,
+    negatives: Mapping[str, str],
+) -> Outcome:
+    """Return how the prediction `own` fares against the truth of `name`."""
+    row = said.scores.get(own, _Said())
+    texts = said.masks.masks.get(own) if said.masks is not None else None
+    if said.masks is not None and texts is None:
+        raise DataError("has a score and no predicted mask")
+    if said.masks is not None and said.scores and row.score is None:
+        raise DataError("has a predicted mask and no score")
+    right = None if truth is None else truth.masks[name]
+    positive = bool(right) if right is not None else bool(label and (label.probability or 0) > 0.5)
+    sizes = [table.sizes.get(key) for table, key in ((truth, name), (said.masks, own)) if table]
+    found = {size for size in sizes if size is not None}
+    if len(found) > 1:
+        wrong, has = (f"{size[0]} x {size[1]}" for size in (sizes[1] or (0, 0), sizes[0] or (0, 0)))
+        raise DataError(f"its predicted mask has {wrong} pixels, but the true one has {has}")
+    size = next(iter(found), how.size)
+    both = right is not None and texts is not None
+    if size is None and (both or texts):
+        raise UsageError(
+            "run lengths do not say how large the images are; give `image_size` ROWSxCOLUMNS, such "
+            "as 1024x1024"
+        )
+    shape = size or (1, 1)
+    truth_mask = None if right is None or truth is None else _mask(right, truth, shape, size)
+    mask = np.zeros(shape, np.bool_)
+    if texts is not None and said.masks is not None:
+        mask = rle2mask(united(texts, form=said.masks.form), shape)
+    patient = patients.get(name) or (label.patient if label is not None else "")
+    number = nih_patient(PurePosixPath(name).name)
+    traits = Traits(negatives=negatives.get(name, ""))
+    if label is not None:
+        traits = replace(traits, sex=label.sex, age_years=age_years(label.age), view=label.view)
+    called = bool(texts) if texts is not None else row.called
+    score = row.score if row.score is not None else float(bool(called))
+    item = outcome(
+        name,
+        score,
+        mask,
+        truth_mask if both else None,
+        patient or (None if number is None else f"nih {number}"),
+        traits,
+        labelled_positive=positive,
+    )
+    item = replace(item, threshold=row.threshold)
+    if both:
+        return item
+    by_threshold = called is None
+    return replace(
+        item,
+        threshold=how.threshold if by_threshold else row.threshold,
+        called=score >= how.threshold if by_threshold else bool(called),
+        truth_px=0 if truth_mask is None else int(np.count_nonzero(truth_mask)),
+    )
+
+
+def _mask(
+    texts: Sequence[str], table: Annotations, shape: tuple[int, int], size: tuple[int, int] | None
+) -> NDArray[np.bool_] | None:
+    """Return a true mask; None where its size is not known."""
+    return None if size is None else rle2mask(united(texts, form=table.form), shape)
+
+
+def _without_scores(
+    evaluation: Evaluation, said: _Predictions, outcomes: Sequence[Outcome], how: Judging
+) -> tuple[Evaluation, list[str]]:
+    """Return the figures without those that what was predicted does not allow, and why."""
+    undefined = Score(math.nan, math.nan, math.nan)
+    if not said.scores:
+        strata = tuple(replace(part, auroc=undefined) for part in evaluation.strata)
+        mixes = tuple(replace(mix, auroc=undefined) for mix in evaluation.mixes)
+        naive = evaluation.naive and replace(evaluation.naive, auroc=math.nan)
+        evaluation = replace(evaluation, strata=strata, mixes=mixes, naive=naive)
+        why = (
+            "The predictions are masks without scores, so AUROC, average precision, Brier score "
+            "and calibration error are undefined; give a table of scores with `scores`."
+        )
+        unsaid: dict[str, Any] = dict.fromkeys(_OF_SCORES, undefined)
+        return replace(evaluation, **unsaid), [why]
+    notes = []
+    if said.masks is None:
+        notes.append(
+            f"An image is called positive from the score {how.threshold:g} on"
+            + (
+                ", where no column called says otherwise."
+                if any(one.called is not None for one in said.scores.values())
+                else "."
+            )
+        )
+    if not all(0 <= item.score <= 1 for item in outcomes):
+        evaluation = replace(evaluation, brier=undefined, calibration_error=undefined)
+        notes.append(
+            "Some scores lie outside 0 to 1 and so are no probabilities: Brier score and "
+            "calibration error are undefined."
+        )
+    return evaluation, notes
+
+
+def _counted(names: Sequence[str], one: str, many: str) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    what = f"1 image {one}" if len(names) == 1 else f"{len(names):,} images {many}"
+    return [f"{what}, and no figure counts them: {', '.join(names[:_SHOWN])}{more}."]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan

@@ -1,0 +1,1 @@
+"""Radiographs that are made up, and pneumothoraces drawn on real ones."""

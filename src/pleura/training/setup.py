@@ -1,0 +1,136 @@
+"""What a training is set up with: the device, the precision, the first weights, the batch."""
+
+from dataclasses import asdict, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
+from torch import nn
+
+from pleura.config import Network, Train
+from pleura.engines.threads import share_cores
+from pleura.errors import ConfigError, DataError, UsageError
+from pleura.models import zoo
+from pleura.models.bundle import Bundle, read_bundle
+from pleura.models.loading import uses_bf16
+from pleura.training import checkpoint
+from pleura.training.batches import Truth
+from pleura.training.learner import LossOf
+from pleura.training.memory import keep_freed_memory, largest_batch
+from pleura.training.optimizer import make_optimizer
+
+TrainedIn = Literal["fp32", "bf16", "fp16"]
+
+
+def device_type() -> str:
+    """Return the kind of device that trains: cuda where there is a GPU, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def is_main_process() -> bool:
+    """Return whether this is the one process of a training that writes; a lone process is."""
+    return bool(PartialState(cpu=device_type() == "cpu").is_main_process)
+
+
+def choose_precision(settings: Train) -> TrainedIn:
+    """Return the precision that is trained in.
+
+    Raises:
+        UsageError: Half precision was asked for on a CPU.
+    """
+    device = torch.device(device_type())
+    if settings.precision == "fp16":
+        if device.type == "cpu":
+            raise UsageError("train.precision is fp16, which needs a GPU; take bf16, auto or fp32")
+        return "fp16"
+    return "bf16" if uses_bf16(settings.precision, device) else "fp32"
+
+
+def make_accelerator(precision: TrainedIn, accumulate: int) -> Accelerator:
+    """Return what spreads a training over devices and processes, with memory and cores set up."""
+    on_cpu = device_type() == "cpu"
+    if on_cpu:
+        keep_freed_memory()
+        share_cores()
+    AcceleratorState._reset_state()  # or it holds on to the precision of an earlier training
+    return Accelerator(
+        mixed_precision="no" if precision == "fp32" else precision,
+        cpu=on_cpu,
+        gradient_accumulation_steps=accumulate,
+    )
+
+
+def read_start(path: str, network: Network, judges: NDArray[np.uint64]) -> Bundle | None:
+    """Return the model that a training begins with, None for the network's own beginning.
+
+    Args:
+        path: Of the model; empty for none.
+        network: What is trained.
+        judges: Keys of the pictures that validate.
+
+    Raises:
+        BundleError: The model cannot be read.
+        ConfigError: It is another network.
+        DataError: Images that validate trained it.
+    """
+    if not path:
+        return None
+    bundle = read_bundle(path)
+    found = replace(bundle.network, pretrained=network.pretrained)
+    if found != network:
+        different = [
+            f"{name} {getattr(found, name)!r}, not {value!r}"
+            for name, value in asdict(network).items()
+            if getattr(found, name) != value
+        ]
+        raise ConfigError(
+            f"train.init_from is {path}, a network with {', '.join(different)}; begin with a model "
+            "of the same network settings"
+        )
+    both = int(np.isin(bundle.trained_on, judges).sum())
+    if both:
+        raise DataError(
+            f"train.init_from is {path}, which {both} of the images that validate have trained; "
+            "begin with a model that never saw them"
+        )
+    return bundle
+
+
+def begin_network(settings: Network, start: Bundle | None) -> nn.Module:
+    """Return the network with the weights that it begins with."""
+    if start is None:
+        return zoo.begin(settings)
+    network = zoo.build(settings)
+    checkpoint.restore_network(network, dict(start.weights))
+    return network
+
+
+def fitting_batch(
+    settings: Network, size: int, most: int, loss_of: LossOf, accelerator: Accelerator
+) -> int:
+    """Return the largest batch with which a step fits, the same in all processes.
+
+    Args:
+        settings: Of the network.
+        size: Side of the images in pixels.
+        most: The most that is of use.
+        loss_of: The loss of a batch.
+        accelerator: What trains.
+    """
+    network = zoo.build(settings).to(accelerator.device)
+    optimizer = make_optimizer(network, 0.0)
+
+    def try_batch(batch: int) -> None:
+        x = torch.zeros(batch, 1, size, size, device=accelerator.device)
+        with accelerator.autocast():
+            loss = loss_of(network(x), Truth(x))
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    found = largest_batch(try_batch, most, accelerator.device)
+    smallest = -accelerator.gather(torch.tensor([-found], device=accelerator.device)).max()
+    return int(smallest)

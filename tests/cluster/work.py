@@ -1,0 +1,31 @@
+"""Work for actors of the tests: it squares numbers, and dies over some of them."""
+
+import os
+import signal
+from pathlib import Path
+
+from pleura.errors import DataError
+
+
+def squares(poison=(), once="", fails=(), breaks=()):
+    """Return what squares the numbers of a shard; see the names for what it does instead."""
+
+    def work(shard):
+        for number in shard:
+            if number in poison:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if once and number == 5 and not Path(once).exists():
+                Path(once).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if number in fails:
+                raise DataError(f"number {number}: is not to be squared")
+            if number in breaks:
+                raise ZeroDivisionError("secret words of a library")
+        return [(number, number**2) for number in shard]
+
+    return work
+
+
+def unmakeable():
+    """Raise what cannot be begun."""
+    raise DataError("there is nothing to begin with")

@@ -1,0 +1,89 @@
+"""Radiographs of any file, and tables of labels."""
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from pleura.data.radiographs import (
+    Label,
+    header_patient,
+    radiograph_files,
+    radiograph_id,
+    read_any_radiograph,
+    read_labels,
+)
+from pleura.errors import DataError, DicomError, PictureError
+
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
+
+
+@pytest.fixture
+def folder(tmp_path, cohort):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/a.PNG").write_bytes(imagecodecs.png_encode(GREY))
+    (tmp_path / "notes.txt").write_text("no radiograph")
+    (tmp_path / "z.dcm").write_bytes(next(cohort.rglob("*.dcm")).read_bytes())
+    return tmp_path
+
+
+def test_dicom_files_and_pictures_are_found_and_read(folder, cohort):
+    paths = radiograph_files(folder)
+    assert [path.name for path in paths] == ["a.PNG", "z.dcm"]
+    picture, dicom = (read_any_radiograph(path) for path in paths)
+    np.testing.assert_array_equal(picture.pixels, GREY)
+    assert (picture.age, picture.sex, picture.view, picture.spacing_mm) == (None, "", "", None)
+    assert dicom.pixels.shape == (128, 128)
+    assert dicom.age is not None
+    assert dicom.sex in ("M", "F")
+    assert dicom.view in ("PA", "AP")
+    assert dicom.spacing_mm is not None
+    assert radiograph_id(paths[0]) == "a"
+    assert radiograph_id(paths[1]) == next(cohort.rglob("*.dcm")).stem
+    assert header_patient(paths[0]) == ""
+    assert header_patient(paths[1])
+
+
+def test_a_folder_without_radiographs_and_bad_files_are_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no DICOM file and no picture; name the folder"):
+        radiograph_files(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    (tmp_path / "a.dcm").write_bytes(b"nothing")
+    with pytest.raises(PictureError, match="is neither JPEG, PNG, TIFF nor NIfTI"):
+        read_any_radiograph(tmp_path / "a.png")
+    with pytest.raises(DicomError):
+        read_any_radiograph(tmp_path / "a.dcm")
+
+
+def test_labels_are_read_from_either_table(tmp_path, cohort):
+    table = tmp_path / "labels.csv"
+    table.write_text("image,pneumothorax,patient\na.jpg,0,7\nb.PNG,1,8\n1.2.3,No,\n")
+    assert read_labels(table) == {
+        "a": Label(False, "7"),
+        "b": Label(True, "8"),
+        "1.2.3": Label(False, ""),
+    }
+    labels = read_labels(cohort / "train-rle.csv")
+    assert {label.positive for label in labels.values()} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "x,y\n1,2\n",
+            "needs the columns ImageId and EncodedPixels, or image and",
+        ),
+        ("", "found none"),
+        ("image,pneumothorax\na,maybe\n", "line 2 has pneumothorax 'maybe'; it must be 0 or 1"),
+    ],
+)
+def test_a_table_that_is_not_understood_is_refused(tmp_path, text, message):
+    table = tmp_path / "labels.csv"
+    table.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_labels(table)
+
+
+def test_a_table_that_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(DataError, match="could not be read"):
+        read_labels(tmp_path / "absent.csv")

@@ -1,0 +1,93 @@
+"""What of a table was not used is told: how many, which kinds, and where to read more."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from pleura import config
+from pleura.cli.app import execute
+from pleura.data.index import build_index
+from pleura.data.sources import find_sources
+from pleura.data.table_use import TableUse, table_use
+from tests.dicom_files import make_dicom
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three radiographs, and tables of which not all can be used."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(3):
+        coarse = rng.integers(0, 255, (8, 8), np.uint8)
+        pixels = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)
+        content = make_dicom(pixels, SOPInstanceUID=f"1.2.{number}")
+        (folder / f"{number}.dcm").write_bytes(content)
+    (folder / "train-rle.csv").write_text(
+        "ImageId,reader,EncodedPixels\n"
+        "1.2.0,A,-1\n"
+        "1.2.1,A,5 x\n"
+        "1.2.2,A,4090 9\n"
+        "1.2.7,A,-1\n"
+        "1.2.8,A,10 3\n"
+    )
+    return folder
+
+
+def test_rows_ids_and_columns(data):
+    index = build_index(find_sources(config.Data(str(data))), workers=1)
+    (use,) = index.tables
+    assert use.refused == {"malformed-rows": 1, "runs-outside": 1}
+    assert (use.unknown, use.example, use.columns) == (2, "1.2.7", ("reader",))
+    assert str(use) == (
+        f"{data / 'train-rle.csv'}: 2 rows are refused (1 malformed-rows, 1 runs-outside); 2 ids "
+        "are none of the images, such as 1.2.7; this column is not used: reader"
+    )
+
+
+def test_other_tables(data):
+    (data / "patients.csv").write_text("ImageId,patient,ward\n1.2.0,a,x\n")
+    (data / "train.csv").write_text("a,b\n1,2\n")
+    (data / "stage_2_train.csv").write_text("ImageId,EncodedPixels\n1.2.0,-1\n")
+    (data / "folds.csv").write_text("image_id,fold,group\n1.2.0,0,1\n1.2.1,0,1\n1.2.2,0,1\n9,0,1\n")
+    (data / "labels.csv").write_text("id,positive,who\n1.2.1,0,x\n1.2.2,maybe,x\n1.9,1,x\n")
+    labels = config.Labels(table=str(data / "labels.csv"), id="id", columns=["positive"])
+    settings = config.Data(str(data), fold_table=str(data / "folds.csv"), labels=labels)
+    index = build_index(find_sources(settings), workers=1)
+    said = {use.table.rpartition("/")[2]: use for use in index.tables}
+    assert "train-rle.csv comes first" in said["stage_2_train.csv"].unread
+    assert said["train.csv"].unread == "its columns are others"
+    assert said["patients.csv"].columns == ("ward",)
+    assert (said["folds.csv"].unknown, said["folds.csv"].columns) == (1, ())
+    assert said["labels.csv"].refused == {"label-rows": 1}
+    assert (said["labels.csv"].unknown, said["labels.csv"].example) == (1, "1.9")
+    assert said["labels.csv"].columns == ("who",)
+
+
+def test_a_table_that_is_another_folders(data):
+    (data / "patients.csv").write_text("ImageId,patient\n7.7,a\n")
+    index = build_index(find_sources(config.Data(str(data))), workers=1)
+    assert str(index.tables[-1]) == (
+        f"{data / 'patients.csv'}: this table is not used: it names none of the images"
+    )
+
+
+def test_preparing_says_it(data, tmp_path, capsys):
+    command = ["prepare", str(data), "--out", str(tmp_path / "p"), "--size", "32", "--workers", "1"]
+    assert execute(command) == 3
+    said = capsys.readouterr()
+    assert "not used " in said.err
+    assert "train-rle.csv: 2 rows are refused (1 malformed-rows, 1 runs-outside)" in said.err
+    assert f"each case: pleura audit {data} --out FOLDER" in said.err
+    assert execute([*command, "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["train"] == 1
+    assert found["tables"][0]["refused"] == {"malformed-rows": 1, "runs-outside": 1}
+    assert found["tables"][0]["columns"] == ["reader"]
+
+
+def test_a_table_that_is_used_whole_says_nothing():
+    assert table_use("t.csv", ids=["a"], known={"a", "b"}) == ()
+    assert TableUse("t.csv").as_json()["unread"] == ""

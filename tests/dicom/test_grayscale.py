@@ -1,0 +1,115 @@
+"""Windows that are for other values than the pixels of their file."""
+
+import numpy as np
+import pytest
+
+from pleura.dicom.grayscale import Window
+from pleura.dicom.radiograph import open_radiograph, read_radiograph
+from tests.dicom_files import make_dicom
+
+RNG = np.random.default_rng(1)
+HALVED_TWICE = {"RescaleSlope": "0.25", "RescaleIntercept": "0"}
+LOWERED = {"RescaleSlope": "1", "RescaleIntercept": "-1024"}
+DEEP = RNG.integers(0, 4096, (64, 64)).astype(np.uint16)
+DEEP[0, :2] = 0, 4095
+EIGHT = (DEEP // 16).astype(np.uint8)
+
+
+@pytest.fixture
+def radiograph(tmp_path):
+    def read(pixels=DEEP, **attributes):
+        path = tmp_path / "x.dcm"
+        path.write_bytes(make_dicom(pixels, **{"BitsStored": 12} | attributes))
+        return read_radiograph(path)
+
+    return read
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("pixels", "attributes"),
+    [
+        (DEEP, {"WindowCenter": 32768, "WindowWidth": 65536}),
+        (DEEP, {"WindowCenter": 32767, "WindowWidth": 65535, "VOILUTFunction": "LINEAR_EXACT"}),
+        (DEEP, {"WindowCenter": 32768, "WindowWidth": 65536, "VOILUTFunction": "SIGMOID"}),
+        (DEEP, {"WindowCenter": 8192, "WindowWidth": 16384}),
+        (DEEP // 4, {"BitsStored": 10, "WindowCenter": 2048, "WindowWidth": 4096}),
+        (DEEP, {"WindowCenter": 32768, "WindowWidth": 65536, "BitsStored": 16}),
+        (DEEP // 8, {"WindowCenter": 2048, "WindowWidth": 4096}),
+        (DEEP.astype(np.int16) - 2048, {"WindowCenter": 0, "WindowWidth": 65536}),
+        (
+            DEEP,
+            {
+                "WindowCenter": 2048,
+                "WindowWidth": 4096,
+                "RescaleSlope": "0.25",
+                "RescaleIntercept": 0,
+            },
+        ),
+        (DEEP // 16, {"WindowCenter": 2048, "WindowWidth": 4096, "BitsStored": 8}),
+        (EIGHT, {"WindowCenter": 2048, "WindowWidth": 4096, "BitsStored": 8}),
+        (EIGHT, {"WindowCenter": 32768, "WindowWidth": 65535, "BitsStored": 8}),
+    ],
+)
+def test_a_window_for_other_values_is_left_out(radiograph, pixels, attributes, photometric):
+    attributes = attributes | {"PhotometricInterpretation": photometric}
+    found = radiograph(pixels, **attributes)
+    bare = {key: value for key, value in attributes.items() if not key.startswith(("Win", "VOI"))}
+    expected = radiograph(pixels, **bare)
+    assert found.pixels.dtype == expected.pixels.dtype
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    (note,) = found.header.notes
+    assert note.kind == "window-of-other-values"
+    assert note.text.startswith(f"the window (0028,1050) Center {attributes['WindowCenter']}, ")
+    assert note.text.endswith("it is left out")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "attributes"),
+    [
+        (DEEP, {"WindowCenter": 2048, "WindowWidth": 4096}),
+        (DEEP, {"WindowCenter": 3000, "WindowWidth": 6000}),  # darker on purpose
+        (
+            DEEP // 4,
+            {"WindowCenter": 2048, "WindowWidth": 4096},
+        ),  # a dark radiograph, but no eighth
+        (DEEP, {"WindowCenter": 800, "WindowWidth": 200}),
+        (DEEP // 16, {"WindowCenter": 500, "WindowWidth": 2048}),  # narrower than all values
+        (EIGHT, {"WindowCenter": 128, "WindowWidth": 256, "BitsStored": 8}),
+        (EIGHT // 32, {"WindowCenter": 128, "WindowWidth": 256, "BitsStored": 8}),
+        (
+            DEEP,
+            {
+                "WindowCenter": -500,
+                "WindowWidth": 1500,
+                "RescaleIntercept": "-1024",
+                "RescaleSlope": 1,
+            },
+        ),
+        (DEEP * 0 + 9, {"WindowCenter": 2048, "WindowWidth": 4096}),  # nothing to span
+    ],
+)
+def test_a_window_that_may_be_meant_is_taken(radiograph, pixels, attributes):
+    found = radiograph(pixels, **attributes)
+    assert found.header.notes == ()
+    assert found.pixels.dtype == np.uint16
+
+
+def test_padding_says_nothing_of_what_a_window_is_for(radiograph):
+    """Padding far from the pixels does not make a window one for them."""
+    pixels = DEEP.copy()
+    pixels[:8] = 65535
+    found = radiograph(
+        pixels, BitsStored=16, PixelPaddingValue=65535, WindowCenter=32768, WindowWidth=65536
+    )
+    assert len(found.header.notes) == 1
+    assert found.pixels[8:].max() == 65535
+    assert not found.pixels[:8].any()
+
+
+def test_results_are_drawn_without_it_too(tmp_path):
+    path = tmp_path / "x.dcm"
+    path.write_bytes(make_dicom(DEEP, BitsStored=12, WindowCenter=32768, WindowWidth=65536))
+    voi = open_radiograph(path).rules.voi
+    assert isinstance(voi, Window)
+    assert voi.width < 4100

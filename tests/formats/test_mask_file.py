@@ -1,0 +1,71 @@
+"""A file with masks is opened by a process that may die."""
+
+import numpy as np
+import psutil
+import pytest
+
+from pleura.errors import AnnotationError
+from pleura.formats import mask_file
+from pleura.formats.mask_file import FoundMask, is_mask_file, read_mask_file
+from pleura.formats.mask_picture import write_mask_picture
+from pleura.formats.nifti import write_nifti_mask
+from pleura.processes.isolation import Isolated, Limits, Reply
+
+MASK = np.arange(12).reshape(3, 4) == 5
+FOUND = [FoundMask("", (3, 4), "4 1")]
+
+
+@pytest.fixture(params=["a.png", "a.nii.gz"])
+def path(request, tmp_path):
+    path = tmp_path / request.param
+    (write_mask_picture if path.suffix == ".png" else write_nifti_mask)(path, MASK)
+    return path
+
+
+def test_nothing_of_it_is_opened_in_this_process(path, monkeypatch):
+    monkeypatch.setattr(mask_file, "_masks", lambda *_: pytest.fail("opened here"))
+    assert is_mask_file(path)
+    assert read_mask_file(path) == FOUND
+
+
+def test_the_process_may_die_and_the_next_file_has_another(path):
+    read_mask_file(path)
+    killed = {
+        child.pid for child in psutil.Process().children() if "mask_file" in str(child.cmdline())
+    }
+    assert killed
+    for pid in killed:
+        psutil.Process(pid).kill()
+    assert read_mask_file(path) == FOUND
+
+
+def test_what_cannot_be_read_is_refused_in_the_words_of_its_reader(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"nothing")
+    with pytest.raises(AnnotationError, match=rf"^{path}: cannot be read as a mask .PNG, TIFF"):
+        read_mask_file(path)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ({}, "cannot be read as a mask .no answer."),
+        ({"internal": "KeyError"}, "cannot be read as a mask .KeyError."),
+        ({"masks": 5}, "cannot be read as a mask"),
+        ({"masks": [["", [3, 4], 7]]}, "cannot be read as a mask"),
+        ({"masks": [["", [1 << 20, 1 << 20], "-1"]]}, "cannot be read as a mask"),
+        ({"masks": [["", [0, 4], "-1"]]}, "cannot be read as a mask"),
+    ],
+)
+def test_nothing_that_the_process_answers_is_believed_unseen(tmp_path, monkeypatch, reply, message):
+    told = type("Told", (), {"call": lambda *_: Reply(reply)})
+    monkeypatch.setattr(mask_file, "_reader", told)
+    with pytest.raises(AnnotationError, match=rf"a.png: {message}.*; save it again"):
+        read_mask_file(tmp_path / "a.png")
+
+
+def test_a_file_that_takes_too_long_is_given_up(path, monkeypatch):
+    with Isolated("tests.processes.isolated_work:sleeps", 1, Limits(seconds=0.2)) as slow:
+        monkeypatch.setattr(mask_file, "_reader", lambda: slow)
+        with pytest.raises(AnnotationError, match=r"took more than 0.2 seconds .* export it again"):
+            read_mask_file(path)

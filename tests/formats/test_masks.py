@@ -1,0 +1,335 @@
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from pleura.errors import AnnotationError
+from pleura.formats.coco import (
+    CocoMask,
+    _drawn,
+    _unpacked,
+    coco_text,
+    lesions_of,
+    outlines,
+    packed,
+    read_coco,
+)
+from pleura.formats.mask_picture import read_mask_picture, write_mask_picture
+from pleura.formats.masks import MaskReading, names_in, read_masks
+from pleura.formats.nifti import read_nifti_mask, write_nifti_mask
+from pleura.formats.rle import mask2rle
+
+SHAPE = (6, 9)
+MASKS = arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
+
+
+def made(*pixels: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(SHAPE, np.bool_)
+    for row, column in pixels:
+        mask[row, column] = True
+    return mask
+
+
+MASK = made((1, 2), (2, 2), (2, 3))
+
+
+def write_json(path: Path, **content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def coco(path: Path, *segmentations: object, **more: object) -> Path:
+    image = {"id": 1, "file_name": "a.png", "height": SHAPE[0], "width": SHAPE[1]}
+    other = {"id": 2, "file_name": "sub/b.png", "height": SHAPE[0], "width": SHAPE[1]}
+    return write_json(
+        path,
+        **{
+            "images": [image, other],
+            "annotations": [
+                {"id": n, "image_id": 1, "category_id": 7, "segmentation": drawn}
+                for n, drawn in enumerate(segmentations)
+            ],
+            "categories": [{"id": 7, "name": "Pneumothorax"}],
+            **more,
+        },
+    )
+
+
+class TestPictures:
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    @given(mask=MASKS)
+    @settings(max_examples=20, deadline=None)
+    def test_a_mask_that_is_written_is_read(self, suffix, mask, tmp_path_factory):
+        path = tmp_path_factory.mktemp("p") / f"m.{suffix}"
+        mask[0, 0] = False  # a picture without background is no mask
+        write_mask_picture(path, mask)
+        np.testing.assert_array_equal(read_mask_picture(path), mask)
+
+    @pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "RGB", "F"])
+    def test_every_kind_of_grey_is_a_mask(self, mode, tmp_path):
+        path = tmp_path / "m.tif"
+        picture = Image.fromarray(np.where(MASK, 255, 0).astype(np.uint8))
+        if mode == "I;16":
+            picture = Image.fromarray(np.where(MASK, 65535, 0).astype(np.uint16))
+        elif mode == "P":
+            picture = Image.fromarray(MASK.astype(np.uint8), "L").convert("P")
+        elif mode != "L":
+            picture = picture.convert(mode)
+        picture.save(path)
+        np.testing.assert_array_equal(read_mask_picture(path), MASK)
+
+    def test_a_label_map_needs_the_name_of_its_value(self, tmp_path):
+        values = MASK.astype(np.uint8)
+        values[5, 5] = 2
+        path = tmp_path / "m.png"
+        Image.fromarray(values).save(path)
+        with pytest.raises(AnnotationError, match=r"3 values \(0, 1, 2\).*`mask_label`"):
+            read_mask_picture(path)
+        np.testing.assert_array_equal(read_mask_picture(path, "1"), MASK)
+        with pytest.raises(AnnotationError, match="'lung' is no number"):
+            read_mask_picture(path, "lung")
+
+    def test_what_is_no_mask_is_refused(self, tmp_path):
+        path = tmp_path / "m.png"
+        Image.fromarray(np.full(SHAPE, 255, np.uint8)).save(path)
+        with pytest.raises(AnnotationError, match="background of a mask is 0; is it inverted"):
+            read_mask_picture(path)
+        colour = np.zeros((*SHAPE, 3), np.uint8)
+        colour[..., 0] = 255 * MASK
+        Image.fromarray(colour).save(path)
+        with pytest.raises(AnnotationError, match="in colour"):
+            read_mask_picture(path)
+        path.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+        with pytest.raises(AnnotationError, match="cannot be read as a mask"):
+            read_mask_picture(path)
+        Image.fromarray(255 * MASK.astype(np.uint8)).save(tmp_path / "m.jpg")
+        with pytest.raises(AnnotationError, match="cannot be read as a mask"):
+            read_mask_picture(tmp_path / "m.jpg")
+
+    def test_a_file_of_pages_is_refused(self, tmp_path):
+        page = Image.fromarray(255 * MASK.astype(np.uint8))
+        page.save(tmp_path / "m.tif", save_all=True, append_images=[page])
+        with pytest.raises(AnnotationError, match="holds 2 pages"):
+            read_mask_picture(tmp_path / "m.tif")
+
+    def test_numbers_that_are_none_are_refused(self, tmp_path):
+        values = np.zeros(SHAPE, np.float32)
+        values[0, 0] = np.nan
+        Image.fromarray(values).save(tmp_path / "m.tif")
+        with pytest.raises(AnnotationError, match="no numbers"):
+            read_mask_picture(tmp_path / "m.tif")
+
+
+class TestNifti:
+    @pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+    @given(mask=MASKS)
+    @settings(max_examples=20, deadline=None)
+    def test_a_mask_that_is_written_is_read(self, suffix, mask, tmp_path_factory):
+        path = tmp_path_factory.mktemp("n") / f"m.{suffix}"
+        mask[0, 0] = False
+        write_nifti_mask(path, mask)
+        assert [item.name for item in path.parent.iterdir()] == [path.name]
+        np.testing.assert_array_equal(read_nifti_mask(path), mask)
+
+    def test_the_first_axis_runs_along_the_columns(self, tmp_path):
+        path = tmp_path / "m.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(MASK.T.astype(np.uint8), np.eye(4)), path)
+        np.testing.assert_array_equal(read_nifti_mask(path), MASK)
+
+    def test_what_has_other_axes_is_refused(self, tmp_path):
+        path = tmp_path / "m.nii"
+        values = MASK.T.astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.0, 1, 1, 1])), path)
+        with pytest.raises(AnnotationError, match="turned or mirrored"):
+            read_nifti_mask(path)
+        nibabel.save(nibabel.Nifti1Image(np.stack([values] * 3, 2), np.eye(4)), path)
+        with pytest.raises(AnnotationError, match=r"the shape 9 x 6 x 3"):
+            read_nifti_mask(path)
+        path.write_bytes(b"nothing")
+        with pytest.raises(AnnotationError, match="cannot be read as NIfTI"):
+            read_nifti_mask(path)
+
+
+class TestCoco:
+    @given(mask=MASKS)
+    @settings(max_examples=60, deadline=None)
+    def test_packed_run_lengths_lose_nothing(self, mask, tmp_path_factory):
+        path = tmp_path_factory.mktemp("c") / "c.json"
+        text, lost = coco_text([CocoMask("a.png", mask)], polygons=False)
+        assert lost == []
+        path.write_text(text)
+        (image,) = read_coco(path)
+        union = np.zeros(mask.shape, np.bool_)
+        for one in image.masks:
+            union |= one
+        np.testing.assert_array_equal(union, mask)
+        assert len(image.masks) == len(lesions_of(mask))
+
+    @given(mask=MASKS)
+    @settings(max_examples=60, deadline=None)
+    def test_what_polygons_lose_is_said(self, mask, tmp_path_factory):
+        path = tmp_path_factory.mktemp("c") / "c.json"
+        text, lost = coco_text([CocoMask("a.png", mask)], polygons=True)
+        path.write_text(text)
+        (image,) = read_coco(path)
+        union = np.zeros(mask.shape, np.bool_)
+        for one in image.masks:
+            union |= one
+        other = int(np.count_nonzero(union != mask))
+        assert lost == (
+            [f"a.png: its polygons cover {other} pixels otherwise than its mask"] * bool(other)
+        )
+
+    def test_the_outline_of_a_rectangle_is_its_border(self):
+        mask = np.zeros((6, 8), np.bool_)
+        mask[1:3, 2:5] = True
+        (line,) = outlines(mask)
+        assert {(x, y) for x, y in zip(line[::2], line[1::2], strict=True)} <= {
+            (x, y) for x in (2, 3, 4, 5) for y in (1, 2, 3)
+        }
+        np.testing.assert_array_equal(_drawn([line], (6, 8)), mask)
+
+    @given(mask=MASKS)
+    @settings(max_examples=60, deadline=None)
+    def test_packed_numbers_are_those_of_pycocotools(self, mask):
+        text = packed(mask)["counts"]
+        flat = np.concatenate([[False], mask.T.ravel()])
+        places = np.flatnonzero(flat[1:] != flat[:-1])
+        edges = np.concatenate([[0], places, [mask.size]])
+        assert _unpacked(text) == np.diff(edges).tolist()
+
+    def test_each_way_to_write_a_mask(self, tmp_path):
+        polygon = [[2, 1, 3, 1, 3, 2, 4, 2, 4, 3, 2, 3]]
+        counts = {"size": list(SHAPE), "counts": [13, 2, 5, 1, 33]}
+        for drawn in (polygon, counts, packed(MASK)):
+            found = read_masks(coco(tmp_path / "c.json", drawn))
+            assert found.masks == {"a": (mask2rle(MASK),), "sub/b": ()}
+            assert found.sizes == {"a": SHAPE, "sub/b": SHAPE}
+
+    def test_several_lesions_are_united_and_an_image_without_one_is_negative(self, tmp_path):
+        other = made((5, 8))
+        found = read_masks(coco(tmp_path / "c.json", packed(MASK), packed(other)))
+        np.testing.assert_array_equal(found.mask("a", SHAPE), MASK | other)
+        assert found.empty == 1
+
+    @pytest.mark.parametrize(
+        ("drawn", "message"),
+        [
+            ({"size": [9, 6], "counts": [54]}, "has the size [9, 6], but its image has 6 x 9"),
+            ({"size": [6, 9], "counts": [53]}, "add up to 53 pixels, but its image has 54"),
+            ({"size": [6, 9], "counts": [-1, 55]}, "neither whole numbers nor packed"),
+            ({"size": [6, 9], "counts": "~~~~~~~~~~"}, "hold what no packed counts hold"),
+            ({"size": [6, 9], "counts": "Pa"}, "break off"),
+            ({"size": [6, 9], "counts": "11"}, "add up to 2 pixels"),
+            ([[1, 1, 2, 2]], "no list of x and y in turn"),
+            ([[1, 1, 200, 2, 3, 4]], "outside its image of 6 x 9"),
+            ([], "no segmentation"),
+            (None, "a box alone is no mask"),
+        ],
+    )
+    def test_a_segmentation_that_cannot_be_is_a_problem_of_its_image(
+        self, drawn, message, tmp_path
+    ):
+        found = read_masks(coco(tmp_path / "c.json", drawn))
+        assert list(found.masks) == ["sub/b"]
+        (problem,) = found.problems
+        assert (problem.image_id, problem.where) == ("a", "a")
+        assert message in problem.reason
+
+    def test_which_category_is_meant(self, tmp_path):
+        path = tmp_path / "c.json"
+        several = [{"id": 7, "name": "pneumothorax"}, {"id": 8, "name": "lung"}]
+        coco(path, packed(MASK), categories=several)
+        assert read_masks(path).masks["a"]
+        coco(path, packed(MASK), categories=[{"id": 7, "name": "ptx"}, {"id": 8, "name": "lung"}])
+        with pytest.raises(AnnotationError, match=r"categories are ptx, lung.*`mask_label`"):
+            read_masks(path)
+        assert read_masks(path, MaskReading(label="ptx")).masks["a"]
+        assert not read_masks(path, MaskReading(label="8")).masks["a"]
+        with pytest.raises(AnnotationError, match="'heart' is none of them"):
+            read_masks(path, MaskReading(label="heart"))
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("{", "is no JSON"),
+            ("[]", "no COCO file with its images"),
+            ('{"images": [{"id": 1}]}', "lacks its file_name, height or width"),
+            ('{"images": [{"id": []}]}', "have an id each"),
+            ('{"images": [1]}', "no list of objects"),
+            *(
+                (
+                    f'{{"images": [{{"id": 7, "file_name": "{name}", "height": 2, "width": 2}}]}}',
+                    f"image '7' has the file_name '{name}', which names no file",
+                )
+                for name in (".", "..", "a/..", "/", "./.")
+            ),
+            (
+                '{"images": [], "annotations": [{"image_id": 3}]}',
+                "image '3', which the file does not list",
+            ),
+        ],
+    )
+    def test_what_is_no_such_file_is_refused(self, content, message, tmp_path):
+        path = tmp_path / "c.json"
+        path.write_text(content)
+        with pytest.raises(AnnotationError, match=message):
+            read_masks(path)
+
+    def test_one_of_a_million_parts_is_refused_before_it_is_parsed(self, tmp_path, monkeypatch):
+        path = tmp_path / "c.json"
+        path.write_text('{"images": [' + "[]," * 20 + "[]]}")
+        monkeypatch.setattr("pleura.formats.coco.MAX_PARTS", 20)
+        with pytest.raises(AnnotationError, match="holds 23 lists and objects; at most 20 are"):
+            read_masks(path)
+
+
+class TestFolders:
+    def test_each_file_is_the_mask_of_its_name(self, tmp_path):
+        write_mask_picture(tmp_path / "a.png", MASK)
+        write_mask_picture(tmp_path / "b_mask.tif", made())
+        write_nifti_mask(tmp_path / "sub" / "c_seg.nii.gz", made((0, 1)))
+        (tmp_path / "readme.txt").write_text("no mask")
+        found = read_masks(tmp_path)
+        assert found.masks == {"a": (mask2rle(MASK),), "b": (), "sub/c": ("6 1",)}
+        assert found.sizes == dict.fromkeys(("a", "b", "sub/c"), SHAPE)
+        assert names_in(tmp_path, MaskReading()) == {"a", "b", "sub/c"}
+        assert read_masks(tmp_path / "a.png").masks == {"a": (mask2rle(MASK),)}
+
+    def test_a_bad_file_is_a_problem_of_its_image_alone(self, tmp_path):
+        write_mask_picture(tmp_path / "a.png", MASK)
+        (tmp_path / "b.png").write_bytes(b"nothing")
+        found = read_masks(tmp_path)
+        assert list(found.masks) == ["a"]
+        assert str(found.problems[0]).startswith("b.png, image b: ")
+
+    def test_two_masks_of_one_image_are_united_if_they_are_of_one_size(self, tmp_path):
+        write_mask_picture(tmp_path / "a.png", MASK)
+        write_nifti_mask(tmp_path / "a.nii", made((5, 5)))
+        np.testing.assert_array_equal(read_masks(tmp_path).mask("a", SHAPE), MASK | made((5, 5)))
+        write_nifti_mask(tmp_path / "a.nii", np.zeros((3, 3), np.bool_))
+        assert "but another one of this image has 3 x 3" in read_masks(tmp_path).problems[0].reason
+
+    def test_a_folder_without_a_mask_is_refused(self, tmp_path):
+        (tmp_path / "a.txt").write_text("nothing")
+        with pytest.raises(AnnotationError, match="holds no mask"):
+            read_masks(tmp_path)
+        (tmp_path / "a.png").write_bytes(b"nothing")
+        with pytest.raises(AnnotationError, match=r"a\.png: cannot be read as a mask"):
+            read_masks(tmp_path)
+
+
+class TestTables:
+    def test_columns_may_have_other_names(self, tmp_path):
+        path = tmp_path / "t.csv"
+        path.write_text("file,side,runs\nimages/a b.png,L,1 2\nimages/c.png,R,-1\n")
+        found = read_masks(path, MaskReading("absolute", "file", "runs"))
+        assert found.masks == {"images/a b.png": ("1 2",), "images/c.png": ()}
+        with pytest.raises(AnnotationError, match=r"columns file and EncodedPixels.*`mask_column`"):
+            read_masks(path, MaskReading("absolute", "file"))

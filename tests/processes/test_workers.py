@@ -1,0 +1,81 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pleura.errors import PleuraError
+from pleura.processes.workers import CHUNK, chunked_map, chunks, ordered_map
+from tests.started_processes import running
+
+
+def double(number):
+    return 2 * number
+
+
+def double_all(numbers):
+    return [2 * number for number in numbers]
+
+
+def die(number):
+    os._exit(1)
+
+
+def fail(number):
+    raise ValueError(f"no {number}")
+
+
+@given(st.lists(st.integers()), st.integers(1, 7))
+def test_chunks_are_a_partition_in_order(items, size):
+    pieces = list(chunks(items, size))
+    assert [item for piece in pieces for item in piece] == items
+    assert all(len(piece) == size for piece in pieces[:-1])
+
+
+def test_processes_keep_the_order():
+    assert list(ordered_map(double, list(range(40)), workers=2)) == list(range(0, 80, 2))
+
+
+def test_chunked_results_and_progress():
+    told = []
+    count = 5 * CHUNK + 3
+    results = list(chunked_map(double_all, list(range(count)), 2, lambda *seen: told.append(seen)))
+    assert results == list(range(0, 2 * count, 2))
+    assert told[-1] == (count, count)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_nothing_to_do():
+    assert list(chunked_map(double_all, [], 2)) == []
+
+
+def test_an_error_of_the_function_comes_through():
+    with pytest.raises(ValueError, match="no 0"):
+        list(ordered_map(fail, [0, 1], workers=2))
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    code = (
+        "import sys\nfrom pleura.processes.workers import ordered_map\n"
+        "from tests.started_processes import leave_number\n"
+        "list(ordered_map(leave_number, 10_000 * [sys.argv[1]], 2))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as parent:
+        while len(list(tmp_path.iterdir())) < 2:
+            assert parent.poll() is None
+            time.sleep(0.05)
+        parent.kill()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    deadline = time.monotonic() + 60
+    while any(map(running, workers)):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
+
+
+def test_a_killed_worker_is_said_so():
+    with pytest.raises(PleuraError, match="a worker process was killed, most likely because mem"):
+        list(ordered_map(die, [0, 1, 2], workers=2))

@@ -1,0 +1,241 @@
+"""Anybody's predictions against a truth."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from pleura.cli.app import execute
+from pleura.errors import DataError, UsageError
+from pleura.evaluation.paper import paper_figures, write_figures
+from pleura.evaluation.per_image import COLUMNS, write_per_image
+from pleura.formats.coco import CocoMask, coco_text
+from pleura.formats.mask_picture import write_mask_picture
+from pleura.formats.masks import MaskReading
+from pleura.formats.nifti import write_nifti_mask
+from pleura.formats.rle import mask2rle
+from pleura.metrics import auroc
+from pleura.stages.judge import Judging, judge
+
+SHAPE = (32, 40)
+NAMES = [f"case_{number}" for number in range(8)]
+
+
+def square(top, left=4, side=8):
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+TRUTH = {name: square(n) if n % 2 else np.zeros(SHAPE, np.bool_) for n, name in enumerate(NAMES)}
+SAID = {name: square(n + 2) if n % 2 else np.zeros(SHAPE, np.bool_) for n, name in enumerate(NAMES)}
+
+
+def folder(path, masks):
+    for name, mask in masks.items():
+        write_mask_picture(path / f"{name}.png", mask)
+    return path
+
+
+@pytest.fixture
+def truth(tmp_path):
+    return folder(tmp_path / "truth", TRUTH)
+
+
+def as_folder(path):
+    return folder(path / "said", SAID)
+
+
+def as_nifti(path):
+    for name, mask in SAID.items():
+        write_nifti_mask(path / "said" / f"{name}.nii.gz", mask)
+    return path / "said"
+
+
+def as_coco(path):
+    items = [CocoMask(f"images/{name}.png", mask) for name, mask in SAID.items()]
+    text, lost = coco_text(items, polygons=True)
+    assert lost == []
+    (path / "said.json").write_text(text)
+    return path / "said.json"
+
+
+def as_runs(path):
+    rows = [f"{name},{mask2rle(mask)}" for name, mask in SAID.items()]
+    (path / "said.csv").write_text("\n".join(["ImageId,EncodedPixels", *rows]) + "\n")
+    return path / "said.csv"
+
+
+@pytest.mark.parametrize("form", [as_folder, as_nifti, as_coco, as_runs])
+def test_masks_in_every_form_have_the_same_figures(form, truth, tmp_path):
+    found = judge(form(tmp_path), truth)
+    assert found.failures == ()
+    assert [item.image_id for item in found.outcomes] == NAMES
+    assert found.evaluation.positive_dice.value == pytest.approx(0.75)
+    assert found.evaluation.mean_dice.value == pytest.approx(0.875)
+    assert found.evaluation.sensitivity.value == found.evaluation.specificity.value == 1
+    assert np.isnan(found.evaluation.auroc.value)
+    assert any("masks without scores, so AUROC" in note for note in found.notes)
+    assert any("No patient is known" in note for note in found.notes)
+
+
+def test_scores_beside_masks_rank_the_images(truth, tmp_path):
+    values = {name: (n * 7 % 8) / 8 for n, name in enumerate(NAMES)}
+    table = tmp_path / "scores.csv"
+    table.write_text("image,score\n" + "".join(f"{k}.dcm,{v}\n" for k, v in values.items()))
+    masks = {f"{name}": mask for name, mask in SAID.items()}
+    said = folder(tmp_path / "said", masks)
+    found = judge(said, truth, scores=table)
+    labels = [bool(mask.any()) for mask in TRUTH.values()]
+    assert found.evaluation.auroc.value == pytest.approx(auroc(labels, [*values.values()]))
+    with pytest.raises(UsageError, match="is a table of scores, and `scores` names another one"):
+        judge(table, truth, scores=table)
+
+
+def test_scores_alone_against_labels(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "Image Index,Finding Labels,Patient ID,Patient Age,Patient Gender,View Position\n"
+        "a_0.png,Pneumothorax|Mass,1,40,M,PA\na_1.png,No Finding,1,41,M,PA\n"
+        "b_0.png,Mass,2,60,F,AP\nc_0.png,Pneumothorax,3,60,F,AP\nd_0.png,Mass,4,5,F,AP\n"
+    )
+    table = tmp_path / "xrv.csv"
+    table.write_text(
+        "Path,Pneumothorax,Mass\nx/a_0.jpg,0.9,1\nx/a_1.jpg,0.2,1\nx/b_0.jpg,0.6,1\n"
+        "x/c_0.jpg,0.8,1\nx/z.jpg,0.1,0\nx/y.jpg,much,0\n"
+    )
+    found = judge(table, labels)
+    assert found.evaluation.auroc.value == 1
+    assert (found.evaluation.images, found.evaluation.patients) == (4, 3)
+    assert found.evaluation.specificity.value == pytest.approx(1 / 3)  # a_1 weighs one half
+    assert dict(found.failures) == {
+        "x/y.jpg": "line 7: Pneumothorax is 'much'; it must be a number",
+        "d_0": "has a truth and no prediction",
+        "x/z.jpg": "has a prediction and no truth",
+    }
+    assert "1 image has a truth and no prediction, and no figure counts them: d_0." in found.notes
+    assert {part.name for part in found.evaluation.strata if part.by == "view"} == {"AP", "PA"}
+
+
+def test_scores_that_are_no_probabilities(truth, tmp_path):
+    table = tmp_path / "logits.csv"
+    table.write_text("image,score\n" + "".join(f"{k},{n - 3}\n" for n, k in enumerate(NAMES)))
+    found = judge(table, truth, Judging(threshold=0.0))
+    assert np.isnan(found.evaluation.brier.value)
+    assert found.evaluation.auroc.value > 0.5
+    assert [item.called for item in found.outcomes] == [n >= 3 for n in range(8)]
+    sizes = [part for part in found.evaluation.strata if part.by == "size"]
+    assert sum(part.images for part in sizes) == 4
+    names = {figure.name for figure in paper_figures(found.outcomes, found.evaluation)}
+    assert names == {"roc", "precision-recall", "confusion-default"}
+
+
+def test_what_was_not_assessed_counts_in_no_figure(truth, tmp_path):
+    rows = [
+        f"{name},{'not assessed,' if n == 0 else 'positive,0.7'}" for n, name in enumerate(NAMES)
+    ]
+    (tmp_path / "predictions.csv").write_text("\n".join(["image_id,called,score", *rows]) + "\n")
+    found = judge(tmp_path / "predictions.csv", truth)
+    assert found.evaluation.images == 7
+    assert "1 image was not assessed, and no figure counts them." in found.notes
+
+
+def test_a_table_of_pleura_brings_its_thresholds(truth, tmp_path):
+    rows = [f"{name},{'positive' if n % 2 else 'negative'},0.7,0.3" for n, name in enumerate(NAMES)]
+    table = tmp_path / "predictions.csv"
+    table.write_text("\n".join(["image_id,called,score,score_threshold", *rows]) + "\n")
+    found = judge(table, truth)
+    assert {item.threshold for item in found.outcomes} == {0.3}
+    table.write_text("image_id,score\n" + "".join(f"{name},0.7\n" for name in NAMES))
+    found = judge(table, truth, Judging(threshold=0.6))
+    assert {item.threshold for item in found.outcomes} == {0.6}
+
+
+def test_a_mask_of_another_size_is_a_failure(truth, tmp_path):
+    said = folder(tmp_path / "said", {**SAID, NAMES[1]: np.zeros((5, 5), np.bool_)})
+    assert judge(said, truth).failures == (
+        (NAMES[1], "its predicted mask has 5 x 5 pixels, but the true one has 32 x 40"),
+    )
+
+
+def test_run_lengths_alone_need_a_size(tmp_path):
+    said = as_runs(tmp_path)
+    with pytest.raises(UsageError, match="give `image_size` ROWSxCOLUMNS"):
+        judge(said, said)
+    assert judge(said, said, Judging(size=SHAPE)).evaluation.mean_dice.value == 1
+
+
+def test_nothing_in_common_is_an_error(truth, tmp_path):
+    said = folder(tmp_path / "said", {"x": square(1)})
+    with pytest.raises(DataError, match="none of its 1 ids belongs to the 8 of"):
+        judge(said, truth)
+
+
+def test_a_column_that_is_not_there_is_named(truth, tmp_path):
+    (tmp_path / "t.csv").write_text("image,p\na,1\n")
+    with pytest.raises(DataError, match=r"found image, p; name them .* `score_column`"):
+        judge(tmp_path / "t.csv", truth)
+    how = Judging(masks=MaskReading(image_column="file"))
+    with pytest.raises(DataError, match="column of ids \\(file\\)"):
+        judge(tmp_path / "t.csv", truth, how)
+
+
+def test_the_command_writes_page_rows_and_figures(truth, tmp_path, capsys):
+    table = tmp_path / "scores.csv"
+    table.write_text("image,score\n" + "".join(f"{k},{n / 8}\n" for n, k in enumerate(NAMES)))
+    out = tmp_path / "out"
+    command = ["evaluate", "--predictions", str(as_folder(tmp_path)), "--truth", str(truth)]
+    command += ["--scores", str(table), "--report", str(out / "page.html"), "--json"]
+    command += ["--per-image", str(out / "images.csv"), "--figures", str(out / "figures")]
+    assert execute(command) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 8
+    assert "pleura: predictions" in (out / "page.html").read_text()
+    rows = pl.read_parquet(out / "images.parquet")
+    assert rows.columns == list(COLUMNS)
+    assert rows["dice"].to_list() == pytest.approx([1, 0.75] * 4)
+    assert rows["group"].to_list() == list(range(1, 9))
+    assert rows["outlines"].to_list() == ["none", "both"] * 4
+    assert rows["hausdorff95_px"].to_list() == [None, 2.0] * 4
+    assert rows["hausdorff95_mm"].to_list() == [None] * 8
+    for name in ("truth", "score", "called", "iou", "truth_px", "predicted_px", "size", "sex"):
+        assert rows[name].null_count() == 0, name
+    assert (out / "images.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    names = "roc precision-recall reliability decision-curve dice-area froc confusion-default"
+    for name in names.split():
+        for form in ("png", "svg", "pdf", "csv"):
+            assert (out / "figures" / f"{name}.{form}").stat().st_size > 50
+        with Image.open(out / "figures" / f"{name}.png") as picture:
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+    roc = pl.read_csv(out / "figures" / "roc.csv")
+    assert roc.filter(part="default")["sensitivity"].to_list() == [1.0]
+    points = pl.read_csv(out / "figures" / "confusion-default.csv")
+    assert points["images"].to_list() == [4, 0, 0, 4]
+    assert execute([*command[:3], "--json"]) == 2
+    assert "wants --truth" in capsys.readouterr().err
+    assert execute(["evaluate"]) == 2
+
+
+def test_the_same_outcomes_give_the_same_bytes(truth, tmp_path):
+    found = judge(as_folder(tmp_path), truth)
+    one, other = (
+        write_figures(found.outcomes, found.evaluation, tmp_path / name) for name in ("a", "b")
+    )
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+def test_no_patient_is_written(truth, tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "ImageId,patient\n" + "".join(f"{n},Doe {i // 4}\n" for i, n in enumerate(NAMES))
+    )
+    found = judge(as_folder(tmp_path), truth, Judging(patients=tmp_path / "p.csv"))
+    table, typed = write_per_image(found.outcomes, tmp_path / "rows.csv", {NAMES[0]: 3})
+    both = pl.read_csv(table), pl.read_parquet(typed)
+    for name in ("truth", "called", "score", "dice", "iou", "truth_px", "group", "fold", "size"):
+        one, other = (frame[name].to_list() for frame in both)
+        assert [x or None for x in one] == [x or None for x in other], name
+    assert "Doe" not in table.read_text()
+    rows = pl.read_csv(table)
+    assert rows["group"].to_list() == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert rows["fold"].to_list() == [3, *[None] * 7]
