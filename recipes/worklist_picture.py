@@ -36,7 +36,7 @@ def main() -> None:
         answers = []
         for path in dicom_files(Path(sys.argv[2]))[:RADIOGRAPHS]:
             found = model.predict(path)
-            wrote = writer.write(open_radiograph(path), found.image_id, found, out)
+            wrote = writer.write(open_radiograph(path), found, out)
             answers.append(Row.of(str(path), found, areas=wrote.areas))
         writer.finish(answers, out)
         write_bytes(PICTURE, photographed(out / PAGE, chromium, WINDOW))

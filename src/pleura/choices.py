@@ -1,6 +1,6 @@
 """The settings that are one word of several: what settings, commands and help list alike."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 NetworkName = Literal[
     "cnn",
@@ -26,6 +26,9 @@ RleForm = Literal["relative", "absolute"]
 IdSource = Literal["uid", "stem"]
 EngineName = Literal["auto", "torch", "openvino", "onnx"]
 ResultKind = Literal["seg", "map", "sr", "gsps", "sc"]
+"""Binary segmentation, probability map, structured report, presentation state, picture."""
+
+RESULT_KINDS: tuple[ResultKind, ...] = get_args(ResultKind)
 MatchBy = Literal["uid", "stem", "path"]
 Match = Literal["", MatchBy]
 """What a table calls an image by; empty: any of them."""

@@ -7,11 +7,11 @@ import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from pleura.choices import RESULT_KINDS
 from pleura.dicom.own_result import is_own_result
 from pleura.dicom.radiograph import read_header, read_radiograph
 from pleura.errors import OwnResultError
 from pleura.pictures.flags import header_flags
-from pleura.results.detection import KINDS
 from pleura.synthesis.phantom import write_cohort
 from tests.dicom_files import NATIVE, make_dicom
 from tests.results.made import KEY, MOMENT, answer, source_file, write_results
@@ -25,7 +25,13 @@ def results(tmp_path_factory):
     found = {}
     for name, key in (("named", None), ("deidentified", KEY)):
         written = write_results(
-            source, answer(source), folder / name, "x", KINDS, moment=MOMENT, deidentify_key=key
+            source,
+            answer(source),
+            folder / name,
+            "x",
+            RESULT_KINDS,
+            moment=MOMENT,
+            deidentify_key=key,
         )
         found |= {(name, kind): path for kind, path in written.files.items()}
     return found
@@ -47,7 +53,7 @@ def stored_anew(path, folder, syntax=None, edits=MappingProxyType({})):
     return copy
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RESULT_KINDS)
 @pytest.mark.parametrize("how", ["named", "deidentified"])
 def test_each_result_is_known_and_refused(results, how, kind, tmp_path):
     written = results[how, kind]
@@ -78,7 +84,7 @@ EDITS = {
 
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RESULT_KINDS)
 @pytest.mark.parametrize("how", ["named", "deidentified"])
 def test_an_edited_copy_is_known_too(results, how, kind, syntax, edit, tmp_path):
     path = stored_anew(results[how, kind], tmp_path, syntax, EDITS[edit])
@@ -87,7 +93,7 @@ def test_an_edited_copy_is_known_too(results, how, kind, syntax, edit, tmp_path)
         read_radiograph(path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RESULT_KINDS)
 def test_one_without_the_list_of_equipment_is_known_by_what_it_holds(results, kind, tmp_path):
     """So they were written once, and so an archive may leave them."""
     path = stored_anew(results["named", kind], tmp_path, edits=EDITS["all of them"])

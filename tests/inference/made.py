@@ -94,7 +94,7 @@ def job(
         path.parent.mkdir()
         path.write_bytes(make_dicom(radiograph(number), **PATIENT))
         predictions[image_id] = predicted(number, image_id, *not_assessed.get(number, ()))
-        wrote = writer.write(open_radiograph(path), image_id, predictions[image_id], out)
+        wrote = writer.write(open_radiograph(path), predictions[image_id], out)
         answers.append(Row.of(str(path), predictions[image_id], areas=wrote.areas))
     if images > 2:
         flags = {"flags": f"inverted;lateral{hostile}", "notes": f"odd preamble{hostile}"}

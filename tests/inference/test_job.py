@@ -23,8 +23,7 @@ import pytest
 from pleura.errors import DicomError, OutputError, PleuraError
 from pleura.formats.annotations import read_annotations
 from pleura.formats.rle import rle2mask
-from pleura.inference import dicom_results, worklist
-from pleura.inference.dicom_results import DicomResults
+from pleura.inference import worklist
 from pleura.inference.job import PRODUCTS, Job, JobSettings, predict_files
 from pleura.inference.job_store import NAME, JobStore
 from pleura.inference.predictor import Predictor, load
@@ -34,6 +33,8 @@ from pleura.inference.tables import COLUMNS, THRESHOLDS
 from pleura.inference.worklist import Worklist
 from pleura.inference.writers import Heatmaps, Overlays
 from pleura.models.bundle import OperatingPoint
+from pleura.results import writer
+from pleura.results.writer import DicomResults
 from tests.dicom_files import make_dicom
 from tests.inference.made import kept_in
 
@@ -318,12 +319,12 @@ class Log:
     refused: str = ""
     name: str = "log"
 
-    def write(self, opened, image_id, prediction, out):
-        if image_id == self.refused:
+    def write(self, opened, prediction, out):
+        if prediction.image_id == self.refused:
             raise DicomError(f"{opened.radiograph.header.path}: has no orientation")
         rows, columns = prediction.mask.shape
         with Path(out, "log").open("a") as log:
-            log.write(f"{image_id} {rows} x {columns}\n")
+            log.write(f"{prediction.image_id} {rows} x {columns}\n")
         return Wrote(notes="logged")
 
     def finish(self, answers, out):
@@ -533,7 +534,7 @@ def test_two_jobs_in_one_folder(run, predictor, radiographs, tmp_path):
 
 
 def test_the_folders_that_products_go_to_are_known():
-    dicom = (dicom_results.FOLDER, dicom_results.FOLDER_DEIDENTIFIED)
+    dicom = (writer.FOLDER, writer.FOLDER_DEIDENTIFIED)
     assert {*dicom, worklist.FOLDER, Overlays().name, Heatmaps().name} == set(PRODUCTS)
 
 

@@ -3,7 +3,7 @@ import os
 import struct
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imagecodecs
@@ -49,15 +49,15 @@ class Writes:
 
     name: str = "writes"
 
-    def write(self, opened, image_id, prediction, out):
+    def write(self, opened, prediction, out):
         what = [
             str(opened.radiograph.header.path),
-            image_id,
+            prediction.image_id,
             prediction.score,
             prediction.area_px,
             prediction.rle,
         ]
-        Path(out, f"{image_id}.json").write_text(json.dumps(what))
+        Path(out, f"{prediction.image_id}.json").write_text(json.dumps(what))
         return Wrote(notes="odd, but written")
 
     def finish(self, answers, out):
@@ -71,7 +71,7 @@ class Fails:
     error: str
     name: str = "fails"
 
-    def write(self, opened, image_id, prediction, out):
+    def write(self, opened, prediction, out):
         if self.error == "dicom":
             raise DicomError(f"{opened.radiograph.header.path}: has no orientation")
         if self.error == "output":
@@ -130,13 +130,16 @@ def test_writers_get_what_was_answered_or_nothing_is_written(
     path.write_bytes(radiograph.read_bytes())
     answered = ready(path)
     os.utime(path, ns=(0, 0))
-    assert readers.write([Writes()], answered, "a", prediction, tmp_path).trouble == ""
+    assert (
+        readers.write([Writes()], answered, replace(prediction, image_id="a"), tmp_path).trouble
+        == ""
+    )
     path.write_bytes(make_dicom(SOPInstanceUID="9.9"))
     message = f"{path}: holds another content than a moment ago, when it was answered; predict it"
     with pytest.raises(ChangedError, match=message):
-        readers.write([Writes()], answered, "b", prediction, tmp_path)
+        readers.write([Writes()], answered, replace(prediction, image_id="b"), tmp_path)
     path.unlink()
-    wrote = readers.write([Writes()], answered, "b", prediction, tmp_path)
+    wrote = readers.write([Writes()], answered, replace(prediction, image_id="b"), tmp_path)
     assert wrote == Wrote(f"{path}: cannot be read (No such file or directory)")
     assert not (tmp_path / "b.json").exists()
 
@@ -172,9 +175,9 @@ def test_a_file_that_takes_too_much(tmp_path, radiograph):
 
 
 def test_writers_write_in_another_process(readers, radiograph, prediction, tmp_path):
-    assert readers.write([Writes()], ready(radiograph), "id-1", prediction, tmp_path) == Wrote(
-        "", "odd, but written"
-    )
+    assert readers.write(
+        [Writes()], ready(radiograph), replace(prediction, image_id="id-1"), tmp_path
+    ) == Wrote("", "odd, but written")
     written = json.loads((tmp_path / "id-1.json").read_text())
     assert written == [str(radiograph), "id-1", 0.7, 3500, prediction.rle]
 
@@ -182,7 +185,10 @@ def test_writers_write_in_another_process(readers, radiograph, prediction, tmp_p
 def test_what_a_writer_cannot_is_told(readers, radiograph, prediction, tmp_path):
     def tried(error):
         wrote = readers.write(
-            [Fails(error), Writes()], ready(radiograph), "id-2", prediction, tmp_path
+            [Fails(error), Writes()],
+            ready(radiograph),
+            replace(prediction, image_id="id-2"),
+            tmp_path,
         )
         assert bool(wrote.notes) == (error == "dicom"), "the other writer writes nevertheless"
         return wrote.trouble

@@ -28,7 +28,7 @@ class Says:
     wrote: Wrote
     name: str = "says"
 
-    def write(self, opened, image_id, prediction, out):
+    def write(self, opened, prediction, out):
         return self.wrote
 
     def finish(self, rows, out):
@@ -68,7 +68,7 @@ def read(path: Path, keep_bytes: int) -> Version:
 
 
 def write(path: Path, version: Version, *writers: Says) -> dict[str, object]:
-    request = WriteRequest(writers, path, version, "1.2.3", PREDICTION, path.parent)
+    request = WriteRequest(writers, path, version, PREDICTION, path.parent)
     return reading.handle(request).fields
 
 

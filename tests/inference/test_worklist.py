@@ -145,7 +145,7 @@ def test_a_radiograph_is_shown_in_eight_bits_and_no_larger_than_it_is(tmp_path, 
     path = tmp_path / "deep.dcm"
     path.write_bytes(make_dicom(ramp, VOILUTFunction="LINEAR"))
     made = predicted(0, "1.2")
-    Worklist("m", "d", POINT).write(open_radiograph(path), "1.2", made, tmp_path)
+    Worklist("m", "d", POINT).write(open_radiograph(path), made, tmp_path)
     pictures = values_of(script_of(tmp_path, "1.2"))["pictures"]
     seen = picture(pictures["radiograph"])
     assert seen.dtype == np.uint8
@@ -160,7 +160,7 @@ def test_a_radiograph_of_pixels_that_are_not_square_is_shown_in_its_shape(tmp_pa
     path = tmp_path / "long.dcm"
     path.write_bytes(make_dicom(np.zeros((60, 90), np.uint8), PixelAspectRatio="2\\1"))
     made = replace(predicted(0, "1.2"), frame=Frame(60, 90, SIZE, 2.0))
-    Worklist("m", "d", POINT).write(open_radiograph(path), "1.2", made, tmp_path)
+    Worklist("m", "d", POINT).write(open_radiograph(path), made, tmp_path)
     pictures = values_of(script_of(tmp_path, "1.2"))["pictures"]
     assert picture(pictures["radiograph"]).shape == (120, 90)
     assert (pictures["rows"], pictures["columns"]) == (120, 90)  # the map lies over these
@@ -169,13 +169,15 @@ def test_a_radiograph_of_pixels_that_are_not_square_is_shown_in_its_shape(tmp_pa
 def test_the_data_of_a_real_size_stays_small(tiny_model, real_data, tmp_path):
     path = sorted((real_data / "siim").rglob("*.dcm"))[0]
     model = load(tiny_model)
-    Worklist.of(model).write(open_radiograph(path), "1.2", model.predict(path), tmp_path)
+    Worklist.of(model).write(
+        open_radiograph(path), replace(model.predict(path), image_id="1.2"), tmp_path
+    )
     assert 20_000 < len(script_of(tmp_path, "1.2")) < 140_000
 
 
 def test_a_second_write_writes_the_same(made, tmp_path):
     image_id, prediction = next(iter(made.predictions.items()))
-    made.writer.write(open_radiograph(made.answers[0].path), image_id, prediction, tmp_path)
+    made.writer.write(open_radiograph(made.answers[0].path), prediction, tmp_path)
     assert script_of(tmp_path, image_id) == script_of(made.out, image_id)
 
 

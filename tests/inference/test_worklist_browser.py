@@ -556,7 +556,7 @@ def test_long_ids_are_shown_by_their_ends_and_errors_hide_no_flag(
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(make_dicom(radiograph(number)))
         prediction = predicted(number, image_id)
-        wrote = writer.write(open_radiograph(path), image_id, prediction, tmp_path / "out")
+        wrote = writer.write(open_radiograph(path), prediction, tmp_path / "out")
         row = Row.of(str(path), prediction, areas=wrote.areas)
         answers.append(replace(row, flags="inverted", error="no overlay could be written"))
     writer.finish(answers, tmp_path / "out")

@@ -34,7 +34,7 @@ def test_a_picture_per_image(writer, answered, tmp_path):
         "heatmaps": heat(pixels, prediction.probability),
     }[writer.name]
     for _ in range(2):
-        pickle.loads(pickle.dumps(writer)).write(radiograph, "1.2", prediction, tmp_path)  # noqa: S301
+        pickle.loads(pickle.dumps(writer)).write(radiograph, prediction, tmp_path)  # noqa: S301
         assert np.array_equal(cv2.imread(str(tmp_path / writer.name / "1.2.png")), expected)
     assert [found.name for found in tmp_path.iterdir()] == [writer.name]
 
@@ -45,15 +45,15 @@ def test_a_picture_has_square_pixels(writer, tiny_model, tmp_path):
     path.write_bytes(make_dicom(np.zeros((60, 90), np.uint8), PixelAspectRatio="2\\1"))
     prediction = load(tiny_model, precision="fp32", answer_flagged=True).predict(path)
     assert prediction.probability.shape == (60, 90)
-    writer.write(open_radiograph(path), "1.2", prediction, tmp_path)
+    writer.write(open_radiograph(path), prediction, tmp_path)
     assert cv2.imread(str(tmp_path / writer.name / "1.2.png")).shape == (120, 90, 3)
 
 
 @pytest.mark.parametrize("writer", [Overlays(), Heatmaps()], ids=lambda writer: writer.name)
 def test_what_is_not_assessed_has_no_picture_and_loses_an_older_one(writer, answered, tmp_path):
     radiograph, prediction = answered
-    writer.write(radiograph, "1.2", prediction, tmp_path)
-    writer.write(radiograph, "1.2", replace(prediction, assessed=False), tmp_path)
+    writer.write(radiograph, prediction, tmp_path)
+    writer.write(radiograph, replace(prediction, assessed=False), tmp_path)
     assert list((tmp_path / writer.name).iterdir()) == []
 
 
@@ -62,8 +62,8 @@ def test_a_picture_that_cannot_be_written(writer, answered, tmp_path):
     radiograph, prediction = answered
     (tmp_path / writer.name).write_text("mine")
     with pytest.raises(OutputError, match=r"1.2.png: could not be written"):
-        writer.write(radiograph, "1.2", prediction, tmp_path)
+        writer.write(radiograph, prediction, tmp_path)
     (tmp_path / writer.name).unlink()
     (tmp_path / writer.name / "1.2.png").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"1.2.png: could not be written"):
-        writer.write(radiograph, "1.2", replace(prediction, assessed=False), tmp_path)
+        writer.write(radiograph, replace(prediction, assessed=False), tmp_path)

@@ -16,8 +16,9 @@ from pleura.data.arrays import open_prepared, write_prepared
 from pleura.data.scan import scan_files
 from pleura.engines import cache
 from pleura.errors import OutputError
-from pleura.inference import dicom_results, job_store
+from pleura.inference import job_store
 from pleura.models.bundle import read_bundle
+from pleura.results import writer
 from pleura.stages import run
 from pleura.storage.database import Store
 from tests.damage import refusals
@@ -110,7 +111,7 @@ OWN = [
     (f"{job_store.NAME}-wal", store),
     (f"{job_store.NAME}-journal", store),
     ("audit.json", stamp),
-    (dicom_results._KEY_FILE, dicom_results.job_key),
+    (writer._KEY_FILE, writer.job_key),
 ]
 
 

@@ -1,19 +1,26 @@
 """Sources and answers for the tests of the results."""
 
 import datetime
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pleura.choices import ResultKind
+from pleura.data.prepare import Frame
 from pleura.dicom.radiograph import open_radiograph, read_radiograph
+from pleura.inference.prediction import Prediction
+from pleura.inference.tables import Provenance
+from pleura.models.bundle import OperatingPoint
 from pleura.results import writing
-from pleura.results.detection import Detection
 from tests.dicom_files import make_dicom
 
 MOMENT = datetime.datetime(2026, 3, 4, 5, 6, 7)
 KEY = bytes(range(32))
 DIGEST = "0123456789abcdef" * 4
+MADE_WITH = Provenance(DIGEST, "test", OperatingPoint(0.5, 0.4, 0.001), "0.1.0")
 CR = "1.2.840.10008.5.1.4.1.1.1"
 
 
@@ -46,29 +53,32 @@ def source_file(path: Path, pixels: np.ndarray | None = None, **attributes: Any)
     return path
 
 
-def write_results(path: Path, *given: Any, **options: Any) -> writing.WrittenResults:
+def write_results(
+    path: Path,
+    found: Prediction,
+    folder: Path,
+    image_id: str,
+    kinds: Collection[ResultKind],
+    **options: Any,
+) -> writing.WrittenResults:
     """Write the results of the radiograph that lies at `path` now."""
-    return writing.write_results(open_radiograph(path), *given, **options)
+    made_with = options.pop("made_with", MADE_WITH)
+    named = replace(found, image_id=image_id)
+    return writing.write_results(open_radiograph(path), named, made_with, folder, kinds, **options)
 
 
-def answer(path: Path, *, empty: bool = False, **changes: Any) -> Detection:
-    """An answer for a file: two parts, one with a hole, or none."""
+def answer(path: Path, *, empty: bool = False, **changes: Any) -> Prediction:
+    """An answer for a file: two parts, one with a hole, or none; `probability` at its own size."""
     rows, columns = read_radiograph(path).pixels.shape
     mask = np.zeros((rows, columns), np.bool_)
     if not empty:
         mask[rows // 8 : rows // 2, columns // 8 : columns // 3] = True
         mask[rows // 4 : rows // 4 + 2, columns // 5 : columns // 5 + 3] = False
         mask[-2, -1] = True
-    probability = np.linspace(0, 1, rows * columns, dtype=np.float32).reshape(rows, columns)
-    known: dict[str, Any] = {
-        "mask": mask,
-        "probability": probability,
-        "score": 0.03 if empty else 0.93,
-        "called": "negative" if empty else "positive",
-        "model_digest": DIGEST,
-        "version": "0.1.0",
-        "score_threshold": 0.5,
-        "mask_threshold": 0.4,
-        "min_area": 0.001,
-    }
-    return Detection(**known | changes)
+    ramp = np.linspace(0, 1, rows * columns, dtype=np.float32).reshape(rows, columns)
+    frame = Frame(rows, columns, max(rows, columns))
+    prepared_map = np.zeros((frame.size, frame.size), np.float32)
+    inside = prepared_map[frame.top : frame.top + rows, frame.left : frame.left + columns]
+    inside[:] = changes.pop("probability", ramp)
+    known = Prediction("x", 0.03 if empty else 0.93, mask, prepared_map, frame)
+    return replace(known, **changes)

@@ -9,10 +9,10 @@ import pytest
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
+from pleura.choices import RESULT_KINDS
 from pleura.dicom.uids import derive_uid, is_valid_uid
 from pleura.errors import UsageError
 from pleura.results.deidentify import deidentify
-from pleura.results.detection import KINDS
 from tests import dicom_tools
 from tests.dicom_files import element, make_dicom
 from tests.results.made import KEY, MOMENT, answer, source_file, write_results
@@ -80,7 +80,7 @@ def found_in(content):
 def test_the_canary_is_planted_and_is_found_where_it_is_not_asked_away(tmp_path):
     source = planted(tmp_path / "x.dcm")
     assert source.read_bytes().count(CANARY.encode()) > 200
-    written = write_results(source, answer(source), tmp_path, CANARY, KINDS, moment=MOMENT)
+    written = write_results(source, answer(source), tmp_path, CANARY, RESULT_KINDS, moment=MOMENT)
     for path in written.files.values():  # in the source's study, so with its patient
         assert found_in(path.read_bytes())
 
@@ -96,7 +96,7 @@ def test_no_canary_is_in_any_byte_of_what_leaves_the_site(tmp_path, empty, inval
         answer(source, empty=empty),
         folder,
         CANARY,
-        KINDS,
+        RESULT_KINDS,
         moment=MOMENT,
         deidentify_key=KEY,
     )
@@ -116,7 +116,7 @@ def test_no_canary_is_in_any_byte_of_what_leaves_the_site(tmp_path, empty, inval
 def test_results_still_belong_together_and_say_what_was_done(tmp_path):
     source = source_file(tmp_path / "x.dcm")
     written = write_results(
-        source, answer(source), tmp_path, "x", KINDS, moment=MOMENT, deidentify_key=KEY
+        source, answer(source), tmp_path, "x", RESULT_KINDS, moment=MOMENT, deidentify_key=KEY
     )
     found = {kind: pydicom.dcmread(path) for kind, path in written.files.items()}
     for keyword in ("StudyInstanceUID", "PatientID", "PatientName"):

@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from pleura.results.detection import KINDS
+from pleura.choices import RESULT_KINDS
 from tests import dicom_tools
 from tests.results.made import KEY, MOMENT, answer, source_file, write_results
 
@@ -113,7 +113,7 @@ def test_a_pacs_takes_finds_and_returns_the_results(pacs, tmp_path, key, invalid
     valid = {"SOPInstanceUID": f"{uid}.1", "StudyInstanceUID": uid}
     source = source_file(tmp_path / "x.dcm", **broken if invalid else valid)
     written = write_results(
-        source, answer(source), tmp_path, "x", KINDS, moment=MOMENT, deidentify_key=key
+        source, answer(source), tmp_path, "x", RESULT_KINDS, moment=MOMENT, deidentify_key=key
     )
     found = {kind: pydicom.dcmread(path) for kind, path in written.files.items()}
     study = found["sr"].StudyInstanceUID
@@ -140,7 +140,7 @@ def test_a_pacs_takes_the_results_of_real_radiographs(pacs, real_data, tmp_path,
     sources = [*real_data.glob("other-dicom/*.dcm"), *real_data.glob("siim/*test/*.dcm")]
     for source in sources:
         written = write_results(
-            source, answer(source, empty=empty), tmp_path, source.stem, KINDS, moment=MOMENT
+            source, answer(source, empty=empty), tmp_path, source.stem, RESULT_KINDS, moment=MOMENT
         )
         paths = [*written.files.values()]
         reply = store(pacs, paths)

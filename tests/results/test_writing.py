@@ -2,6 +2,7 @@ import pickle
 import re
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from highdicom.sr import srread
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pleura.choices import RESULT_KINDS
+from pleura.data.prepare import Frame
 from pleura.dicom.radiograph import read_header, read_radiograph
 from pleura.dicom.square import squared
 from pleura.errors import DicomError, OutputError, UsageError
-from pleura.results.detection import KINDS
+from pleura.models.bundle import OperatingPoint
 from pleura.results.presentation_state import MOST_LINES
 from pleura.results.source import RADIOGRAPHS
 from tests import dicom_tools
 from tests.conftest import REAL_DATA
 from tests.dicom_files import BIG_ENDIAN, DEFLATED, IMPLICIT
-from tests.results.made import CR, DIGEST, MOMENT, answer, source_file, write_results
+from tests.results.made import CR, DIGEST, MADE_WITH, MOMENT, answer, source_file, write_results
 
 SOURCES = sorted(REAL_DATA.glob("other-dicom/*.dcm")) + sorted(REAL_DATA.glob("siim/**/*.dcm"))
 needs_data = pytest.mark.skipif(
@@ -35,13 +38,11 @@ def source(tmp_path):
     return source_file(tmp_path / "x.dcm")
 
 
-def write(source, folder, kinds=KINDS, image_id="x", **changes):
+def write(source, folder, kinds=RESULT_KINDS, image_id="x", **changes):
     """Write the results of an answer and read them back."""
-    key = changes.pop("key", None)
-    found = changes.pop("detection", None) or answer(source, **changes)
-    written = write_results(
-        source, found, folder, image_id, kinds, moment=MOMENT, deidentify_key=key
-    )
+    options = {"made_with": changes.pop("made_with", MADE_WITH), "moment": MOMENT}
+    options["deidentify_key"] = changes.pop("key", None)
+    written = write_results(source, answer(source, **changes), folder, image_id, kinds, **options)
     return {kind: pydicom.dcmread(path) for kind, path in written.files.items()}
 
 
@@ -74,20 +75,20 @@ def everything(dataset):
 
 def test_files_are_named_by_id_and_kind(source, tmp_path):
     folder = tmp_path / "out" / "dicom"
-    written = write_results(source, answer(source), folder, "ID_1", KINDS, moment=MOMENT)
+    written = write_results(source, answer(source), folder, "ID_1", RESULT_KINDS, moment=MOMENT)
     assert {kind: path.name for kind, path in written.files.items()} == {
-        kind: f"ID_1.{kind}.dcm" for kind in KINDS
+        kind: f"ID_1.{kind}.dcm" for kind in RESULT_KINDS
     }
     assert sorted(folder.iterdir()) == sorted(written.files.values())
     assert written.notes == ()
 
 
 def test_the_same_inputs_give_the_same_bytes_and_the_moment_changes_no_uid(source, tmp_path):
-    first = write_results(source, answer(source), tmp_path / "a", "x", KINDS, moment=MOMENT)
-    again = write_results(source, answer(source), tmp_path / "b", "x", KINDS, moment=MOMENT)
+    first = write_results(source, answer(source), tmp_path / "a", "x", RESULT_KINDS, moment=MOMENT)
+    again = write_results(source, answer(source), tmp_path / "b", "x", RESULT_KINDS, moment=MOMENT)
     later = MOMENT.replace(year=2027)
-    third = write_results(source, answer(source), tmp_path / "c", "x", KINDS, moment=later)
-    for kind in KINDS:
+    third = write_results(source, answer(source), tmp_path / "c", "x", RESULT_KINDS, moment=later)
+    for kind in RESULT_KINDS:
         assert first.files[kind].read_bytes() == again.files[kind].read_bytes()
         assert first.files[kind].read_bytes() != third.files[kind].read_bytes()
         old, new = pydicom.dcmread(first.files[kind]), pydicom.dcmread(third.files[kind])
@@ -102,18 +103,18 @@ def test_another_model_answer_or_picture_gives_other_uids(source, tmp_path):
     mask[0, 0] = True
     seen = [write(source, tmp_path / "0")]
     changes = (
-        {"model_digest": "f" * 64},
+        {"made_with": replace(MADE_WITH, model="f" * 64)},
         {"score": 0.94},
         {"mask": mask},
         {"probability": np.zeros((40, 50), np.float32)},
-        {"mask_threshold": 0.41},
-        {"version": "0.2.0"},
+        {"made_with": replace(MADE_WITH, point=OperatingPoint(0.5, 0.41, 0.001))},
+        {"made_with": replace(MADE_WITH, pleura="0.2.0")},
     )
     seen += [write(source, tmp_path / str(n), **one) for n, one in enumerate(changes, 1)]
     seen.append(write(other, tmp_path / "other"))
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
         uids = [results[kind][keyword].value for results in seen for kind in results]
-        assert len(set(uids)) == len(seen) * len(KINDS)
+        assert len(set(uids)) == len(seen) * len(RESULT_KINDS)
     assert {results[kind].StudyInstanceUID for results in seen for kind in results} == {"1.2.3.4"}
 
 
@@ -132,21 +133,13 @@ def test_an_empty_mask_leaves_no_outline_and_takes_an_older_one_away(source, tmp
     ] == ["1.2.3.4.5"]
 
 
-def test_a_positive_score_without_a_pixel_says_so(source, tmp_path):
-    found = write(source, tmp_path, empty=True, called="positive", score=0.7)
-    assert set(found) == {"map", "sr", "sc"}
-    (evaluation,) = said(found["sr"], "Pneumothorax")
-    assert evaluation.ConceptCodeSequence[0].CodeValue == "52101004"
-    comments = [item.TextValue for item in said(found["sr"], "Comment")]
-    assert any("no pixel does: there is no outline" in comment for comment in comments)
-
-
+FLAGS = ("inverted", "modality=CT")
 DOUBTS = "looks inverted, the header says modality CT"
 
 
 def test_what_is_not_assessed_says_so_and_why_and_nothing_else(source, tmp_path):
     write(source, tmp_path)
-    found = write(source, tmp_path, empty=True, called="not assessed", doubts=DOUBTS)
+    found = write(source, tmp_path, empty=True, assessed=False, flags=FLAGS)
     assert set(found) == {"sr", "gsps", "sc"}
     assert {path.name for path in tmp_path.iterdir()} == {
         "x.dcm",
@@ -184,8 +177,8 @@ def test_what_is_not_assessed_says_so_and_why_and_nothing_else(source, tmp_path)
 
 def test_what_is_answered_although_flagged_says_that(source, tmp_path):
     plain = write(source, tmp_path / "plain")
-    found = write(source, tmp_path, doubts=DOUBTS)
-    assert set(found) == set(KINDS)
+    found = write(source, tmp_path, flags=FLAGS)
+    assert set(found) == set(RESULT_KINDS)
     warning = f"Flagged, answered all the same: {DOUBTS}"
     assert f"{warning}." in [item.TextValue for item in said(found["sr"], "Comment")]
     assert warning in found["sc"].ImageComments
@@ -196,8 +189,8 @@ def test_what_is_answered_although_flagged_says_that(source, tmp_path):
 
 
 def test_no_answer_without_a_reason(source, tmp_path):
-    with pytest.raises(UsageError, match="is not assessed and nothing says why; give its doubts"):
-        write(source, tmp_path / "out", empty=True, called="not assessed")
+    with pytest.raises(UsageError, match="is not assessed and nothing says why; give its flags"):
+        write(source, tmp_path / "out", empty=True, assessed=False)
 
 
 def test_arguments_and_result_can_be_sent_to_another_process(source, tmp_path):
@@ -241,12 +234,12 @@ def test_results_are_in_the_sources_study(source, tmp_path):
         clock = [e for e in everything(dataset) if e.VR in ("DA", "DT") and e.value]
         allowed = {"20260304", "20260101", "19700102", "20260304050607"}
         assert {str(element.value) for element in clock} <= allowed, kind
-    assert len(numbers) == len(KINDS)
+    assert len(numbers) == len(RESULT_KINDS)
 
 
 def test_the_segmentation_comes_back_pixel_for_pixel(source, tmp_path):
     found = answer(source)
-    written = write_results(source, found, tmp_path, "x", KINDS, moment=MOMENT)
+    written = write_results(source, found, tmp_path, "x", RESULT_KINDS, moment=MOMENT)
     seg = segread(written.files["seg"])
     assert np.array_equal(seg.get_pixels_by_source_instance(["1.2.3.4.5"])[0, :, :, 0], found.mask)
     assert np.array_equal(seg.pixel_array, found.mask)
@@ -317,7 +310,7 @@ def test_the_report_says_what_was_found_by_whom_and_where(source, tmp_path):
 def test_highdicom_reads_the_report(source, tmp_path):
     for empty in (False, True):
         written = write_results(
-            source, answer(source, empty=empty), tmp_path, "x", KINDS, moment=MOMENT
+            source, answer(source, empty=empty), tmp_path, "x", RESULT_KINDS, moment=MOMENT
         )
         content = srread(written.files["sr"]).content
         groups = (
@@ -542,7 +535,7 @@ def test_what_is_not_valid_is_mended_or_left_out_and_told(tmp_path):
         StudyTime="noon",
         PatientOrientation="up",
     )
-    written = write_results(source, answer(source), tmp_path, "x", KINDS, moment=MOMENT)
+    written = write_results(source, answer(source), tmp_path, "x", RESULT_KINDS, moment=MOMENT)
     found = {kind: pydicom.dcmread(path) for kind, path in written.files.items()}
     for kind, dataset in found.items():
         assert (dataset.PatientID, dataset.PatientAge, dataset.PatientSex) == ("", "038Y", "F")
@@ -603,7 +596,7 @@ def test_every_native_encoding_gives_the_same_results(tmp_path, source, syntax):
     other = source_file(tmp_path / "y.dcm", transfer_syntax=syntax)
     write(source, tmp_path / "a")
     write(other, tmp_path / "b")
-    for kind in KINDS:
+    for kind in RESULT_KINDS:
         ours = (tmp_path / "a" / f"x.{kind}.dcm").read_bytes()
         assert ours == (tmp_path / "b" / f"x.{kind}.dcm").read_bytes()
 
@@ -625,21 +618,19 @@ def test_a_source_of_another_class_is_refused(tmp_path, uid):
     with pytest.raises(
         DicomError, match=rf"x\.dcm: .*SOP Class UID is '{uid}'; DICOM results refer"
     ):
-        write_results(source, answer(source), tmp_path, "x", KINDS, moment=MOMENT)
+        write_results(source, answer(source), tmp_path, "x", RESULT_KINDS, moment=MOMENT)
 
 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"mask": np.zeros((4, 5), bool)}, r"the mask is \(4, 5\) but the radiograph \(40, 50\)"),
+        ({"mask": np.zeros((4, 5), bool)}, r"picture \(4, 5\) but the radiograph is \(40, 50\)"),
+        ({"frame": Frame(1, 2, 50)}, r"picture \(1, 2\) but the radiograph is \(40, 50\)"),
         ({"mask": np.zeros((40, 50), np.uint8)}, "the mask is uint8; it must be bool"),
-        ({"probability": np.zeros((1, 2), np.float32)}, r"the probability map is \(1, 2\)"),
         ({"probability": np.full((40, 50), 2, np.float32)}, "is not between 0 and 1"),
         ({"probability": np.full((40, 50), np.nan, np.float32)}, "is not between 0 and 1"),
         ({"score": -0.1}, "is not between 0 and 1"),
-        ({"called": "negative"}, "the image is called negative but its mask has"),
-        ({"called": "not assessed", "doubts": "x"}, "called not assessed but its mask has"),
-        ({"probability": None}, "a map was asked for, but the answer has none"),
+        ({"assessed": False, "flags": FLAGS}, "not assessed but its mask has 171 pixels"),
     ],
 )
 def test_an_answer_that_does_not_fit_is_refused(source, tmp_path, changes, match):
@@ -652,7 +643,7 @@ def test_unknown_kinds_and_unsafe_ids_are_refused(source, tmp_path):
     with pytest.raises(UsageError, match="there is no result 'pdf'; take any of seg, map, sr"):
         write_results(source, answer(source), tmp_path, "x", ["pdf"], moment=MOMENT)
     with pytest.raises(UsageError, match="is not an image id"):
-        write_results(source, answer(source), tmp_path, "../x", KINDS, moment=MOMENT)
+        write_results(source, answer(source), tmp_path, "../x", RESULT_KINDS, moment=MOMENT)
 
 
 def test_a_place_that_cannot_be_written_is_reported(source, tmp_path):
@@ -672,7 +663,9 @@ def judge(source: Path, folder: Path, empties: tuple[bool, ...] = (False, True))
     image_id = read_header(source).sop_instance_uid
     for empty in empties:
         found = answer(source, empty=empty)
-        written = write_results(source, found, folder / str(empty), image_id, KINDS, moment=MOMENT)
+        written = write_results(
+            source, found, folder / str(empty), image_id, RESULT_KINDS, moment=MOMENT
+        )
         for path in written.files.values():
             assert dicom_tools.faults(path) == [], path
             assert dicom_tools.run("dcmdump", path).returncode == 0

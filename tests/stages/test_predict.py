@@ -5,11 +5,11 @@ import pytest
 
 from pleura.config import Predict
 from pleura.errors import UsageError
-from pleura.inference.dicom_results import DicomResults
 from pleura.inference.predictor import Predictor
 from pleura.inference.worklist import Worklist
 from pleura.inference.writers import Heatmaps, Overlays
 from pleura.models.bundle import OperatingPoint, read_bundle
+from pleura.results.writer import DicomResults
 from pleura.stages.predict import job_settings, open_predictor
 
 

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from pleura.data.inputs import Inputs
     from pleura.inference.job import Job
     from pleura.inference.job_store import Rows
+    from pleura.inference.prediction import Called
     from pleura.inference.predictor import Predictor
     from pleura.inference.row import Row
     from pleura.inference.watch import Watched
     from pleura.models.bundle import Bundle
-    from pleura.results.detection import Called
 
 
 def predict(
@@ -199,7 +199,7 @@ def predict(
                 else:
                     rows = _arriving(job, watched, told, progress)
     if deidentify and watch is None:
-        from pleura.inference.dicom_results import forget_key
+        from pleura.results.writer import forget_key
 
         forget_key(out)
     return told.end(predictor, out, sum(not row.assessed for row in rows))

@@ -316,7 +316,7 @@ def answered(
     wrote = Wrote()
     if settings.writers:
         try:
-            wrote = readers.write(settings.writers, ready, ready.image_id, prediction, settings.out)
+            wrote = readers.write(settings.writers, ready, prediction, settings.out)
         except ChangedError as error:
             return Failed(ready.path, str(error), ready.image_id)
     notes = "; ".join(filter(None, (ready.notes, wrote.notes)))

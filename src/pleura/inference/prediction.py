@@ -2,7 +2,7 @@
 
 import html
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from pleura.data.prepare import Frame, prepare_mask, restore
 from pleura.errors import AnswerError, UsageError
 from pleura.formats.rle import mask2rle
 from pleura.models.bundle import Calibration, OperatingPoint
-from pleura.results.detection import Called
+
+Called = Literal["positive", "negative", "not assessed"]
+"""What a radiograph is called; not assessed where it is flagged, so that no answer counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -170,7 +170,6 @@ class Readers:
         self,
         writers: Sequence["Writer"],
         ready: Ready,
-        image_id: str,
         prediction: "Prediction",
         out: Path,
     ) -> Wrote:
@@ -183,7 +182,7 @@ class Readers:
         """
         path = ready.path
         request = WriteRequest(
-            tuple(writers), public(path), ready.version, image_id, prediction, out, ready.content
+            tuple(writers), public(path), ready.version, prediction, out, ready.content
         )
         try:
             reply = self._isolated.call(request, path, ready.reader)
@@ -224,7 +223,6 @@ class WriteRequest(NamedTuple):
     writers: tuple["Writer", ...]
     path: Source
     expected: Version
-    image_id: str
     prediction: "Prediction"
     out: Path
     content: bytes | None = None

@@ -158,7 +158,7 @@ def _written(request: WriteRequest) -> Wrote:
     wrote = Wrote()
     for writer in request.writers:
         try:
-            said = writer.write(opened, request.image_id, request.prediction, request.out)
+            said = writer.write(opened, request.prediction, request.out)
         except DicomError as error:
             if isinstance(error.__cause__, MemoryError):
                 raise

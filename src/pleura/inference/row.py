@@ -4,8 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from pleura.inference.prediction import Prediction
-    from pleura.results.detection import Called
+    from pleura.inference.prediction import Called, Prediction
 
 
 class Wrote(NamedTuple):

@@ -93,7 +93,7 @@ class Worklist:
         """What is written and every setting that it depends on."""
         return f"worklist 3 {self.digest} {asdict(self.point)}"
 
-    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
+    def write(self, opened: "Opened", prediction: Prediction, out: Path) -> Wrote:
         """Write the data of one image: 60 to 120 KB.
 
         Of one that is not assessed they hold the radiograph alone, so that nothing can be drawn on
@@ -101,14 +101,13 @@ class Worklist:
 
         Args:
             opened: The radiograph.
-            image_id: What it is called in this job.
-            prediction: Its answer.
+            prediction: Its answer, under the id that it has in this job.
             out: Folder of the job.
 
         Raises:
             OutputError: The file could not be written.
         """
-        name = data_name(image_id)
+        name = data_name(prediction.image_id)
         assessed = prediction.assessed
         stored = stored_map(prediction.prepared_map)
         counted = areas(prediction.probability, self.point) if assessed else []

@@ -29,14 +29,13 @@ class Writer(Protocol):
     def name(self) -> str:
         """What it writes and every setting that this depends on; a part of a job's identity."""
 
-    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
-        """Write for a file that was answered as `image_id`, into the job's folder `out`.
+    def write(self, opened: "Opened", prediction: Prediction, out: Path) -> Wrote:
+        """Write for a file that was answered, into the job's folder `out`.
 
         Args:
             opened: What is in the file, of the same bytes that were answered. Writers share it, so
                 its pixels are read-only.
-            image_id: What the image is called in this job.
-            prediction: The answer.
+            prediction: The answer, under the id that the image has in this job.
             out: The job's folder.
 
         Returns:
@@ -79,9 +78,9 @@ class Overlays(PerFile):
 
     name: str = "overlays"
 
-    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
+    def write(self, opened: "Opened", prediction: Prediction, out: Path) -> Wrote:
         """Write the picture."""
-        path = out / "overlays" / f"{image_id}.png"
+        path = out / "overlays" / f"{prediction.image_id}.png"
         if not prediction.assessed:
             remove(path)
             return Wrote()
@@ -101,9 +100,9 @@ class Heatmaps(PerFile):
 
     name: str = "heatmaps"
 
-    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
+    def write(self, opened: "Opened", prediction: Prediction, out: Path) -> Wrote:
         """Write the picture."""
-        path = out / "heatmaps" / f"{image_id}.png"
+        path = out / "heatmaps" / f"{prediction.image_id}.png"
         if not prediction.assessed:
             remove(path)
             return Wrote()

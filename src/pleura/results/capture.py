@@ -12,13 +12,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
-from pleura.dicom.own_result import PICTURES
+from pleura.dicom.own_result import MAKER, PICTURES
 from pleura.dicom.square import squared
+from pleura.inference.prediction import Prediction
+from pleura.inference.tables import Provenance
 from pleura.rendering.fonts import open_font
 from pleura.rendering.overlay import overlay
-from pleura.results.detection import KINDS, NOT_FOR_DIAGNOSIS, Detection
 from pleura.results.identity import (
-    SERIES_NUMBER,
     Identity,
     say,
     say_where,
@@ -26,6 +26,7 @@ from pleura.results.identity import (
 )
 from pleura.results.source import SourceImage
 from pleura.results.structured_report import area_mm2
+from pleura.results.wording import NOT_FOR_DIAGNOSIS, short_warning, warning
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -40,20 +41,20 @@ _LETTERS = 64
 """What should fit into a line: the size of the letters follows from the width of the picture."""
 
 
-def picture_capture(source: SourceImage, detection: Detection, identity: Identity) -> Dataset:
+def picture_capture(source: SourceImage, prediction: Prediction, identity: Identity) -> Dataset:
     """Return the picture with its outline and, in a band below it, what was found.
 
     Args:
         source: The radiograph.
-        detection: The answer; an empty mask leaves the picture as it is.
+        prediction: The answer; an empty mask leaves the picture as it is.
         identity: Of the result.
     """
     aspect = source.geometry.aspect
-    drawn = overlay(squared(source.pixels, aspect), squared(detection.mask, aspect))
-    warnings = 1 if detection.assessed else 2
-    picture = with_band(drawn[:, :, ::-1], _lines(source, detection), warnings)
+    drawn = overlay(squared(source.pixels, aspect), squared(prediction.mask, aspect))
+    warnings = 1 if prediction.assessed else 2
+    picture = with_band(drawn[:, :, ::-1], _lines(source, prediction, identity.made_with), warnings)
     dataset = _dataset(source, identity)
-    dataset.DerivationDescription = PICTURES[0 if detection.assessed else 1]
+    dataset.DerivationDescription = PICTURES[0 if prediction.assessed else 1]
     dataset.Rows, dataset.Columns = picture.shape[:2]
     frame = bytes(
         imagecodecs.jpeg8_encode(picture, level=_QUALITY, colorspace="RGB", subsampling="422")
@@ -64,7 +65,7 @@ def picture_capture(source: SourceImage, detection: Detection, identity: Identit
     dataset.LossyImageCompression = "01"
     dataset.LossyImageCompressionRatio = f"{picture.size / len(frame):.2f}"
     dataset.LossyImageCompressionMethod = "ISO_10918_1"
-    say(dataset, (*filter(None, [detection.warning]), *source.notes))
+    say(dataset, (*filter(None, [warning(prediction)]), *source.notes))
     settle(dataset, source, identity)
     return dataset
 
@@ -102,23 +103,21 @@ def with_band(picture: NDArray[np.uint8], lines: list[str], warnings: int = 1) -
     return np.concatenate([above, np.asarray(image, np.uint8)])
 
 
-def _lines(source: SourceImage, detection: Detection) -> list[str]:
-    maker = f"{detection.algorithm} {detection.version}, model {detection.model_digest[:12]}"
-    found = " · ".join(_found(source, detection))
+def _lines(source: SourceImage, prediction: Prediction, made_with: Provenance) -> list[str]:
+    maker = f"{MAKER} {made_with.pleura}, model {made_with.model[:12]}"
+    found = " · ".join(_found(source, prediction))
     first = f"{NOT_FOR_DIAGNOSIS} · research software"
-    return [line for line in (first, found, detection.short_warning, maker) if line]
+    return [line for line in (first, found, short_warning(prediction), maker) if line]
 
 
-def _found(source: SourceImage, detection: Detection) -> list[str]:
-    if not detection.assessed:
+def _found(source: SourceImage, prediction: Prediction) -> list[str]:
+    if not prediction.assessed:
         return ["Pneumothorax: not assessed"]
-    found = [f"Pneumothorax: {'found' if detection.positive else 'not found'}"]
-    found.append(f"probability {detection.score:.2f}")
-    area = area_mm2(source, detection)
-    if detection.area_px and area is not None:
+    found = [f"Pneumothorax: {'found' if prediction.called == 'positive' else 'not found'}"]
+    found.append(f"probability {prediction.score:.2f}")
+    area = area_mm2(source, prediction)
+    if prediction.area_px and area is not None:
         found.append(f"outlined {area / 100:.1f}\N{NO-BREAK SPACE}cm²")
-    elif detection.positive and not detection.area_px:
-        found.append("no outline")
     return found
 
 
@@ -129,14 +128,13 @@ def _dataset(source: SourceImage, identity: Identity) -> Dataset:
     dataset.SOPClassUID = SecondaryCaptureImageStorage
     dataset.SOPInstanceUID = identity.uid
     dataset.SeriesInstanceUID = identity.series_uid
-    dataset.SeriesNumber = SERIES_NUMBER + KINDS.index(identity.kind)
+    dataset.SeriesNumber = identity.series_number
     dataset.SeriesDescription = identity.description
     dataset.Modality = "OT"
     say_where(dataset, source)
     dataset.ConversionType = "WSD"
-    dataset.Manufacturer = identity.algorithm
-    dataset.ManufacturerModelName = identity.algorithm
-    dataset.SoftwareVersions = identity.version
+    dataset.Manufacturer = dataset.ManufacturerModelName = MAKER
+    dataset.SoftwareVersions = identity.made_with.pleura
     dataset.DeviceSerialNumber = identity.serial
     dataset.InstanceNumber = 1
     dataset.PatientOrientation = source.dataset.PatientOrientation

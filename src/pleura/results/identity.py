@@ -2,16 +2,19 @@
 
 import datetime
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from pleura.choices import ResultKind
-from pleura.dicom.own_result import SERIES
+from pleura.choices import RESULT_KINDS, ResultKind
+from pleura.dicom.own_result import MAKER, SERIES
 from pleura.dicom.uids import derive_uid
-from pleura.results.detection import KINDS, Detection
+from pleura.inference.prediction import Prediction
+from pleura.inference.tables import Provenance
+from pleura.pictures.flags import in_words
 from pleura.results.source import STUDY, SourceImage
 
 SERIES_NUMBER = 9001
@@ -38,8 +41,7 @@ class Identity:
             series of its own in the source's study. Both follow from the source's UID and pixels,
             the answer, model and thresholds.
         description: Of its series, as a PACS lists it.
-        serial: The model's digest, short, as the serial number of the device.
-        version: Of the program, and `algorithm` its name.
+        made_with: The model, the thresholds, and the version of the program.
         moment: When the result was made, in local time.
     """
 
@@ -47,10 +49,29 @@ class Identity:
     uid: str
     series_uid: str
     description: str
-    serial: str
-    version: str
-    algorithm: str
+    made_with: Provenance
     moment: datetime.datetime
+
+    @property
+    def serial(self) -> str:
+        """The model's digest, short, as the serial number of the device."""
+        return self.made_with.model[:16]
+
+    @property
+    def series_number(self) -> int:
+        """Of the series that it is."""
+        return SERIES_NUMBER + RESULT_KINDS.index(self.kind)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What decided the answer, for the identification of the algorithm."""
+        score, mask, min_area = self.made_with.thresholds
+        return {
+            "model digest": self.made_with.model,
+            "score threshold": f"{score:.6g}",
+            "mask threshold": f"{mask:.6g}",
+            "smallest area, share of the image": f"{min_area:.6g}",
+        }
 
     def other(self, part: str) -> str:
         """Return a UID for a part of this result."""
@@ -59,18 +80,18 @@ class Identity:
     @property
     def device_uid(self) -> str:
         """The UID of this program with this model, as the observer of a report."""
-        return derive_uid("device", self.algorithm, self.version, self.serial)
+        return derive_uid("device", MAKER, self.made_with.pleura, self.serial)
 
     def arguments(self) -> dict[str, Any]:
         """Return what every constructor of highdicom takes."""
         return {
             "sop_instance_uid": self.uid,
             "series_instance_uid": self.series_uid,
-            "series_number": SERIES_NUMBER + KINDS.index(self.kind),
+            "series_number": self.series_number,
             "instance_number": 1,
-            "manufacturer": self.algorithm,
-            "manufacturer_model_name": self.algorithm,
-            "software_versions": self.version,
+            "manufacturer": MAKER,
+            "manufacturer_model_name": MAKER,
+            "software_versions": self.made_with.pleura,
             "device_serial_number": self.serial,
             "series_description": self.description,
         }
@@ -78,7 +99,8 @@ class Identity:
 
 def identify(
     source: SourceImage,
-    detection: Detection,
+    prediction: Prediction,
+    made_with: Provenance,
     digest: str,
     kind: ResultKind,
     moment: datetime.datetime,
@@ -88,32 +110,50 @@ def identify(
 
     Args:
         source: The radiograph.
-        detection: The answer.
-        digest: Of both, from :func:`digest_of`.
+        prediction: The answer.
+        made_with: What it was made with.
+        digest: Of all three, from :func:`digest_of`.
         kind: What shall be written.
         moment: When.
         options: What else its content depends on.
     """
     parts = (source.uid, digest, kind, *options)
-    about = SERIES if detection.assessed else f"{SERIES} not assessed"
+    about = SERIES if prediction.assessed else f"{SERIES} not assessed"
     return Identity(
         kind=kind,
         uid=derive_uid("result", *parts),
         series_uid=derive_uid("series", *parts),
         description=f"{about}, {_WHAT[kind]}",
-        serial=detection.model_digest[:16],
-        version=detection.version,
-        algorithm=detection.algorithm,
+        made_with=made_with,
         moment=moment.replace(tzinfo=None),
     )
 
 
-def digest_of(source: SourceImage, detection: Detection) -> str:
-    """Return a digest over picture, answer, model and thresholds: all that UIDs depend on."""
-    bare = replace(detection, mask=np.zeros((0, 0), np.bool_), probability=None)
-    values = [getattr(bare, name) for name in bare.__slots__ if name not in ("mask", "probability")]
+def digest_of(
+    source: SourceImage,
+    prediction: Prediction,
+    made_with: Provenance,
+    probability: NDArray[np.float32] | None,
+) -> str:
+    """Return a digest over picture, answer, model and thresholds: all that UIDs depend on.
+
+    Args:
+        source: The radiograph.
+        prediction: The answer.
+        made_with: What it was made with.
+        probability: ``(rows, columns)`` float32, 0..1: the map, where one is written.
+    """
+    values = [
+        prediction.score,
+        prediction.called,
+        made_with.model,
+        made_with.pleura,
+        *made_with.thresholds,
+        MAKER,
+        in_words(prediction.flags),
+    ]
     content = hashlib.sha256(repr(values).encode())
-    for array in (source.pixels, detection.mask, detection.probability):
+    for array in (source.pixels, prediction.mask, probability):
         content.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
     return content.hexdigest()
 
@@ -145,8 +185,8 @@ def _contribution(identity: Identity) -> Dataset:
     purpose.CodeMeaning = "Processing Equipment"
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [purpose]
-    item.Manufacturer = item.ManufacturerModelName = identity.algorithm
-    item.SoftwareVersions = identity.version
+    item.Manufacturer = item.ManufacturerModelName = MAKER
+    item.SoftwareVersions = identity.made_with.pleura
     return item
 
 

@@ -15,11 +15,12 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from pleura.dicom.grayscale import Grayscale, LookupTable, Rescale, Window, as_one_table
-from pleura.results.detection import NOT_FOR_DIAGNOSIS, Detection
+from pleura.inference.prediction import Prediction
 from pleura.results.identity import Identity, say_where, settle
 from pleura.results.outline import outlines
 from pleura.results.segmentation import AMBER
 from pleura.results.source import SourceImage
+from pleura.results.wording import NOT_FOR_DIAGNOSIS, short_warning
 
 _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 MOST_LINES = 1000
@@ -30,21 +31,21 @@ _LINE_HEIGHT = 0.04
 """Of a line of text, as a share of the display, along whose lower edge, below the lungs, it is."""
 
 
-def contour_state(source: SourceImage, detection: Detection, identity: Identity) -> Dataset:
+def contour_state(source: SourceImage, prediction: Prediction, identity: Identity) -> Dataset:
     """Return a presentation state that shows the radiograph as its file asks, with the outline.
 
     Args:
         source: The radiograph.
-        detection: An answer whose mask is not empty, or an image that was not assessed: then the
+        prediction: An answer whose mask is not empty, or an image that was not assessed: then the
             text alone says so, and why.
         identity: Of the result.
     """
-    about = "Pneumothorax, outline" if detection.assessed else "Pneumothorax: not assessed"
+    about = "Pneumothorax, outline" if prediction.assessed else "Pneumothorax: not assessed"
     layer = GraphicLayer(
         layer_name=_LAYER, order=1, description="Outline by pleura", display_color=AMBER
     )
-    found = outlines(detection.mask)
-    said = f"Pneumothorax, probability {detection.score:.2f}" if detection.assessed else about
+    found = outlines(prediction.mask)
+    said = f"Pneumothorax, probability {prediction.score:.2f}" if prediction.assessed else about
     said += f" - {NOT_FOR_DIAGNOSIS}"
     if len(found) > MOST_LINES:
         found = sorted(found, key=len, reverse=True)[:MOST_LINES]
@@ -52,7 +53,7 @@ def contour_state(source: SourceImage, detection: Detection, identity: Identity)
     lines = [GraphicObject("POLYLINE", line, units="PIXEL") for line in found]
     dataset = GrayscaleSoftcopyPresentationState(
         referenced_images=[source.nameless()],
-        content_label="PNEUMOTHORAX" if detection.assessed else "NOT_ASSESSED",
+        content_label="PNEUMOTHORAX" if prediction.assessed else "NOT_ASSESSED",
         content_description=f"{about} ({NOT_FOR_DIAGNOSIS.lower()})",
         graphic_layers=[layer],
         graphic_annotations=[
@@ -60,7 +61,7 @@ def contour_state(source: SourceImage, detection: Detection, identity: Identity)
                 referenced_images=[source.nameless()],
                 graphic_layer=layer,
                 graphic_objects=lines or None,
-                text_objects=[_words(said, detection.short_warning)],
+                text_objects=[_words(said, short_warning(prediction))],
             )
         ],
         **identity.arguments(),

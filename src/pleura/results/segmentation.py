@@ -3,18 +3,22 @@
 SourceImage: DICOM PS3.3 A.51 and C.8.20.
 """
 
+from typing import Any
+
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from pleura.errors import UsageError
-from pleura.results.detection import NOT_FOR_DIAGNOSIS, Detection
+from pleura.dicom.own_result import MAKER
+from pleura.inference.prediction import Prediction
 from pleura.results.identity import Identity, say, settle
 from pleura.results.source import SourceImage
+from pleura.results.wording import NOT_FOR_DIAGNOSIS
 
 PNEUMOTHORAX = Code("36118008", "SCT", "Pneumothorax")
 AMBER = CIELabColor(72.0, 25.0, 72.0)
@@ -24,35 +28,34 @@ _ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 _LEVELS = 255
 
 
-def mask_segmentation(source: SourceImage, detection: Detection, identity: Identity) -> Dataset:
+def mask_segmentation(source: SourceImage, prediction: Prediction, identity: Identity) -> Dataset:
     """Return the mask as a BINARY segmentation of one frame.
 
     Args:
         source: The radiograph.
-        detection: An answer whose mask is not empty.
+        prediction: An answer whose mask is not empty.
         identity: Of the result.
     """
-    return _segmentation(source, detection, identity, detection.mask[None], "BINARY")
+    return _segmentation(source, identity, prediction.mask[None], "BINARY")
 
 
-def map_segmentation(source: SourceImage, detection: Detection, identity: Identity) -> Dataset:
+def map_segmentation(
+    source: SourceImage, probability: NDArray[np.float32], identity: Identity
+) -> Dataset:
     """Return the probability map as a FRACTIONAL segmentation, in steps of 1/255.
 
     A Parametric Map would hold floats, but it is defined for sources with a place in space only.
 
-    Raises:
-        UsageError: The answer has no map.
+    Args:
+        source: The radiograph.
+        probability: ``(rows, columns)`` float32, 0..1.
+        identity: Of the result.
     """
-    if detection.probability is None:
-        raise UsageError(
-            "a map was asked for, but the answer has none; give it its probability map"
-        )
-    frame = detection.probability.astype(np.float32)[None]
-    return _segmentation(source, detection, identity, frame, "FRACTIONAL")
+    return _segmentation(source, identity, probability[None], "FRACTIONAL")
 
 
 def _segmentation(
-    source: SourceImage, detection: Detection, identity: Identity, frames: np.ndarray, how: str
+    source: SourceImage, identity: Identity, frames: NDArray[Any], how: str
 ) -> Dataset:
     label = "Pneumothorax" if how == "BINARY" else "Pneumothorax probability"
     description = SegmentDescription(
@@ -62,10 +65,10 @@ def _segmentation(
         segmented_property_type=PNEUMOTHORAX,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
-            name=identity.algorithm,
+            name=MAKER,
             family=codes.DCM.ArtificialIntelligence,
-            version=identity.version,
-            parameters=detection.parameters,
+            version=identity.made_with.pleura,
+            parameters=identity.parameters,
         ),
         display_color=AMBER,
     )

@@ -27,10 +27,12 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from pleura.dicom.geometry import Geometry
-from pleura.results.detection import NOT_FOR_DIAGNOSIS, Called, Detection
+from pleura.dicom.own_result import MAKER
+from pleura.inference.prediction import Called, Prediction
 from pleura.results.identity import Identity, settle
 from pleura.results.segmentation import PNEUMOTHORAX
 from pleura.results.source import SourceImage
+from pleura.results.wording import NOT_FOR_DIAGNOSIS, warning
 
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("2667000", "SCT", "Absent")
@@ -52,7 +54,7 @@ _SQUARE_MM = Code("mm2", "UCUM", "square millimeter")
 
 
 def measurement_report(
-    source: SourceImage, detection: Detection, identity: Identity, segmentation: Dataset | None
+    source: SourceImage, prediction: Prediction, identity: Identity, segmentation: Dataset | None
 ) -> Dataset:
     """Return the report: pneumothorax present, absent or not evaluated, and by what.
 
@@ -60,16 +62,16 @@ def measurement_report(
 
     Args:
         source: The radiograph.
-        detection: The answer.
+        prediction: The answer.
         identity: Of the result.
         segmentation: The mask as written beside the report, to refer to; None where there is none.
     """
-    group = _group(source, detection, identity, segmentation)
-    for sentence in _sentences(source, detection):
+    group = _group(source, prediction, identity, segmentation)
+    for sentence in _sentences(source, prediction):
         group[0].ContentSequence.append(TextContentItem(COMMENT, sentence, "CONTAINS"))
     report = MeasurementReport(
         observation_context=_observer(identity),
-        procedure_reported=_RADIOGRAPHY if detection.assessed else _IMAGING,
+        procedure_reported=_RADIOGRAPHY if prediction.assessed else _IMAGING,
         imaging_measurements=[group],
         title=_REPORT,
     )
@@ -86,10 +88,10 @@ def measurement_report(
     return dataset
 
 
-def area_mm2(source: SourceImage, detection: Detection) -> float | None:
+def area_mm2(source: SourceImage, prediction: Prediction) -> float | None:
     """Return the mask's area, None where no spacing is known or believed."""
     measure = source.geometry.measure_mm
-    return None if measure is None else detection.area_px * measure[0] * measure[1]
+    return None if measure is None else prediction.area_px * measure[0] * measure[1]
 
 
 def _observer(identity: Identity) -> ObservationContext:
@@ -98,31 +100,31 @@ def _observer(identity: Identity) -> ObservationContext:
             observer_type=codes.DCM.Device,
             observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
                 uid=identity.device_uid,
-                name=identity.algorithm,
-                manufacturer_name=identity.algorithm,
-                model_name=f"{identity.algorithm} {identity.version}",
+                name=MAKER,
+                manufacturer_name=MAKER,
+                model_name=f"{MAKER} {identity.made_with.pleura}",
             ),
         )
     )
 
 
 def _group(
-    source: SourceImage, detection: Detection, identity: Identity, segmentation: Dataset | None
+    source: SourceImage, prediction: Prediction, identity: Identity, segmentation: Dataset | None
 ) -> MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations:
     shared: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(
             identifier="Pneumothorax", uid=identity.other("tracking")
         ),
         # An absent finding is no finding: whoever lists findings must not list it.
-        "finding_type": PNEUMOTHORAX if detection.positive else None,
+        "finding_type": PNEUMOTHORAX if prediction.called == "positive" else None,
         "algorithm_id": AlgorithmIdentification(
-            name=identity.algorithm,
-            version=identity.version,
-            parameters=[f"{key}: {value}" for key, value in detection.parameters.items()],
+            name=MAKER,
+            version=identity.made_with.pleura,
+            parameters=[f"{key}: {value}" for key, value in identity.parameters.items()],
         ),
-        "measurements": _measurements(source, detection),
+        "measurements": _measurements(source, prediction),
         "qualitative_evaluations": [
-            QualitativeEvaluation(PNEUMOTHORAX, _ANSWERS[detection.called])
+            QualitativeEvaluation(PNEUMOTHORAX, _ANSWERS[prediction.called])
         ],
     }
     image = (source.dataset.SOPClassUID, source.uid)
@@ -142,28 +144,22 @@ def _group(
     return PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=reference, **shared)
 
 
-def _measurements(source: SourceImage, detection: Detection) -> list[Measurement] | None:
-    if not detection.assessed:
+def _measurements(source: SourceImage, prediction: Prediction) -> list[Measurement] | None:
+    if not prediction.assessed:
         return None
-    measurements = [Measurement(PROBABILITY, round(detection.score, 6), _RATIO)]
-    area = area_mm2(source, detection)
-    if area is not None and detection.area_px:
+    measurements = [Measurement(PROBABILITY, round(prediction.score, 6), _RATIO)]
+    area = area_mm2(source, prediction)
+    if area is not None and prediction.area_px:
         measurements.append(Measurement(AREA, round(area, 3), _SQUARE_MM))
     return measurements
 
 
-def _sentences(source: SourceImage, detection: Detection) -> list[str]:
-    words = [
-        f"{NOT_FOR_DIAGNOSIS}: {detection.algorithm} is research software and not a medical device."
-    ]
-    if detection.warning:
-        words.append(f"{detection.warning}.")
-    if detection.positive and not detection.area_px:
-        words.append(
-            "The image score reaches its threshold, but no pixel does: there is no outline."
-        )
-    if detection.area_px:
-        words.append(_about_area(source.geometry, detection.area_px))
+def _sentences(source: SourceImage, prediction: Prediction) -> list[str]:
+    words = [f"{NOT_FOR_DIAGNOSIS}: {MAKER} is research software and not a medical device."]
+    if warning(prediction):
+        words.append(f"{warning(prediction)}.")
+    if prediction.area_px:
+        words.append(_about_area(source.geometry, prediction.area_px))
     return [*words, *source.notes]
 
 

@@ -6,19 +6,21 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
-from pleura.choices import ResultKind
+from pleura.choices import RESULT_KINDS, ResultKind
 from pleura.dicom.own_result import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
 from pleura.dicom.radiograph import Opened
 from pleura.errors import UsageError
 from pleura.formats.annotations import id_fault
+from pleura.inference.prediction import Prediction
+from pleura.inference.tables import Provenance
 from pleura.results.capture import picture_capture
 from pleura.results.deidentify import deidentify, hidden_name, require_key
-from pleura.results.detection import KINDS, Detection, require_detection
 from pleura.results.identity import Identity, digest_of, identify
 from pleura.results.presentation_state import contour_state
 from pleura.results.segmentation import map_segmentation, mask_segmentation
@@ -43,9 +45,9 @@ class WrittenResults:
 
 def write_results(
     source: Opened,
-    detection: Detection,
+    prediction: Prediction,
+    made_with: Provenance,
     folder: Path,
-    image_id: str,
     kinds: Collection[ResultKind],
     *,
     moment: datetime.datetime,
@@ -61,10 +63,10 @@ def write_results(
     Args:
         source: The radiograph, as :func:`pleura.dicom.radiograph.open_radiograph` gives it: results
             say whose it is from the bytes that were answered, not from what lies at its path now.
-        detection: The answer, over the file's own pixels.
+        prediction: The answer for it. Its id names the files: letters, digits, dots, dashes,
+            underscores. De-identified files are named by what stands for it under the key.
+        made_with: What it was made with.
         folder: Is made where it is missing.
-        image_id: Letters, digits, dots, dashes, underscores; the name of the files. De-identified
-            files are named by what stands for it under the key.
         kinds: Any of ``seg map sr gsps sc``.
         moment: When the answer was given, in local time; for content date and time.
         deidentify_key: With a key the results are de-identified (see
@@ -73,25 +75,27 @@ def write_results(
     Raises:
         DicomError: Nothing can refer to the source.
         UsageError: The answer does not fit the radiograph or itself; the id, a kind or the key is
-            none; a map is asked for and the answer has none.
+            none.
         OutputError: A file could not be written.
     """
-    unknown = sorted(set(kinds) - set(KINDS))
+    unknown = sorted(set(kinds) - set(RESULT_KINDS))
     if unknown:
-        raise UsageError(f"there is no result {unknown[0]!r}; take any of {', '.join(KINDS)}")
-    fault = id_fault(image_id)
+        raise UsageError(
+            f"there is no result {unknown[0]!r}; take any of {', '.join(RESULT_KINDS)}"
+        )
+    fault = id_fault(prediction.image_id)
     if fault:
         raise UsageError(fault)
-    name = image_id
+    name = prediction.image_id
     if deidentify_key is not None:
         require_key(deidentify_key)
-        name = hidden_name(image_id, deidentify_key)
+        name = hidden_name(prediction.image_id, deidentify_key)
     read = source_of(source)
-    require_detection(detection, read.pixels.shape)
+    _require_fitting(prediction, read.pixels.shape)
     files: dict[ResultKind, Path] = {}
     # Notes may quote UIDs that follow from the source's own.
     said = read if deidentify_key is None else replace(read, notes=())
-    for kind, dataset in _datasets(said, detection, kinds, moment).items():
+    for kind, dataset in _datasets(said, prediction, made_with, kinds, moment).items():
         if deidentify_key is not None:
             # Read back, because highdicom puts one item into two sequences: each must be cleaned
             # once, or a UID would be replaced twice.
@@ -118,28 +122,49 @@ def encoded(dataset: Dataset) -> bytes:
 
 def _datasets(
     source: SourceImage,
-    detection: Detection,
+    prediction: Prediction,
+    made_with: Provenance,
     kinds: Collection[ResultKind],
     moment: datetime.datetime,
 ) -> dict[ResultKind, Dataset]:
     """Return the results asked for, as far as the answer leaves something for them."""
     made: dict[ResultKind, Dataset] = {}
-    digest = digest_of(source, detection)
+    probability = prediction.probability if "map" in kinds and prediction.assessed else None
+    digest = digest_of(source, prediction, made_with, probability)
 
     def identity(kind: ResultKind, *options: str) -> Identity:
-        return identify(source, detection, digest, kind, moment, *options)
+        return identify(source, prediction, made_with, digest, kind, moment, *options)
 
-    outlined = detection.area_px > 0
+    outlined = prediction.area_px > 0
     if "seg" in kinds and outlined:
-        made["seg"] = mask_segmentation(source, detection, identity("seg"))
-    if "map" in kinds and detection.assessed:
-        made["map"] = map_segmentation(source, detection, identity("map"))
+        made["seg"] = mask_segmentation(source, prediction, identity("seg"))
+    if probability is not None:
+        made["map"] = map_segmentation(source, probability, identity("map"))
     if "sr" in kinds:
         segment = made.get("seg")
         option = "" if segment is None else str(segment.SOPInstanceUID)
-        made["sr"] = measurement_report(source, detection, identity("sr", option), segment)
-    if "gsps" in kinds and (outlined or not detection.assessed):
-        made["gsps"] = contour_state(source, detection, identity("gsps"))
+        made["sr"] = measurement_report(source, prediction, identity("sr", option), segment)
+    if "gsps" in kinds and (outlined or not prediction.assessed):
+        made["gsps"] = contour_state(source, prediction, identity("gsps"))
     if "sc" in kinds:
-        made["sc"] = picture_capture(source, detection, identity("sc"))
+        made["sc"] = picture_capture(source, prediction, identity("sc"))
     return made
+
+
+def _require_fitting(prediction: Prediction, shape: tuple[int, int]) -> None:
+    """Require an answer that is of a picture of `shape` and does not contradict itself."""
+    frame = prediction.frame
+    for own in (prediction.mask.shape, (frame.rows, frame.columns)):
+        if own != shape:
+            raise UsageError(f"the prediction is of a picture {own} but the radiograph is {shape}")
+    if prediction.mask.dtype != np.bool_:
+        raise UsageError(f"the mask is {prediction.mask.dtype}; it must be bool")
+    values = np.append(prediction.prepared_map, prediction.score)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise UsageError("a score or a probability is not between 0 and 1; results need 0..1")
+    if prediction.area_px and not prediction.assessed:
+        raise UsageError(
+            f"the image is not assessed but its mask has {prediction.area_px:,} pixels; empty it"
+        )
+    if not prediction.assessed and not prediction.flags:
+        raise UsageError("the image is not assessed and nothing says why; give its flags")

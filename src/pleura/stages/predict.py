@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pleura.choices import RESULT_KINDS
 from pleura.config import Predict
 from pleura.engines.choice import open_engine
 from pleura.inference.job import JobSettings
@@ -42,7 +43,7 @@ def job_settings(predictor: Predictor, settings: Predict, out: Path, batch: int 
         predictor: What answers.
         settings: What is wanted.
         out: The job's folder; the secret of de-identified results lies there until the job's end
-            (:func:`pleura.inference.dicom_results.forget_key`).
+            (:func:`pleura.results.writer.forget_key`).
         batch: Images that go through the network together.
     """
     return JobSettings(out, settings.id, tuple(_writers(predictor, settings, out)), batch)
@@ -59,10 +60,9 @@ def _writers(predictor: Predictor, settings: Predict, out: Path) -> "list[Writer
 
         writers += [Overlays()] * settings.overlays + [Heatmaps()] * settings.heatmaps
     if settings.dicom:
-        from pleura.inference.dicom_results import DicomResults, job_key
-        from pleura.results.detection import KINDS
+        from pleura.results.writer import DicomResults, job_key
 
-        kinds = tuple(kind for kind in KINDS if kind in settings.dicom)
+        kinds = tuple(kind for kind in RESULT_KINDS if kind in settings.dicom)
         key = job_key(out) if settings.deidentify else None
         writers.append(DicomResults(kinds, predictor.provenance, datetime.now(), key))
     return writers

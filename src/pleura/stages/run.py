@@ -40,11 +40,11 @@ from pleura.data.sources import Sources, find_sources
 from pleura.data.table_use import TableUse
 from pleura.errors import DataError, SealError, UsageError
 from pleura.formats.text_file import open_regular
-from pleura.inference.dicom_results import forget_key
 from pleura.inference.job import Job
 from pleura.inference.readers import open_readers
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.processes.progress import OnProgress
+from pleura.results.writer import forget_key
 from pleura.stages.evaluate import (
     evaluate_model,
     read_truth,

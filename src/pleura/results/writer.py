@@ -13,8 +13,6 @@ from pleura.inference.prediction import Prediction
 from pleura.inference.row import Wrote
 from pleura.inference.tables import Provenance
 from pleura.inference.writers import PerFile
-from pleura.pictures.flags import in_words
-from pleura.results.detection import Detection
 from pleura.results.writing import write_results
 from pleura.storage.atomic import atomic_path
 from pleura.storage.own_file import require_own_file
@@ -36,7 +34,7 @@ class DicomResults(PerFile):
     """``dicom/<id>.<kind>.dcm``: segmentation, map, report, presentation state and picture.
 
     Attributes:
-        kinds: Which of them, see :data:`pleura.results.detection.KINDS`.
+        kinds: Which of them, see :data:`pleura.choices.ResultKind`.
         made_with: The model, and the thresholds in use.
         moment: When the job was begun, in local time.
         key: With a key, of 16 bytes or more, the files are de-identified.
@@ -53,36 +51,19 @@ class DicomResults(PerFile):
         of_key = "" if self.key is None else hashlib.sha256(self.key).hexdigest()[:16]
         return f"dicom {' '.join(sorted(self.kinds))} {of_key}"
 
-    def write(self, opened: "Opened", image_id: str, prediction: Prediction, out: Path) -> Wrote:
+    def write(self, opened: "Opened", prediction: Prediction, out: Path) -> Wrote:
         """Write the files of one answer; return what of the source was not valid."""
         folder = out / (FOLDER if self.key is None else FOLDER_DEIDENTIFIED)
         written = write_results(
             opened,
-            _detection(prediction, self.made_with, with_map="map" in self.kinds),
+            prediction,
+            self.made_with,
             folder,
-            image_id,
             self.kinds,
             moment=self.moment,
             deidentify_key=self.key,
         )
         return Wrote(notes="; ".join(written.notes))
-
-
-def _detection(prediction: Prediction, made_with: Provenance, with_map: bool) -> Detection:
-    """Return what results say."""
-    point = made_with.point
-    return Detection(
-        mask=prediction.mask,
-        probability=prediction.probability if with_map and prediction.assessed else None,
-        score=prediction.score,
-        called=prediction.called,
-        model_digest=made_with.model,
-        version=made_with.pleura,
-        score_threshold=point.score,
-        mask_threshold=point.mask,
-        min_area=point.min_area,
-        doubts=in_words(prediction.flags),
-    )
 
 
 def job_key(out: Path) -> bytes:

@@ -6,19 +6,19 @@ import numpy as np
 import pydicom
 import pytest
 
+from pleura.choices import RESULT_KINDS
 from pleura.data.prepare import Frame
 from pleura.dicom.radiograph import open_radiograph
-from pleura.inference.dicom_results import (
+from pleura.inference.prediction import finish
+from pleura.inference.tables import Provenance
+from pleura.models.bundle import OperatingPoint
+from pleura.results.writer import (
     FOLDER,
     FOLDER_DEIDENTIFIED,
     DicomResults,
     forget_key,
     job_key,
 )
-from pleura.inference.prediction import finish
-from pleura.inference.tables import Provenance
-from pleura.models.bundle import OperatingPoint
-from pleura.results.detection import KINDS
 from tests.dicom_files import make_dicom
 
 MOMENT = datetime.datetime(2026, 1, 2, 3, 4, 5)
@@ -43,7 +43,7 @@ def prediction():
 def test_each_kind_is_written_and_says_what_the_tables_say(radiograph, prediction, tmp_path):
     writer = DicomResults(("seg", "map", "sr"), MADE_WITH, MOMENT)
     sent = pickle.loads(pickle.dumps(writer))  # noqa: S301
-    assert sent.write(open_radiograph(radiograph), "1.2.3", prediction, tmp_path).trouble == ""
+    assert sent.write(open_radiograph(radiograph), prediction, tmp_path).trouble == ""
     written = {path.name: pydicom.dcmread(path) for path in (tmp_path / FOLDER).iterdir()}
     assert sorted(written) == ["1.2.3.map.dcm", "1.2.3.seg.dcm", "1.2.3.sr.dcm"]
     assert int(written["1.2.3.seg.dcm"].pixel_array.sum()) == prediction.area_px
@@ -56,7 +56,7 @@ def test_each_kind_is_written_and_says_what_the_tables_say(radiograph, predictio
 def test_an_answer_below_the_threshold_is_absent(radiograph, prediction, tmp_path):
     absent = finish("1.2.3", prediction.prepared_map, 0.3, prediction.frame, MADE_WITH.point)
     DicomResults(("seg", "sr"), MADE_WITH, MOMENT).write(
-        open_radiograph(radiograph), "1.2.3", absent, tmp_path
+        open_radiograph(radiograph), absent, tmp_path
     )
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["1.2.3.sr.dcm"]
     assert b"Absent" in (tmp_path / FOLDER / "1.2.3.sr.dcm").read_bytes()
@@ -65,8 +65,8 @@ def test_an_answer_below_the_threshold_is_absent(radiograph, prediction, tmp_pat
 def test_a_flagged_answer_is_not_assessed_and_its_flags_are_named(radiograph, prediction, tmp_path):
     given = prediction.prepared_map, 0.8, prediction.frame, MADE_WITH.point
     flagged = finish("1.2.3", *given, flags=("inverted", "modality=CT"))
-    writer = DicomResults(KINDS, MADE_WITH, MOMENT)
-    writer.write(open_radiograph(radiograph), "1.2.3", flagged, tmp_path)
+    writer = DicomResults(RESULT_KINDS, MADE_WITH, MOMENT)
+    writer.write(open_radiograph(radiograph), flagged, tmp_path)
     written = sorted((tmp_path / FOLDER).iterdir())
     assert [path.name.split(".")[-2] for path in written] == ["gsps", "sc", "sr"]
     for path in written:
@@ -78,7 +78,7 @@ def test_a_flagged_answer_is_not_assessed_and_its_flags_are_named(radiograph, pr
 
 def test_under_a_key_nobody_is_named_and_the_folder_is_another(radiograph, prediction, tmp_path):
     writer = DicomResults(("sr",), MADE_WITH, MOMENT, b"k" * 32)
-    writer.write(open_radiograph(radiograph), "1.2.3", prediction, tmp_path)
+    writer.write(open_radiograph(radiograph), prediction, tmp_path)
     (path,) = (tmp_path / FOLDER_DEIDENTIFIED).iterdir()
     assert "1.2.3." not in path.name
     assert b"canary" not in path.read_bytes()
