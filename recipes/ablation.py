@@ -44,7 +44,7 @@ from pleura.formats.rle import mask2rle
 from pleura.models.blocks import Outputs
 from pleura.models.bundle import read_bundle
 from pleura.stages.evaluate import outcome_of
-from pleura.stages.folds import _held, _said
+from pleura.stages.folds import keep_said, read_said
 from pleura.stages.train import is_trained, train_model
 from pleura.storage.atomic import write_text
 from pleura.synthesis.phantom.cohort import ANNOTATIONS, PATIENTS, TRAIN_FOLDER, new_names
@@ -280,12 +280,13 @@ def _judged(where: Path, name: str) -> Found:
         run, prepared = _settings(where, name, fold)
         trainer = Trainer(prepared, _out(where, name) / f"fold-{fold}", run.network, run.train)
         bundle = read_bundle(trainer.out / "model.h5")
-        held.append(_held(bundle, trainer))
-    decision = decide((one for _, one in _said(prepared, held)), run.train.calibration)
+        rows, ones = read_said(keep_said(bundle, trainer))
+        held += zip(rows, ones, strict=True)
+    decision = decide(count_predictions(prepared, held), run.train.calibration)
     bundle = decision.applied(bundle)
-    said = sorted(_said(prepared, held), key=lambda one: prepared.train[one[0]].image_id)
+    said = sorted(held, key=lambda one: prepared.train[one[0]].image_id)
     outcomes = [outcome_of(prepared.train[row], one, bundle) for row, one in said]
-    counted = count_predictions(one for _, one in said)
+    counted = count_predictions(prepared, said)
     best = counted.dice[counted.positive].mean(axis=0).argmax()
     draws = draw_patients([one.patient for one in outcomes])
     return Found(outcomes, counted.dice[:, best], draws)

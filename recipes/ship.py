@@ -22,7 +22,7 @@ from pleura.models import shipped
 from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.weights import rounded
-from pleura.stages.evaluate import judged, outcome_of
+from pleura.stages.evaluate import outcome_of, said_of
 from pleura.storage.atomic import atomic_path, write_text
 
 MOST_BYTES = 40_000_000
@@ -99,7 +99,7 @@ def _agreement(bundle: Bundle, small: Bundle, folder: Path) -> str:
         [
             outcome_of(prepared.train[row], said, one)
             for row, said in zip(
-                rows, judged(TorchEngine(one, precision="fp32"), prepared, rows), strict=True
+                rows, said_of(TorchEngine(one, precision="fp32"), prepared, rows), strict=True
             )
         ]
         for one in (bundle, small)

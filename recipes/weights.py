@@ -33,14 +33,13 @@ from pleura.data.arrays import Prepared, open_prepared
 from pleura.data.patients import siim_patient
 from pleura.data.prepare import PREPARATION
 from pleura.data.records import image_keys
+from pleura.engines.engine import Probabilities
 from pleura.engines.openvino_engine import OpenVINOEngine
-from pleura.evaluation.decision import Decision, deal, decide_on
+from pleura.evaluation.decision import Decision, deal, decide
 from pleura.evaluation.mix import SIIM
 from pleura.evaluation.predictions import (
     MASK_THRESHOLDS,
-    Judged,
     Predictions,
-    count_predictions,
 )
 from pleura.evaluation.scores import summarise
 from pleura.formats.image_table import read_image_table
@@ -56,7 +55,7 @@ from pleura.models.bundle import (
 from pleura.models.card import write_card
 from pleura.models.weights import Arrays
 from pleura.stages.ensemble import combine
-from pleura.stages.evaluate import beside_truth, evaluate_model, outcome_of
+from pleura.stages.evaluate import count_predictions, evaluate_model, outcome_of
 from pleura.storage.atomic import write_text
 from recipes.weights_data import Radiographs, prepare_radiographs, read_radiographs
 from recipes.weights_training import NETWORK, Plan, Said, build, predict, train
@@ -227,7 +226,7 @@ def balanced(counted: Predictions) -> Decision:
     the best (Youden 1950), and the highest mask threshold whose Dice over the positives comes
     within 0.005 of the best.
     """
-    decision = decide_on(counted)
+    decision = decide(counted)
     scores = counted.calibrated(decision.calibration).scores
     limits = np.linspace(0.02, 0.98, 97)
     called = scores[None] >= limits[:, None]
@@ -255,12 +254,12 @@ def _decided(
         if radiographs.fold[row] in TEACHERS and radiographs.patients[row] not in known
     ]
 
-    def judged() -> Iterator[Judged]:
+    def told() -> Iterator[tuple[int, Probabilities]]:
         for place in rows:
-            probability = said.maps[place].astype(np.float32) / 255
-            yield beside_truth(prepared, int(said.rows[place]), probability, said.scores[place])
+            maps = said.maps[place][None].astype(np.float32) / 255
+            yield int(said.rows[place]), Probabilities(maps, said.scores[place : place + 1])
 
-    counted = count_predictions(judged())
+    counted = count_predictions(prepared, told())
     decision = balanced(counted)
     patients = [str(radiographs.patients[said.rows[place]]) for place in rows]
     parts = deal(patients, counted.positive)
@@ -274,8 +273,8 @@ def _decided(
         for one in [balanced(counted.among(parts != part)) for part in range(parts.max() + 1)]
     ]
     outcomes = [
-        outcome_of(prepared.train[said.rows[place]], one, judges[part], chosen_elsewhere=True)
-        for place, one, part in zip(rows, judged(), parts, strict=True)
+        outcome_of(prepared.train[row], one, judges[part], chosen_elsewhere=True)
+        for (row, one), part in zip(told(), parts, strict=True)
     ]
     evaluation = summarise(outcomes, decision.applied(base).points, mixes=[SIIM])
     told = f"{len(rows)} radiographs of two folds, each by the network that never saw its patient"

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pleura.engines.engine import Probabilities
 from pleura.evaluation.decision import decide_on
 from pleura.evaluation.operating_point import (
     MIN_AREAS,
@@ -11,7 +12,7 @@ from pleura.evaluation.operating_point import (
     sensitive_threshold,
     specific_threshold,
 )
-from pleura.evaluation.predictions import MASK_THRESHOLDS, Judged, Predictions, count_predictions
+from pleura.evaluation.predictions import MASK_THRESHOLDS, Predictions, count_image, joined
 from pleura.inference.prediction import decide
 from pleura.metrics import dice_coeff
 from pleura.models.bundle import OperatingPoint
@@ -27,11 +28,12 @@ def maps_of(items):
     for level, truth_px in items:
         probability = np.zeros((10, 10), np.float32)
         probability.reshape(-1)[:10] = level
-        yield Judged(probability, level, mask_of(truth_px))
+        said = Probabilities(probability[None], np.array([level]))
+        yield count_image(said, mask_of(truth_px))
 
 
 def chosen(items):
-    return choose_operating_point(count_predictions(maps_of(items)))
+    return choose_operating_point(joined(maps_of(items)))
 
 
 def table(scores, positive, dice, areas=0.1):
@@ -161,7 +163,7 @@ def test_the_chosen_triplet_is_within_one_standard_error_of_the_best(seed, image
 
 
 def test_without_images_the_thresholds_are_one_half_and_there_are_no_presets():
-    found = choose_operating_point(count_predictions([]))
+    found = choose_operating_point(joined([]))
     assert found == Choice(OperatingPoint())
     assert found.presets == {}
 

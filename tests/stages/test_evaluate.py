@@ -9,7 +9,6 @@ from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import AnnotationError, DataError
 from pleura.evaluation.decision import deal, decide_nested
 from pleura.evaluation.mix import SIIM
-from pleura.evaluation.predictions import count_predictions
 from pleura.formats.rle import mask2rle, rle2mask
 from pleura.inference.predictor import Predictor
 from pleura.inference.row import Row
@@ -19,9 +18,10 @@ from pleura.stages.evaluate import (
     CASES,
     FAILURES,
     compare_models,
+    counted_on,
     evaluate_model,
-    judged,
     read_truth,
+    said_of,
     score_answers,
     write_test_report,
     write_validation_report,
@@ -75,12 +75,14 @@ def test_an_outcome_is_what_predicting_the_file_gives(bundle, engine, small_prep
 
 def test_the_maps_come_in_the_order_of_the_rows(engine, small_prepared):
     rows = np.array([20, 3, 3, 0, 34, 7, 8, 9, 10, 11])
-    found = list(judged(engine, small_prepared, rows))
+    found = list(said_of(engine, small_prepared, rows))
     for row, said in zip(rows, found, strict=True):
         alone = engine.probabilities(np.asarray(small_prepared.x_train[row][None]))
-        assert said.probability == pytest.approx(alone.maps[0], abs=1e-5)
-        assert said.score == pytest.approx(alone.scores[0], abs=1e-5)
-        assert np.array_equal(said.truth, small_prepared.y_train[row])
+        assert said.maps == pytest.approx(alone.maps, abs=1e-5)
+        assert said.scores == pytest.approx(alone.scores, abs=1e-5)
+    counted = counted_on(engine, small_prepared, rows)
+    assert counted.positive.tolist() == [small_prepared.y_train[row].any() for row in rows]
+    assert counted.scores == pytest.approx([said.scores[0] for said in found])
 
 
 def test_the_share_of_the_square_that_is_radiograph(engine, small_prepared):
@@ -88,10 +90,10 @@ def test_the_share_of_the_square_that_is_radiograph(engine, small_prepared):
         small_prepared,
         train=tuple(replace(record, columns=2 * record.rows) for record in small_prepared.train),
     )
-    (said,) = judged(engine, wide, np.array([0]))
-    assert said.inside == 0.5
-    (said,) = judged(engine, small_prepared, np.array([0]))
-    assert said.inside == 1.0
+    half = counted_on(engine, wide, np.array([0]))
+    whole = counted_on(engine, small_prepared, np.array([0]))
+    assert whole.areas.any()
+    assert np.array_equal(half.areas, 2 * whole.areas), "a share of the half that is radiograph"
 
 
 def test_figures_at_each_point_and_of_the_calibrated_score(bundle, engine, small_prepared):
@@ -180,7 +182,7 @@ def test_no_image_is_judged_by_thresholds_that_it_chose(bundle, engine, small_pr
     found = evaluate_model(own, small_prepared, engine=engine)
     assert any(item.called for item in found.outcomes)
     assert found.evaluation.naive.sensitivity == 0
-    counted = count_predictions(judged(engine, small_prepared, np.array(found.rows)))
+    counted = counted_on(engine, small_prepared, np.array(found.rows))
     records = [small_prepared.train[row] for row in found.rows]
     parts = deal([record.patient for record in records], counted.positive)
     decisions = decide_nested(counted, parts)

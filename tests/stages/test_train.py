@@ -6,27 +6,29 @@ import numpy as np
 import pytest
 
 from pleura.config import Network, Train
+from pleura.engines.engine import Probabilities
 from pleura.errors import BundleError, UsageError
 from pleura.evaluation.decision import decide
-from pleura.evaluation.predictions import Judged
+from pleura.evaluation.predictions import count_image, joined
 from pleura.models.bundle import read_bundle, write_bundle
 from pleura.stages.train import is_trained, train_model
 from pleura.training.loop import Trainer
 
 
 def said(images=120):
-    """Yield what a network could say: score and label go together, though not always."""
+    """Yield what a network could say, counted: score and label go together, though not always."""
     rng = np.random.default_rng(3)
     for _ in range(images):
         truth = np.zeros((16, 16), np.bool_)
         truth[:4] = rng.random() < 0.5
         score = float(rng.beta(4, 2) if truth.any() else rng.beta(2, 4))
-        yield Judged(truth.astype(np.float32) * 0.8, score, truth)
+        maps = truth[None].astype(np.float32) * 0.8
+        yield count_image(Probabilities(maps, np.array([score])), truth)
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_the_calibration_is_the_one_asked_for(method):
-    assert decide(said(), method).calibration.method == method
+    assert decide(joined(said()), method).calibration.method == method
 
 
 @pytest.fixture(scope="module")

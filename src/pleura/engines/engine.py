@@ -3,6 +3,7 @@
 Shapes: N images, S side length in pixels.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +22,12 @@ class Probabilities(NamedTuple):
     maps: NDArray[np.float32]
     scores: NDArray[np.float32]
     seconds: float = 0.0
+
+    def each(self) -> Iterator["Probabilities"]:
+        """Yield those of each image alone."""
+        for number in range(len(self.scores)):
+            one = slice(number, number + 1)
+            yield Probabilities(self.maps[one], self.scores[one], self.seconds)
 
 
 class Engine(Protocol):

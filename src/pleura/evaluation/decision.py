@@ -4,7 +4,7 @@ A threshold that is judged by the very images that chose it looks better than it
 judges deals the images into parts by patient, and judges each part by what the other parts chose.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pleura.choices import FittedCalibration
 from pleura.evaluation.calibration import fit_calibration
 from pleura.evaluation.operating_point import Choice, choose_operating_point
-from pleura.evaluation.predictions import Judged, Predictions, count_predictions
+from pleura.evaluation.predictions import Predictions
 from pleura.models.bundle import Bundle, Calibration
 
 PARTS = 5
@@ -42,13 +42,8 @@ class Decision:
         )
 
 
-def decide(said: Iterable[Judged], calibration: FittedCalibration = "platt") -> Decision:
-    """Return calibration and operating points for what networks say of images they never saw."""
-    return decide_on(count_predictions(said), calibration)
-
-
-def decide_on(predictions: Predictions, calibration: FittedCalibration = "platt") -> Decision:
-    """Return calibration and operating points for predictions that are counted already.
+def decide(predictions: Predictions, calibration: FittedCalibration = "platt") -> Decision:
+    """Return calibration and operating points for what networks say of images they never saw.
 
     Images whose mask is annotated alone choose them, as long as some are positive and some
     negative; else images that have a label alone help.
@@ -78,7 +73,7 @@ def decide_nested(
         raise ValueError(
             "one part has no others that could choose its thresholds; deal out two or more"
         )
-    return tuple(decide_on(predictions.among(parts != part), calibration) for part in range(count))
+    return tuple(decide(predictions.among(parts != part), calibration) for part in range(count))
 
 
 def deal(

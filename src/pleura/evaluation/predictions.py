@@ -7,38 +7,20 @@ would give. So predictions are counted as they come, and the maps dropped.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.engines.engine import Probabilities
 from pleura.models.bundle import Calibration
 
 MASK_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 19))
 """Mask thresholds that are tried: 0.05 to 0.9."""
 
 
-class Judged(NamedTuple):
-    """What a network says of a prepared image, and the truth, both over the prepared square.
-
-    Attributes:
-        probability: ``(S, S)`` float32 in 0..1.
-        score: The network's image score in 0..1, not calibrated.
-        truth: ``(S, S)`` bool; None where nobody drew a mask.
-        inside: Share of the square that the file's pixels cover; the rest is its black border.
-        labelled_positive: Where there is no mask, whether the image's label is positive.
-    """
-
-    probability: NDArray[np.float32]
-    score: float
-    truth: NDArray[np.bool_] | None
-    inside: float = 1.0
-    labelled_positive: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """A set of judged images, counted.
+    """What is said of a set of images, counted beside the truth.
 
     Attributes:
         scores: ``(n,)`` float64 in 0..1.
@@ -69,40 +51,47 @@ class Predictions:
         return replace(self, scores=calibration.apply(self.scores))
 
 
-def count_predictions(judged: Iterable[Judged]) -> Predictions:
-    """Return `judged`, counted; they may be of one network or, one part after the other, of folds.
-
-    Fit thresholds and calibration only to images that did not train the network that judges them.
-    """
-    rows = [_count(*item) for item in judged]
-    masks = len(MASK_THRESHOLDS)
-    return Predictions(
-        scores=np.array([row[0] for row in rows], np.float64),
-        positive=np.array([row[1] for row in rows], np.bool_),
-        dice=np.array([row[2] for row in rows], np.float64).reshape(-1, masks),
-        areas=np.array([row[3] for row in rows], np.float64).reshape(-1, masks),
-    )
-
-
-def _count(
-    probability: NDArray[np.float32],
-    score: float,
+def count_image(
+    said: Probabilities,
     truth: NDArray[np.bool_] | None,
     inside: float = 1.0,
     labelled_positive: bool = False,
-) -> tuple[float, bool, NDArray[np.float64], NDArray[np.float64]]:
-    """Return score, label, and Dice and area at each threshold, in one pass over the map."""
+) -> Predictions:
+    """Return what a network says of one prepared image, counted in one pass over the map.
+
+    Args:
+        said: Maps ``(1, S, S)`` and scores ``(1,)``; the score is not calibrated.
+        truth: ``(S, S)`` bool; None where nobody drew a mask.
+        inside: Share of the square that the file's pixels cover; the rest is its black border.
+        labelled_positive: Where there is no mask, whether the image's label is positive.
+    """
     # A pixel at level k exceeds exactly the first k thresholds.
-    levels = np.searchsorted(np.array(MASK_THRESHOLDS, np.float32), probability, side="left")
+    levels = np.searchsorted(np.array(MASK_THRESHOLDS, np.float32), said.maps[0], side="left")
     masks = len(MASK_THRESHOLDS)
     predicted = _exceeding(levels, masks)
-    area = predicted / (probability.size * inside)
     if truth is None:
-        return float(score), labelled_positive, np.full(masks, np.nan), area
-    both = _exceeding(levels[truth], masks)
-    total = predicted + np.count_nonzero(truth)
-    dice = np.divide(2 * both, total, out=np.ones(masks), where=total > 0)
-    return float(score), bool(truth.any()), dice, area
+        positive, dice = labelled_positive, np.full(masks, np.nan)
+    else:
+        both, total = _exceeding(levels[truth], masks), predicted + np.count_nonzero(truth)
+        dice = np.divide(2 * both, total, out=np.ones(masks), where=total > 0)
+        positive = bool(truth.any())
+    area = predicted / (levels.size * inside)
+    return Predictions(said.scores.astype(np.float64), np.array([positive]), dice[None], area[None])
+
+
+def joined(parts: Iterable[Predictions]) -> Predictions:
+    """Return several as one; they may be of one network or, one part after the other, of folds.
+
+    Fit thresholds and calibration only to images that did not train the network that said it.
+    """
+    none = np.zeros((0, len(MASK_THRESHOLDS)))
+    kept = [Predictions(np.zeros(0), np.zeros(0, np.bool_), none, none), *parts]
+    return Predictions(
+        np.concatenate([part.scores for part in kept]),
+        np.concatenate([part.positive for part in kept]),
+        np.concatenate([part.dice for part in kept]),
+        np.concatenate([part.areas for part in kept]),
+    )
 
 
 def _exceeding(levels: NDArray[np.int64], masks: int) -> NDArray[np.float64]:

@@ -34,20 +34,6 @@ KINDS: Mapping[Kind, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One picture of the gallery of predictions.
-
-    Attributes:
-        outcome: How the answer fared.
-        picture: ``(rows, columns, 3)`` uint8 blue, green, red, as
-            :func:`pleura.stages.gallery.overlay` makes it; 320 to 384 pixels wide is enough.
-    """
-
-    outcome: Outcome
-    picture: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """What a page shows.
 
@@ -55,8 +41,10 @@ class Report:
         title: Its heading.
         evaluation: The figures.
         outcomes: All images, for the charts.
-        cases: Pictures of answers from the best to the worst, in the order they are shown.
-        failures: Pictures of misses and false alarms.
+        cases: Pictures of answers from the best to the worst, by image id in the order they are
+            shown: ``(rows, columns, 3)`` uint8 blue, green, red, as
+            :func:`pleura.rendering.overlay.overlay` makes them; 320 to 384 pixels wide is enough.
+        failures: Pictures of misses and false alarms, likewise.
         curves_svg: Learning curves as trusted ``<svg>`` elements, put in as they are
             (:func:`pleura.training.curves.curves_svg`); empty where there are none.
         facts: What a reader wants to know of model, data and run, by name.
@@ -67,8 +55,8 @@ class Report:
     title: str
     evaluation: Evaluation
     outcomes: Sequence[Outcome]
-    cases: Sequence[Case]
-    failures: Sequence[Case]
+    cases: Mapping[str, NDArray[np.uint8]]
+    failures: Mapping[str, NDArray[np.uint8]]
     curves_svg: str
     facts: Mapping[str, str]
     notes: Sequence[str]
@@ -606,25 +594,26 @@ class _Tile:
     height: int
 
 
-def _tiles(cases: Sequence[Case], outcomes: Sequence[Outcome]) -> list[_Tile]:
-    """Return the tiles of `cases`; the best, median and worst of the found ones are named so."""
+def _tiles(pictures: Mapping[str, NDArray[np.uint8]], outcomes: Sequence[Outcome]) -> list[_Tile]:
+    """Return the tiles of `pictures`; the best, median and worst of the found ones are named so."""
     found = _by_kind(outcomes)["found"]
     ranks = {}
     if len(found) > 2:
         places = {"median": (len(found) - 1) // 2, "best": 0, "worst": -1}
         ranks = {found[place].image_id: f", {rank}" for rank, place in places.items()}
-    return [_tile(case, ranks.get(case.outcome.image_id, "")) for case in cases]
+    by_id = {item.image_id: item for item in outcomes}
+    return [_tile(by_id[name], one, ranks.get(name, "")) for name, one in pictures.items()]
 
 
-def _tile(case: Case, rank: str) -> _Tile:
-    kind = kind_of(case.outcome)
-    height, width = case.picture.shape[:2]
+def _tile(outcome: Outcome, picture: NDArray[np.uint8], rank: str) -> _Tile:
+    kind = kind_of(outcome)
+    height, width = picture.shape[:2]
     return _Tile(
         kind=kind,
         label=KINDS[kind] + rank,
-        outcome=case.outcome,
-        dice=f"{case.outcome.dice:.2f}",
-        source=picture_source(case.picture),
+        outcome=outcome,
+        dice=f"{outcome.dice:.2f}",
+        source=picture_source(picture),
         width=width,
         height=height,
     )

@@ -79,7 +79,7 @@ class Line:
     def run(self, files: Iterator[Ready | Failed], engine: Engine) -> Iterator[Ran | Failed]:
         """Yield each file with what the network says of it, once its batch has been through."""
         while group := list(itertools.islice(files, self._batch)):
-            said = iter(run_network([file for file in group if isinstance(file, Ready)], engine))
+            said = run_network([file for file in group if isinstance(file, Ready)], engine)
             for file in group:
                 yield file if isinstance(file, Failed) else (file, next(said))
 
@@ -127,14 +127,11 @@ def open_line(
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
-def run_network(ready: list[Ready], engine: Engine) -> list[Probabilities]:
-    """Return what the network says of each image, one by one, with its share of the time."""
+def run_network(ready: list[Ready], engine: Engine) -> Iterator[Probabilities]:
+    """Yield what the network says of each image, one by one, with its share of the time."""
     if not ready:
-        return []
+        return
     begun = time.perf_counter()
     found = engine.probabilities(np.stack([item.pixels for item in ready]))
     seconds = (time.perf_counter() - begun) / len(ready)
-    return [
-        Probabilities(found.maps[number : number + 1], found.scores[number : number + 1], seconds)
-        for number in range(len(ready))
-    ]
+    yield from found._replace(seconds=seconds).each()

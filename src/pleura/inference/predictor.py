@@ -200,7 +200,7 @@ class Predictor:
 
     def _alone(self, ready: Ready) -> Prediction:
         return replace(
-            self._decide(ready, *run_network([ready], self.engine)), prepared=ready.pixels
+            self._decide(ready, next(run_network([ready], self.engine))), prepared=ready.pixels
         )
 
     def _decide(self, ready: Ready, said: Probabilities) -> Prediction:

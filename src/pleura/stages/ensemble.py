@@ -14,7 +14,7 @@ from pleura.evaluation.decision import decide
 from pleura.models import zoo
 from pleura.models.bundle import Bundle
 from pleura.models.card import write_card
-from pleura.stages.evaluate import judged, unseen_rows
+from pleura.stages.evaluate import counted_on, unseen_rows
 from pleura.stages.train import measured
 
 
@@ -109,7 +109,7 @@ def _decided_on(whole: Bundle, prepared: Prepared) -> Bundle:
             f"{prepared.path}: all of its {len(prepared.train)} labelled images trained a member; "
             "choose on others, or leave `on` out"
         )
-    decision = decide(judged(TorchEngine(whole), prepared, rows))
+    decision = decide(counted_on(TorchEngine(whole), prepared, rows))
     whole = decision.applied(whole)
     figures = measured(whole, prepared)
     told = f"{len(rows)} images of {prepared.path} that trained none of its members"

@@ -1,6 +1,6 @@
 """Evaluation as a stage: a model against images that did not train it, and pages that show it."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,14 @@ from pleura.data.radiographs import open_any_radiograph
 from pleura.data.records import ImageRecord, image_keys
 from pleura.data.table_use import TableUse, table_use
 from pleura.data.unchanged import read_unchanged
-from pleura.engines.engine import Engine
+from pleura.engines.engine import Engine, Probabilities
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import DataError, InputError
 from pleura.evaluation.comparison import Comparison, compare
 from pleura.evaluation.decision import deal, decide_nested
 from pleura.evaluation.mix import Mix
-from pleura.evaluation.predictions import Judged, Predictions, count_predictions
+from pleura.evaluation.predictions import Predictions, count_image, joined
 from pleura.evaluation.report import (
-    Case,
     Report,
     choose_cases,
     choose_failures,
@@ -70,24 +69,29 @@ FAILURES = 16
 """Pictures of misses and false alarms in a report."""
 
 
-def judged(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> Iterator[Judged]:
-    """Yield what `engine` says of `rows` of ``X_train``, beside the truth, in order."""
+def said_of(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> Iterator[Probabilities]:
+    """Yield what `engine` says of each of `rows` of ``X_train``, in order."""
     for start in range(0, len(rows), BATCH):
         piece = rows[start : start + BATCH]
-        found = engine.probabilities(np.asarray(prepared.x_train[piece]))
-        for row, one, score in zip(piece, found.maps, found.scores, strict=True):
-            yield beside_truth(prepared, row, one, float(score))
+        yield from engine.probabilities(np.asarray(prepared.x_train[piece])).each()
 
 
-def beside_truth(
-    prepared: Prepared, row: int, probability: NDArray[np.float32], score: float
-) -> Judged:
-    """Return what a network says of a row of ``X_train``, beside the truth."""
+def counted_on(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> Predictions:
+    """Return what `engine` says of `rows` of ``X_train``, counted beside the truth, in order."""
+    said = said_of(engine, prepared, rows)
+    return count_predictions(prepared, zip(rows, said, strict=True))
+
+
+def count_predictions(prepared: Prepared, said: Iterable[tuple[int, Probabilities]]) -> Predictions:
+    """Return what is said of rows of ``X_train``, counted beside the truth, in order."""
+    return joined(_counted(prepared, row, one) for row, one in said)
+
+
+def _counted(prepared: Prepared, row: int, said: Probabilities) -> Predictions:
     record = prepared.train[row]
     shown = record.frame(prepared.size).shown
-    inside = min(shown) / max(shown)
     truth = prepared.mask(row) if record.mask_known else None
-    return Judged(probability, score, truth, inside, bool(record.positive))
+    return count_image(said, truth, min(shown) / max(shown), bool(record.positive))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +165,11 @@ def evaluate_model(
     nested = None
     if parts is not None and parts.any():
         if counted is None:
-            counted = count_predictions(judged(engine, prepared, rows))
+            counted = counted_on(engine, prepared, rows)
         kind = bundle.training.get("train.calibration", "platt")
         nested = [one.applied(bundle) for one in decide_nested(counted, parts, kind)]
     outcomes, naive = [], []
-    for number, said in enumerate(judged(engine, prepared, rows)):
+    for number, said in enumerate(said_of(engine, prepared, rows)):
         record = records[number]
         one = outcome_of(record, said, bundle, negatives.get(record.image_id, ""))
         naive.append(one)
@@ -395,18 +399,16 @@ def write_validation_report(
         OutputError: The page could not be written.
     """
     by_id = {prepared.train[row].image_id: row for row in validation.rows}
-    outcomes = {item.image_id: item for item in validation.outcomes}
     engine = TorchEngine(bundle)
 
-    def drawn(chosen: Sequence[str]) -> list[Case]:
+    def drawn(chosen: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
         rows = np.array([by_id[image_id] for image_id in chosen], np.int64)
-        cases = []
-        for row, said in zip(rows, judged(engine, prepared, rows), strict=True):
+        pictures = {}
+        for row, said in zip(rows, said_of(engine, prepared, rows), strict=True):
             record = prepared.train[row]
             mask = _predicted(record, said, bundle).mask
-            picture = _record_tile(record, mask)
-            cases.append(Case(outcomes[record.image_id], picture))
-        return cases
+            pictures[record.image_id] = _record_tile(record, mask)
+        return pictures
 
     facts = {**_facts(bundle), "Scored on": f"validation part of {prepared.path}"}
     report = Report(
@@ -437,20 +439,17 @@ def write_test_report(
     """
     outcomes = scored.outcomes
     evaluation = summarise(outcomes, bundle.points)
-    by_id = {item.image_id: item for item in outcomes}
-    by_answer = {answer.image_id: answer for answer in answers}
+    by_id = {answer.image_id: answer for answer in answers}
 
-    def drawn(image_id: str) -> Case:
-        answer = by_answer[image_id]
-        shape = (answer.rows or 0, answer.columns or 0)
-        return Case(by_id[image_id], _answer_tile(answer, truth.mask(image_id, shape)))
+    def drawn(chosen: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+        return {image_id: _answer_tile(by_id[image_id], truth) for image_id in chosen}
 
     report = Report(
         title="pleura: test images",
         evaluation=evaluation,
         outcomes=outcomes,
-        cases=[drawn(image_id) for image_id in choose_cases(outcomes, CASES)],
-        failures=[drawn(image_id) for image_id in choose_failures(outcomes, FAILURES)],
+        cases=drawn(choose_cases(outcomes, CASES)),
+        failures=drawn(choose_failures(outcomes, FAILURES)),
         curves_svg=curves_svg(bundle.history),
         facts={**_facts(bundle), "Scored on": f"the test images described by {truth.path}"},
         notes=(
@@ -465,7 +464,7 @@ def write_test_report(
 
 def outcome_of(
     record: ImageRecord,
-    said: Judged,
+    said: Probabilities,
     bundle: Bundle,
     negatives: str = "",
     *,
@@ -475,7 +474,7 @@ def outcome_of(
 
     Args:
         record: The image.
-        said: What the network says of it, over the prepared square.
+        said: What the network says of it alone, over the prepared square.
         bundle: Its calibration, thresholds and size count.
         negatives: What kind of negative it is, if it is one.
         chosen_elsewhere: Whether the thresholds of `bundle` are not those of the model told of, but
@@ -489,7 +488,7 @@ def outcome_of(
         _truth(record) if record.mask_known else None,
         record.patient,
         Traits(record.sex, record.age_years, record.view, negatives),
-        raw_score=said.score,
+        raw_score=float(said.scores[0]),
         labelled_positive=bool(record.positive),
         spacing_mm=record.spacing_mm,
     )
@@ -500,12 +499,12 @@ def outcome_of(
     return replace(found, reached=frozenset(reached))
 
 
-def _predicted(record: ImageRecord, said: Judged, bundle: Bundle) -> Prediction:
+def _predicted(record: ImageRecord, said: Probabilities, bundle: Bundle) -> Prediction:
     frame = record.frame(bundle.preprocessing.size)
     return finish(
         record.image_id,
-        said.probability,
-        said.score,
+        said.maps[0],
+        float(said.scores[0]),
         frame,
         bundle.operating_point,
         calibration=bundle.calibration,
@@ -525,8 +524,9 @@ def _record_tile(record: ImageRecord, mask: NDArray[np.bool_]) -> NDArray[np.uin
     return _tile(radiograph.pixels, radiograph.aspect, mask, _truth(record))
 
 
-def _answer_tile(answer: Row, truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _answer_tile(answer: Row, table: Annotations) -> NDArray[np.uint8]:
     """Return a small picture of the bytes that were answered, with answer and truth."""
+    truth = table.mask(answer.image_id, (answer.rows or 0, answer.columns or 0))
     try:
         radiograph = open_any_radiograph(Path(answer.path), answer.fingerprint).radiograph
     except InputError as error:

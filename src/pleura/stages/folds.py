@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 
 from pleura.config import Network, Train
 from pleura.data.arrays import Prepared
+from pleura.engines.engine import Probabilities
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import BundleError
-from pleura.evaluation.decision import decide_nested, decide_on
+from pleura.evaluation.decision import decide, decide_nested
 from pleura.evaluation.mix import Mix
-from pleura.evaluation.predictions import Judged, count_predictions
+from pleura.evaluation.predictions import joined
 from pleura.evaluation.scores import Evaluation, Outcome, summarise
 from pleura.formats.csv_cells import csv_text
 from pleura.models.bundle import Bundle, read_bundle, version_of, write_bundle
@@ -38,9 +39,9 @@ from pleura.models.card import write_card
 from pleura.models.sealed_file import read_sealed, write_sealed
 from pleura.stages.evaluate import (
     EPOCH_CHOSEN,
-    beside_truth,
-    judged,
+    count_predictions,
     outcome_of,
+    said_of,
 )
 from pleura.stages.train import (
     described,
@@ -62,21 +63,6 @@ NESTED_FOLDS = (
 )
 _FORMAT = 1
 _MAX_BYTES = 64 * 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a network says of the images of one fold, which it never saw.
-
-    Attributes:
-        rows: ``(n,)`` int64: rows of ``X_train``.
-        maps: ``(n, S, S)`` uint8: probabilities in steps of 1/255.
-        scores: ``(n,)`` float32 in 0..1.
-    """
-
-    rows: NDArray[np.int64]
-    maps: NDArray[np.uint8]
-    scores: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +129,13 @@ def _all_folds(
     mixes: Sequence[Mix],
     on_fold: Callable[[int, str], OnStep | None] | None,
 ) -> Folds | None:
-    held: list[Held] = []
+    held: list[Path] = []
     for fold in range(settings.folds):
         trainer = Trainer(prepared, _folder(out, fold), network, replace(settings, fold=fold))
         told = on_fold(fold, trainer.note) if on_fold is not None else None
         bundle = train_model(trainer, resume=resume, on_step=told)
         if trainer.accelerator.is_main_process:
-            held.append(_held(bundle, trainer))
+            held.append(keep_said(bundle, trainer))
         trainer.accelerator.wait_for_everyone()
     whole = None
     if refit:
@@ -165,38 +151,50 @@ def _folder(out: Path, fold: int) -> Path:
     return out / f"fold-{fold}"
 
 
-def _held(bundle: Bundle, trainer: Trainer) -> Held:
-    """Return what the fold's network says of the fold, from its file where it is there."""
+def keep_said(bundle: Bundle, trainer: Trainer) -> Path:
+    """Return the file that keeps what the fold's network says of the fold, made where it is not.
+
+    Raises:
+        BundleError: The one that is there is damaged.
+    """
     path, rows = trainer.out / NAME, trainer.split.validation
     if path.exists():
-        return _read(path)
-    said = list(judged(TorchEngine(bundle), trainer.prepared, rows))
-    found = Held(
-        rows,
-        np.stack([np.rint(255 * one.probability).astype(np.uint8) for one in said]),
-        np.array([one.score for one in said], np.float32),
-    )
-    version = _FORMAT, version_of("pleura")
-    write_sealed(path, "fold", version, {}, {"held": asdict(found)})
-    return found
+        read_said(path)
+        return path
+    said = list(said_of(TorchEngine(bundle), trainer.prepared, rows))
+    arrays = {
+        "rows": rows,
+        "maps": np.concatenate([np.rint(255 * one.maps).astype(np.uint8) for one in said]),
+        "scores": np.concatenate([one.scores for one in said]),
+    }
+    write_sealed(path, "fold", (_FORMAT, version_of("pleura")), {}, {"held": arrays})
+    return path
 
 
-def _read(path: Path) -> Held:
+def read_said(path: Path) -> tuple[NDArray[np.int64], Iterator[Probabilities]]:
+    """Return the rows of ``X_train`` that are a fold's, and what is said of each.
+
+    Maps are kept in steps of 1/255.
+
+    Raises:
+        BundleError: The file is damaged, or none of this kind.
+    """
     try:
         arrays = read_sealed(path, "fold", _FORMAT, _MAX_BYTES).group("held")
-        return Held(
-            arrays["rows"].astype(np.int64),
-            arrays["maps"].astype(np.uint8),
-            arrays["scores"].astype(np.float32),
-        )
+        rows, maps, scores = arrays["rows"], arrays["maps"], arrays["scores"]
     except (BundleError, KeyError) as error:
         raise BundleError(f"{path}: {error}; remove it to make it again") from error
+    said = (
+        Probabilities(one[None].astype(np.float32) / 255, np.array([score], np.float32))
+        for one, score in zip(maps, scores, strict=True)
+    )
+    return rows.astype(np.int64), said
 
 
 def _concluded(
     prepared: Prepared,
     out: Path,
-    held: Sequence[Held],
+    held: Sequence[Path],
     settings: Train,
     whole: Trainer | None,
     mixes: Sequence[Mix],
@@ -206,18 +204,24 @@ def _concluded(
     The judgement is stored in every model too: none of its images trained the network judged, or
     chose the thresholds it was judged with.
     """
-    counted = count_predictions(said for _, said in _said(prepared, held))
-    parts = np.repeat(np.arange(len(held)), [len(own.rows) for own in held])
-    decision = decide_on(counted, settings.calibration)
+    rows, counts = [], []
+    for path in held:
+        own, said = read_said(path)
+        rows.append(own)
+        counts.append(count_predictions(prepared, zip(own, said, strict=True)))
+    counted = joined(counts)
+    parts = np.repeat(np.arange(len(held)), [len(own) for own in rows])
+    decision = decide(counted, settings.calibration)
     nested = decide_nested(counted, parts, settings.calibration)
     paths = tuple(_folder(out, fold) / "model.h5" for fold in range(len(held)))
     bundles = [decision.applied(read_bundle(path)) for path in paths]
     judges = [chosen.applied(bundles[0]) for chosen in nested]
     outcomes, naive = [], []
-    for part, (row, said) in zip(parts, _said(prepared, held), strict=True):
-        record = prepared.train[row]
-        outcomes.append(outcome_of(record, said, judges[part], chosen_elsewhere=True))
-        naive.append(outcome_of(record, said, bundles[0]))
+    for path, judge in zip(held, judges, strict=True):
+        for row, one in zip(*read_said(path), strict=True):
+            record = prepared.train[row]
+            outcomes.append(outcome_of(record, one, judge, chosen_elsewhere=True))
+            naive.append(outcome_of(record, one, bundles[0]))
     evaluation = summarise(outcomes, bundles[0].points, mixes=mixes, naive=naive)
     values = {
         "measured_on": f"all {len(outcomes)} labelled images of {len(held)} folds, each by the "
@@ -233,21 +237,11 @@ def _concluded(
         about = f"{values['measured_on']}; the network itself was trained on all of them"
         told = replace(bundle, evaluation={**values, "measured_on": about})
         write_results(told, whole, sum(bundle.history["seconds"]))
-    folds = {int(row): fold for fold, own in enumerate(held) for row in own.rows}
-    rows = [int(row) for own in held for row in own.rows]
-    write_text(out / "out_of_fold.csv", _table([folds[row] for row in rows], outcomes))
+    write_text(out / "out_of_fold.csv", _table(parts.tolist(), outcomes))
     points = {name: asdict(point) for name, point in bundles[0].points.items()}
     text = json.dumps({**values, "operating_points": points}, indent=2)
     write_text(out / "evaluation.json", text + "\n")
     return Folds(paths, evaluation, None if whole is None else whole.out / "model.h5")
-
-
-def _said(prepared: Prepared, held: Sequence[Held]) -> Iterator[tuple[int, Judged]]:
-    """Yield each image's row, and what is said of it beside the truth, fold by fold."""
-    for own in held:
-        for row, one, score in zip(own.rows, own.maps, own.scores, strict=True):
-            probability = one.astype(np.float32) / 255
-            yield int(row), beside_truth(prepared, int(row), probability, float(score))
 
 
 def _table(folds: Sequence[int], outcomes: Sequence[Outcome]) -> str:

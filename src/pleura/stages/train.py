@@ -12,15 +12,15 @@ import torch
 from pleura.data.arrays import Prepared
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import DataError, PleuraError
-from pleura.evaluation.decision import decide_on
-from pleura.evaluation.predictions import Predictions, count_predictions
+from pleura.evaluation.decision import decide
+from pleura.evaluation.predictions import Predictions
 from pleura.formats.csv_cells import csv_text
 from pleura.formats.text_file import read_text
 from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.weights import digest
 from pleura.models.zoo import count_parameters
-from pleura.stages.evaluate import evaluate_model, judged
+from pleura.stages.evaluate import counted_on, evaluate_model
 from pleura.storage.atomic import write_text
 from pleura.storage.lock import locked_folder
 from pleura.training.curves import draw_curves
@@ -99,8 +99,8 @@ def decided(bundle: Bundle, trainer: Trainer) -> tuple[Bundle, Predictions]:
     """Return the bundle with what is chosen on the validation part, and what it says of that."""
     rows = trainer.split.validation
     kind = trainer.settings.calibration
-    counted = count_predictions(judged(TorchEngine(bundle), trainer.prepared, rows))
-    return described(decide_on(counted, kind).applied(bundle), trainer), counted
+    counted = counted_on(TorchEngine(bundle), trainer.prepared, rows)
+    return described(decide(counted, kind).applied(bundle), trainer), counted
 
 
 def described(bundle: Bundle, trainer: Trainer) -> Bundle:
