@@ -84,7 +84,7 @@ def test_paths_as_ids_are_told(tmp_path, capsys):
 def test_what_is_lost_is_told(tmp_path, capsys):
     table = tmp_path / "t.csv"
     table.write_text("ImageId,EncodedPixels\na,0 3\na,1 3\n")
-    words = ["convert", str(table), "--to", "tiff", "--size", "8x8"]
+    words = ["convert", str(table), "--to", "tiff", "--image-size", "8x8"]
     assert execute([*words, "--out", str(tmp_path / "x"), "--strict"]) == 1
     assert execute([*words, "--out", str(tmp_path / "o")]) == 0
     assert "lost: 1 image has several lesions, which become one mask" in capsys.readouterr().err
@@ -95,8 +95,8 @@ def test_what_is_lost_is_told(tmp_path, capsys):
     [
         (["t.csv", "--to", "seg"], 2, "'seg' is not one of"),
         (["t.csv", "--to", "png"], 2, "their size with --size ROWSxCOLUMNS"),
-        (["t.csv", "--to", "png", "--size", "8"], 2, "write ROWSxCOLUMNS, such as 1024x1024"),
-        (["t.csv", "--to", "png", "--size", "8x8", "--images", "."], 2, "leave --size out"),
+        (["t.csv", "--to", "png", "--image-size", "8"], 2, "write ROWSxCOLUMNS, such as 1024x1024"),
+        (["t.csv", "--to", "png", "--image-size", "8x8", "--images", "."], 2, "leave --image-size out"),
         (["t.csv", "--to", "png", "--polygons"], 2, "--polygons is of COCO, but --to is png"),
         (["nowhere.csv", "--to", "png"], 1, "nowhere.csv"),
     ],

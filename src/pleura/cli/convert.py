@@ -33,14 +33,7 @@ def convert(
         Path | None,
         typer.Option(help="Folder of the radiographs: their sizes, and their ids or names."),
     ] = None,
-    size: Annotated[
-        str,
-        typer.Option(
-            "--size",
-            "--image-size",
-            help="ROWSxCOLUMNS of all images, where run lengths are read without --images.",
-        ),
-    ] = "",
+    image_size: options.ImageSize = "",
     masks: options.MaskOptions = options.MASKS,
     polygons: Annotated[
         bool,
@@ -63,8 +56,8 @@ def convert(
     from pleura.stages.convert import convert as written
     from pleura.storage.lock import locked_file
 
-    if images is not None and size:
-        raise UsageError("--images says how large each image is; leave --size out")
+    if images is not None and image_size:
+        raise UsageError("--images says how large each image is; leave --image-size out")
     if polygons and to != "coco":
         raise UsageError(f"--polygons is of COCO, but --to is {to}; leave it out")
     how = Conversion(
@@ -72,7 +65,7 @@ def convert(
         reading=masks.reading(),
         images=images,
         match=masks.match or "",
-        size=options.image_size(size),
+        size=options.image_size(image_size),
         polygons=polygons,
         strict=strict,
     )

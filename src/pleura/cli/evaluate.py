@@ -67,9 +67,7 @@ def evaluate(
     threshold: Annotated[
         float, typer.Option(help="From which score on an image without a mask is called positive.")
     ] = 0.5,
-    image_size: Annotated[
-        str, typer.Option(help="ROWSxCOLUMNS, where run lengths alone do not say it.")
-    ] = "",
+    image_size: options.ImageSize = "",
     patients: options.Patients = None,
     masks: options.MaskOptions = options.MASKS,
     label_column: options.LabelColumn = None,

@@ -51,12 +51,10 @@ LabelColumn = Annotated[
 ]
 LabelPatient = Annotated[
     str,
-    typer.Option(
-        "--patient-column",
-        "--label-patient",
-        help="Its column of who is on it.",
-        show_default="patient",
-    ),
+    typer.Option(help="Its column of who is on it.", show_default="patient"),
+]
+ImageSize = Annotated[
+    str, typer.Option(help="ROWSxCOLUMNS of all images, where run lengths alone do not say it.")
 ]
 LabelReader = Annotated[
     str,

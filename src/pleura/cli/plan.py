@@ -11,59 +11,44 @@ if TYPE_CHECKING:
     from pleura.evaluation.planning import Circumstances, Need
 
 
+def _number(low: float, high: float, about: str) -> Any:
+    """Return an option that is a number or left out."""
+    return typer.Option(min=low, max=high, help=about, show_default=False)
+
+
 def plan(
     auroc: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01,
-            max=1,
-            help="The AUROC that is expected, or of the other system.",
-            show_default=False,
-        ),
+        float | None, _number(0.01, 1, "The AUROC that is expected, or of the other system.")
     ] = None,
-    sensitivity: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=1, help="The same of sensitivity.", show_default=False),
-    ] = None,
-    specificity: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=1, help="The same of specificity.", show_default=False),
-    ] = None,
+    sensitivity: Annotated[float | None, _number(0.01, 1, "The same of sensitivity.")] = None,
+    specificity: Annotated[float | None, _number(0.01, 1, "The same of specificity.")] = None,
     width: Annotated[
         float | None,
-        typer.Option(
-            min=0.001,
-            max=0.999,
-            help="How wide the 95 % interval may be, from end to end, such as 0.1.",
-            show_default=False,
-        ),
+        _number(0.001, 0.999, "How wide the 95 % interval may be, from end to end, such as 0.1."),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(
-            min=0.001,
-            max=0.999,
-            help="Show that a system is no worse than another by more than this, such as 0.05.",
-            show_default=False,
+        _number(
+            0.001,
+            0.999,
+            "Show that a system is no worse than another by more than this, such as 0.05.",
         ),
     ] = None,
     difference: Annotated[
         float | None,
-        typer.Option(
-            min=-0.999,
-            max=0.999,
-            help="By how much the one is truly better; without --margin, the difference to show.",
-            show_default=False,
+        _number(
+            -0.999,
+            0.999,
+            "By how much the one is truly better; without --margin, the difference to show.",
         ),
     ] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(
-            min=0.0001,
-            max=0.9999,
-            help="Share of positives where patients are taken as they come, such as 0.05. Without "
+        _number(
+            0.0001,
+            0.9999,
+            "Share of positives where patients are taken as they come, such as 0.05. Without "
             "it they are chosen by their label.",
-            show_default=False,
         ),
     ] = None,
     images: Annotated[
@@ -71,12 +56,11 @@ def plan(
     ] = 1.0,
     resemblance: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="How alike the images of a patient are, 0 to 1: their intraclass correlation. "
+        _number(
+            0,
+            1,
+            "How alike the images of a patient are, 0 to 1: their intraclass correlation. "
             "Wanted with --images.",
-            show_default=False,
         ),
     ] = None,
     correlation: Annotated[

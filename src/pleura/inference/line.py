@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from pleura.errors import UsageError
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.processes.workers import ahead
 from pleura.remote.address import Source
-from pleura.remote.objects import FETCHED_AHEAD, Objects
+from pleura.remote.objects import FETCHED_AHEAD, Brought, NotBrought, Objects
 from pleura.storage.content import Stamp
 
 Item = TypeVar("Item")
@@ -62,17 +62,21 @@ class Line:
         """
         read = functools.partial(self._readers.read, size=size, keep=keep)
         depth = max(2 * self._batch, 2 * self._readers.workers)
-        files = ahead(self._brought, sources, FETCHED_AHEAD)
-        return ahead(functools.partial(self._reading.submit, read), files, depth)
+        return ahead(functools.partial(self._reading.submit, read), self._brought(sources), depth)
 
-    def _brought(self, listed: tuple[Source, Stamp | None]) -> Future[Any]:
-        """Begin to bring a file: a path as it is, of an address what lies there."""
+    def _brought(
+        self, sources: Iterable[tuple[Source, Stamp | None]]
+    ) -> Iterator[Path | Brought | NotBrought]:
+        """Yield each file: a path as it is; of addresses what lies there, some fetched ahead."""
+        for local, group in itertools.groupby(sources, lambda listed: isinstance(listed[0], Path)):
+            if local:
+                yield from (source for source, _ in group if isinstance(source, Path))
+            else:
+                yield from ahead(self._fetch, group, FETCHED_AHEAD)
+
+    def _fetch(self, listed: tuple[Source, Stamp | None]) -> "Future[Brought | NotBrought]":
         source, stamp = listed
-        if isinstance(source, Path):
-            known: Future[Path] = Future()
-            known.set_result(source)
-            return known
-        if self._objects is None:
+        if isinstance(source, Path) or self._objects is None:
             raise UsageError(f"{source}: is an address, and only paths are read here")
         return self._objects.begin(source, stamp)
 
