@@ -95,7 +95,7 @@ def test_the_program_says_what_it_is_not(capsys):
 LIGHT = """
 import sys
 {code}
-heavy = {{"torch", "pydicom", "cv2", "polars", "scipy", "matplotlib", "h5py", "numpy", "sklearn"}}
+heavy = {{"torch", "pydicom", "cv2", "pyarrow", "scipy", "matplotlib", "h5py", "numpy", "sklearn"}}
 print(sorted(heavy & sys.modules.keys()))
 """
 
@@ -120,7 +120,7 @@ def test_results_need_no_torch_where_there_is_no_network(tmp_path):
     path = tmp_path / "a.dcm"
     path.write_bytes(make_dicom())
     code = f"from pleura.cli.app import execute; execute(['inspect', {str(path)!r}])"
-    code += "; print(sorted({'torch', 'polars', 'matplotlib'} & sys.modules.keys()))"
+    code += "; print(sorted({'torch', 'pyarrow', 'matplotlib'} & sys.modules.keys()))"
     command = [sys.executable, "-c", f"import sys; {code}"]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.splitlines()[-1] == "[]"

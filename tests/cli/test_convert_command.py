@@ -96,7 +96,11 @@ def test_what_is_lost_is_told(tmp_path, capsys):
         (["t.csv", "--to", "seg"], 2, "'seg' is not one of"),
         (["t.csv", "--to", "png"], 2, "their size with --size ROWSxCOLUMNS"),
         (["t.csv", "--to", "png", "--image-size", "8"], 2, "write ROWSxCOLUMNS, such as 1024x1024"),
-        (["t.csv", "--to", "png", "--image-size", "8x8", "--images", "."], 2, "leave --image-size out"),
+        (
+            ["t.csv", "--to", "png", "--image-size", "8x8", "--images", "."],
+            2,
+            "leave --image-size out",
+        ),
         (["t.csv", "--to", "png", "--polygons"], 2, "--polygons is of COCO, but --to is png"),
         (["nowhere.csv", "--to", "png"], 1, "nowhere.csv"),
     ],

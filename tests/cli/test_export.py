@@ -22,7 +22,7 @@ status = execute(sys.argv[1:])
 print("MODULES", *sorted(sys.modules), file=sys.stderr)
 sys.exit(status)
 """
-HEAVY = {"torch", "monai", "transformers", "polars", "matplotlib", "scipy", "sklearn", "accelerate"}
+HEAVY = {"torch", "monai", "transformers", "matplotlib", "scipy", "sklearn", "accelerate"}
 
 
 def run(*arguments):

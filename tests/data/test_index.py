@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pleura import config
@@ -374,11 +375,11 @@ def test_the_two_tables(data):
     indices, masks = data / "out" / "indices.parquet", data / "out" / "masks.parquet"
     write_index(index.records, indices)
     write_masks(index.records, masks)
-    assert pl.read_parquet(indices).height == len(index.records) == 8
-    frame = pl.read_parquet(masks)
-    assert frame.columns == ["image_id", "rows", "columns", "area_px", "encoded_pixels"]
-    assert frame.height == len(index.train)
-    for row in frame.iter_rows(named=True):
+    assert pq.read_table(indices).num_rows == len(index.records) == 8
+    table = pq.read_table(masks)
+    assert table.column_names == ["image_id", "rows", "columns", "area_px", "encoded_pixels"]
+    assert table.num_rows == len(index.train)
+    for row in table.to_pylist():
         mask = rle2mask(row["encoded_pixels"], (row["rows"], row["columns"]))
         assert mask.sum() == row["area_px"]
         assert mask2rle(mask) == row["encoded_pixels"]
@@ -395,7 +396,7 @@ def test_something_else_is_no_index(tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"index.parquet: cannot be read as an index"):
         read_index(path)
-    pl.DataFrame({"a": [1]}).write_parquet(path)
+    pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(DataError, match="its columns are not those of an index of this version"):
         read_index(path)
 
@@ -415,24 +416,22 @@ def test_something_else_is_no_index(tmp_path):
 def test_values_that_no_index_has(tmp_path, name, value, message):
     path = tmp_path / "index.parquet"
     write_index([make_record("1"), make_record("2")], path)
-    frame = pl.read_parquet(path)
-    values = [frame[name][0], value]
-    frame.with_columns(pl.Series(name, values, frame.schema[name])).write_parquet(path)
+    table = pq.read_table(path)
+    column = pa.array([table[name][0].as_py(), value], table.schema.field(name).type)
+    place = table.column_names.index(name)
+    pq.write_table(table.set_column(place, name, column), path)
     with pytest.raises(DataError, match=rf"index.parquet: {message}"):
         read_index(path)
 
 
-def test_an_index_that_changed_or_makes_its_reader_panic(tmp_path, monkeypatch):
+def test_an_index_that_changed_or_is_damaged(tmp_path):
     path = tmp_path / "index.parquet"
     write_index([make_record("1")], path)
     with pytest.raises(DataError, match=r"index.parquet: was changed since it was written; the di"):
         read_index(path, expected="0" * 64)
 
-    def panics(_):
-        raise pl.exceptions.PanicException("range end\n  out of range")
-
-    monkeypatch.setattr(pl, "read_parquet", panics)
-    with pytest.raises(DataError, match=r"cannot be read as an index \(range end out of range\)"):
+    path.write_bytes(path.read_bytes().replace(b"image_id", b"image\xff\xffd"))
+    with pytest.raises(DataError, match=r"index.parquet: cannot be read as an index \(.+\)"):
         read_index(path)
 
 

@@ -2,10 +2,11 @@
 
 import io
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from pleura.storage.atomic import write_bytes
 from pleura.storage.seal import digest
 
 if TYPE_CHECKING:
-    import polars as pl
+    import pyarrow as pa
 
 _MOST_BYTES = 2**31
 """A larger file is no index (that of SIIM-ACR's 12,047 images has 6 MB)."""
@@ -117,13 +118,7 @@ def write_index(records: Sequence[ImageRecord], path: Path) -> None:
     Raises:
         OutputError: The file could not be written.
     """
-    import polars as pl
-
-    columns = {
-        field.name: [getattr(record, field.name) for record in records]
-        for field in fields(ImageRecord)
-    }
-    _write(pl.DataFrame(columns, schema=_schema(), strict=True), path)
+    _write(records, [field.name for field in fields(ImageRecord)], path)
 
 
 def write_masks(records: Sequence[ImageRecord], path: Path) -> None:
@@ -137,23 +132,25 @@ def write_masks(records: Sequence[ImageRecord], path: Path) -> None:
     Raises:
         OutputError: The file could not be written.
     """
-    import polars as pl
-
     names = ["image_id", "rows", "columns", "area_px", "encoded_pixels"]
-    known = [record for record in records if record.mask_known]
-    columns = {name: [getattr(record, name) for record in known] for name in names}
-    schema = {name: kind for name, kind in _schema().items() if name in names}
-    _write(pl.DataFrame(columns, schema=schema, strict=True), path)
+    _write([record for record in records if record.mask_known], names, path)
 
 
-def _write(frame: "pl.DataFrame", path: Path) -> None:
-    """Write a table as Parquet; made in memory, as polars does not tell a full disk from a fault.
+def _write(records: Sequence[ImageRecord], names: Sequence[str], path: Path) -> None:
+    """Write columns of records as Parquet, made in memory: a full disk is then told from a fault.
 
     Raises:
         OutputError: The file could not be written.
     """
+    import pyarrow as pa  # so that who reads no table need not wait for it
+    from pyarrow import parquet
+
+    schema = _schema()
+    columns = [[getattr(record, name) for record in records] for name in names]
     whole = io.BytesIO()
-    frame.write_parquet(whole)
+    parquet.write_table(
+        pa.table(columns, schema=pa.schema([schema.field(name) for name in names])), whole
+    )
     write_bytes(path, whole.getvalue())
 
 
@@ -169,88 +166,67 @@ def read_index(
     Raises:
         DataError: The file is missing, was changed, is not Parquet, or holds other columns.
     """
-    import polars as pl
+    import pyarrow as pa
+    from pyarrow import parquet
 
+    content = read_bytes(path, DataError, _MOST_BYTES)
+    if expected is not None and digest(content) != expected:
+        raise DataError(
+            f"{path}: was changed since it was written; the disk or a copy may be damaged: "
+            "prepare the folder again"
+        )
     try:
-        content = read_bytes(path, DataError, _MOST_BYTES)
-        if expected is not None and digest(content) != expected:
-            raise DataError(
-                f"{path}: was changed since it was written; the disk or a copy may be damaged: "
-                "prepare the folder again"
-            )
-        frame = pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        table = parquet.ParquetFile(pa.BufferReader(content)).read()
+        values = [column.to_pylist() for column in table.columns]
+    except (pa.ArrowException, OSError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot be read as an index ({why})") from error
-    if frame.schema != pl.Schema(_schema()):
+    if not table.schema.equals(_schema()):
         raise DataError(f"{path}: its columns are not those of an index of this version of pleura")
-    fault = _fault(frame)
+    fault = _fault(dict(zip(table.column_names, values, strict=True)))
     if fault:
         raise DataError(f"{path}: {fault}; make the index again")
-    return tuple(ImageRecord(**row) for row in frame.iter_rows(named=True))
+    return tuple(map(ImageRecord, *values))
 
 
-def _schema() -> dict[str, "pl.DataType"]:
-    import polars as pl
+def _schema() -> "pa.Schema":
+    """Return the types of the columns, which are those of the fields."""
+    import pyarrow as pa
 
-    return {
-        "image_id": pl.String(),
-        "path": pl.String(),
-        "part": pl.String(),
-        "rows": pl.Int64(),
-        "columns": pl.Int64(),
-        "sex": pl.String(),
-        "age_years": pl.Int64(),
-        "view": pl.String(),
-        "modality": pl.String(),
-        "photometric_interpretation": pl.String(),
-        "transfer_syntax": pl.String(),
-        "patient": pl.String(),
-        "pixel_hash": pl.String(),
-        "labelled": pl.Boolean(),
-        "positive": pl.Boolean(),
-        "mask_rows": pl.Int64(),
-        "overlap_px": pl.Int64(),
-        "area_px": pl.Int64(),
-        "encoded_pixels": pl.String(),
-        "cluster": pl.Int64(),
-        "group": pl.Int64(),
-        "fold": pl.Int64(),
-        "label": pl.Float64(),
-        "label_weight": pl.Float64(),
-        "boxes": pl.String(),
-        "aspect": pl.Float64(),
-        "nih_patient": pl.Int64(),
-        "pixel_mm": pl.Float64(),
+    kinds: dict[Any, pa.DataType] = {
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        bool: pa.bool_(),
     }
+    kinds |= {kind | None: own for kind, own in kinds.items()}
+    types = get_type_hints(ImageRecord)
+    return pa.schema({name: kinds.get(kind, pa.string()) for name, kind in types.items()})
 
 
-_MAY_BE_NULL = {
-    *("age_years", "patient", "positive", "area_px", "encoded_pixels", "cluster", "group", "fold"),
-    *("label", "nih_patient", "pixel_mm"),
+_RULES: dict[str, Callable[[Any], object]] = {
+    "part": lambda value: value in get_args(Part),
+    "rows": lambda value: 1 <= value <= 65_535,
+    "columns": lambda value: 1 <= value <= 65_535,
+    "pixel_hash": re.compile("(?:[0-9a-f]{32})?").fullmatch,
+    "aspect": lambda value: 1 / GREATEST_ASPECT <= value <= GREATEST_ASPECT,
+    "pixel_mm": lambda value: value is None or 1e-3 <= value <= 1e3,
+    "label": lambda value: value is None or 0 <= value <= 1,
+    "label_weight": lambda value: 0 <= value <= 1,
 }
+"""What holds of every value of a column; NaN is within no bounds."""
 
 
-def _fault(frame: "pl.DataFrame") -> str:
+def _fault(columns: Mapping[str, Sequence[Any]]) -> str:
     """Return what no index that pleura writes has, or ""."""
-    import polars as pl
-
-    for name in frame.columns:
-        if name not in _MAY_BE_NULL and frame[name].null_count():
-            return f"{frame[name].null_count()} rows have no {name}"
-    within = {
-        "part": pl.col("part").is_in(["train", "test"]),
-        "rows": pl.col("rows").is_between(1, 65_535),
-        "columns": pl.col("columns").is_between(1, 65_535),
-        "pixel_hash": pl.col("pixel_hash").str.contains("^(?:[0-9a-f]{32})?$"),
-        "aspect": pl.col("aspect").is_between(1 / GREATEST_ASPECT, GREATEST_ASPECT),
-        "pixel_mm": pl.col("pixel_mm").is_null() | pl.col("pixel_mm").is_between(1e-3, 1e3),
-        "label": pl.col("label").is_null() | pl.col("label").is_between(0, 1),
-        "label_weight": pl.col("label_weight").is_between(0, 1),
-    }
-    for name, rule in within.items():
-        wrong = frame.filter(~rule)[name]
-        if len(wrong):
+    types = get_type_hints(ImageRecord)
+    for name, values in columns.items():
+        missing = values.count(None)
+        if missing and type(None) not in get_args(types[name]):
+            return f"{missing} rows have no {name}"
+    for name, rule in _RULES.items():
+        wrong = [value for value in columns[name] if not rule(value)]
+        if wrong:
             return f"{name} is {str(wrong[0])[:60]!r} in {len(wrong)} of its rows"
     return ""
 
