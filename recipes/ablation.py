@@ -35,7 +35,7 @@ from pleura.data.radiographs import (
 )
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.evaluation.comparison import compare
-from pleura.evaluation.decision import decide
+from pleura.evaluation.decision import fit_decision
 from pleura.evaluation.intervals import Draws, Score, draw_patients
 from pleura.evaluation.predictions import count_predictions
 from pleura.evaluation.scores import Outcome, summarise
@@ -282,7 +282,7 @@ def _judged(where: Path, name: str) -> Found:
         bundle = read_bundle(trainer.out / "model.h5")
         rows, ones = read_said(keep_said(bundle, trainer))
         held += zip(rows, ones, strict=True)
-    decision = decide(count_predictions(prepared, held), run.train.calibration)
+    decision = fit_decision(count_predictions(prepared, held), run.train.calibration)
     bundle = decision.applied(bundle)
     said = sorted(held, key=lambda one: prepared.train[one[0]].image_id)
     outcomes = [outcome_of(prepared.train[row], one, bundle) for row, one in said]

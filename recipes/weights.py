@@ -35,7 +35,7 @@ from pleura.data.prepare import PREPARATION
 from pleura.data.records import image_keys
 from pleura.engines.engine import Probabilities
 from pleura.engines.openvino_engine import OpenVINOEngine
-from pleura.evaluation.decision import Decision, deal, decide
+from pleura.evaluation.decision import Decision, deal, fit_decision
 from pleura.evaluation.mix import SIIM
 from pleura.evaluation.predictions import (
     MASK_THRESHOLDS,
@@ -226,7 +226,7 @@ def balanced(counted: Predictions) -> Decision:
     the best (Youden 1950), and the highest mask threshold whose Dice over the positives comes
     within 0.005 of the best.
     """
-    decision = decide(counted)
+    decision = fit_decision(counted)
     scores = counted.calibrated(decision.calibration).scores
     limits = np.linspace(0.02, 0.98, 97)
     called = scores[None] >= limits[:, None]

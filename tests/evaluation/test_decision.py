@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleura.evaluation.decision import deal, decide_nested, decide_on
+from pleura.evaluation.decision import deal, fit_decision, fit_nested
 from pleura.evaluation.predictions import MASK_THRESHOLDS, Predictions
 
 
@@ -21,22 +21,22 @@ def predictions(count, seed=0):
 
 def test_a_part_chooses_nothing_for_itself():
     found, parts = predictions(40), np.arange(40) % 4
-    decisions = decide_nested(found, parts)
+    decisions = fit_nested(found, parts)
     for part, decision in enumerate(decisions):
-        assert decision == decide_on(found.among(parts != part))
+        assert decision == fit_decision(found.among(parts != part))
     moved = Predictions(
         np.where(parts == 1, 1 - found.scores, found.scores),
         found.positive,
         found.dice,
         found.areas,
     )
-    assert decide_nested(moved, parts)[1] == decisions[1]
-    assert decide_nested(moved, parts)[0] != decisions[0]
+    assert fit_nested(moved, parts)[1] == decisions[1]
+    assert fit_nested(moved, parts)[0] != decisions[0]
 
 
 def test_one_part_has_nobody_to_choose_for_it():
     with pytest.raises(ValueError, match="one part has no others that could choose its thresholds"):
-        decide_nested(predictions(4), np.zeros(4, np.int64))
+        fit_nested(predictions(4), np.zeros(4, np.int64))
 
 
 @given(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleura.engines.engine import Probabilities
-from pleura.evaluation.decision import decide_on
+from pleura.evaluation.decision import fit_decision
 from pleura.evaluation.operating_point import (
     MIN_AREAS,
     Choice,
@@ -28,12 +28,15 @@ def maps_of(items):
     for level, truth_px in items:
         probability = np.zeros((10, 10), np.float32)
         probability.reshape(-1)[:10] = level
-        said = Probabilities(probability[None], np.array([level]))
-        yield count_image(said, mask_of(truth_px))
+        yield probability, level, mask_of(truth_px)
 
 
 def chosen(items):
-    return choose_operating_point(joined(maps_of(items)))
+    counted = (
+        count_image(Probabilities(probability[None], np.array([score])), truth)
+        for probability, score, truth in maps_of(items)
+    )
+    return choose_operating_point(joined(counted))
 
 
 def table(scores, positive, dice, areas=0.1):
@@ -66,7 +69,7 @@ def test_no_other_thresholds_do_much_better(items):
         return np.mean(
             [
                 dice_coeff(truth, decide(p, score, point), smooth=0)
-                for p, score, truth, *_ in maps_of(items)
+                for p, score, truth in maps_of(items)
             ]
         )
 
@@ -82,7 +85,7 @@ def test_no_other_thresholds_do_much_better(items):
 def test_many_images_give_the_best_thresholds():
     items = [(0.55, 0), (0.75, 10)] * 100
     point = chosen(items).default
-    for probability, score, truth, *_ in maps_of(items[:2]):
+    for probability, score, truth in maps_of(items[:2]):
         assert np.array_equal(decide(probability, score, point), truth)
 
 
@@ -241,8 +244,8 @@ def test_images_without_a_mask_choose_nothing_where_enough_have_one():
     positive = np.arange(40) % 2 == 0
     annotated = np.arange(40) < 20
     all_of_them = unlike(annotated, positive)
-    decision = decide_on(all_of_them)
-    assert decision == decide_on(all_of_them.among(annotated))
+    decision = fit_decision(all_of_them)
+    assert decision == fit_decision(all_of_them.among(annotated))
     assert decision.choice.expected_dice is not None
 
 
@@ -251,7 +254,7 @@ def test_without_masks_of_both_labels_the_score_decides(with_positives):
     positive = np.arange(40) % 2 == 0
     annotated = positive & with_positives
     found = unlike(annotated, positive)
-    choice = decide_on(found).choice
+    choice = fit_decision(found).choice
     assert choice.sensitive is not None
     assert choice.specific is not None
     if not with_positives:

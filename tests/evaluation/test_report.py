@@ -255,7 +255,7 @@ def test_every_part_of_the_page_can_be_jumped_to() -> None:
 def test_labels_alone_show_no_figure_of_masks() -> None:
     labels = [replace(item, dice=math.nan, iou=math.nan, truth_px=0) for item in OUTCOMES]
     text = Page(
-        render_report(report(labels, evaluation=summarise(labels), cases=[], failures=[]))
+        render_report(report(labels, evaluation=summarise(labels), cases={}, failures={}))
     ).text
     assert "undefined" not in text
     assert "Positive Dice" not in text

@@ -7,7 +7,7 @@ from pleura.data.arrays import write_prepared
 from pleura.data.records import image_keys
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import AnnotationError, DataError
-from pleura.evaluation.decision import deal, decide_nested
+from pleura.evaluation.decision import deal, fit_nested
 from pleura.evaluation.mix import SIIM
 from pleura.formats.rle import mask2rle, rle2mask
 from pleura.inference.predictor import Predictor
@@ -185,7 +185,7 @@ def test_no_image_is_judged_by_thresholds_that_it_chose(bundle, engine, small_pr
     counted = counted_on(engine, small_prepared, np.array(found.rows))
     records = [small_prepared.train[row] for row in found.rows]
     parts = deal([record.patient for record in records], counted.positive)
-    decisions = decide_nested(counted, parts)
+    decisions = fit_nested(counted, parts)
     for record, part, item in zip(records, parts, found.outcomes, strict=True):
         chosen = decisions[part].applied(own)
         line = chosen.calibration.apply(item.raw_score)

@@ -8,7 +8,7 @@ import pytest
 from pleura.config import Network, Train
 from pleura.engines.engine import Probabilities
 from pleura.errors import BundleError, UsageError
-from pleura.evaluation.decision import decide
+from pleura.evaluation.decision import fit_decision
 from pleura.evaluation.predictions import count_image, joined
 from pleura.models.bundle import read_bundle, write_bundle
 from pleura.stages.train import is_trained, train_model
@@ -28,7 +28,7 @@ def said(images=120):
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_the_calibration_is_the_one_asked_for(method):
-    assert decide(joined(said()), method).calibration.method == method
+    assert fit_decision(joined(said()), method).calibration.method == method
 
 
 @pytest.fixture(scope="module")

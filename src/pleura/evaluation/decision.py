@@ -42,7 +42,7 @@ class Decision:
         )
 
 
-def decide(predictions: Predictions, calibration: FittedCalibration = "platt") -> Decision:
+def fit_decision(predictions: Predictions, calibration: FittedCalibration = "platt") -> Decision:
     """Return calibration and operating points for what networks say of images they never saw.
 
     Images whose mask is annotated alone choose them, as long as some are positive and some
@@ -55,7 +55,7 @@ def decide(predictions: Predictions, calibration: FittedCalibration = "platt") -
     return Decision(fitted, choose_operating_point(predictions.calibrated(fitted)))
 
 
-def decide_nested(
+def fit_nested(
     predictions: Predictions, parts: NDArray[np.int64], calibration: FittedCalibration = "platt"
 ) -> tuple[Decision, ...]:
     """Return for each part what is chosen on the images of all other parts.
@@ -73,7 +73,9 @@ def decide_nested(
         raise ValueError(
             "one part has no others that could choose its thresholds; deal out two or more"
         )
-    return tuple(decide(predictions.among(parts != part), calibration) for part in range(count))
+    return tuple(
+        fit_decision(predictions.among(parts != part), calibration) for part in range(count)
+    )
 
 
 def deal(

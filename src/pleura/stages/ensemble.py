@@ -10,7 +10,7 @@ from pleura.config import MAX_SIZE, SIZE_STEP, Network
 from pleura.data.arrays import Prepared
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import BundleError, DataError, UsageError
-from pleura.evaluation.decision import decide
+from pleura.evaluation.decision import fit_decision
 from pleura.models import zoo
 from pleura.models.bundle import Bundle
 from pleura.models.card import write_card
@@ -109,7 +109,7 @@ def _decided_on(whole: Bundle, prepared: Prepared) -> Bundle:
             f"{prepared.path}: all of its {len(prepared.train)} labelled images trained a member; "
             "choose on others, or leave `on` out"
         )
-    decision = decide(counted_on(TorchEngine(whole), prepared, rows))
+    decision = fit_decision(counted_on(TorchEngine(whole), prepared, rows))
     whole = decision.applied(whole)
     figures = measured(whole, prepared)
     told = f"{len(rows)} images of {prepared.path} that trained none of its members"

@@ -21,7 +21,7 @@ from pleura.engines.engine import Engine, Probabilities
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import DataError, InputError
 from pleura.evaluation.comparison import Comparison, compare
-from pleura.evaluation.decision import deal, decide_nested
+from pleura.evaluation.decision import deal, fit_nested
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.predictions import Predictions, count_image, joined
 from pleura.evaluation.report import (
@@ -167,7 +167,7 @@ def evaluate_model(
         if counted is None:
             counted = counted_on(engine, prepared, rows)
         kind = bundle.training.get("train.calibration", "platt")
-        nested = [one.applied(bundle) for one in decide_nested(counted, parts, kind)]
+        nested = [one.applied(bundle) for one in fit_nested(counted, parts, kind)]
     outcomes, naive = [], []
     for number, said in enumerate(said_of(engine, prepared, rows)):
         record = records[number]

@@ -29,7 +29,7 @@ from pleura.data.arrays import Prepared
 from pleura.engines.engine import Probabilities
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import BundleError
-from pleura.evaluation.decision import decide, decide_nested
+from pleura.evaluation.decision import fit_decision, fit_nested
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.predictions import joined
 from pleura.evaluation.scores import Evaluation, Outcome, summarise
@@ -211,8 +211,8 @@ def _concluded(
         counts.append(count_predictions(prepared, zip(own, said, strict=True)))
     counted = joined(counts)
     parts = np.repeat(np.arange(len(held)), [len(own) for own in rows])
-    decision = decide(counted, settings.calibration)
-    nested = decide_nested(counted, parts, settings.calibration)
+    decision = fit_decision(counted, settings.calibration)
+    nested = fit_nested(counted, parts, settings.calibration)
     paths = tuple(_folder(out, fold) / "model.h5" for fold in range(len(held)))
     bundles = [decision.applied(read_bundle(path)) for path in paths]
     judges = [chosen.applied(bundles[0]) for chosen in nested]

@@ -12,7 +12,7 @@ import torch
 from pleura.data.arrays import Prepared
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import DataError, PleuraError
-from pleura.evaluation.decision import decide
+from pleura.evaluation.decision import fit_decision
 from pleura.evaluation.predictions import Predictions
 from pleura.formats.csv_cells import csv_text
 from pleura.formats.text_file import read_text
@@ -100,7 +100,7 @@ def decided(bundle: Bundle, trainer: Trainer) -> tuple[Bundle, Predictions]:
     rows = trainer.split.validation
     kind = trainer.settings.calibration
     counted = counted_on(TorchEngine(bundle), trainer.prepared, rows)
-    return described(decide(counted, kind).applied(bundle), trainer), counted
+    return described(fit_decision(counted, kind).applied(bundle), trainer), counted
 
 
 def described(bundle: Bundle, trainer: Trainer) -> Bundle:
