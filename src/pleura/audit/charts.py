@@ -2,13 +2,9 @@
 
 from collections.abc import Sequence
 from math import sqrt
-from typing import TYPE_CHECKING
 
 from pleura.audit.findings import Balance, BalanceRow
 from pleura.rendering import figures
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST_VALUES = 12
 """Values of an attribute that a chart shows; those of the most images are kept."""
@@ -47,7 +43,7 @@ def area_svg(balance: Balance) -> str:
     edges = balance.area_edges_percent
     median = next((q.area_percent for q in balance.area_quantiles if q.share == 0.5), None)
 
-    def draw(axes: "Axes") -> None:
+    with figures.panels() as (axes,):
         axes.set_title("How large the masks are")
         axes.stairs(balance.area_counts, edges, fill=True, color=figures.SECOND, alpha=0.35)
         axes.stairs(balance.area_counts, edges, color=figures.SECOND, linewidth=1.5)
@@ -70,8 +66,7 @@ def area_svg(balance: Balance) -> str:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.set_xlabel("area of the mask in % of its image")
         axes.set_ylabel("images")
-
-    return figures.svg(draw, "Areas of the masks")
+        return figures.svg(axes, "Areas of the masks")
 
 
 def prevalence_svg(balance: Balance, attribute: str) -> str:
@@ -90,7 +85,7 @@ def prevalence_svg(balance: Balance, attribute: str) -> str:
     ends = [high for (_, high), stratum in zip(bounds, strata, strict=True) if stratum.images >= 30]
     end = min(1.0, 1.15 * max([whole, *ends, *(s.positive / s.images for s in strata)], default=1))
 
-    def draw(axes: "Axes") -> None:
+    with figures.panels() as (axes,):
         axes.set_title(f"Prevalence by {_written(attribute)}")
         axes.axvline(100 * whole, color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
         for place, (stratum, (low, high)) in enumerate(zip(strata, bounds, strict=True)):
@@ -132,8 +127,7 @@ def prevalence_svg(balance: Balance, attribute: str) -> str:
         axes.set_xlim(0, max(1.0, 100 * end))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
         axes.set_xlabel("% with a pneumothorax, 95 % interval; dashed: all")
-
-    return figures.svg(draw, f"Prevalence by {attribute}")
+        return figures.svg(axes, f"Prevalence by {attribute}")
 
 
 def shown(strata: Sequence[BalanceRow], attribute: str) -> list[BalanceRow]:

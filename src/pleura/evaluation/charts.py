@@ -4,7 +4,6 @@ ROC and precision-recall curve, reliability, Dice against area, and scores by la
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ from pleura import metrics
 from pleura.evaluation.proportions import wilson
 from pleura.evaluation.scores import Evaluation, Outcome
 from pleura.rendering import figures
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _BINS = 25
 MARKERS = {"sensitive": "^", "specific": "v", "rule": "s"}
@@ -30,7 +26,7 @@ def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
     if points is None:
         return ""
 
-    def draw(axes: "Axes") -> None:
+    with figures.panels() as (axes,):
         axes.set_title("ROC curve of the image score")
         axes.plot([0, 1], [0, 1], color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
         axes.plot(points[0], points[1], color=figures.SECOND)
@@ -62,8 +58,7 @@ def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
         axes.set_ylim(0, 1.04)
         axes.set_xlabel("false alarms (1 - specificity)")
         axes.set_ylabel("sensitivity")
-
-    return figures.svg(draw, "ROC curve of the image score")
+        return figures.svg(axes, "ROC curve of the image score")
 
 
 def roc_points(
@@ -96,7 +91,7 @@ def precision_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
         return ""
     positives = sum(item.positive for item in outcomes)
 
-    def draw(axes: "Axes") -> None:
+    with figures.panels() as (axes,):
         axes.set_title("Precision and recall of the image score")
         chance = positives / len(outcomes)
         axes.plot([0, 1], [chance] * 2, color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
@@ -110,8 +105,7 @@ def precision_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
         axes.set_ylim(0, 1.04)
         axes.set_xlabel("recall (sensitivity)")
         axes.set_ylabel("precision")
-
-    return figures.svg(draw, "Precision-recall curve of the image score")
+        return figures.svg(axes, "Precision-recall curve of the image score")
 
 
 def precision_points(
@@ -141,7 +135,7 @@ def reliability_svg(outcomes: Sequence[Outcome]) -> str:
         return ""
     said, share, low, high, _ = reliability_points(outcomes)
 
-    def draw(axes: "Axes") -> None:
+    with figures.panels() as (axes,):
         axes.set_title("Reliability of the calibrated score")
         axes.plot([0, 1], [0, 1], color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
         axes.vlines(said, low, high, color=figures.SECOND, alpha=0.5, linewidth=1.4)
@@ -150,8 +144,7 @@ def reliability_svg(outcomes: Sequence[Outcome]) -> str:
         axes.set_ylim(-0.02, 1.04)
         axes.set_xlabel("mean score of the bin")
         axes.set_ylabel("share with a pneumothorax")
-
-    return figures.svg(draw, "Reliability of the calibrated score")
+        return figures.svg(axes, "Reliability of the calibrated score")
 
 
 def reliability_points(
@@ -184,7 +177,7 @@ def area_svg(outcomes: Sequence[Outcome]) -> str:
         return ""
     from matplotlib.ticker import NullFormatter
 
-    def draw(axes: "Axes") -> None:
+    with figures.panels() as (axes,):
         axes.set_title("Dice against area")
         for called, label, colour in (
             (True, "found", figures.SECOND),
@@ -213,8 +206,7 @@ def area_svg(outcomes: Sequence[Outcome]) -> str:
         axes.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.3, borderpad=0
         )
-
-    return figures.svg(draw, "Dice against true area")
+        return figures.svg(axes, "Dice against true area")
 
 
 def score_svg(outcomes: Sequence[Outcome]) -> str:
@@ -224,7 +216,7 @@ def score_svg(outcomes: Sequence[Outcome]) -> str:
 
     from matplotlib.ticker import MaxNLocator
 
-    def draw(axes: "Axes") -> None:
+    with figures.panels() as (axes,):
         axes.set_title("Image scores")
         edges = np.linspace(0, 1, _BINS + 1)
         for positive, label, colour in (
@@ -246,8 +238,7 @@ def score_svg(outcomes: Sequence[Outcome]) -> str:
         axes.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.3, borderpad=0
         )
-
-    return figures.svg(draw, "Image scores by label")
+        return figures.svg(axes, "Image scores by label")
 
 
 def _decades(areas: Sequence[int]) -> tuple[float, float]:

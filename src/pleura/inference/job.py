@@ -194,7 +194,7 @@ class Job:
     def write_results(self) -> Rows:
         """Write the tables, let the writers finish, and return all rows so far, in order."""
         keys = (place.key for place in self._places.values())
-        rows = self._store.rows(key for key in keys if key in self._store)
+        rows = self._store.rows([key for key in keys if key in self._store])
         write_tables(rows, self._settings.out, self._predictor.provenance)
         for writer in self._settings.writers:
             writer.finish(rows, self._settings.out)

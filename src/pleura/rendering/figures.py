@@ -1,19 +1,21 @@
 """Small charts as bytes: PNG files, and SVG to put into a page.
 
-Charts are drawn by a function on a bare matplotlib axes, without pyplot and its global state. The
+Charts are drawn on bare matplotlib axes, without pyplot and its global state. The
 same chart gives the same bytes. In SVG each colour is a CSS variable with the colour here as its
 fallback (``var(--ink, #1d2733)``), and texts take the page's font, so that a chart follows a page
 into dark mode.
 """
 
+import contextlib
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, QUIET, GRID = "#1d2733", "#66727f", "#dfe4e9"
 FIRST, SECOND = "#2f7fb5", "#d9770d"
@@ -54,44 +56,49 @@ STYLE: Mapping[Any, Any] = {
     "svg.fonttype": "none",
 }
 
-Draw = Callable[["Axes"], None]
-"""Draws one chart on a matplotlib axes."""
-
 PANEL = (3.8, 2.7)
 """Width and height of one chart, in inches."""
 
 
-def png(draws: Sequence[Draw]) -> bytes:
-    """Return a PNG with the charts side by side."""
-    content = io.BytesIO()
-    _save(draws, content, "png", "", dpi=180, facecolor="white")
-    return content.getvalue()
-
-
-def svg(draw: Draw, label: str) -> str:
-    """Return one chart as an ``<svg>`` element to put into an HTML page.
-
-    Args:
-        draw: Draws it.
-        label: What it shows, for readers who do not see it; must differ within a page.
-    """
-    content = io.StringIO()
-    _save([draw], content, "svg", label, transparent=True)
-    return _as_inline(content.getvalue(), label)
-
-
-def _save(draws: Sequence[Draw], content: Any, form: str, salt: str, **options: Any) -> None:
+@contextlib.contextmanager
+def panels(count: int = 1) -> "Iterator[list[Axes]]":
+    """Yield the axes of charts side by side, to draw on and write within the block."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
-        figure = Figure(figsize=(PANEL[0] * len(draws), PANEL[1]), layout="constrained")
+    with matplotlib.rc_context({**STYLE}):
+        figure = Figure(figsize=(PANEL[0] * count, PANEL[1]), layout="constrained")
         FigureCanvasAgg(figure)
-        for draw, axes in zip(draws, figure.subplots(1, len(draws), squeeze=False)[0], strict=True):
-            draw(axes)
-        metadata = {"Date": None} if form == "svg" else {"Software": None}
-        figure.savefig(content, format=form, metadata=metadata, **options)
+        yield list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def png(axes: "Axes") -> bytes:
+    """Return a PNG of a chart of :func:`panels`, and of those beside it."""
+    content = io.BytesIO()
+    _figure(axes).savefig(
+        content, format="png", metadata={"Software": None}, dpi=180, facecolor="white"
+    )
+    return content.getvalue()
+
+
+def svg(axes: "Axes", label: str) -> str:
+    """Return a chart of :func:`panels` as an ``<svg>`` element to put into an HTML page.
+
+    Args:
+        axes: The chart.
+        label: What it shows, for readers who do not see it; must differ within a page.
+    """
+    import matplotlib
+
+    content = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": label}):
+        _figure(axes).savefig(content, format="svg", metadata={"Date": None}, transparent=True)
+    return _as_inline(content.getvalue(), label)
+
+
+def _figure(axes: "Axes") -> "Figure":
+    return cast("Figure", axes.get_figure(root=True))
 
 
 def _as_inline(document: str, label: str) -> str:

@@ -84,7 +84,7 @@ def counted_on(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> P
 
 def count_predictions(prepared: Prepared, said: Iterable[tuple[int, Probabilities]]) -> Predictions:
     """Return what is said of rows of ``X_train``, counted beside the truth, in order."""
-    return joined(_counted(prepared, row, one) for row, one in said)
+    return joined([_counted(prepared, row, one) for row, one in said])
 
 
 def _counted(prepared: Prepared, row: int, said: Probabilities) -> Predictions:

@@ -164,6 +164,5 @@ def is_trained(trainer: Trainer) -> bool:
 
 def _history_csv(bundle: Bundle) -> str:
     rows = zip(*(bundle.history[name] for name in COLUMNS), strict=True)
-    return csv_text(
-        COLUMNS, ([int(epoch), *(f"{value:.6g}" for value in rest)] for epoch, *rest in rows)
-    )
+    shown = [[int(epoch), *(f"{value:.6g}" for value in rest)] for epoch, *rest in rows]
+    return csv_text(COLUMNS, shown)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,11 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """
     if not _epochs(history):
         raise UsageError("a history without an epoch has no curves; train for one epoch at least")
-    write_bytes(path, figures.png(_charts(history)))
+    with figures.panels(2) as (loss, dice):
+        _draw_loss(history, loss)
+        _draw_dice(history, dice)
+        content = figures.png(loss)
+    write_bytes(path, content)
 
 
 def curves_svg(history: Mapping[str, Sequence[float]]) -> str:
@@ -40,9 +43,13 @@ def curves_svg(history: Mapping[str, Sequence[float]]) -> str:
     """
     if not _epochs(history):
         return ""
-    labels = ("Loss by epoch", "Dice coefficient by epoch")
-    charts = zip(_charts(history), labels, strict=True)
-    return "\n".join(figures.svg(draw, label) for draw, label in charts)
+    with figures.panels() as (axes,):
+        _draw_loss(history, axes)
+        loss = figures.svg(axes, "Loss by epoch")
+    with figures.panels() as (axes,):
+        _draw_dice(history, axes)
+        dice = figures.svg(axes, "Dice coefficient by epoch")
+    return f"{loss}\n{dice}"
 
 
 def best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
@@ -57,10 +64,6 @@ def best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
 
 def _epochs(history: Mapping[str, Sequence[float]]) -> int:
     return max((len(column) for column in history.values()), default=0)
-
-
-def _charts(history: Mapping[str, Sequence[float]]) -> list[figures.Draw]:
-    return [partial(_draw_loss, history), partial(_draw_dice, history)]
 
 
 def _draw_loss(history: Mapping[str, Sequence[float]], axes: "Axes") -> None:
