@@ -21,7 +21,7 @@ from pleura.data.image_labels import ImageLabels, find_labels, labelled
 from pleura.data.matching import match_names
 from pleura.data.patients import nih_patient, read_drawn_on, read_patients, siim_patient
 from pleura.data.records import ImageRecord
-from pleura.data.scan import BLANK, Failure, FailureCode, Scan, scan_files
+from pleura.data.scan import Failure, FailureCode, Scan, scan_files
 from pleura.data.sources import Part, Sources
 from pleura.data.table_use import TableUse, table_use, unused_columns
 from pleura.data.unchanged import read_unchanged
@@ -422,7 +422,7 @@ def records_of_table(table: Annotations, patients: Path | None = None) -> tuple[
     )
 
 
-_NO_FILE = replace(BLANK, rows=1024, columns=1024)
+_NO_FILE = Scan(rows=1024, columns=1024)
 
 
 def _record(scan: Scan, part: Part) -> ImageRecord:

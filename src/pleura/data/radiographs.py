@@ -13,7 +13,6 @@ from pleura.data.files import passed_over, walk_files
 from pleura.data.prepare import prepare_pixels
 from pleura.dicom.elements import DataSet
 from pleura.dicom.encoding import EXPLICIT_LITTLE
-from pleura.dicom.geometry import Geometry
 from pleura.dicom.grayscale import Grayscale
 from pleura.dicom.inflating import gunzip
 from pleura.dicom.radiograph import (
@@ -159,44 +158,16 @@ def _of_picture(path: Path, picture: PlainPicture) -> Opened:
     bits = 8 * pixels.dtype.itemsize
     header = Header(
         path=path,
-        sop_class_uid="",
         sop_class_name=UNKNOWN,
-        other_object="",
-        own_result=False,
         sop_instance_uid=stem_of(path),
-        study_instance_uid="",
-        series_instance_uid="",
-        transfer_syntax_uid="",
         transfer_syntax_name=picture.kind,
-        patient_name="",
-        patient_id="",
-        age="",
-        sex="",
-        modality="",
-        body_part="",
-        view_position="",
-        view_code="",
-        region="",
         rows=pixels.shape[0],
         columns=pixels.shape[1],
-        frames=1,
-        samples_per_pixel=1,
         photometric_interpretation="MONOCHROME2",
         bits_allocated=bits,
         bits_stored=bits,
         high_bit=bits - 1,
-        pixel_representation=0,
         pixel_bytes=pixels.nbytes,
-        geometry=Geometry(),
-        spacing_text="",
-        windows=(),
-        voi_lut_function="LINEAR",
-        rescale_slope=1.0,
-        rescale_intercept=0.0,
-        presentation_lut_shape="",
-        patient_orientation="",
-        manufacturer="",
-        study_date="",
         notes=(Note("plain-picture", NO_HEADER),),
     )
     data = DataSet(b"", {}, EXPLICIT_LITTLE)

@@ -59,7 +59,7 @@ _JOURNAL = "pleura.scan/6"
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one file says of itself.
+    """What one file says of itself; by default nothing.
 
     Attributes:
         path: The file.
@@ -89,54 +89,29 @@ class Scan:
         notes: What is wrong with the file and was put up with when it was read.
     """
 
-    path: str
-    image_id: str
-    study_uid: str
-    series_uid: str
-    patient_key: str
-    rows: int
-    columns: int
-    sex: str
-    age: str
-    view: str
-    modality: str
-    body_part: str
-    patient_orientation: str
-    photometric_interpretation: str
-    transfer_syntax: str
-    bits_stored: int
-    spacing_mm: tuple[float, float] | None
-    spacing_text: str
-    pixel_hash: str
-    picture: Picture | None
+    path: str = ""
+    image_id: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+    patient_key: str = ""
+    rows: int = 0
+    columns: int = 0
+    sex: str = ""
+    age: str = ""
+    view: str = ""
+    modality: str = ""
+    body_part: str = ""
+    patient_orientation: str = ""
+    photometric_interpretation: str = ""
+    transfer_syntax: str = ""
+    bits_stored: int = 8
+    spacing_mm: tuple[float, float] | None = None
+    spacing_text: str = ""
+    pixel_hash: str = ""
+    picture: Picture | None = None
     notes: tuple[dicom.Note, ...] = ()
     aspect: float = 1.0
     pixel_mm: float | None = None
-
-
-BLANK = Scan(
-    path="",
-    image_id="",
-    study_uid="",
-    series_uid="",
-    patient_key="",
-    rows=0,
-    columns=0,
-    sex="",
-    age="",
-    view="",
-    modality="",
-    body_part="",
-    patient_orientation="",
-    photometric_interpretation="",
-    transfer_syntax="",
-    bits_stored=8,
-    spacing_mm=None,
-    spacing_text="",
-    pixel_hash="",
-    picture=None,
-)
-"""What is said of an image of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +244,7 @@ def _found(file: _Opened, key: bytes) -> Scan:
 
 
 def _of_header(header: dicom.Header) -> Scan:
-    return replace(
-        BLANK,
+    return Scan(
         path=str(header.path),
         image_id=header.sop_instance_uid,
         study_uid=header.study_instance_uid,

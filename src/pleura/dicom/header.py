@@ -43,7 +43,7 @@ _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 _SAFE_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     r"""Everything a reader wants to know of an image file before its pixels.
 
@@ -85,44 +85,44 @@ class Header:
     """
 
     path: Path
-    sop_class_uid: str
-    sop_class_name: str
-    other_object: str
-    own_result: bool
-    sop_instance_uid: str
-    study_instance_uid: str
-    series_instance_uid: str
-    transfer_syntax_uid: str
-    transfer_syntax_name: str
-    patient_name: str = field(repr=False)
-    patient_id: str = field(repr=False)
-    age: str
-    sex: str
-    modality: str
-    body_part: str
-    view_position: str
-    view_code: str
-    region: str
+    sop_class_uid: str = ""
+    sop_class_name: str = ""
+    other_object: str = ""
+    own_result: bool = False
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    transfer_syntax_uid: str = ""
+    transfer_syntax_name: str = ""
+    patient_name: str = field(default="", repr=False)
+    patient_id: str = field(default="", repr=False)
+    age: str = ""
+    sex: str = ""
+    modality: str = ""
+    body_part: str = ""
+    view_position: str = ""
+    view_code: str = ""
+    region: str = ""
     rows: int
     columns: int
-    frames: int
-    samples_per_pixel: int
+    frames: int = 1
+    samples_per_pixel: int = 1
     photometric_interpretation: str
     bits_allocated: int
     bits_stored: int
     high_bit: int
-    pixel_representation: int
+    pixel_representation: int = 0
     pixel_bytes: int
-    geometry: Geometry
-    spacing_text: str
-    windows: tuple[Window, ...]
-    voi_lut_function: str
-    rescale_slope: float
-    rescale_intercept: float
-    presentation_lut_shape: str
-    patient_orientation: str
-    manufacturer: str
-    study_date: str
+    geometry: Geometry = field(default_factory=Geometry)
+    spacing_text: str = ""
+    windows: tuple[Window, ...] = ()
+    voi_lut_function: str = "LINEAR"
+    rescale_slope: float = 1.0
+    rescale_intercept: float = 0.0
+    presentation_lut_shape: str = ""
+    patient_orientation: str = ""
+    manufacturer: str = ""
+    study_date: str = ""
     made_from: str = ""
     notes: tuple[Note, ...] = ()
 
