@@ -12,6 +12,7 @@ from pleura.data.arrays import open_prepared
 from pleura.storage.lock import NAME
 from tests.cli.interrupting import interrupt
 from tests.dicom_files import make_dicom
+from tests.inference.made import kept_in
 
 
 def test_the_folder_is_written_and_its_path_printed(cohort, tmp_path, capsys):
@@ -83,23 +84,26 @@ def test_without_a_table_nothing_can_be_prepared(cohort, tmp_path, capsys):
     assert "no labelled image to prepare; see what pleura audit says" in capsys.readouterr().err
 
 
-def journal_lines(out: Path) -> int:
-    journal = out / ".prepare.journal"
-    return len(journal.read_text().splitlines()) if journal.exists() else 0
+def finished_in(out: Path, place: Path) -> int:
+    """Return how many chunks are finished."""
+    return len(kept_in(out, place, arrays.STORE))
 
 
 def test_ctrl_c_and_once_more(cohort, tmp_path, capsys, monkeypatch):
     out = tmp_path / "p"
     command = ["prepare", cohort, "--out", out, "--size", "32", "--workers", "1"]
     ended = interrupt(
-        command, lambda: journal_lines(out) >= 2, slowed="pleura.data.arrays:_fill", seconds=1.0
+        command,
+        lambda: finished_in(out, tmp_path) >= 1,
+        slowed="pleura.data.arrays:_fill",
+        seconds=1.0,
     )
     assert ended.status == 130
     assert ended.out == ""
     assert ended.err.endswith("pleura: interrupted; what was finished is kept\n")
     assert "Traceback" not in ended.err
     assert not (out / "manifest.json").exists()
-    finished, real, done = journal_lines(out) - 1, arrays._fill, []
+    finished, real, done = finished_in(out, tmp_path), arrays._fill, []
     monkeypatch.setattr(arrays, "_fill", lambda chunk: (done.append(chunk.number), real(chunk))[1])
     assert execute([str(word) for word in command]) == 0
     assert finished >= 1
@@ -129,7 +133,7 @@ def test_ctrl_c_while_processes_work(tmp_path, chunks):
     (data / "train-rle.csv").write_text("\n".join(rows) + "\n")
     ended = interrupt(
         ["prepare", data, "--out", out, "--size", "1024", "--workers", "2"],
-        lambda: (out / NAME).exists() and journal_lines(out) > chunks,
+        lambda: (out / NAME).exists() and finished_in(out, tmp_path) >= chunks,
     )
     shutil.rmtree(data)
     assert ended.status == 130, ended.err

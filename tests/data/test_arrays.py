@@ -11,6 +11,7 @@ from pleura.data.prepare import prepare_mask, prepare_pixels
 from pleura.dicom.radiograph import read_radiograph
 from pleura.errors import DataError, OutputError, UsageError
 from pleura.formats.rle import rle2mask
+from pleura.storage.database import Store
 from pleura.storage.seal import digest, sealed, unsealed
 
 
@@ -86,8 +87,10 @@ def test_what_a_killed_run_wrote_is_compared_before_it_is_kept(small_index, tmp_
         write(small_index, tmp_path / "p")
     (partial,) = (tmp_path / "p").glob(".X_train.npy.*.partial")
     flip(partial, 128 + 7)
-    with (tmp_path / "p" / ".prepare.journal").open("a") as journal:
-        journal.write(f"2 {'0' * 64} {'0' * 64}\n{'1' * 5000}\n3 torn")
+    with Store(tmp_path / "p" / arrays.STORE, whole.fingerprint) as store:
+        known = dict(store.items())
+        assert known.keys() == {"0", "1"}
+        store.put("2", known["1"])
     monkeypatch.setattr(arrays, "_fill", real)
     write(small_index, tmp_path / "p")
     for name in ("X_train.npy", "Y_train.npy", "X_test.npy", "manifest.json"):

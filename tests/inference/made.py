@@ -105,14 +105,14 @@ def job(
     return Job(out, answers, predictions, writer)
 
 
-def kept_in(out: Path, place: Path) -> list[str]:
+def kept_in(out: Path, place: Path, name: str = NAME) -> list[str]:
     """Return the texts that a store holds as it lies on disk, whoever has it open."""
     copy = place / f"copy-{time.monotonic_ns()}"
     copy.mkdir()
-    for path in out.glob(f"{NAME}*"):
+    for path in out.glob(f"{name}*"):
         shutil.copy(path, copy / path.name)
     try:
-        with contextlib.closing(sqlite3.connect(copy / NAME)) as store:
+        with contextlib.closing(sqlite3.connect(copy / name)) as store:
             return [text for (text,) in store.execute("SELECT text FROM kept ORDER BY number")]
     except sqlite3.Error:  # it was copied while it was being written
         return []

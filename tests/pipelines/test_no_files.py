@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pleura.audit.report import read_findings
-from pleura.data.arrays import open_prepared, write_prepared
+from pleura.data.arrays import STORE, open_prepared, write_prepared
 from pleura.data.scan import scan_files
 from pleura.engines import cache
 from pleura.errors import OutputError
@@ -132,8 +132,8 @@ def test_where_a_preparation_keeps_its_own(small_index, short, place):
         write_prepared(small_index.train[:2], [], short / "p", size=32, workers=1)
 
     (short / "p").mkdir()
-    place(short / "p" / ".prepare.journal")
-    with pytest.raises(OutputError, match=r"p/\.prepare\.journal: .*; .*choose another place$"):
+    place(short / "p" / STORE)
+    with pytest.raises(OutputError, match=r"p/\.prepare\.sqlite: .*; .*choose another place$"):
         prepared()
 
 

@@ -8,7 +8,7 @@
     index.parquet    one row per image: the rows of X_train in order, then those of X_test
     manifest.json    written last: a folder with a manifest is complete
 
-The arrays are written slot by slot into ``.partial`` files beside a journal of the finished
+The arrays are written slot by slot into ``.partial`` files beside a store of the finished
 chunks; a run that was killed goes on after the last finished chunk, and nothing carries its final
 name before it is whole.
 
@@ -17,11 +17,9 @@ noticed: the index is compared whole when the folder is opened, the arrays piece
 are read (:mod:`pleura.data.checked`).
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -53,14 +51,15 @@ from pleura.processes.progress import OnProgress
 from pleura.processes.workers import CHUNK, chunks, ordered_map
 from pleura.storage import seal
 from pleura.storage.atomic import way_out
+from pleura.storage.database import Store
 from pleura.storage.lock import locked_folder
 from pleura.storage.own_file import require_own_file
 
 Images = NDArray[Any] | CheckedArray
 """Images or masks, as a numpy array or as one on disk that is checked as it is read."""
 
-_LINE = re.compile("([0-9]{1,9}) ([0-9a-f]{64}) ([0-9a-f]{64}|)")
-"""A line of the journal: a chunk, the digest of its images, and that of its masks."""
+STORE = ".prepare.sqlite"
+"""Beside the arrays until they are whole: the digests of the chunks that are finished."""
 
 _ARRAYS = ("X_train", "Y_train", "X_test")
 
@@ -343,9 +342,9 @@ def _write_arrays(
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "manifest.json").unlink(missing_ok=True)
-    journal = out / ".prepare.journal"
     partials = _partials(out, fingerprint)
-    known = _begin_or_continue(journal, fingerprint, partials, out)
+    for stale in set(out.glob(".*.npy.*.partial")) - set(partials.values()):
+        stale.unlink()
     offset = _allocate(partials["X_train"], (len(train), size, size), np.dtype(np.uint8))
     _allocate(partials["Y_train"], (len(train), size, size), np.dtype(np.bool_))
     _allocate(partials["X_test"], (len(test), size, size), np.dtype(np.uint8))
@@ -354,18 +353,19 @@ def _write_arrays(
         *_plan(train, partials["X_train"], partials["Y_train"], size, offset, first=0),
         *_plan(test, partials["X_test"], None, size, offset, first=1 + len(train) // CHUNK),
     ]
-    filled = _all_filled(work, known, journal, workers, on_progress)
-    for name, partial in partials.items():
-        partial.replace(out / f"{name}.npy")
-    in_train = [filled[chunk.number] for chunk in work if chunk.y_path is not None]
-    in_test = [filled[chunk.number] for chunk in work if chunk.y_path is None]
-    digests = {
-        "x_train": [piece.x for piece in in_train],
-        "y_train": [piece.y for piece in in_train],
-        "x_test": [piece.x for piece in in_test],
-    }
-    _finish(out, train, test, size, fingerprint, DRAWN, digests)
-    journal.unlink()
+    with Store(out / STORE, fingerprint) as store:
+        filled = _all_filled(work, store, workers, on_progress)
+        for name, partial in partials.items():
+            partial.replace(out / f"{name}.npy")
+        in_train = [filled[chunk.number] for chunk in work if chunk.y_path is not None]
+        in_test = [filled[chunk.number] for chunk in work if chunk.y_path is None]
+        digests = {
+            "x_train": [piece.x for piece in in_train],
+            "y_train": [piece.y for piece in in_train],
+            "x_test": [piece.x for piece in in_test],
+        }
+        _finish(out, train, test, size, fingerprint, DRAWN, digests)
+        store.remove()
 
 
 def _finish(
@@ -394,55 +394,30 @@ def _finish(
 
 
 def _all_filled(
-    work: Sequence[_Chunk],
-    known: Mapping[int, _Filled],
-    journal: Path,
-    workers: int,
-    on_progress: OnProgress | None,
+    work: Sequence[_Chunk], store: Store, workers: int, on_progress: OnProgress | None
 ) -> dict[int, _Filled]:
-    """Fill all chunks and return what is in them; those that are `known` stay as they are.
+    """Fill all chunks and return what is in them; those that the store knows stay as they are.
 
     What is known is compared with the files first: the machine may have died meanwhile.
     """
     filled = {
-        chunk.number: known[chunk.number]
+        chunk.number: found
         for chunk in work
-        if chunk.number in known and known[chunk.number] == _found(chunk)
+        if (text := store.get(str(chunk.number))) is not None
+        and json.dumps(found := _found(chunk)) == text
     }
     todo = [chunk for chunk in work if chunk.number not in filled]
     total = sum(len(chunk.slots) for chunk in work)
     done = total - sum(len(chunk.slots) for chunk in todo)
-    with journal.open("a") as log:
-        for chunk, found in zip(todo, ordered_map(_fill, todo, workers), strict=True):
-            if found.reason:
-                raise DataError(found.reason)
-            filled[chunk.number] = found
-            log.write(f"{chunk.number} {found.x} {found.y}\n")
-            log.flush()
-            done += len(chunk.slots)
-            if on_progress is not None:
-                on_progress(done, total)
+    for chunk, found in zip(todo, ordered_map(_fill, todo, workers), strict=True):
+        if found.reason:
+            raise DataError(found.reason)
+        filled[chunk.number] = found
+        store.put(str(chunk.number), json.dumps(found))
+        done += len(chunk.slots)
+        if on_progress is not None:
+            on_progress(done, total)
     return filled
-
-
-def _begin_or_continue(
-    journal: Path, fingerprint: str, partials: Mapping[str, Path], out: Path
-) -> dict[int, _Filled]:
-    """Return what an earlier call wrote of each chunk; where of other images, begin anew.
-
-    Raises:
-        OutputError: There is a pipe or a device in the journal's place.
-    """
-    require_own_file(journal)
-    with contextlib.suppress(FileNotFoundError):
-        first, *lines = journal.read_text(errors="replace").splitlines() or [""]
-        if first == fingerprint and all(path.exists() for path in partials.values()):
-            found = [_LINE.fullmatch(line) for line in lines]
-            return {int(one[1]): _Filled(one[2], one[3]) for one in found if one}
-    journal.write_text(fingerprint + "\n")
-    for stale in out.glob(".*.npy.*.partial"):
-        stale.unlink()
-    return {}
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
