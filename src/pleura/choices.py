@@ -33,7 +33,7 @@ MatchBy = Literal["uid", "stem", "path"]
 Match = Literal["", MatchBy]
 """What a table calls an image by; empty: any of them."""
 
-MaskTarget = Literal["siim", "absolute", "coco", "png", "tiff", "nifti"]
+MaskTarget = Literal["siim", "absolute", "coco", "png", "tiff", "nifti", "seg"]
 PointName = Literal["default", "sensitive", "specific", "rule"]
 """The operating points that a model may hold."""
 

@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pleura.dicom.own_result import is_own_result
 from pleura.errors import DataError, UsageError
 from pleura.formats.annotations import read_annotations, write_mask_table
 from pleura.formats.coco import CocoMask, coco_text, read_coco
@@ -17,6 +18,7 @@ from pleura.formats.masks import MaskReading, read_masks
 from pleura.formats.rle import mask2rle, union, united
 from pleura.stages.convert import Conversion, convert
 from tests.dicom.test_segmentation import write as write_segmentation
+from tests.results.made import source_file
 
 SHAPE = (7, 9)
 NO_MISFITS = patch("pleura.formats.annotations.find_misfits", lambda *given: {})
@@ -24,6 +26,7 @@ NO_MISFITS = patch("pleura.formats.annotations.find_misfits", lambda *given: {})
 
 TARGETS = ("siim", "absolute", "coco", "png", "tiff", "nifti")
 ENDS = {"siim": ".csv", "absolute": ".csv", "coco": ".json"}
+OTHER = "1.2.840.10008.5.1.4.1.1.1.2"  # mammography
 NAMES = st.text("abAB019._-", min_size=1, max_size=12).filter(lambda name: name[0] not in "._-")
 
 
@@ -286,6 +289,51 @@ def test_a_segmentation_is_read(to, tmp_path):
     out = target(tmp_path, to)
     convert(tmp_path / "seg", out, Conversion(to))
     assert unions(out, to) == {"1.2.3.4.5": mask2rle(mask)}
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Two radiographs of 40 x 50 pixels, of which the second lies in a folder of its own."""
+    folder = tmp_path / "films"
+    (folder / "deep").mkdir(parents=True)
+    source_file(folder / "a.dcm")
+    source_file(folder / "deep" / "b.dcm", SOPInstanceUID="1.2.3.4.6")
+    return folder
+
+
+@pytest.mark.parametrize("came", TARGETS)
+def test_a_segmentation_is_written_of_each_form_and_read_again(came, films, tmp_path):
+    masks = {"1.2.3.4.5": [np.zeros((40, 50), np.bool_)], "1.2.3.4.6": []}
+    masks["1.2.3.4.5"][0][3:9, 4:30] = True
+    start = table_of(tmp_path / "start.csv", masks)
+    source, back = target(tmp_path, came), tmp_path / "back.csv"
+    convert(start, source, Conversion(came, images=films), workers=1)
+    out = tmp_path / "seg"
+    how = Conversion("seg", reading=reading(came), images=films)
+    done = convert(source, out, how, workers=1)
+    assert (done.images, done.positive, done.losses, done.failures) == (2, 1, (), ())
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.dcm"))
+    assert written == ["a.dcm", "deep/b.dcm"]
+    assert all(is_own_result(path) for path in out.rglob("*.dcm")), "they are never inputs"
+    convert(out, back, Conversion("siim"), workers=1)
+    assert back.read_text() == start.read_text()
+
+
+def test_what_no_segmentation_can_refer_to_is_left_out(films, tmp_path):
+    masks = {"1.2.3.4.5": [], "1.2.3.4.6": []}
+    source_file(films / "deep" / "b.dcm", SOPInstanceUID="1.2.3.4.6", SOPClassUID=OTHER)
+    start = table_of(tmp_path / "start.csv", masks)
+    done = convert(start, tmp_path / "seg", Conversion("seg", images=films), workers=1)
+    (failure,) = done.failures
+    assert failure[0] == "1.2.3.4.6"
+    assert "(0008,0016) SOP Class UID is" in failure[1]
+    with pytest.raises(UsageError, match="name the folder of these with `images`"):
+        convert(start, tmp_path / "other", Conversion("seg"))
+    pictures = tmp_path / "pictures"
+    write_mask_picture(pictures / "a.png", square(1))
+    start = table_of(tmp_path / "other.csv", {"a": [square(1)]})
+    with pytest.raises(DataError, match="is a picture without a header, and DICOM results refer"):
+        convert(start, tmp_path / "other", Conversion("seg", images=pictures), workers=1)
 
 
 def prediction(folder: Path) -> Path:

@@ -20,12 +20,12 @@ def convert(
         ),
     ],
     to: Annotated[
-        MaskTarget, typer.Option(help="The form to write; DICOM SEG is read, not written.")
+        MaskTarget, typer.Option(help="The form to write; seg is DICOM SEG, and wants --images.")
     ],
     out: Annotated[
         Path,
         typer.Option(
-            help="The .csv or .json to write; for png, tiff and nifti the folder.",
+            help="The .csv or .json to write; for png, tiff, nifti and seg the folder.",
             show_default=False,
         ),
     ],

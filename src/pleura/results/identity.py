@@ -14,6 +14,7 @@ from pleura.dicom.own_result import MAKER, SERIES
 from pleura.dicom.uids import derive_uid
 from pleura.inference.prediction import Prediction
 from pleura.inference.tables import Provenance
+from pleura.models.bundle import OperatingPoint
 from pleura.pictures.flags import in_words
 from pleura.results.source import STUDY, SourceImage
 
@@ -125,6 +126,28 @@ def identify(
         series_uid=derive_uid("series", *parts),
         description=f"{about}, {_WHAT[kind]}",
         made_with=made_with,
+        moment=moment.replace(tzinfo=None),
+    )
+
+
+def identify_drawn(
+    source: SourceImage, mask: NDArray[np.bool_], version: str, moment: datetime.datetime
+) -> Identity:
+    """Return the identity of a segmentation of a mask that is not pleura's.
+
+    Args:
+        source: The radiograph.
+        mask: (rows, columns).
+        version: Of the program that writes it.
+        moment: When it is written.
+    """
+    digest = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+    return Identity(
+        kind="seg",
+        uid=derive_uid("drawn", source.uid, digest),
+        series_uid=derive_uid("drawn series", source.uid, digest),
+        description=f"{SERIES}, converted outline",
+        made_with=Provenance("no model", "", OperatingPoint(), version),
         moment=moment.replace(tzinfo=None),
     )
 

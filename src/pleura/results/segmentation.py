@@ -36,7 +36,8 @@ def mask_segmentation(source: SourceImage, prediction: Prediction, identity: Ide
         prediction: An answer whose mask is not empty.
         identity: Of the result.
     """
-    return _segmentation(source, identity, prediction.mask[None], "BINARY")
+    segment = _segment("Pneumothorax", _made_by(identity))
+    return _segmentation(source, prediction.mask[None], segment, identity)
 
 
 def map_segmentation(
@@ -51,36 +52,59 @@ def map_segmentation(
         probability: ``(rows, columns)`` float32, 0..1.
         identity: Of the result.
     """
-    return _segmentation(source, identity, probability[None], "FRACTIONAL")
+    segment = _segment("Pneumothorax probability", _made_by(identity))
+    return _segmentation(source, probability[None], segment, identity)
 
 
-def _segmentation(
-    source: SourceImage, identity: Identity, frames: NDArray[Any], how: str
-) -> Dataset:
-    label = "Pneumothorax" if how == "BINARY" else "Pneumothorax probability"
-    description = SegmentDescription(
+def drawn_segmentation(source: SourceImage, mask: NDArray[np.bool_], identity: Identity) -> Dataset:
+    """Return a mask that is not pleura's as a BINARY segmentation of one frame.
+
+    Who drew it is not known here. It is written as MANUAL, for any other word wants the name of an
+    algorithm.
+
+    Args:
+        source: The radiograph.
+        mask: (rows, columns) of its pixels; an empty one says that there is none.
+        identity: Of the file.
+    """
+    return _segmentation(source, mask[None], _segment("Pneumothorax"), identity)
+
+
+def _made_by(identity: Identity) -> AlgorithmIdentificationSequence:
+    return AlgorithmIdentificationSequence(
+        name=MAKER,
+        family=codes.DCM.ArtificialIntelligence,
+        version=identity.made_with.pleura,
+        parameters=identity.parameters,
+    )
+
+
+def _segment(
+    label: str, algorithm: AlgorithmIdentificationSequence | None = None
+) -> SegmentDescription:
+    return SegmentDescription(
         segment_number=1,
         segment_label=label,
         segmented_property_category=_ABNORMAL,
         segmented_property_type=PNEUMOTHORAX,
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=AlgorithmIdentificationSequence(
-            name=MAKER,
-            family=codes.DCM.ArtificialIntelligence,
-            version=identity.made_with.pleura,
-            parameters=identity.parameters,
-        ),
+        algorithm_type="MANUAL" if algorithm is None else "AUTOMATIC",
+        algorithm_identification=algorithm,
         display_color=AMBER,
     )
+
+
+def _segmentation(
+    source: SourceImage, frames: NDArray[Any], segment: SegmentDescription, identity: Identity
+) -> Dataset:
     dataset = Segmentation(
         source_images=[source.nameless()],
         pixel_array=frames,
-        segmentation_type=how,
-        segment_descriptions=[description],
+        segmentation_type="BINARY" if frames.dtype == np.bool_ else "FRACTIONAL",
+        segment_descriptions=[segment],
         max_fractional_value=_LEVELS,
         omit_empty_frames=False,
         content_label="PNEUMOTHORAX",
-        content_description=f"{label} ({NOT_FOR_DIAGNOSIS.lower()})",
+        content_description=f"{segment.segment_label} ({NOT_FOR_DIAGNOSIS.lower()})",
         **identity.arguments(),
     )
     # An image without a place in space needs to say how it lies (General Image, type 2C).

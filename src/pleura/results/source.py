@@ -157,12 +157,17 @@ def _copy_values(data: DataSet, dataset: Dataset, notes: list[str]) -> None:
             setattr(dataset, keyword, value)
 
 
-def _copy_identity(header: Header, dataset: Dataset, notes: list[str]) -> None:
-    """Set the UIDs; one that is not valid is replaced by one that follows from it."""
+def require_referable(header: Header) -> None:
+    """Check that DICOM results can refer to a radiograph.
+
+    Raises:
+        DicomError: It is a picture, or its storage class is none of `RADIOGRAPHS`; the message
+            lacks its name.
+    """
     if any(note.kind == "plain-picture" for note in header.notes):
         raise DicomError(
-            "is a picture without a header, and DICOM results refer to a DICOM file; leave out "
-            "`dicom`, or name the DICOM file that the picture was made from"
+            "is a picture without a header, and DICOM results refer to a DICOM file; leave them "
+            "out, or name the DICOM file that the picture was made from"
         )
     if header.sop_class_uid not in RADIOGRAPHS:
         known = ", ".join(uid.name for uid in RADIOGRAPHS)
@@ -170,6 +175,11 @@ def _copy_identity(header: Header, dataset: Dataset, notes: list[str]) -> None:
             f"(0008,0016) SOP Class UID is {header.sop_class_uid[:64]!r}; DICOM results refer to"
             f" radiographs of one frame ({known}): export the image as one of these"
         )
+
+
+def _copy_identity(header: Header, dataset: Dataset, notes: list[str]) -> None:
+    """Set the UIDs; one that is not valid is replaced by one that follows from it."""
+    require_referable(header)
     dataset.SOPClassUID = UID(header.sop_class_uid)
     image = header.sop_instance_uid
     found = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 from pydicom.filewriter import dcmwrite
@@ -21,9 +22,9 @@ from pleura.inference.prediction import Prediction
 from pleura.inference.tables import Provenance
 from pleura.results.capture import picture_capture
 from pleura.results.deidentify import deidentify, hidden_name, require_key
-from pleura.results.identity import Identity, digest_of, identify
+from pleura.results.identity import Identity, digest_of, identify, identify_drawn
 from pleura.results.presentation_state import contour_state
-from pleura.results.segmentation import map_segmentation, mask_segmentation
+from pleura.results.segmentation import drawn_segmentation, map_segmentation, mask_segmentation
 from pleura.results.source import SourceImage, source_of
 from pleura.results.structured_report import measurement_report
 from pleura.storage.atomic import remove, write_bytes
@@ -106,6 +107,32 @@ def write_results(
     for kind in set(kinds) - set(files):
         remove(folder / f"{name}.{kind}.dcm")
     return WrittenResults(files, read.notes)
+
+
+def write_drawn(
+    source: Opened,
+    mask: NDArray[np.bool_],
+    path: Path,
+    *,
+    version: str,
+    moment: datetime.datetime,
+) -> None:
+    """Write a mask that is not pleura's as a DICOM Segmentation of its radiograph.
+
+    Args:
+        source: The radiograph.
+        mask: (rows, columns) of its pixels; an empty one is written too.
+        path: The file.
+        version: Of the program that writes it.
+        moment: When, in local time.
+
+    Raises:
+        DicomError: Nothing can refer to the source.
+        OutputError: The file could not be written.
+    """
+    read = source_of(source)
+    dataset = drawn_segmentation(read, mask, identify_drawn(read, mask, version, moment))
+    write_bytes(path, encoded(dataset))
 
 
 def encoded(dataset: Dataset) -> bytes:

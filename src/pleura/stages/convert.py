@@ -3,8 +3,10 @@
 Nothing is lost unsaid: what the target has no place for is counted before anything is written.
 """
 
+import datetime
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -15,10 +17,11 @@ from pleura import config
 from pleura.choices import MaskTarget, Match
 from pleura.data.index import of_files
 from pleura.data.matching import without_suffix
+from pleura.data.radiographs import open_any_radiograph, read_any_header
 from pleura.data.scan import Scan, scan_files
 from pleura.data.sources import find_sources
 from pleura.dicom.suffixes import suffix_of
-from pleura.errors import DataError, UsageError
+from pleura.errors import DataError, InputError, UsageError
 from pleura.formats.annotations import (
     Annotations,
     check_masks,
@@ -34,11 +37,19 @@ from pleura.formats.masks import MaskReading, file_of_mask, read_masks
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import EMPTY, Form, area_px, overlap_px, rle2mask, union, united
 from pleura.processes.progress import OnProgress
+from pleura.results.source import require_referable
+from pleura.results.writing import write_drawn
+from pleura.storage.archive import is_file, is_folder
 from pleura.storage.atomic import atomic_folder, write_text
 from pleura.storage.lock import contents
 
 _TABLES: Final[dict[MaskTarget, Form]] = {"siim": "relative", "absolute": "absolute"}
-_SUFFIXES: Final[dict[MaskTarget, str]] = {"png": ".png", "tiff": ".tif", "nifti": ".nii.gz"}
+_SUFFIXES: Final[dict[MaskTarget, str]] = {
+    "png": ".png",
+    "tiff": ".tif",
+    "nifti": ".nii.gz",
+    "seg": ".dcm",
+}
 _FILE_SUFFIXES: Final[dict[MaskTarget, str]] = {"siim": ".csv", "absolute": ".csv", "coco": ".json"}
 
 _PREDICTIONS: Final = "predictions.csv"
@@ -99,9 +110,10 @@ class ConvertedMasks:
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """One image to be written; `shape` is () where the target does not need it."""
+    """One image to be written; `shape` is None, and `file` empty, where nobody needs them."""
 
     name: str
+    file: str
     texts: tuple[str, ...]
     shape: tuple[int, int] | None
     score: float | None
@@ -143,6 +155,11 @@ def convert(
         OutputError: It could not be written.
     """
     _require_new(source, out, how.to)
+    if how.to == "seg" and how.images is None:
+        raise UsageError(
+            "a DICOM Segmentation refers to the radiograph that its mask is of; name the folder of "
+            "these with `images`"
+        )
     table, losses, failures = _read(source, how.reading)
     files: dict[str, Scan] = {}
     if how.images is not None:
@@ -202,8 +219,8 @@ def _read(
     source: Path, reading: MaskReading
 ) -> tuple[Annotations, list[ConversionLoss], list[tuple[str, str]]]:
     """Return the masks of a source, what was lost in reading, and what it says was not answered."""
-    answers = source / _PREDICTIONS if source.is_dir() else source
-    if answers.name != _PREDICTIONS or not answers.with_name(_SUBMISSION).is_file():
+    answers = source / _PREDICTIONS if is_folder(source) else source
+    if answers.name != _PREDICTIONS or not is_file(answers.with_name(_SUBMISSION)):
         table = read_masks(source, reading)
         return table, _unread(table), []
     table = read_masks(answers.with_name(_SUBMISSION))
@@ -297,6 +314,7 @@ def _planned(
             )
         image = _Image(
             _name(image_id, scan, how),
+            "" if scan is None else scan.path,
             tuple(dict.fromkeys(united([text], form=table.form, to=form) for text in texts)),
             shape,
             table.scores.get(image_id),
@@ -331,9 +349,20 @@ def _fault(image: _Image, to: MaskTarget) -> str:
         return "" if clean and PurePosixPath(image.name).name else "this is no name of a file"
     if file_of_mask(image.name, _SUFFIXES[to]) is None:
         return "no file can have this name; name the images' folder with `images`"
+    if to == "seg":
+        return _unreferable(image)
     rows, columns = image.sized
     if image.texts and area_px(united(image.texts)) == rows * columns:
         return f"its mask covers the whole image, which as {to} is read as inverted"
+    return ""
+
+
+def _unreferable(image: _Image) -> str:
+    """Return why no DICOM Segmentation can refer to a radiograph; empty where one can."""
+    try:
+        require_referable(read_any_header(Path(image.file)))
+    except InputError as error:
+        return str(error)
     return ""
 
 
@@ -375,7 +404,21 @@ def _write_files(
         for done, image in enumerate(images, 1):
             name = file_of_mask(image.name, suffix)
             assert name is not None, "the plan leaves such a name out"
-            write = write_nifti_mask if suffix == ".nii.gz" else write_mask_picture
-            write(folder / name, image.mask)
+            if suffix == ".dcm":
+                _write_segmentation(image, folder / name)
+            else:
+                write = write_nifti_mask if suffix == ".nii.gz" else write_mask_picture
+                write(folder / name, image.mask)
             if on_progress is not None:
                 on_progress(done, len(images))
+
+
+def _write_segmentation(image: _Image, path: Path) -> None:
+    opened = open_any_radiograph(Path(image.file))
+    if opened.radiograph.pixels.shape != image.sized:
+        raise DataError(f"{image.file}: has another size than a moment ago; convert it again")
+    write_drawn(opened, image.mask, path, version=version("pleura"), moment=_now())
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now().astimezone()
