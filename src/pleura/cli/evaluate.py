@@ -68,6 +68,13 @@ def evaluate(
         float, typer.Option(help="From which score on an image without a mask is called positive.")
     ] = 0.5,
     image_size: options.ImageSize = "",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the radiographs of --predictions: their sizes, distances in mm where a "
+            "spacing is known, age, sex, view."
+        ),
+    ] = None,
     patients: options.Patients = None,
     masks: options.MaskOptions = options.MASKS,
     label_column: options.LabelColumn = None,
@@ -140,6 +147,7 @@ def evaluate(
             score_column=score_column,
             threshold=threshold,
             size=options.image_size(image_size),
+            images=images,
             patients=patients,
             match=masks.match or "",
         )

@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from pleura.choices import Match
-from pleura.data.records import ImageRecord
 from pleura.dicom.suffixes import stem_of
 
 _CHANNEL = "_0000"
@@ -38,7 +38,19 @@ class Matched:
     twice: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def match_names(names: Iterable[str], records: Sequence[ImageRecord], match: Match = "") -> Matched:
+class Named(Protocol):
+    """An image with an id and a file, such as a record or a scan."""
+
+    @property
+    def image_id(self) -> str:
+        """Its id."""
+
+    @property
+    def path(self) -> str:
+        """Its file."""
+
+
+def match_names(names: Iterable[str], records: Sequence[Named], match: Match = "") -> Matched:
     """Return which image each name of a table means.
 
     Args:

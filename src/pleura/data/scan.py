@@ -113,6 +113,11 @@ class Scan:
     aspect: float = 1.0
     pixel_mm: float | None = None
 
+    @property
+    def measure_mm(self) -> tuple[float, float] | None:
+        """Distance between (rows, columns) in mm, to measure with; None where it is not known."""
+        return None if self.pixel_mm is None else (self.pixel_mm, self.pixel_mm / self.aspect)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

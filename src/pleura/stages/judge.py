@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from pleura import config
 from pleura.choices import Match
-from pleura.data.matching import match_keys
+from pleura.data.matching import match_keys, match_names
 from pleura.data.patients import nih_patient, read_patients
+from pleura.data.scan import Failure, Scan, scan_files
+from pleura.data.sources import find_sources
 from pleura.dicom.values import age_years
 from pleura.errors import DataError, RleError, UsageError
 from pleura.evaluation.comparison import Comparison, compare
@@ -51,6 +53,8 @@ class Judging:
         threshold: From which score on an image is called positive, where neither a mask nor a
             column ``called`` says so.
         size: ``(rows, columns)`` of images whose run lengths do not say it.
+        images: Folder of the radiographs: sizes, spacing (distances are then in mm, too), and what
+            their headers say of age, sex and view.
         patients: A table of who is on which image.
         match: What ids are matched by.
     """
@@ -60,6 +64,7 @@ class Judging:
     score_column: str = ""
     threshold: float = 0.5
     size: tuple[int, int] | None = None
+    images: Path | None = None
     patients: Path | None = None
     match: Match = ""
 
@@ -207,7 +212,7 @@ def write_judgement(
 
 
 def _predictions(path: Path, scores: Path | None, how: Judging) -> _Predictions:
-    if path.is_dir() or is_mask_table(path, how.masks):
+    if is_mask_table(path, how.masks):
         masks = read_masks(path, how.masks)
         problems = [(problem.image_id, str(problem)) for problem in masks.problems]
         if scores is None:
@@ -290,7 +295,7 @@ class _Truth(NamedTuple):
 
 
 def _truth(path: Path, how: Judging) -> _Truth:
-    if path.is_dir() or is_mask_table(path, how.masks):
+    if is_mask_table(path, how.masks):
         return _Truth(read_masks(path, how.masks), None)
     return _Truth(None, read_labels(replace(how.labels, table=str(path))))
 
@@ -352,6 +357,8 @@ def _paired(
         extra=[name for name in said.ids if name not in used],
     )
     patients = {} if how.patients is None else read_patients(how.patients)
+    files, unread = _radiographs(truth.ids, how)
+    paired.failures += unread
     for name in truth.ids:
         own = matched.names.get(name)
         if own is None or name in several:
@@ -363,7 +370,9 @@ def _paired(
             paired.not_assessed += 1
         else:
             try:
-                item = _outcome(name, own, said, truth.masks, label, patients, how, negatives)
+                item = _outcome(
+                    name, own, said, truth.masks, label, patients, how, negatives, files.get(name)
+                )
                 paired.outcomes.append(item)
             except (RleError, DataError) as error:
                 paired.failures.append((name, str(error)))
@@ -379,6 +388,7 @@ def _outcome(
     patients: Mapping[str, str],
     how: Judging,
     negatives: Mapping[str, str],
+    file: Scan | None,
 ) -> Outcome:
     """Return how the prediction `own` fares against the truth of `name`."""
     row = said.scores.get(own, _Said())
@@ -395,11 +405,19 @@ def _outcome(
         wrong, has = (f"{size[0]} x {size[1]}" for size in (sizes[1] or (0, 0), sizes[0] or (0, 0)))
         raise DataError(f"its predicted mask has {wrong} pixels, but the true one has {has}")
     size = next(iter(found), how.size)
+    if file is not None:
+        shape = (file.rows, file.columns)
+        if found and size is not None and size != shape:
+            raise DataError(
+                f"its mask has {size[0]} x {size[1]} pixels, but its radiograph {file.path} has "
+                f"{shape[0]} x {shape[1]}"
+            )
+        size = shape
     both = right is not None and texts is not None
     if size is None and (both or texts):
         raise UsageError(
             "run lengths do not say how large the images are; give `image_size` ROWSxCOLUMNS, such "
-            "as 1024x1024"
+            "as 1024x1024, or the folder of the radiographs with `images`"
         )
     shape = size or (1, 1)
     truth_mask = None if right is None or truth is None else _mask(right, truth, shape, size)
@@ -408,9 +426,7 @@ def _outcome(
         mask = rle2mask(united(texts, form=said.masks.form), shape)
     patient = patients.get(name) or (label.patient if label is not None else "")
     number = nih_patient(PurePosixPath(name).name)
-    traits = Traits(negatives=negatives.get(name, ""))
-    if label is not None:
-        traits = replace(traits, sex=label.sex, age_years=age_years(label.age), view=label.view)
+    traits = _traits(negatives.get(name, ""), label, file)
     called = bool(texts) if texts is not None else row.called
     score = row.score if row.score is not None else float(bool(called))
     item = outcome(
@@ -421,6 +437,7 @@ def _outcome(
         patient or (None if number is None else f"nih {number}"),
         traits,
         labelled_positive=positive,
+        spacing_mm=None if file is None else file.measure_mm,
     )
     item = replace(item, threshold=row.threshold)
     if both:
@@ -432,6 +449,28 @@ def _outcome(
         called=score >= how.threshold if by_threshold else bool(called),
         truth_px=0 if truth_mask is None else int(np.count_nonzero(truth_mask)),
     )
+
+
+def _radiographs(
+    ids: Sequence[str], how: Judging
+) -> tuple[Mapping[str, Scan], list[tuple[str, str]]]:
+    """Return what the headers of the radiographs say, by the ids of the truth; failures."""
+    if how.images is None:
+        return {}, []
+    sources = find_sources(config.Data(images=str(how.images)))
+    read = scan_files([*sources.train, *sources.test], pixels=False)
+    scans = {scan.image_id: scan for scan in read if isinstance(scan, Scan)}
+    names = match_names(ids, [*scans.values()], how.match).names
+    unread = [(scan.path, scan.reason) for scan in read if isinstance(scan, Failure)]
+    return {name: scans[image_id] for name, image_id in names.items()}, unread
+
+
+def _traits(negatives: str, label: ImageLabel | None, file: Scan | None) -> Traits:
+    """Return what is known beside the picture: what a header says goes before a table."""
+    sex, age, view = ("", "", "") if file is None else (file.sex, file.age, file.view)
+    if label is not None:
+        sex, age, view = sex or label.sex, age or label.age, view or label.view
+    return Traits(negatives=negatives, sex=sex, age_years=age_years(age), view=view)
 
 
 def _mask(
