@@ -28,10 +28,10 @@ from pleura.data.arrays import Prepared, open_prepared
 from pleura.data.patients import siim_patient
 from pleura.data.prepare import prepare_pixels
 from pleura.data.radiographs import (
+    known_labels,
     radiograph_files,
     radiograph_id,
     read_any_radiograph,
-    read_labels,
 )
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.evaluation.comparison import compare
@@ -170,7 +170,7 @@ def write_plain(nih: Path, labels: Path, siim: Path, out: Path) -> None:
 
 def write_known_by_image(nih: Path, labels: Path, siim: Path, out: Path) -> None:
     """Write the radiographs whose label says pneumothorax, each with a mask of all of it."""
-    known = read_labels(labels)
+    known = known_labels(labels)
     judged = {siim_patient(radiograph_id(path)) for path in radiograph_files(siim)}
     masks, patients = [], ["ImageId,patient"]
     for number, path in enumerate(radiograph_files(nih)):

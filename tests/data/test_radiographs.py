@@ -7,10 +7,10 @@ import pytest
 from pleura.data.radiographs import (
     Label,
     header_patient,
+    known_labels,
     radiograph_files,
     radiograph_id,
     read_any_radiograph,
-    read_labels,
 )
 from pleura.errors import DataError, DicomError, PictureError
 
@@ -57,12 +57,12 @@ def test_a_folder_without_radiographs_and_bad_files_are_refused(tmp_path):
 def test_labels_are_read_from_either_table(tmp_path, cohort):
     table = tmp_path / "labels.csv"
     table.write_text("image,pneumothorax,patient\na.jpg,0,7\nb.PNG,1,8\n1.2.3,No,\n")
-    assert read_labels(table) == {
+    assert known_labels(table) == {
         "a": Label(False, "7"),
         "b": Label(True, "8"),
         "1.2.3": Label(False, ""),
     }
-    labels = read_labels(cohort / "train-rle.csv")
+    labels = known_labels(cohort / "train-rle.csv")
     assert {label.positive for label in labels.values()} == {True, False}
 
 
@@ -71,19 +71,22 @@ def test_labels_are_read_from_either_table(tmp_path, cohort):
     [
         (
             "x,y\n1,2\n",
-            "needs the columns ImageId and EncodedPixels, or image and",
+            "a table of labels has a column of ids, named image or ImageId",
         ),
         ("", "found none"),
-        ("image,pneumothorax\na,maybe\n", "line 2 has pneumothorax 'maybe'; it must be 0 or 1"),
+        (
+            "image,pneumothorax\na,maybe\n",
+            "line 2, image a: pneumothorax is 'maybe'; it must",
+        ),
     ],
 )
 def test_a_table_that_is_not_understood_is_refused(tmp_path, text, message):
     table = tmp_path / "labels.csv"
     table.write_text(text)
     with pytest.raises(DataError, match=message):
-        read_labels(table)
+        known_labels(table)
 
 
 def test_a_table_that_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(DataError, match="could not be read"):
-        read_labels(tmp_path / "absent.csv")
+        known_labels(tmp_path / "absent.csv")

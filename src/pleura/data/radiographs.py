@@ -1,7 +1,7 @@
 """Radiographs of any file that pleura reads, DICOM or plain picture; what a table says of them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.files import passed_over, walk_files
+from pleura.config import Labels
+from pleura.data.files import passed_over
 from pleura.data.prepare import prepare_pixels
 from pleura.dicom.elements import DataSet
 from pleura.dicom.encoding import EXPLICIT_LITTLE
@@ -31,23 +32,20 @@ from pleura.dicom.sop_classes import UNKNOWN
 from pleura.dicom.square import squared
 from pleura.dicom.suffixes import PICTURES, is_picture, stem_of
 from pleura.errors import ChangedError, DataError
-from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of, read_annotations
-from pleura.formats.csv_table import columns_shown, open_table
-from pleura.formats.labels import key_of
+from pleura.formats.labels import read_labels
+from pleura.formats.masks import MaskReading, is_mask_table, read_masks
 from pleura.formats.plain_picture import (
     PlainPicture,
     is_plain_picture,
     open_plain_picture,
     parse_plain_picture,
 )
+from pleura.storage.archive import walk_files
 
 NO_HEADER = (
     "the file is a picture without a header: spacing, view, patient, age and sex are unknown, and "
     "0 is taken for black"
 )
-
-_IDS = ("image", ID_COLUMN, "Image Index", "image_id")
-_TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,41 +211,27 @@ def header_patient(path: Path) -> str:
     return "" if is_picture(path) else read_header(path).patient_id
 
 
-def read_labels(path: str | os.PathLike[str]) -> Mapping[str, Label]:
-    """Return image id -> label, from a run-length table or from one with a column of 0 and 1.
+def known_labels(path: str | os.PathLike[str]) -> Mapping[str, Label]:
+    """Return image id -> label, from masks in any form or from a table of image labels.
 
-    A run-length table has the columns ``ImageId`` and ``EncodedPixels``. The other kind has one of
-    ``image``, ``ImageId``, ``Image Index``, ``image_id`` (a file name; its suffix does not count)
-    and ``pneumothorax``, and may have ``patient``.
+    An image of which nobody is certain is left out; a label above one half is positive.
+
+    Args:
+        path: As :func:`pleura.formats.masks.read_masks` takes it, or a table that
+            :func:`pleura.formats.labels.read_labels` finds the columns of by their names.
 
     Raises:
         InputError: It is neither, or a value is not understood.
     """
-    columns = columns_of(path) or set()
-    if {ID_COLUMN, MASK_COLUMN} <= columns:
-        masks = read_annotations(path).masks
+    path = Path(path)
+    if is_mask_table(path, MaskReading()):
+        masks = read_masks(path).masks
         return {image_id: Label(bool(texts)) for image_id, texts in masks.items()}
-    with open_table(path, _tells_labels) as table:
-        if not _tells_labels(table.columns):
-            raise DataError(
-                f"{path}: a table of labels needs the columns {ID_COLUMN} and {MASK_COLUMN}, or "
-                f"image and pneumothorax; found {columns_shown(table.columns)}"
-            )
-        name = next(name for name in _IDS if name in table.columns)
-        return {
-            key_of(Path(row[name]).name): Label(
-                _truth(row["pneumothorax"], f"{path}: line {line}"), row.get("patient", "")
-            )
-            for line, row, _ in table.whole_rows()
-        }
-
-
-def _truth(value: str, place: str) -> bool:
-    """Return what 0 or 1 in a table says."""
-    if value.lower() not in _TRUE | _FALSE:
-        raise DataError(f"{place} has pneumothorax {value.lower()[:20]!r}; it must be 0 or 1")
-    return value.lower() in _TRUE
-
-
-def _tells_labels(columns: Sequence[str]) -> bool:
-    return "pneumothorax" in columns and any(name in columns for name in _IDS)
+    table = read_labels(Labels(table=str(path)))
+    if table.problems:
+        raise DataError(f"{path}: {table.problems[0]}")
+    return {
+        image_id: Label(label.probability > 0.5, label.patient)
+        for image_id, label in table.labels.items()
+        if label.probability is not None
+    }

@@ -13,10 +13,10 @@ from pleura.data.radiographs import (
     AnyRadiograph,
     Label,
     header_patient,
+    known_labels,
     radiograph_files,
     radiograph_id,
     read_any_radiograph,
-    read_labels,
 )
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.dicom.square import square_shape
@@ -118,7 +118,7 @@ def find_radiographs(
 
     Args:
         folder: DICOM files, JPEGs or PNGs.
-        labels: A table, see :func:`pleura.data.radiographs.read_labels`; radiographs that are
+        labels: A table, see :func:`pleura.data.radiographs.known_labels`; radiographs that are
             positive or not in it are left out. None takes every radiograph for one without a
             pneumothorax.
         exclude: A folder of radiographs; those of the same patients are left out, so that a network
@@ -131,7 +131,7 @@ def find_radiographs(
         InputError: No radiograph is there, or the table cannot be read.
     """
     paths = radiograph_files(folder)
-    known = None if labels is None else read_labels(labels)
+    known = None if labels is None else known_labels(labels)
     look = partial(_looked_at, size, known, _patients_of(exclude))
     answers = list(chunked_map(look, paths, workers, on_progress))
     numbers: dict[str, str] = {}
