@@ -217,7 +217,11 @@ def test_a_table_that_is_not_read_is_named(radiographs):
     (radiographs / "rooms.csv").write_text("a,b\n1,2\n")
     settings = as_coco(radiographs)
     index = index_of(radiographs, **settings)
-    assert "tables that nothing reads: rooms.csv" in index.set_aside
+    told = [f"{use}" for use in index.tables if use.unread]
+    assert told == [
+        f"{radiographs}/rooms.csv: this table is not used: nothing says what it is for; name it "
+        "(`annotations`, `labels`, `patients`) if it counts"
+    ]
     assert codes(index, radiographs, **settings)["unused-table"].items[0].id == "rooms.csv"
 
 

@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import xxhash
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +31,7 @@ from pleura.data.index import Index, make_index, read_tables, records_of_table
 from pleura.data.records import ImageRecord
 from pleura.data.scan import scan_files
 from pleura.data.sources import Sources
+from pleura.data.table_use import UnreadFinding
 from pleura.errors import DataError, OtherFormError
 from pleura.formats.annotations import Annotations, read_annotations
 from pleura.formats.rle import Form as RleForm
@@ -104,14 +105,7 @@ def audit_index(index: Index, sources: Sources, wrong_form: Finding | None = Non
         findings=in_order(
             [
                 *file_findings(index, sources.root),
-                found(
-                    "foreign-table",
-                    [*(Item(p.name) for p in sources.foreign), *map(Item, index.unused)],
-                ),
-                found(
-                    "unused-table",
-                    (Item(below(sources.root, str(path))) for path in sources.unused),
-                ),
+                *(_unread_tables(index, code, sources.root) for code in get_args(UnreadFinding)),
                 *picture_findings(index),
                 *annotations,
                 *leak_findings(index, sources.submissions),
@@ -121,6 +115,11 @@ def audit_index(index: Index, sources: Sources, wrong_form: Finding | None = Non
         images=tuple(_summary(record, index, sources.root) for record in index.records),
         patients_from=index.patients_from,
     )
+
+
+def _unread_tables(index: Index, code: UnreadFinding, root: Path) -> Finding:
+    items = (Item(below(root, use.table)) for use in index.tables if use.finding == code)
+    return found(code, items)
 
 
 def audit_table(

@@ -97,9 +97,7 @@ class Index:
         scans: What each readable file says of itself, by path, duplicates included.
         own_ids: What the patient id of each of these files is good for, by path.
         not_read: How many files were passed over as no radiographs, by suffix.
-        unused: Names of tables that were found and concern none of the images.
         tables: What of each table was not used, of those of which not all was.
-        tables_not_read: Names of tables beside the radiographs that nothing here reads.
     """
 
     records: tuple[ImageRecord, ...]
@@ -118,9 +116,7 @@ class Index:
     scans: Mapping[str, Scan] = field(default_factory=dict)
     own_ids: Mapping[str, IdUse] = field(default_factory=dict)
     not_read: Mapping[str, int] = field(default_factory=dict)
-    unused: tuple[str, ...] = ()
     tables: tuple[TableUse, ...] = ()
-    tables_not_read: tuple[str, ...] = ()
 
     @property
     def train(self) -> tuple[ImageRecord, ...]:
@@ -155,11 +151,6 @@ class Index:
             f"{len(self.unreadable)} unreadable, {len(self.bad_annotations)} refused annotations"
             + (f", {len(self.bad_labels)} refused labels" if self.labels.table is not None else "")
             + (f", {in_words(self.not_read)}" if self.not_read else "")
-            + (
-                f"; tables that nothing reads: {', '.join(self.tables_not_read)}"
-                if self.tables_not_read
-                else ""
-            )
         )
 
 
@@ -252,7 +243,7 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
     train, same_pixels = _drop_same_pixels(train)
     records = _with_clusters([*train, *test], files.scans)
     own_ids = _own_ids(records, files.read)
-    known_patients, unused = _map_of(sources, tables, files.known)
+    known_patients, foreign_map = _map_of(sources, tables, files.known)
     public = [_public_patient(scan, tables.drawn_on) for scan, _ in files.read]
     named = [labels.patient(scan.path) for scan, _ in files.read]
     patients, patients_from = _patients(
@@ -280,13 +271,11 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         scans=files.scans,
         own_ids=own_ids,
         not_read=sources.not_read,
-        unused=unused,
         tables=(
-            *_passed_over(sources),
+            *sources.not_used,
             *_label_uses(table, labels, bad_labels, here),
-            *_map_uses(sources, tables, here, foreign=bool(unused)),
+            *_map_uses(sources, tables, here, foreign=foreign_map),
         ),
-        tables_not_read=tuple(path.name for path in sources.unused),
     )
 
 
@@ -354,15 +343,6 @@ def _add_labels(
     return [record for record, _ in said], tuple(refused)
 
 
-def _passed_over(sources: Sources) -> Iterator[TableUse]:
-    """Yield the tables that were found and not read."""
-    for path in sources.foreign:
-        yield TableUse(f"{path}", unread="its columns are others")
-    for path in sources.further:
-        first = f"{sources.annotations} comes first; name one with `annotations`"
-        yield TableUse(f"{path}", unread=first)
-
-
 def _label_uses(
     annotations: Annotations | None,
     labels: ImageLabels,
@@ -392,7 +372,8 @@ def _map_uses(
 ) -> Iterator[TableUse]:
     """Yield what was not used of the patient map, which may be foreign, and of the fold table."""
     if sources.patients is not None and foreign:
-        yield TableUse(f"{sources.patients}", unread="it names none of the images")
+        why = "it names none of the images"
+        yield TableUse(f"{sources.patients}", unread=why, finding="foreign-table")
     for path, table, columns in (
         (None if foreign else sources.patients, tables.patients, {"ImageId", "patient"}),
         (sources.folds, tables.folds, FOLD_COLUMNS),
@@ -468,12 +449,12 @@ def _own_ids(records: Sequence[ImageRecord], read: Sequence[tuple[Scan, Part]]) 
 
 def _map_of(
     sources: Sources, tables: Tables, known: set[str]
-) -> tuple[Mapping[str, str] | None, tuple[str, ...]]:
-    """Return the patient map, and its name where it was only found and knows none of the images."""
+) -> tuple[Mapping[str, str] | None, bool]:
+    """Return the patient map, and whether it was only found and knows none of the images."""
     table = tables.patients
     if table is None or sources.patients is None or sources.patients_named:
-        return table, ()
-    return (None, (sources.patients.name,)) if known.isdisjoint(table) else (table, ())
+        return table, False
+    return (None, True) if known.isdisjoint(table) else (table, False)
 
 
 def _public_patient(scan: Scan, drawn_on: Mapping[str, int]) -> int | None:

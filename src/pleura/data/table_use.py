@@ -8,10 +8,12 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pleura.formats.annotations import columns_of
 from pleura.formats.csv_table import columns_shown, shown
+
+UnreadFinding = Literal["foreign-table", "unused-table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class TableUse:
         example: The first of these ids.
         columns: Columns that were not read.
         unread: Why nothing of it was used; empty where something was.
+        finding: What the audit calls that, where it is a finding.
     """
 
     table: str
@@ -34,6 +37,7 @@ class TableUse:
     example: str = ""
     columns: tuple[str, ...] = ()
     unread: str = ""
+    finding: UnreadFinding | Literal[""] = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields by their names."""
