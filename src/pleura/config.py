@@ -103,7 +103,8 @@ class Data:
     """Where the radiographs and their annotations are; empty text means "find it below path".
 
     Attributes:
-        path: The folder with radiographs and table.
+        path: The folder with radiographs and table, a ZIP or tar file of them, or a glob; or a list
+            of such, and of files.
         images: The folder of the training radiographs.
         test_images: The folder of the test radiographs.
         annotations: The masks: a table of run lengths, a COCO file, or a folder of masks.
@@ -122,7 +123,7 @@ class Data:
             absolute.
     """
 
-    path: str = ""
+    path: str | list[str] = ""
     images: str = ""
     test_images: str = ""
     annotations: str = ""

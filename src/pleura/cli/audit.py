@@ -43,15 +43,7 @@ _PATIENTS_FROM = {
 
 
 def audit(
-    data: Annotated[
-        Path | None,
-        typer.Argument(help="Folder with the radiographs and their table.", show_default=False),
-    ] = None,
-    annotations: options.AnnotationTable = None,
-    images: options.Images = None,
-    test_images: options.TestImages = None,
-    patients: options.Patients = None,
-    folds: options.FoldTable = None,
+    sources: options.SourceOptions = options.SOURCES,
     masks: options.MaskOptions = options.MASKS,
     labels: options.LabelOptions = options.LABELS,
     out: Annotated[
@@ -85,17 +77,11 @@ def audit(
     if schema:
         console.print_json(findings_schema())
         return console.DONE
-    if data is not None and (data / "manifest.json").is_file():
-        return _of_prepared(data, out, as_json)
-    settings = masks.data(
-        labels,
-        path=data,
-        images=images,
-        test_images=test_images,
-        annotations=annotations,
-        patients=patients,
-        fold_table=folds,
-    )
+    if sources.data is not None and len(sources.data) == 1:
+        folder = Path(sources.data[0])
+        if (folder / "manifest.json").is_file():
+            return _of_prepared(folder, out, as_json)
+    settings = sources.settings(masks, labels)
     old = read_findings(compare) if compare is not None else None
 
     def compared(new: "Audit") -> "Audit":
@@ -107,7 +93,7 @@ def audit(
 
         return replace(new, changes=changes(old, new, str(compare)))
 
-    if data is None and images is None and test_images is None:
+    if not sources.name_radiographs:
         result = compared(_of_table(settings, out))
     else:
         result = _of_folder(settings, out, workers, compared, pixels=not headers)

@@ -16,10 +16,7 @@ _FAR = 0.02
 
 
 def folds(
-    data: Annotated[
-        Path | None,
-        typer.Argument(help="Folder with the radiographs and their table.", show_default=False),
-    ] = None,
+    data: options.DataFolders = None,
     k: Annotated[int, typer.Option("--k", help="Number of folds.", min=2, max=100)] = 5,
     seed: Annotated[int, typer.Option(help="The same seed gives the same folds.", min=0)] = 0,
     out: Annotated[Path, typer.Option(help="The table to write.")] = Path("folds.csv"),
@@ -44,13 +41,12 @@ def folds(
     from pleura.storage.atomic import require_writable
     from pleura.storage.lock import locked_file
 
-    settings = masks.data(
-        labels, path=data, images=images, annotations=annotations, patients=patients
-    )
+    sources = options.SourceOptions(data, annotations, images, patients=patients)
+    settings = sources.settings(masks, labels)
     require_writable(out.parent)
     console.hold(locked_file(out, "folds"))
     failures: list[tuple[str, str]] = []
-    if data is None and images is None:
+    if not sources.name_radiographs:
         from pleura.data.index import records_of_table
         from pleura.errors import UsageError
         from pleura.formats.annotations import read_annotations
@@ -76,6 +72,7 @@ def folds(
         records = index.train
         console.say(index.set_aside)
         failures = index.failures
+        console.say_table_uses(index.tables, sources.audit_command)
     console.print_failures(failures)
     assigned = assign_folds(records, k, seed)
     write_fold_table(records, assigned, out)

@@ -9,7 +9,7 @@ from pleura.cli import console, options
 
 
 def gallery(
-    data: options.DataFolder,
+    data: options.DataFolders = None,
     out: Annotated[Path, typer.Option(help="The picture to write (.png).")] = Path("gallery.png"),
     negative: Annotated[int, typer.Option(help="Radiographs without a pneumothorax.", min=0)] = 8,
     positive: Annotated[int, typer.Option(help="Radiographs with one.", min=0)] = 8,
@@ -39,7 +39,8 @@ def gallery(
         raise UsageError(f"--out {out}: the picture is a PNG; give it a name that ends with .png")
     if negative + positive == 0:
         raise UsageError("--negative 0 --positive 0: nothing is left to draw")
-    settings = masks.data(path=data, images=images, annotations=annotations)
+    named = options.SourceOptions(data, annotations, images)
+    settings = named.required(masks)
     require_writable(out.parent)
     console.hold(locked_file(out, "gallery"))
     sources = replace(find_sources(settings), test=(), patients=None)
@@ -64,6 +65,7 @@ def gallery(
     else:
         console.show(str(out))
     console.print_failures(failures)
+    console.say_table_uses(index.tables, named.audit_command)
     return console.SOME_INPUTS_FAILED if index.unreadable else console.DONE
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -15,15 +16,18 @@ if TYPE_CHECKING:
     from pleura.config import Data, Labels
     from pleura.formats.masks import MaskReading
 
-DataFolder = Annotated[
-    Path, typer.Argument(help="Folder with the radiographs and their table.", show_default=False)
+DataFolders = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="DATA...",
+        help="The folder with the radiographs and their table; a ZIP or tar file is one too. Or "
+        "several, files, quoted globs.",
+        show_default=False,
+    ),
 ]
 Images = Annotated[
     Path | None,
     typer.Option(help="Folder of the training radiographs, where it cannot be found by name."),
-]
-TestImages = Annotated[
-    Path | None, typer.Option(help="Folder of the test radiographs, where it cannot be found.")
 ]
 AnnotationTable = Annotated[
     Path | None,
@@ -38,8 +42,7 @@ Patients = Annotated[
     typer.Option(help="CSV with columns ImageId and patient, to keep a patient on one side."),
 ]
 FoldTable = Annotated[
-    Path | None,
-    typer.Option("--fold-table", help="A fold table, as pleura folds writes it, to split by."),
+    Path | None, typer.Option(help="A fold table, as pleura folds writes it, to split by.")
 ]
 LabelColumn = Annotated[
     list[str] | None,
@@ -118,30 +121,6 @@ class MaskOptions:
 
         return MaskReading(self.rle, self.image_column, self.mask_column, self.mask_label)
 
-    def data(self, labels: "LabelOptions | None" = None, **paths: Path | None) -> "Data":
-        """Return where the data is and how it is read, as settings.
-
-        Args:
-            labels: The options about a table of labels.
-            paths: What is named of the paths of :class:`pleura.config.Data`, by its keys.
-
-        Raises:
-            UsageError: Something is said of a table of labels, and there is none.
-        """
-        from pleura.config import Data
-
-        more: dict[str, Any] = {key: str(path) for key, path in paths.items() if path is not None}
-        if labels is not None:
-            more["labels"] = labels.settings(self.image_column)
-        return Data(
-            **more,
-            rle=self.rle,
-            image_column=self.image_column,
-            mask_column=self.mask_column,
-            mask_label=self.mask_label,
-            match=self.match or "",
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class LabelOptions:
@@ -210,7 +189,73 @@ class LabelOptions:
         )
 
 
-MASKS, LABELS = MaskOptions(), LabelOptions()
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """Where the radiographs and their tables are."""
+
+    data: DataFolders = None
+    annotations: AnnotationTable = None
+    images: Images = None
+    test_images: Annotated[
+        Path | None, typer.Option(help="Folder of the test radiographs, where it cannot be found.")
+    ] = None
+    patients: Patients = None
+    fold_table: FoldTable = None
+
+    @property
+    def name_radiographs(self) -> bool:
+        """Whether any radiographs are named, and not a table alone."""
+        return bool(self.data or self.images or self.test_images)
+
+    @property
+    def audit_command(self) -> str:
+        """The command that tells each case of what is left out."""
+        return f"pleura audit {shlex.join(self.data or ())} --out FOLDER"
+
+    def settings(self, masks: MaskOptions, labels: "LabelOptions | None" = None) -> "Data":
+        """Return where the data is and how it is read, as settings.
+
+        Args:
+            masks: How masks and tables are read.
+            labels: The options about a table of labels.
+
+        Raises:
+            UsageError: Something is said of a table of labels, and there is none.
+        """
+        from pleura.config import Data
+
+        named: dict[str, Any] = {
+            name: str(path)
+            for name in ("images", "test_images", "annotations", "patients", "fold_table")
+            if (path := getattr(self, name)) is not None
+        }
+        if labels is not None:
+            named["labels"] = labels.settings(masks.image_column)
+        data = self.data or [""]
+        return Data(
+            path=data[0] if len(data) == 1 else data,
+            **named,
+            rle=masks.rle,
+            image_column=masks.image_column,
+            mask_column=masks.mask_column,
+            mask_label=masks.mask_label,
+            match=masks.match or "",
+        )
+
+    def required(self, masks: MaskOptions, labels: "LabelOptions | None" = None) -> "Data":
+        """Return the same where radiographs have to be named.
+
+        Raises:
+            UsageError: None are; or as for :meth:`settings`.
+        """
+        from pleura.errors import UsageError
+
+        if not self.name_radiographs:
+            raise UsageError("name a data folder, or the radiographs with --images")
+        return self.settings(masks, labels)
+
+
+MASKS, LABELS, SOURCES = MaskOptions(), LabelOptions(), SourceOptions()
 
 
 def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,14 +9,9 @@ from pleura.cli import console, options
 
 
 def prepare(
-    data: options.DataFolder,
     out: Annotated[Path, typer.Option(help="Folder for the arrays.", show_default=False)],
     size: Annotated[int, typer.Option(help="Side of the arrays in pixels, in steps of 32.")] = 512,
-    annotations: options.AnnotationTable = None,
-    images: options.Images = None,
-    test_images: options.TestImages = None,
-    patients: options.Patients = None,
-    folds: options.FoldTable = None,
+    sources: options.SourceOptions = options.SOURCES,
     masks: options.MaskOptions = options.MASKS,
     labels: options.LabelOptions = options.LABELS,
     workers: options.Workers = 0,
@@ -43,15 +38,7 @@ def prepare(
         wanted = config.parse(config.Prepare, {"size": size, "workers": workers}, "prepare")
     except ConfigError as error:
         raise UsageError(str(error)) from error
-    settings = masks.data(
-        labels,
-        path=data,
-        images=images,
-        test_images=test_images,
-        annotations=annotations,
-        patients=patients,
-        fold_table=folds,
-    )
+    settings = sources.required(masks, labels)
     require_writable(out)
     console.hold(locked_folder(out, "prepare"))
     with console.progress("reading") as told:
@@ -76,7 +63,7 @@ def prepare(
         f"{prepared.size} pixels; {index.set_aside}"
     )
     console.print_failures(index.failures)
-    console.say_table_uses(index.tables, f"pleura audit {data} --out FOLDER")
+    console.say_table_uses(index.tables, sources.audit_command)
     if as_json:
         console.print_json(
             {
