@@ -20,6 +20,7 @@ The tree::
     │   ├── AnnotationError     an annotation table that cannot be read as a whole
     │   │   └── OtherFormError  its run lengths are written in the other form
     │   ├── DataError           a data folder, index or prepared folder that does not fit
+    │   ├── ArchiveError        a ZIP or tar file, or a file in one, that cannot be read
     │   ├── AddressError        what lies at an address that could not be had, or is not what it was
     │   ├── AnswerError         a network gives no number for a radiograph
     │   ├── SealError           what pleura wrote was changed since
@@ -117,6 +118,17 @@ class OtherFormError(AnnotationError):
 
 class DataError(InputError):
     """A data folder, an index or a prepared folder that does not fit what was asked."""
+
+
+class ArchiveError(InputError, OSError):
+    """A ZIP or tar file, or a file in one, that cannot be read; who opens it says which.
+
+    It is an OSError too: whoever opens a file is ready for one, and names the file and this reason.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.strerror = reason
 
 
 class AddressError(InputError):

@@ -13,6 +13,7 @@ from pleura.data.files import OWN_RESULT, dicom_files, expand, in_words, passed_
 from pleura.errors import DataError
 from pleura.formats.plain_picture import signed_png
 from tests.dicom_files import IMPLICIT, make_dicom
+from tests.storage.test_archive import zip_bytes
 
 
 def write(folder, **contents):
@@ -87,9 +88,9 @@ def test_pictures_are_meant_where_a_folder_holds_no_dicom_file(tmp_path):
     assert [path.name for path in found.files] == [*names, "more.zip"]
     assert found.passed == {OWN_RESULT: 1, ".csv": 1}
     listed = sorted_out(tmp_path, pictures=True)
-    assert [path.name for path in listed.files] == names
+    assert [path.name for path in listed.files] == [*names, "more.zip"], "its damage is told"
     assert listed.passed == found.passed
-    assert sorted_out(tmp_path).files == []
+    assert sorted_out(tmp_path).files == [tmp_path / "more.zip"]
     write(tmp_path, r_dcm=b"x")
     found = expand([str(tmp_path)])
     assert [path.name for path in found.files] == ["more.zip", "r.dcm"]
@@ -130,7 +131,8 @@ def test_what_may_be_a_radiograph_is_taken(tmp_path, name, content):
         ("x.png", b"\x89PNG\r\n\x1a\n" + bytes(200), ".png"),
         ("x.bak", b"", ".bak"),
         ("x.nii", bytes(400), ".nii"),
-        ("x.zip", b"PK\3\4", ".zip"),
+        ("x.zip", zip_bytes({}), ".zip"),
+        ("x.rar", b"Rar!", ".rar"),
         ("x.tar.gz", b"", ".tar.gz"),
         ("README", b"words\n\tand \xe4 \xc3\xa4\r\n", files.NO_SUFFIX),
         ("Notes of 1.2", "words".encode("utf-16"), files.NO_SUFFIX),

@@ -161,13 +161,13 @@ def test_a_row_of_a_file_that_cannot_be_read_is_not_said_to_have_none(data):
 
 
 def test_archives_are_named_and_results_of_pleura_are_no_failures(data):
-    (data / "more.zip").write_bytes(b"PK\3\4")
+    (data / "more.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
     result = make_dicom(Manufacturer="pleura", ManufacturerModelName="pleura")
     (data / "dicom-images-test" / "result.dcm").write_bytes(result)
     index = index_of(data)
     assert index.failures == []
     assert findings(index)["not-read"].items == (
-        Item("more.zip", "an archive, which is not looked into"),
+        Item("more.7z", "an archive, which is not looked into"),
     )
     assert findings(index)["own-result"].count == 1
 
@@ -272,7 +272,7 @@ def test_a_map_of_other_images_is_refused(bare):
         index_of(bare, patients=str(bare / "patients.csv"))
     index = index_of(bare)  # found and not named: it may be that of other images beside these
     assert index.patients_from == ""
-    assert findings(index)["foreign-table"].items == (Item("patients.csv"),)
+    assert findings(index)["foreign-table"].items[0].id.endswith("/patients.csv")
 
 
 def test_no_id_of_a_map_is_written(bare):
@@ -514,7 +514,7 @@ class TestSources:
         (data / "patients.csv").write_text("ImageId,patient\n1.2.0,7\n")
         sources = find_sources(config.Data(path=str(data)))
         assert sources.annotations is None
-        assert sources.foreign == (data / "train.csv",)
+        assert [use.table for use in sources.not_used] == [f"{data}/train.csv"]
         assert sources.patients == data / "patients.csv"
 
     def test_a_packed_sample_submission_is_found(self, data):
@@ -537,7 +537,9 @@ class TestSources:
 
     def test_a_file_in_place_of_a_folder(self, data):
         path = Path(data / "train-rle.csv")
-        with pytest.raises(DataError, match="is a file; name the folder that holds the radiograph"):
+        with pytest.raises(
+            DataError, match=r"holds no DICOM file \(1 other file: 1 .csv\); name the folder"
+        ):
             find_sources(config.Data(path=str(path)))
 
 

@@ -2,6 +2,7 @@ import csv
 import gzip
 import io
 import tarfile
+import zipfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_what_lies_below_an_address(ask, store):
         "s3://films/in/b.dcm",
         "s3://films/in/c/IM1",
         "s3://films/in/old.zip",
-        "tar://1.dcm::s3://films/in/s.tar",
+        "s3://films/in/s.tar/1.dcm",
     ]
     assert passed == {".csv": 1, "hidden": 2, "DICOMDIR": 1, ".json": 1}
     assert all(found.values())
@@ -98,32 +99,68 @@ def test_places_that_hold_nothing(ask, store):
         listed(ask, "ftp://me:secret@h/x")
 
 
-def test_a_shard_is_looked_into_where_it_lies(ask, store, tmp_path):
-    shard = packed({"study/1.dcm": FILM, "1.cls": b"0", "2.dcm": FILM[:-2]})
-    path = tmp_path / "part-0.tar"
-    path.write_bytes(shard)
-    store.put({"part-0.tar": shard})
-    with serving(files={"/part-0.tar": shard}) as web:
-        for text in (path, "s3://films/part-0.tar", f"{web.url}/part-0.tar?key=5ec3e7"):
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("tar", packed), ("zip", zipped)])
+def test_an_archive_is_looked_into_where_it_lies(ask, store, tmp_path, suffix, pack):
+    archive = pack({"study/1.dcm": FILM, "1.cls": b"0", "2.dcm": FILM[:-2]})
+    path = tmp_path / f"part-0.{suffix}"
+    path.write_bytes(archive)
+    store.put({path.name: archive})
+    with serving(files={f"/{path.name}": archive}) as web:
+        for text in (f"s3://films/{path.name}", f"{web.url}/{path.name}?key=5ec3e7"):
             found, passed = listed(ask, text)
-            place = str(text).partition("?")[0]
-            assert names(found) == [f"tar://study/1.dcm::{place}", f"tar://2.dcm::{place}"]
+            place = text.partition("?")[0]
+            assert names(found) == [f"{place}/study/1.dcm", f"{place}/2.dcm"]
             assert passed == {".cls": 1}
             contents = [ask.fetch(one, stamp).content for one, stamp in found.items()]
             assert contents == [FILM, FILM[:-2]]
+    found, passed = listed(ask, path)
+    assert list(found) == [path / "2.dcm", path / "study" / "1.dcm"]
+    assert [stamp.size for stamp in found.values()] == [len(FILM) - 2, len(FILM)]
+    assert passed == {".cls": 1}
 
 
-def test_a_shard_that_is_none(ask, tmp_path):
-    path = tmp_path / "x.tar"
-    for content, said in [
-        (gzip.compress(packed({"1.dcm": FILM})), "is no whole tar file that is not compressed"),
-        (packed({"1.dcm": FILM})[:700], "is no whole tar file that is not compressed"),
-        (packed({"1.cls": b""}), "holds no DICOM file; see what was packed"),
+def test_an_archive_that_is_none_is_an_input_that_is_refused(ask, store, tmp_path):
+    for name, content in [
+        ("x.tar", gzip.compress(packed({"1.dcm": FILM}))),
+        ("y.tar", packed({"1.dcm": FILM})[:700]),
+        ("x.zip", zipped({"1.dcm": FILM})[:-9]),
     ]:
-        path.write_bytes(content)
-        with pytest.raises((AddressError, DataError)) as raised:
-            listed(ask, path)
-        assert str(raised.value).startswith(f"{path}: {said}")
+        (tmp_path / name).write_bytes(content)
+        store.put({name: content})
+        assert list(listed(ask, tmp_path / name)[0]) == [tmp_path / name]
+    for name in ("x.tar", "x.zip"):
+        assert list(listed(ask, f"s3://films/{name}")[0]) == [Address(f"s3://films/{name}")]
+    with pytest.raises(AddressError, match=r"^s3://films/y.tar: is no whole tar file that is not"):
+        listed(ask, "s3://films/y.tar")
+    for name, content in [("z.tar", packed({"1.cls": b""})), ("z.zip", zipped({"1.cls": b""}))]:
+        (tmp_path / name).write_bytes(content)
+        store.put({name: content})
+        with pytest.raises(DataError, match=r"z\....: holds no DICOM file"):
+            listed(ask, tmp_path / name)
+        with pytest.raises(DataError, match="holds no DICOM file; see what was packed"):
+            listed(ask, f"s3://films/{name}")
+
+
+def test_what_in_an_archive_at_an_address_cannot_be_read_is_its_own_error(ask, store):
+    archive = zipped({"a.dcm": FILM, "../b.dcm": FILM})
+    store.put({"x.zip": archive})
+    found, _ = listed(ask, "s3://films/x.zip")
+    told = r"^s3://films/x.zip/../b.dcm: its name leads out of the archive; pack it anew"
+    with pytest.raises(AddressError, match=told):
+        ask.fetch(list(found)[1])
+    damaged = bytearray(archive)
+    damaged[60] ^= 255
+    store.put({"y.zip": bytes(damaged)})
+    with pytest.raises(AddressError, match=r"^s3://films/y.zip/a.dcm: its archive is damaged"):
+        ask.fetch(next(iter(listed(ask, "s3://films/y.zip")[0])))
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
@@ -159,7 +196,7 @@ def test_a_list_may_lie_in_a_store(ask, store):
     store.put({"x/s.tar": packed({"1.dcm": FILM}), "lists/none.csv": b"name\na.dcm\n"})
     store.put({"lists/l.csv": b"url\na.dcm\ns3://films/x/s.tar\n"})
     found, _ = listed(ask, "s3://films/lists/l.csv")
-    assert names(found) == ["s3://films/lists/a.dcm", "tar://1.dcm::s3://films/x/s.tar"]
+    assert names(found) == ["s3://films/lists/a.dcm", "s3://films/x/s.tar/1.dcm"]
     assert all(found.values())
     told = r"lists/none.csv: has no column address, url or path; name the one of the addresses so"
     with pytest.raises(DataError, match=told):

@@ -349,7 +349,7 @@ def test_a_zip_archive_is_named_as_one(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("train-rle.csv", "ImageId,EncodedPixels\n")
 
-    assert refusal(path) == "is a zip archive; unpack it and name the CSV file in it"
+    assert refusal(path) == f"is a ZIP file; name the table in it, such as {path}/labels.csv"
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:

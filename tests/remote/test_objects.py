@@ -9,6 +9,7 @@ from pleura.errors import AddressError
 from pleura.remote import objects
 from pleura.remote.address import Address
 from pleura.remote.objects import ATTEMPTS, Objects, stamp_of
+from pleura.storage.archive import Member
 from pleura.storage.content import Stamp
 from tests.remote.servers import serving
 
@@ -47,7 +48,7 @@ def test_an_object_is_fetched_once(ask, web, known):
 
 
 def test_a_part_is_fetched_alone(ask, web):
-    part = Address(f"{web.url}/a.dcm", member="x.dcm", start=300, size=50)
+    part = Address(f"{web.url}/a.dcm", member=Member("x.dcm", 300, 50, 50, 50))
     assert ask.fetch(part).content == CONTENT[300:350]
 
 

@@ -14,7 +14,7 @@ import typer
 
 from pleura.choices import EngineName, IdSource, PointName, Precision, ResultKind
 from pleura.cli import console, options
-from pleura.dicom.suffixes import DICOM_SUFFIXES, PICTURES, is_picture, suffix_of
+from pleura.dicom.suffixes import is_picture, is_radiograph
 from pleura.models.shipped import DEFAULT, IN_FOLDER, holds_model, is_name, names
 from pleura.processes.progress import OnProgress
 from pleura.remote.address import scheme_of, without_secrets
@@ -226,7 +226,6 @@ _DEFAULT_USED = (
 
 _MODELS = (".h5", ".onnx", ".xml")
 _ANYBODYS_MODELS = (".h5", ".onnx", ".keras", ".pt", ".pth", ".tflite", ".safetensors")
-_RADIOGRAPHS = (*DICOM_SUFFIXES, *PICTURES)
 
 # A UID, or what scanners and DICOM media call a file, such as IM1, CR0002 or IMG-0001-00001.
 _CALLED_AS_RADIOGRAPH = re.compile(r"(?:[A-Z]{1,2}|IMG|IMAGE)?[_-]?[0-9][0-9._-]*", re.ASCII)
@@ -281,7 +280,7 @@ def _holds_radiographs(folder: str) -> bool:
         return False
     # Curves beside a model are pictures, too.
     found = [file for file in found if not is_picture(file)]
-    return any(file.suffix.lower() in _RADIOGRAPHS or what_is(file) == DICOM for file in found)
+    return any(is_radiograph(file) or what_is(file) == DICOM for file in found)
 
 
 def _no_radiograph(item: str) -> str:
@@ -293,7 +292,7 @@ def _no_radiograph(item: str) -> str:
         not item
         or scheme_of(item)
         or holds_inputs(item)
-        or suffix_of(Path(item)) in _RADIOGRAPHS
+        or is_radiograph(Path(item))
         or glob.has_magic(item)
     ):
         return ""  # it is read, and if it is none gets a row that says so

@@ -9,10 +9,11 @@ This module imports nothing of weight: a program looks for files before it loads
 """
 
 import glob
+import itertools
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -20,9 +21,11 @@ from pleura.dicom.own_result import is_own_drawing, is_own_result
 from pleura.dicom.signature import data_start, head_of
 from pleura.dicom.suffixes import DICOM_SUFFIXES, PICTURES, is_picture, suffix_of
 from pleura.errors import DataError
+from pleura.storage.archive import SUFFIXES, is_folder, walk_files
 
 ARCHIVES = {".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".bz2", ".xz", ".zst"}
-"""Suffixes of what may hold radiographs and is not looked into."""
+"""Suffixes of what may hold radiographs, and is not looked into: damaged ZIP and tar files, for
+whole ones are folders (:mod:`pleura.storage.archive`), and what is packed in another way."""
 DOCUMENTS = {
     ".csv",
     ".json",
@@ -77,10 +80,11 @@ class Listing:
 def expand(inputs: Iterable[str]) -> Listing:
     """Return the files that `inputs` name: files, folders, or globs.
 
-    Of a folder they are all DICOM files below it, and where there is none, all plain pictures.
+    Of a folder they are all DICOM files below it, and where there is none, all plain pictures. An
+    archive (ZIP, tar) is a folder.
 
     A file is taken as it is, whatever its suffix; a name without a file is kept, so that it gets
-    its row and its error like any other bad input; so is an archive, for it may hold radiographs.
+    its row and its error like any other bad input; so is an archive that cannot be looked into.
     The order is that of the inputs, sorted within a folder or glob, without repeats. Results of
     pleura are taken where they are named one by one, and then refused when they are read.
 
@@ -90,7 +94,7 @@ def expand(inputs: Iterable[str]) -> Listing:
     found: dict[Path, None] = {}
     passed: Counter[str] = Counter()
     for text in inputs:
-        if os.path.isdir(text):  # noqa: PTH112 - False where it may not be looked at
+        if is_folder(Path(text)):  # False where it may not be looked at
             paths, others = _inputs_below(Path(text))
             if not paths and not others[OWN_RESULT]:
                 raise _holds_none(text, others)
@@ -118,7 +122,7 @@ def _inputs_of_glob(matches: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
     found: list[Path] = []
     passed: Counter[str] = Counter()
     for match in matches:
-        if os.path.isdir(match):  # noqa: PTH112 - as above
+        if is_folder(match):
             paths, others = _inputs_below(match)
             found += paths
             passed += others
@@ -181,20 +185,24 @@ def dicom_files(folder: Path) -> list[Path]:
 
 
 def sorted_out(
-    folder: Path, also: Callable[[Path], bool] | None = None, *, pictures: bool = False
+    *folders: Path, also: Callable[[Path], bool] | None = None, pictures: bool = False
 ) -> Listing:
-    """Return the DICOM files below `folder`, sorted; archives; and what else there is, by kind.
+    """Return the DICOM files below folders, sorted; archives; and what else there is, by kind.
 
     Args:
-        folder: The folder.
+        folders: Folders; a file stands for itself.
         also: Which of the other files count as well.
         pictures: Whether plain pictures count where there is no DICOM file.
     """
     listing = Listing()
     drawn: list[Path] = []
-    for path in walk_files(folder):
+    for path in dict.fromkeys(itertools.chain.from_iterable(map(walk_files, folders))):
         reason = passed_over(path)
-        if not reason or (also is not None and also(path)):
+        if (
+            not reason
+            or (also is not None and also(path))
+            or (reason in SUFFIXES and not is_folder(path))
+        ):
             listing.files.append(path)
         elif reason in ARCHIVES:
             listing.archives.append(path)
@@ -206,30 +214,6 @@ def sorted_out(
     listing.passed.update(others)
     listing.files.sort()
     return listing
-
-
-def walk_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder`, sorted within each folder, and the folders that are closed.
-
-    Closed are those that cannot be entered, and hidden ones.
-    """
-    if os.path.isfile(folder):  # noqa: PTH113 - as above
-        yield folder
-    closed: list[OSError] = []
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=closed.append, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link that leads back, or to where we were
-            folders.clear()
-            continue
-        seen.add(real)
-        hidden = [name for name in folders if name.startswith(".")]
-        folders[:] = sorted(set(folders).difference(hidden))
-        for name in sorted([*names, *hidden]):
-            yield Path(parent, name)
-    for error in closed:
-        if not isinstance(error, NotADirectoryError) and error.filename is not None:
-            yield Path(os.fsdecode(error.filename))
 
 
 def passed_over(path: Path) -> str:
@@ -248,8 +232,7 @@ def passed_over(path: Path) -> str:
     if reason in (HIDDEN, DICOMDIR) or suffix.removesuffix(".gz") in DICOM_SUFFIXES:
         return reason
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        if _is_no_file(path):
             return NO_FILE
         head = head_of(path)
     except (OSError, ValueError):  # reading it will say why
@@ -259,6 +242,14 @@ def passed_over(path: Path) -> str:
     if suffix in {"", ".gz"} and not (head and _is_text(head)):
         return ""
     return suffix or NO_SUFFIX
+
+
+def _is_no_file(path: Path) -> bool:
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except NotADirectoryError:  # it lies in an archive
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def passed_over_by_name(path: PurePath) -> str:

@@ -1,4 +1,4 @@
-"""What a command is to read, turn by turn: paths, addresses, lists of addresses, tar shards.
+"""What a command is to read, turn by turn: paths, addresses, lists of addresses.
 
 A listing of millions is never in memory as a whole: a turn holds a few thousand.
 """
@@ -6,20 +6,17 @@ A listing of millions is never in memory as a whole: a turn holds a few thousand
 import itertools
 import os
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pleura.data.address_list import ADDRESS_COLUMNS, is_list, sources_in
 from pleura.data.files import ARCHIVES, HIDDEN, expand, in_words, passed_over_by_name
-from pleura.errors import AddressError, DataError, UsageError
+from pleura.errors import AddressError, ArchiveError, DataError, UsageError
 from pleura.remote.address import SCHEMES, Address, Source, path_of, scheme_of, without_secrets
 from pleura.remote.objects import Objects, pattern_of, stamp_of
+from pleura.storage.archive import SUFFIXES, is_archive, is_folder, is_inside, members_of
 from pleura.storage.content import Stamp, stamp_at
-
-SHARD = ".tar"
 
 Turn = dict[Source, Stamp | None]
 """What is to be read, and what was said of each when it was listed."""
@@ -36,7 +33,7 @@ class Inputs:
         count: How many files there are; None where that is known at the end only.
 
     Args:
-        texts: Paths, folders, globs, addresses, lists (:mod:`pleura.data.address_list`), shards.
+        texts: Paths, folders, globs, addresses, lists (:mod:`pleura.data.address_list`).
         objects: What asks stores.
 
     Raises:
@@ -92,7 +89,7 @@ class Inputs:
             listed = expand(texts)
             self.passed += listed.passed
             yield from ((path, stamp_at(path)) for path in listed.files)
-        elif _plain_name(text).lower().endswith(SHARD):
+        elif is_archive(PurePosixPath(_plain_name(text))):
             yield from self._members(text)
         elif is_list(_plain_name(text)):
             yield from self._listed(text)
@@ -124,7 +121,7 @@ class Inputs:
             kind = passed_over_by_name(below)
             if any(part.startswith(".") for part in below.parts):
                 kind = HIDDEN
-            if kind == SHARD:
+            if kind in SUFFIXES:
                 found += 1
                 yield from self._members(name)
             elif kind and kind not in ARCHIVES:
@@ -140,22 +137,31 @@ class Inputs:
             )
 
     def _members(self, url: str) -> Iterator[_Listed]:
-        """Yield what a tar shard holds; of one in a store only the heads of its files are read."""
-        about = None if _is_path(url) else self._objects.about(url)
-        whole = stamp_at(url) if _is_path(url) else None if about is None else stamp_of(about)
-        found = 0
+        """Yield what an archive in a store holds, of which only the parts that name it are read.
+
+        One that cannot be looked into is yielded itself: reading it says why.
+        """
+        about, shown = self._objects.about(url), without_secrets(url)
+        whole = None if about is None else stamp_of(about)
+        found = listed = 0
         with self._objects.open(url) as file:
-            for member in _files(file, without_secrets(url)):
-                kind = passed_over_by_name(PurePosixPath(member.name))
-                if kind:
-                    self.passed[kind] += 1
-                    continue
-                found += 1
-                stamp = Stamp(member.size, *(whole or (0, 0, 0, 0))[1:])
-                start = member.offset_data
-                yield Address(url, "", member.name, start, member.size), stamp
+            try:
+                for member in members_of(file, PurePosixPath(_plain_name(url)).suffix.lower()):
+                    listed += 1
+                    kind = passed_over_by_name(PurePosixPath(member.name))
+                    if kind:
+                        self.passed[kind] += 1
+                        continue
+                    found += 1
+                    stamp = Stamp(member.size, *(whole or (0, 0, 0, 0))[1:])
+                    yield Address(url, member=member), stamp
+            except ArchiveError as error:
+                if listed:
+                    raise AddressError(f"{shown}: {error}") from error
+                yield Address(url), whole
+                return
         if not found:
-            raise DataError(f"{without_secrets(url)}: holds no DICOM file; see what was packed")
+            raise DataError(f"{shown}: holds no DICOM file; see what was packed")
 
     def _listed(self, text: str) -> Iterator[_Listed]:
         """Yield what a list names; a path of a table that is none stays what it is: a bad input."""
@@ -175,23 +181,9 @@ class Inputs:
 
     def _of_list(self, source: Source) -> Iterable[_Listed]:
         text = source.url if isinstance(source, Address) else str(source)
-        if _plain_name(text).lower().endswith(SHARD):
-            return self._members(text)
+        if is_archive(PurePosixPath(_plain_name(text))):
+            return self._members(text) if not _is_path(text) else self._named([text])
         return [(source, stamp_at(source) if isinstance(source, Path) else None)]
-
-
-def _files(file: Any, name: str) -> Iterator[tarfile.TarInfo]:
-    """Yield the files in a tar, whose contents are passed over."""
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as shard:
-            for member in shard:
-                shard.members = []  # type: ignore[attr-defined]  # it would keep all of them
-                if member.isfile() and not member.issparse():
-                    yield member
-    except tarfile.TarError as error:
-        raise AddressError(
-            f"{name}: is no whole tar file that is not compressed; pack it anew"
-        ) from error
 
 
 def _is_path(text: str) -> bool:
@@ -204,19 +196,18 @@ def _plain_name(text: str) -> str:
 
 
 def is_more_than_paths(text: str) -> bool:
-    """Return whether an argument is an address, a list or a shard: more than files and folders."""
+    """Return whether an argument is an address or a list: more than files and folders."""
     if not _is_path(text):
         return True
-    name = _plain_name(text)
-    return (is_list(name) or name.lower().endswith(SHARD)) and os.path.isfile(text)  # noqa: PTH113
+    return is_list(_plain_name(text)) and os.path.isfile(text)  # noqa: PTH113
 
 
 def holds_inputs(text: str) -> bool:
-    """Return whether a path is that of a tar shard or of a list of addresses."""
+    """Return whether a path is that of an archive, or leads into one, or of a list of addresses."""
+    if (is_folder(Path(text)) and not os.path.isdir(text)) or is_inside(Path(text)):  # noqa: PTH112
+        return True
     if not is_more_than_paths(text):
         return False
-    if not is_list(_plain_name(text)):
-        return True
     try:
         with Path(text).open("rb") as file:
             return sources_in(file, text, "") is not None

@@ -31,11 +31,13 @@ from typing import Literal
 from pleura import config
 from pleura.choices import Match
 from pleura.data.files import DOCUMENTS, Listing, sorted_out
+from pleura.data.table_use import TableUse
 from pleura.dicom.suffixes import PICTURES, is_picture, stem_of, suffix_of
 from pleura.errors import DataError
 from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of
 from pleura.formats.labels import LabelTable, read_labels
 from pleura.formats.masks import MaskReading, names_in
+from pleura.storage.archive import entries, is_file, is_folder, places
 
 Part = Literal["train", "test"]
 
@@ -76,9 +78,7 @@ class Sources:
             table of labels names), by suffix or in words, and each archive by its name, for it may
             hold radiographs; tables, texts and pages, as they lie beside any data set, are not
             counted.
-        foreign: Files named like a table of the set that are none, and so were passed over.
-        further: Run-length tables that were found beside the one that is read.
-        unused: Other tables beside the radiographs, which nothing here reads.
+        not_used: The tables beside the radiographs that are not read, with the reason.
         reading: How the masks are to be read.
         match: What tables call an image by.
     """
@@ -94,9 +94,7 @@ class Sources:
     simulated: Path | None = None
     submissions: tuple[Path, ...] = ()
     not_read: Mapping[str, int] = field(default_factory=dict)
-    foreign: tuple[Path, ...] = ()
-    further: tuple[Path, ...] = ()
-    unused: tuple[Path, ...] = ()
+    not_used: tuple[TableUse, ...] = ()
     reading: MaskReading = field(default_factory=MaskReading)
     match: Match = ""
 
@@ -114,32 +112,34 @@ def find_sources(settings: config.Data) -> Sources:
         AnnotationError: Masks that were named cannot be read as a whole, and there are pictures.
         UsageError: A column of labels is given a weight that is none.
     """
-    root = Path(settings.path or settings.images or settings.test_images)
+    named_places = [settings.path] if isinstance(settings.path, str) else settings.path
+    named_places = [*filter(None, named_places)] or [settings.images or settings.test_images]
     tables = [settings.annotations, settings.patients, settings.fold_table, settings.labels.table]
-    for place in [settings.path, settings.images, settings.test_images, *tables]:
-        if place and not Path(place).exists():
+    for place in [*named_places, settings.images, settings.test_images, *tables]:
+        if place and not any(map(_is_there, places(place))):
             raise DataError(f"{place}: there is no such file or folder")
-    if not root.is_dir():
-        raise DataError(f"{root}: is a file; name the folder that holds the radiographs")
+    named = [place for text in named_places for place in places(text)]
+    folders = tuple(dict.fromkeys(one if is_folder(one) else one.parent for one in named))
+    root = _root(folders)
     labels = read_labels(settings.labels) if settings.labels.table else None
     reading = MaskReading(
         settings.rle, settings.image_column, settings.mask_column, settings.mask_label
     )
 
     @functools.cache
-    def named() -> frozenset[str]:
+    def in_tables() -> frozenset[str]:
         """Return what tables call pictures; read once, and not at all where there is no picture."""
         said = frozenset() if labels is None else frozenset(map(_last, labels.names))
         if settings.annotations:
             said |= frozenset(map(_last, names_in(Path(settings.annotations), reading)))
         return said
 
-    train, test, listed = _split(settings, root, named)
+    train, test, listed = _split(settings, named if settings.path else [], root, in_tables)
     if not train and not test:
         pictures = sum(listed.passed[suffix] for suffix in PICTURES)
         raise DataError(
-            f"{root}: holds no DICOM file ({listed.others}); name the folder that "
-            "holds the radiographs, for example the one above dicom-images-train"
+            f"{', '.join(map(str, named))}: holds no DICOM file ({listed.others}); name the folder "
+            "that holds the radiographs, for example the one above dicom-images-train"
             + (
                 "; of pictures those are taken that the masks (`annotations`) or the labels "
                 "(`labels`) name, and none of these is named" * bool(pictures)
@@ -147,11 +147,11 @@ def find_sources(settings: config.Data) -> Sources:
         )
     stage_2 = any("stage_2_images" in path.parts for path in test)
     foreign: list[Path] = []
-    found = [] if settings.annotations else _find_tables(root, _table_names(stage_2), foreign)
+    found = [] if settings.annotations else _find_tables(folders, _table_names(stage_2), foreign)
     annotations = settings.annotations or next(iter(found), None)
-    patients = settings.patients or _find_table(root, ["patients.csv"], foreign)
-    simulated = _find_table(root, [SIMULATED], [])
-    submissions = _submissions(root)
+    patients = settings.patients or _find_table(folders, ["patients.csv"], foreign)
+    simulated = _find_table(folders, [SIMULATED], [])
+    submissions = _submissions(folders)
     others = [settings.fold_table, settings.labels.table, settings.test_annotations]
     used = {Path(table).resolve() for table in (annotations, patients, *others) if table}
     used |= {
@@ -171,52 +171,88 @@ def find_sources(settings: config.Data) -> Sources:
         simulated=simulated,
         submissions=submissions,
         not_read=_not_read(listed, root),
-        foreign=tuple(foreign),
-        further=tuple(found[1:]),
-        unused=tuple(path for path in _tables_beside(root) if path.resolve() not in used),
+        not_used=(
+            *(_other_columns(path) for path in foreign),
+            *(_comes_later(path, found[0]) for path in found[1:]),
+            *(_nobodys(path) for path in _tables_beside(folders) if path.resolve() not in used),
+        ),
         reading=reading,
         match=settings.match,
     )
 
 
+def _other_columns(path: Path) -> TableUse:
+    return TableUse(f"{path}", unread="its columns are others", finding="foreign-table")
+
+
+def _comes_later(path: Path, first: Path) -> TableUse:
+    return TableUse(f"{path}", unread=f"{first} comes first; name one with `annotations`")
+
+
+def _nobodys(path: Path) -> TableUse:
+    how = "nothing says what it is for; name it (`annotations`, `labels`, `patients`) if it counts"
+    return TableUse(f"{path}", unread=how, finding="unused-table")
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or is_folder(path) or is_file(path)
+
+
+def _root(folders: Sequence[Path]) -> Path:
+    """Return the folder that several lie in, as they are named."""
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:  # some are named from here, and some from the top
+        return Path()
+
+
+def _relative(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
 def _split(
-    settings: config.Data, root: Path, named: Callable[[], frozenset[str]]
+    settings: config.Data,
+    named: Sequence[Path],
+    root: Path,
+    in_tables: Callable[[], frozenset[str]],
 ) -> tuple[list[Path], list[Path], Listing]:
     """Return training files, test files and all that was listed, as named or found below root."""
-    masks = Path(settings.annotations) if settings.annotations else None
+    masks = places(settings.annotations) if settings.annotations else []
 
-    def below(folder: Path | str) -> Listing:
+    def below(folders: Sequence[Path]) -> Listing:
         listing = sorted_out(
-            Path(folder),
-            lambda path: is_picture(path) and _bare(path) in named(),
+            *folders,
+            also=lambda path: is_picture(path) and _bare(path) in in_tables(),
             pictures=not (settings.annotations or settings.labels.table),
         )
-        if masks is not None and masks.is_dir():  # a mask is no radiograph
-            listing.files[:] = [path for path in listing.files if not path.is_relative_to(masks)]
+        if masks:  # a mask is no radiograph
+            listing.files[:] = [
+                path for path in listing.files if not any(map(path.is_relative_to, masks))
+            ]
         return listing
 
     if settings.images and settings.test_images:
-        listed, more = map(below, (settings.images, settings.test_images))
+        listed, more = below(places(settings.images)), below(places(settings.test_images))
         both = Listing(archives=listed.archives + more.archives, passed=listed.passed + more.passed)
         return listed.files, more.files, both
     train: list[Path] = []
     test: list[Path] = []
     listed = Listing()
-    if settings.path:
-        listed = below(root)
+    if named:
+        listed = below(named)
         train, test = _split_by_folder(root, listed.files)
     if settings.images:
-        listed = below(settings.images)
+        listed = below(places(settings.images))
         train, test = listed.files, sorted(set(test) - set(listed.files))
     elif settings.test_images:
-        listed = below(settings.test_images)
+        listed = below(places(settings.test_images))
         train, test = sorted(set(train) - set(listed.files)), listed.files
     return train, test, listed
 
 
 def _split_by_folder(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Return training files and test files, told apart by the folders below `root`."""
-    folders = {path: path.relative_to(root).parts[:-1] for path in files}
+    folders = {path: _relative(path, root).parts[:-1] for path in files}
     stage_2 = any("stage_2_images" in parts for parts in folders.values())
 
     def is_test(path: Path) -> bool:
@@ -247,13 +283,13 @@ def _bare(path: PurePath) -> str:
     return stem_of(path).removesuffix("_0000")
 
 
-def _tables_beside(root: Path) -> list[Path]:
+def _tables_beside(folders: Sequence[Path]) -> list[Path]:
     """Return the tables in a folder itself, or one below it where there are few of them."""
-    found = (path for folder in _table_folders(root) for path in sorted(folder.iterdir()))
+    found = (path for folder in _table_folders(folders) for path in entries(folder))
     return [
         path
         for path in found
-        if suffix_of(path) in _TABLES and path.name != TEST_TRUTH and path.is_file()
+        if suffix_of(path) in _TABLES and path.name != TEST_TRUTH and is_file(path)
     ]
 
 
@@ -262,27 +298,29 @@ def _table_names(stage_2: bool) -> list[str]:
     return ["stage_2_train.csv", *names] if stage_2 else names
 
 
-def _table_folders(root: Path) -> list[Path]:
-    return [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+def _table_folders(folders: Sequence[Path]) -> list[Path]:
+    """Return the folders that tables are looked for in: those named, and what lies in them."""
+    inner = (path for folder in folders for path in entries(folder) if is_folder(path))
+    return list(dict.fromkeys([*folders, *inner]))
 
 
-def _submissions(root: Path) -> tuple[Path, ...]:
-    found = (path for folder in _table_folders(root) for path in sorted(folder.iterdir()))
+def _submissions(folders: Sequence[Path]) -> tuple[Path, ...]:
+    found = (path for folder in _table_folders(folders) for path in entries(folder))
     return tuple(path for path in found if _SUBMISSION.fullmatch(path.name.lower()))
 
 
-def _find_table(root: Path, names: Iterable[str], foreign: list[Path]) -> Path | None:
+def _find_table(folders: Sequence[Path], names: Iterable[str], foreign: list[Path]) -> Path | None:
     """Return the first table of `names`; add those that are something else to `foreign`."""
-    return next(iter(_find_tables(root, names, foreign)), None)
+    return next(iter(_find_tables(folders, names, foreign)), None)
 
 
-def _find_tables(root: Path, names: Iterable[str], foreign: list[Path]) -> list[Path]:
+def _find_tables(folders: Sequence[Path], names: Iterable[str], foreign: list[Path]) -> list[Path]:
     """Return the tables of `names`, in their order, and likewise."""
     found = []
     for name in dict.fromkeys(names):
-        for folder in _table_folders(root):
+        for folder in _table_folders(folders):
             for candidate in (folder / name, folder / f"{name}.gz"):
-                if not candidate.is_file():
+                if not is_file(candidate):
                     continue
                 columns = columns_of(candidate) if name in _COLUMNS else None
                 if columns is None or columns >= _COLUMNS[name]:  # a damaged one is no foreign one

@@ -15,8 +15,9 @@ from pleura.dicom.encoding import (
     ShortBufferError,
     evident_encoding,
 )
-from pleura.dicom.signature import data_start, is_gzip, open_without_waiting
+from pleura.dicom.signature import beginning_bytes, data_start, is_gzip
 from pleura.errors import DicomError
+from pleura.storage.content import stamp_at
 
 _TRANSFER_SYNTAX = 0x00020010
 _ENCODINGS = {b"1.2.840.10008.1.2": IMPLICIT_LITTLE, b"1.2.840.10008.1.2.2": EXPLICIT_BIG}
@@ -62,9 +63,9 @@ class Beginning(NamedTuple):
 def beginning_of(path: str | os.PathLike[str]) -> Beginning | None:
     """Return the beginning of a file; None where it is no DICOM file, or cannot be read."""
     try:
-        with open(path, "rb", opener=open_without_waiting) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(_HEAD_BYTES)
+        head = beginning_bytes(path, _HEAD_BYTES)
+        stamp = stamp_at(path)
+        size = len(head) if stamp is None else stamp.size
         if is_gzip(head):
             head, size = _inflated(head, zlib.MAX_WBITS | 16)
         start = data_start(head)

@@ -17,11 +17,12 @@ from pydicom.uid import UID
 from pleura.dicom.elements import DataSet, walk
 from pleura.dicom.encoding import EXPLICIT_LITTLE, ShortBufferError
 from pleura.dicom.inflating import gunzip
-from pleura.dicom.signature import archive_kind, data_start, is_gzip
+from pleura.dicom.signature import archive_kind, data_start, head_of, is_gzip
 from pleura.dicom.transfer_syntax import read_data_set
 from pleura.dicom.values import text
 from pleura.errors import ChangedError, DicomError, NotDicomError
-from pleura.storage.content import Stamp, stamp_of
+from pleura.storage.archive import is_archive, read_member, require_archive
+from pleura.storage.content import Stamp, stamp_at, stamp_of
 
 MAX_FILE_BYTES = 2 << 30
 _TRANSFER_SYNTAX_UID = 0x00020010
@@ -145,15 +146,30 @@ class DicomStream:
 class LoadedStream(DicomStream):
     """What stands in place of a file that is loaded already."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, stamp: Stamp | None = None) -> None:
         self._content = gunzip(content) if is_gzip(content) else content
         self._size = len(self._content)
-        self.stamp = Stamp(len(content), 0, 0, 0)
+        self.stamp = stamp or Stamp(len(content), 0, 0, 0)
         if not self._size:
             raise NotDicomError("is empty; there is nothing in it to read")
 
     def close(self) -> None:
         """Do nothing: no file is open."""
+
+
+def open_stream(path: Path) -> DicomStream:
+    """Return a file, opened once; one in an archive is loaded. Close it.
+
+    Raises:
+        DicomError: It is no regular file, empty, or too large.
+        OSError: It cannot be opened.
+    """
+    if is_archive(path) and data_start(head_of(path)) is None:
+        require_archive(path)
+    try:
+        return DicomStream(path)
+    except NotADirectoryError:
+        return LoadedStream(read_member(path), stamp_at(path))
 
 
 def _load(descriptor: int, count: int) -> bytes:

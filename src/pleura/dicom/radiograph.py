@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pleura.dicom import codecs, grayscale
 from pleura.dicom.elements import PIXEL_DATA, DataSet, fragments
-from pleura.dicom.file import DicomStream, LoadedStream, Walked, reasons
+from pleura.dicom.file import DicomStream, LoadedStream, Walked, open_stream, reasons
 from pleura.dicom.grayscale import Window
 from pleura.dicom.header import Header, build_header, require_picture
 from pleura.dicom.joining import decode_fragments
@@ -118,7 +118,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         DicomError: It is not such a file; the message names the path and the reason.
     """
     path = path if isinstance(path, Path) else Path(path)
-    with reasons(path), closing(DicomStream(path)) as stream:
+    with reasons(path), closing(open_stream(path)) as stream:
         return _header(path, stream.walked(_HEAD_BYTES))
 
 
@@ -211,7 +211,7 @@ def require_radiograph(header: Header) -> None:
 
 
 def _stream(path: Path, content: bytes | None) -> DicomStream:
-    return DicomStream(path) if content is None else LoadedStream(content)
+    return open_stream(path) if content is None else LoadedStream(content)
 
 
 def _header(path: Path, file: Walked) -> Header:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pleura.dicom.beginning import beginning_of, value
 from pleura.dicom.codestream import begins
 from pleura.dicom.elements import PIXEL_DATA, DataSet, fragments
-from pleura.dicom.file import DicomStream, reasons
+from pleura.dicom.file import open_stream, reasons
 from pleura.dicom.joining import decode_fragments
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.values import counts, integer, name, text
@@ -77,7 +77,7 @@ def read_segmentation(path: str | os.PathLike[str], label: str = "") -> list[Seg
     """
     path = Path(path)
     try:
-        with reasons(path), closing(DicomStream(path)) as stream:
+        with reasons(path), closing(open_stream(path)) as stream:
             whole = stream.whole()
             data, meta, uid = stream.walked(len(whole))
             kinds = {text(data, _SOP_CLASS), text(meta, _MEDIA_SOP_CLASS)}

@@ -6,6 +6,8 @@ This module imports nothing of weight: a program looks for files before it loads
 import os
 import zlib
 
+from pleura.storage.archive import read_member
+
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
 """What follows the preamble."""
@@ -34,15 +36,27 @@ def head_of(path: str | os.PathLike[str]) -> bytes:
     Raises:
         OSError: It cannot be read, or is a folder.
     """
-    with open(path, "rb", opener=open_without_waiting) as file:
-        head = file.read(HEAD_BYTES)
-        if not is_gzip(head):
-            return head
-        head += file.read(1 << 12)
+    head = beginning_bytes(path, HEAD_BYTES)
+    if not is_gzip(head):
+        return head
+    head = beginning_bytes(path, HEAD_BYTES + (1 << 12))
     try:
         return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD_BYTES)
     except zlib.error:
         return head[:HEAD_BYTES]
+
+
+def beginning_bytes(path: str | os.PathLike[str], most: int) -> bytes:
+    """Return the first `most` bytes of a file, fewer where it has no more.
+
+    Raises:
+        OSError: It cannot be read, or is a folder.
+    """
+    try:
+        with open(path, "rb", opener=open_without_waiting) as file:
+            return file.read(most)
+    except NotADirectoryError:
+        return read_member(path, most)
 
 
 def is_gzip(head: bytes) -> bool:

@@ -14,6 +14,9 @@ PICTURES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".nii", ".nii.gz
 """What names of plain pictures end in, in small letters."""
 
 _PACKED = ".gz"
+
+RADIOGRAPHS = PICTURES | DICOM_SUFFIXES | {suffix + _PACKED for suffix in DICOM_SUFFIXES}
+"""What names of radiographs end in, in small letters, where they end in anything."""
 _SUFFIX = re.compile(r"\.(?![0-9]+$)[a-z0-9_~-]{1,10}")
 
 
@@ -31,6 +34,11 @@ def suffix_of(path: PurePath) -> str:
 def is_picture(path: PurePath) -> bool:
     """Return whether a file is read as a plain picture, by its name."""
     return suffix_of(path) in PICTURES
+
+
+def is_radiograph(path: PurePath) -> bool:
+    """Return whether a file's name ends as that of a radiograph does, DICOM or picture."""
+    return suffix_of(path) in RADIOGRAPHS
 
 
 def stem_of(path: PurePath) -> str:

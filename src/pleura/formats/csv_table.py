@@ -232,7 +232,7 @@ def _unpacked(stream: BinaryIO, path: Path, error: TableError) -> BinaryIO:
     start = stream.read(4)
     stream.seek(0)
     if start == b"PK\x03\x04":
-        raise error(f"{path}: is a zip archive; unpack it and name the CSV file in it")
+        raise error(f"{path}: is a ZIP file; name the table in it, such as {path}/labels.csv")
     if start[:2] == b"\x1f\x8b":
         return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
     return stream

@@ -21,10 +21,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pleura.dicom.suffixes import DICOM_SUFFIXES
+from pleura.dicom.suffixes import is_radiograph, suffix_of
 from pleura.errors import DataError, UsageError
 from pleura.formats.annotations import ID_COLUMN, id_fault
 from pleura.formats.csv_table import TableRow, columns_shown, open_table
@@ -58,9 +58,6 @@ _OTHER_NAMES = {
 _UNCERTAIN = -1.0
 _NO_LABELS = {"exclude", "unchanged", "suboptimal study"}
 """Findings of PadChest that say nothing of the radiograph if they stand alone."""
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", *DICOM_SUFFIXES})
-"""What a file's name may end in; an id is the name without it."""
 
 _PATH = re.compile(r"[^\x00-\x1f\x7f]{1,512}/[^\x00-\x1f\x7f/]{1,255}")
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
@@ -240,8 +237,9 @@ def _listed(column: str) -> tuple[str, str]:
 
 def key_of(name: str) -> str:
     """Return the id that a file's name, or an id in a table, stands for: without its suffix."""
-    stem, dot, suffix = name.strip().rpartition(".")
-    return stem if stem and dot + suffix.lower() in SUFFIXES else name.strip()
+    name = name.strip()
+    path = PurePosixPath(name)
+    return name[: -len(suffix_of(path))] or name if is_radiograph(path) else name
 
 
 def boxes_text(boxes: tuple[Box, ...], scale: float = 1.0) -> str:

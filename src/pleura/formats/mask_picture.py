@@ -16,6 +16,7 @@ from PIL import Image
 
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.errors import AnnotationError
+from pleura.formats.text_file import open_regular
 from pleura.storage.atomic import atomic_path
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})
@@ -41,7 +42,8 @@ def read_mask_picture(path: str | os.PathLike[str], label: str = "") -> NDArray[
     path = Path(path)
     try:
         quiet = warnings.catch_warnings(action="ignore")  # of metadata, which nobody asks for
-        with quiet, Image.open(path, formats=_FORMATS) as picture:
+        opened = open_regular(path, AnnotationError)
+        with quiet, opened as file, Image.open(file, formats=_FORMATS) as picture:
             columns, rows = picture.size
             if rows * columns > MAX_PIXELS:
                 raise AnnotationError(

@@ -11,6 +11,7 @@ A mask is of the radiograph whose file has its name (``case_7.png`` and ``case_7
 inside says that there is no pneumothorax; a radiograph without a file is unlabelled.
 """
 
+import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from pleura.formats.annotations import (
 from pleura.formats.coco import image_names, read_coco
 from pleura.formats.mask_file import is_mask_file, read_mask_file
 from pleura.formats.rle import EMPTY, Form, mask2rle
+from pleura.storage.archive import is_folder, places, walk_files
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt")
 _ENDINGS = ("_mask", "-mask", "_seg", "-seg")
@@ -115,7 +117,8 @@ def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading(
     """Return what a source of masks says, one entry per image.
 
     Args:
-        path: A table of run lengths, a COCO file, a file with one mask, or a folder of such.
+        path: A table of run lengths, a COCO file, a file with one mask, or a folder, an archive or
+            a glob of such.
         reading: How it is to be read.
 
     Raises:
@@ -123,7 +126,7 @@ def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading(
         OtherFormError: A table is written in the other run-length form.
     """
     path = Path(path)
-    if path.is_dir():
+    if _are_several(path):
         return _folder(path, reading)
     suffix = suffix_of(path)
     if suffix == ".json":
@@ -135,8 +138,8 @@ def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading(
 
 
 def is_mask_table(path: Path, reading: MaskReading) -> bool:
-    """Return whether a file holds masks, and not scores or labels: a table by its columns."""
-    if suffix_of(path) not in TABLE_SUFFIXES:
+    """Return whether a source holds masks, and not scores or labels: a table by its columns."""
+    if suffix_of(path) not in TABLE_SUFFIXES or is_folder(path):
         return True
     columns = columns_of(path) or set()
     return (reading.mask_column or MASK_COLUMN) in columns
@@ -148,8 +151,8 @@ def names_in(path: Path, reading: MaskReading) -> frozenset[str]:
     Raises:
         AnnotationError: It cannot be read as a whole.
     """
-    if path.is_dir():
-        return frozenset(key_of_mask(file, path) for file in mask_files(path))
+    if _are_several(path):
+        return frozenset(key_of_mask(file, _root_of(path)) for file in mask_files(path))
     if suffix_of(path) == ".json":
         return frozenset(image_names(path))
     if suffix_of(path) not in TABLE_SUFFIXES and is_mask_file(path):
@@ -161,13 +164,21 @@ def names_in(path: Path, reading: MaskReading) -> frozenset[str]:
     return frozenset(table.masks) | table.refused
 
 
+def _are_several(path: Path) -> bool:
+    return is_folder(path) or places(str(path)) != [path]
+
+
+def _root_of(path: Path) -> Path:
+    """Return the folder that names of masks count from; a glob's is where its pattern begins."""
+    if is_folder(path):
+        return path
+    return next((above for above in path.parents if not glob.has_magic(str(above))), path.parent)
+
+
 def mask_files(folder: Path) -> list[Path]:
-    """Return the files below a folder that may be masks, sorted."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and is_mask_file(path)
-    )
+    """Return the files below a folder that may be masks, sorted; or those that a glob matches."""
+    found = (path for place in places(str(folder)) for path in walk_files(place))
+    return sorted(path for path in found if not path.name.startswith(".") and is_mask_file(path))
 
 
 def key_of_mask(path: Path, folder: Path) -> str:
@@ -211,7 +222,7 @@ def _files(path: Path, files: list[Path], reading: MaskReading) -> Annotations:
     maps = 0
     for file in files:
         before = found.rows
-        for mask in _masks_in(file, path if path.is_dir() else path.parent, reading.label):
+        for mask in _masks_in(file, _root_of(path), reading.label):
             found.take(mask)
         maps += found.rows == before
     if not found.rows:

@@ -15,13 +15,19 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dicom.inflating import gunzip
 from pleura.dicom.limits import MAX_PIXELS
-from pleura.errors import AnnotationError, PictureError
+from pleura.dicom.signature import is_gzip
+from pleura.errors import AnnotationError, DicomError, PictureError
 from pleura.formats.mask_picture import labelled_pixels
+from pleura.formats.text_file import read_bytes
 from pleura.storage.atomic import atomic_path
 
 SUFFIXES = (".nii", ".nii.gz")
 """What names of such files end in, in small letters."""
+
+MAX_FILE_BYTES = 512 << 20
+_NIFTI_2 = (540).to_bytes(4, "little")  # how the second version begins: bytes of its header
 
 
 def read_nifti_mask(path: str | os.PathLike[str], label: str = "") -> NDArray[np.bool_]:
@@ -39,8 +45,10 @@ def read_nifti_mask(path: str | os.PathLike[str], label: str = "") -> NDArray[np
     """
     path = Path(path)
     try:
-        values = _slice(nibabel.load(path))
-    except PictureError as error:
+        values = _slice(_opened(read_bytes(path, AnnotationError, MAX_FILE_BYTES)))
+    except AnnotationError:
+        raise
+    except (PictureError, DicomError) as error:
         raise AnnotationError(f"{path}: {error}") from error
     except Exception as error:  # nibabel raises many kinds of its own and of numpy's
         raise AnnotationError(
@@ -57,7 +65,7 @@ def slice_of(content: bytes) -> NDArray[Any]:
         PictureError: It is corrupt, no single picture, or turned; the message lacks the name.
     """
     try:
-        return _slice(nibabel.Nifti1Image.from_bytes(content))
+        return _slice(_opened(content))
     except PictureError:
         raise
     except Exception as error:  # as above
@@ -83,6 +91,13 @@ def write_nifti_mask(path: Path, mask: NDArray[np.bool_]) -> None:
             named.replace(partial)
         finally:
             named.unlink(missing_ok=True)
+
+
+def _opened(content: bytes) -> Any:
+    """Return the bytes of a NIfTI file, or a gzip of it, as an image: version 1, or 2."""
+    content = gunzip(content) if is_gzip(content) else content
+    sizes = content[:4] in (_NIFTI_2, _NIFTI_2[::-1])
+    return (nibabel.Nifti2Image if sizes else nibabel.Nifti1Image).from_bytes(content)
 
 
 def _slice(image: Any) -> NDArray[Any]:

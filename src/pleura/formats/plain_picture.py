@@ -28,7 +28,8 @@ from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.own_result import MAKER
 from pleura.dicom.signature import is_gzip
 from pleura.errors import DicomError, PictureError
-from pleura.storage.content import Stamp, stamp_of
+from pleura.storage.archive import read_member
+from pleura.storage.content import Stamp, stamp_at, stamp_of
 
 MAX_FILE_BYTES = 256 << 20
 MAX_SPREAD = 16
@@ -153,7 +154,10 @@ def signed_png(content: bytes) -> bytes:
 
 
 def _load(path: Path) -> tuple[bytes, Stamp]:
-    descriptor = os.open(path, _OPEN)
+    try:
+        descriptor = os.open(path, _OPEN)
+    except NotADirectoryError:
+        return read_member(path), stamp_at(path) or Stamp(0, 0, 0, 0)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

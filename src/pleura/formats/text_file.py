@@ -5,9 +5,10 @@ A pipe or a device is refused before a byte is read, because it may never end or
 
 import os
 import stat
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 
 from pleura.errors import PleuraError
+from pleura.storage.archive import read_member
 from pleura.storage.own_file import kind_of
 
 
@@ -15,7 +16,7 @@ def open_regular(path: str | os.PathLike[str], error: type[PleuraError]) -> Buff
     """Return a file, opened to be read as bytes.
 
     Args:
-        path: A regular file, or a link to one.
+        path: A regular file, a link to one, or a file in an archive.
         error: What to raise where it cannot be opened.
 
     Raises:
@@ -24,6 +25,8 @@ def open_regular(path: str | os.PathLike[str], error: type[PleuraError]) -> Buff
     try:
         # Without O_NONBLOCK a pipe would be waited for before it can be told that it is one.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except NotADirectoryError:
+        return _opened_member(path, error)
     except (OSError, ValueError) as fault:  # ValueError: a null byte in the path
         raise error(f"{path}: could not be read ({why_not_read(fault)}); check the path") from fault
     mode = os.fstat(descriptor).st_mode
@@ -31,6 +34,14 @@ def open_regular(path: str | os.PathLike[str], error: type[PleuraError]) -> Buff
         os.close(descriptor)
         raise error(f"{path}: is {kind_of(mode)}; name a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+def _opened_member(path: str | os.PathLike[str], error: type[PleuraError]) -> BufferedReader:
+    """Return a file in an archive, opened likewise."""
+    try:
+        return BufferedReader(BytesIO(read_member(path)))
+    except OSError as fault:
+        raise error(f"{path}: could not be read ({why_not_read(fault)}); check the path") from fault
 
 
 def read_text(path: str | os.PathLike[str], error: type[PleuraError], most_bytes: int) -> str:

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from pleura.data.files import walk_files, why_not_input
+from pleura.data.files import why_not_input
 from pleura.errors import DataError
 from pleura.inference.job import Job
 from pleura.inference.row import Row
 from pleura.remote.address import Source
+from pleura.storage.archive import walk_files
 from pleura.storage.content import Stamp, stamp_at
 
 PAUSE_S = 1.0

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from pleura.storage.archive import Member
+
 SCHEMES = ("s3", "gs", "az", "http", "https")
 """What an address may begin with; ``file://`` is a path, written in another way."""
 
@@ -24,30 +26,26 @@ class Address:
     """Where the bytes of one radiograph lie.
 
     Attributes:
-        url: The whole address with its secrets; or a path, where a digest or a shard needs one.
+        url: The whole address with its secrets; or a path, where a digest needs one.
         digest: What its bytes must have, such as ``sha256:0a1b...``; "" where nobody says.
-        member: Its name in the tar shard at `url`; "" where it is an object of its own.
-        start: Its first byte in the shard.
-        size: Its bytes in the shard.
+        member: Which file it is in the archive at `url`; None where it is an object of its own.
     """
 
     url: str
     digest: str = ""
-    member: str = ""
-    start: int = 0
-    size: int = 0
+    member: Member | None = None
 
     def __str__(self) -> str:
         shown = without_secrets(self.url)
-        return f"tar://{self.member}::{shown}" if self.member else shown
+        return shown if self.member is None else f"{shown}/{self.member.name}"
 
     __repr__ = __str__
 
     @property
     def name(self) -> str:
         """The last part of its name, as a file would be called."""
-        if self.member:
-            return PurePosixPath(self.member).name
+        if self.member is not None:
+            return PurePosixPath(self.member.name).name
         path = urlsplit(self.url).path if self.scheme in _WEB else self.url
         name = PurePosixPath(path).name
         return unquote(name) if self.scheme in _WEB else name
@@ -60,7 +58,8 @@ class Address:
     @property
     def identity(self) -> str:
         """What tells it from all others: a signature changes, so under a digest it is left out."""
-        return f"{self}|{self.digest}" if self.digest else f"{self.url}|{self.member}"
+        inside = "" if self.member is None else self.member.name
+        return f"{self}|{self.digest}" if self.digest else f"{self.url}|{inside}"
 
 
 Source = Path | Address

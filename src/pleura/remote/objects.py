@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from pleura.errors import AddressError, InputError
+from pleura.errors import AddressError, ArchiveError, InputError
 from pleura.remote.address import Address, scheme_of, without_secrets
+from pleura.storage.archive import unpack
 from pleura.storage.content import Stamp
 
 MAX_OBJECT_BYTES = 512 << 20
@@ -121,12 +122,13 @@ class Objects:
         Raises:
             AddressError: It could not be had whole; or it has another digest than it must have.
         """
-        known = address.size or (0 if stamp is None else stamp.size)
+        member = address.member
+        known = (0 if stamp is None else stamp.size) if member is None else member.piece
         if known > MAX_OBJECT_BYTES:
             raise AddressError(
                 f"{address}: has {known:,} bytes; at most {MAX_OBJECT_BYTES:,} are fetched"
             )
-        part = (address.start, address.start + address.size) if address.member else (None, None)
+        part = (None, None) if member is None else (member.start, member.start + known)
 
         def whole(store: Any, path: str, run: Callable[..., Any]) -> bytes:
             content = bytes(run("cat_file", path, start=part[0], end=part[1]))
@@ -134,7 +136,14 @@ class Objects:
                 raise OSError(errno.EIO, _BROKE_OFF)
             return content
 
+        if member is not None and member.fault:
+            raise AddressError(f"{address}: {member.fault}")
         content = self._asked(address.url, str(address), whole)
+        if member is not None:
+            try:
+                content = unpack(content, member)
+            except ArchiveError as error:
+                raise AddressError(f"{address}: {error}") from error
         _require_digest(address, content)
         return Brought(address, content, stamp or Stamp(len(content), 0, 0, 0))
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import xxhash
 
+from pleura.storage.archive import find_member
+
 
 class Stamp(NamedTuple):
     """What the system says of a file that becomes another when its content does.
@@ -40,11 +42,24 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 
 def stamp_at(path: str | os.PathLike[str]) -> Stamp | None:
-    """Return the stamp of the file at `path`; None where it cannot be looked at."""
+    """Return the stamp of the file at `path`, which may lie in an archive; None: it is not there.
+
+    A file in an archive becomes another when the archive does.
+    """
     try:
         return stamp_of(os.stat(path))  # noqa: PTH116
+    except NotADirectoryError:
+        return _stamp_inside(path)
     except (OSError, ValueError):
         return None
+
+
+def _stamp_inside(path: str | os.PathLike[str]) -> Stamp | None:
+    try:
+        place = find_member(path)
+    except OSError:
+        return None
+    return None if place is None else stamp_of(place.status)._replace(size=place.member.size)
 
 
 def fingerprint(content: bytes) -> str:
