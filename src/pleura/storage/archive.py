@@ -1,6 +1,6 @@
 """Archives that are read as folders: a path may lead into a ZIP or tar file.
 
-``films.zip/study/1.dcm`` is the file ``study/1.dcm`` in the archive ``films.zip``. Nothing is ever
+``set.zip/study/1.dcm`` is the file ``study/1.dcm`` in the archive ``set.zip``. Nothing is ever
 unpacked to a disk, so that no name in an archive can lead anywhere, and what is unpacked in memory
 is bounded. The table of contents is read once by each process, as long as the archive stays the
 same; the bytes of a file are then one piece of the archive, which may also lie at an address.
