@@ -86,14 +86,29 @@ class Judgement:
     failures: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What was predicted of one image, as far as it was."""
+@dataclass(slots=True)
+class _Scores:
+    """A table of scores, by image id.
 
-    score: float | None = None
-    called: bool | None = None
-    assessed: bool = True
-    threshold: float | None = None
+    Attributes:
+        scores: Each image's; None where it was not assessed.
+        called: Whether it was called positive, where a column says so.
+        thresholds: From which score on, likewise.
+        problems: Each row that could not be used, with its reason.
+    """
+
+    scores: dict[str, float | None] = field(default_factory=dict)
+    called: dict[str, bool] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def renamed(self, names: Mapping[str, str]) -> "_Scores":
+        """Return the same with other ids for those that `names` holds."""
+
+        def of(column: Mapping[str, Any]) -> dict[str, Any]:
+            return {names.get(key, key): one for key, one in column.items()}
+
+        return _Scores(of(self.scores), of(self.called), of(self.thresholds), self.problems)
 
 
 @dataclass(slots=True)
@@ -101,13 +116,18 @@ class _Predictions:
     """All predictions: masks, scores, or both."""
 
     masks: Annotations | None
-    scores: Mapping[str, _Said]
-    problems: list[tuple[str, str]]
+    table: _Scores
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """What of the masks, and of the table, could not be used."""
+        of_masks = () if self.masks is None else self.masks.problems
+        return [*((one.image_id, str(one)) for one in of_masks), *self.table.problems]
 
     @property
     def ids(self) -> list[str]:
         ids = dict.fromkeys(self.masks.masks if self.masks is not None else ())
-        return list(ids | dict.fromkeys(self.scores))
+        return list(ids | dict.fromkeys(self.table.scores))
 
 
 def judge(
@@ -214,24 +234,21 @@ def write_judgement(
 def _predictions(path: Path, scores: Path | None, how: Judging) -> _Predictions:
     if is_mask_table(path, how.masks):
         masks = read_masks(path, how.masks)
-        problems = [(problem.image_id, str(problem)) for problem in masks.problems]
         if scores is None:
-            return _Predictions(masks, {}, problems)
-        said, more = _read_scores(scores, how)
-        names = match_keys(list(masks.masks), list(said), how.match).names
+            return _Predictions(masks, _Scores())
+        table = _read_scores(scores, how)
+        names = match_keys(list(masks.masks), list(table.scores), how.match).names
         of = {own: name for name, own in names.items()}  # the two may write an id differently
-        said = {of.get(own, own): one for own, one in said.items()}
-        return _Predictions(masks, said, problems + more)
+        return _Predictions(masks, table.renamed(of))
     if scores is not None:
         raise UsageError(
             f"{path}: is a table of scores, and `scores` names another one; name masks, or one of "
             "them"
         )
-    said, problems = _read_scores(path, how)
-    return _Predictions(None, said, problems)
+    return _Predictions(None, _read_scores(path, how))
 
 
-def _read_scores(path: Path, how: Judging) -> tuple[dict[str, _Said], list[tuple[str, str]]]:
+def _read_scores(path: Path, how: Judging) -> _Scores:
     ids = (how.masks.image_column,) if how.masks.image_column else ID_COLUMNS
     wanted = (how.score_column,) if how.score_column else SCORE_COLUMNS
 
@@ -246,31 +263,32 @@ def _read_scores(path: Path, how: Judging) -> tuple[dict[str, _Said], list[tuple
                 f"scores ({' or '.join(wanted)}); found {columns_shown(table.columns)}; name them "
                 "with `image_column` and `score_column`"
             )
-        said: dict[str, _Said] = {}
-        problems = []
+        found = _Scores()
         for row in table.rows():
             name = row.values.get(id_column, "")
             fault = row.fault
-            if not fault and name in said:
+            if not fault and name in found.scores:
                 fault = "comes twice; keep one row"
             called = row.values.get("called", "").lower()
             if not fault and called == "not assessed":
-                said[name] = _Said(assessed=False)
+                found.scores[name] = None
                 continue
             score = _number(row.values.get(column, ""))
             if not fault and not math.isfinite(score):
                 fault = f"{column} is {row.values.get(column, '')[:20]!r}; it must be a number"
             if fault:
-                problems.append((name[:80] or f"line {row.line}", f"line {row.line}: {fault}"))
-                said.pop(name, None)
+                told = (name[:80] or f"line {row.line}", f"line {row.line}: {fault}")
+                found.problems.append(told)
+                for own in (found.scores, found.called, found.thresholds):
+                    own.pop(name, None)
                 continue
+            found.scores[name] = score
+            if called in _CALLED:
+                found.called[name] = _CALLED[called]
             threshold = _number(row.values.get("score_threshold", ""))
-            said[name] = _Said(
-                score,
-                _CALLED.get(called),
-                threshold=threshold if math.isfinite(threshold) else None,
-            )
-    return said, problems
+            if math.isfinite(threshold):
+                found.thresholds[name] = threshold
+    return found
 
 
 class _Truth(NamedTuple):
@@ -366,7 +384,7 @@ def _paired(
         label = None if truth.labels is None else truth.labels.labels[name]
         if label is not None and label.probability is None:
             paired.without_label += 1
-        elif own in said.scores and not said.scores[own].assessed:
+        elif own in said.table.scores and said.table.scores[own] is None:
             paired.not_assessed += 1
         else:
             try:
@@ -391,11 +409,11 @@ def _outcome(
     file: Scan | None,
 ) -> Outcome:
     """Return how the prediction `own` fares against the truth of `name`."""
-    row = said.scores.get(own, _Said())
+    given = said.table.scores.get(own)
     texts = said.masks.masks.get(own) if said.masks is not None else None
     if said.masks is not None and texts is None:
         raise DataError("has a score and no predicted mask")
-    if said.masks is not None and said.scores and row.score is None:
+    if said.masks is not None and said.table.scores and given is None:
         raise DataError("has a predicted mask and no score")
     right = None if truth is None else truth.masks[name]
     positive = bool(right) if right is not None else bool(label and (label.probability or 0) > 0.5)
@@ -427,8 +445,8 @@ def _outcome(
     patient = patients.get(name) or (label.patient if label is not None else "")
     number = nih_patient(PurePosixPath(name).name)
     traits = _traits(negatives.get(name, ""), label, file)
-    called = bool(texts) if texts is not None else row.called
-    score = row.score if row.score is not None else float(bool(called))
+    called = bool(texts) if texts is not None else said.table.called.get(own)
+    score = given if given is not None else float(bool(called))
     item = outcome(
         name,
         score,
@@ -439,13 +457,13 @@ def _outcome(
         labelled_positive=positive,
         spacing_mm=None if file is None else file.measure_mm,
     )
-    item = replace(item, threshold=row.threshold)
+    item = replace(item, threshold=said.table.thresholds.get(own))
     if both:
         return item
     by_threshold = called is None
     return replace(
         item,
-        threshold=how.threshold if by_threshold else row.threshold,
+        threshold=how.threshold if by_threshold else item.threshold,
         called=score >= how.threshold if by_threshold else bool(called),
         truth_px=0 if truth_mask is None else int(np.count_nonzero(truth_mask)),
     )
@@ -485,7 +503,7 @@ def _without_scores(
 ) -> tuple[Evaluation, list[str]]:
     """Return the figures without those that what was predicted does not allow, and why."""
     undefined = Score(math.nan, math.nan, math.nan)
-    if not said.scores:
+    if not said.table.scores:
         strata = tuple(replace(part, auroc=undefined) for part in evaluation.strata)
         mixes = tuple(replace(mix, auroc=undefined) for mix in evaluation.mixes)
         naive = evaluation.naive and replace(evaluation.naive, auroc=math.nan)
@@ -500,11 +518,7 @@ def _without_scores(
     if said.masks is None:
         notes.append(
             f"An image is called positive from the score {how.threshold:g} on"
-            + (
-                ", where no column called says otherwise."
-                if any(one.called is not None for one in said.scores.values())
-                else "."
-            )
+            + (", where no column called says otherwise." if said.table.called else ".")
         )
     if not all(0 <= item.score <= 1 for item in outcomes):
         evaluation = replace(evaluation, brier=undefined, calibration_error=undefined)

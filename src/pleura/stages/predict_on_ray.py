@@ -44,7 +44,7 @@ Listed = tuple[Source, Stamp | None]
 
 
 class Told(NamedTuple):
-    """What a worker says of a file.
+    """A row on its way from a worker.
 
     Attributes:
         source: The file.
