@@ -37,8 +37,9 @@ from pleura.dicom.secondary import write_secondary_capture
 from pleura.evaluation.comparison import compare
 from pleura.evaluation.decision import fit_decision
 from pleura.evaluation.intervals import Draws, Score, draw_patients
+from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.predictions import count_predictions
-from pleura.evaluation.scores import Outcome, summarise
+from pleura.evaluation.scores import summarise
 from pleura.formats.annotations import write_submission
 from pleura.formats.rle import mask2rle
 from pleura.models.blocks import Outputs

@@ -7,7 +7,8 @@ import pytest
 from pleura.errors import UsageError
 from pleura.evaluation.checklist import COLUMNS, checklist, write_checklist
 from pleura.evaluation.comparison import compare
-from pleura.evaluation.scores import Outcome, Traits, summarise
+from pleura.evaluation.outcomes import Outcome, Traits
+from pleura.evaluation.scores import summarise
 from pleura.models.bundle import read_bundle
 from tests.html_page import Page
 

@@ -7,7 +7,8 @@ import pytest
 
 from pleura.evaluation.comparison import compare, verdict
 from pleura.evaluation.intervals import Score
-from pleura.evaluation.scores import FIGURES, Outcome, summarise
+from pleura.evaluation.outcomes import Outcome
+from pleura.evaluation.scores import FIGURES, summarise
 
 
 def outcomes(seed, skill):

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from pleura import metrics
 from pleura.errors import UsageError
+from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.paired import area_and_error, compare_areas, paired_share_interval
 from pleura.evaluation.planning import Circumstances, for_difference, for_width
-from pleura.evaluation.scores import Outcome, summarise
+from pleura.evaluation.scores import summarise
 
 
 def test_buderers_numbers_come_out():

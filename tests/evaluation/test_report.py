@@ -26,6 +26,7 @@ from pleura.evaluation.charts import (
 )
 from pleura.evaluation.comparison import compare
 from pleura.evaluation.intervals import Score
+from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.report import (
     Report,
     choose_cases,
@@ -37,7 +38,6 @@ from pleura.evaluation.report import (
 from pleura.evaluation.scores import (
     FIGURES,
     Evaluation,
-    Outcome,
     PointScore,
     PredictiveValues,
     Stratum,

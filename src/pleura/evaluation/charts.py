@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura import metrics
+from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.proportions import wilson
-from pleura.evaluation.scores import Evaluation, Outcome
+from pleura.evaluation.scores import Evaluation
 from pleura.rendering import figures
 
 _BINS = 25

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.evaluation.intervals import Bounds, Draws, Samples, Score, draw_patients
+from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.paired import (
     AurocTest,
     CallsTest,
@@ -17,15 +18,7 @@ from pleura.evaluation.paired import (
     compare_calls,
     paired_share_interval,
 )
-from pleura.evaluation.scores import (
-    FIGURES,
-    Outcome,
-    Table,
-    about,
-    as_plain,
-    figure_samples,
-    figure_score,
-)
+from pleura.evaluation.scores import FIGURES, Table, about, as_plain, figure_samples, figure_score
 
 LOWER_IS_BETTER = ("false_lesions", "brier", "calibration_error")
 _CALLS = ("sensitivity", "specificity", "accuracy")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pleura.evaluation.charts import MARKERS, precision_points, reliability_points, roc_points
 from pleura.evaluation.intervals import draw_patients
-from pleura.evaluation.scores import Evaluation, Outcome
+from pleura.evaluation.outcomes import Outcome
+from pleura.evaluation.scores import Evaluation
 from pleura.formats.csv_cells import csv_line
 from pleura.rendering import figures
 from pleura.storage.atomic import write_bytes, write_text

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pleura.evaluation.mix import SIZES, size_class
-from pleura.evaluation.scores import Outcome
+from pleura.evaluation.outcomes import Outcome
 from pleura.formats.csv_cells import csv_line
 from pleura.inference.parquet import write_parquet
 from pleura.storage.atomic import atomic_path

@@ -1,4 +1,4 @@
-"""Predictions against the truth: one outcome per image, and the figures over all of them."""
+"""The figures over all outcomes of a set of images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from pleura import metrics
 from pleura.evaluation import intervals
 from pleura.evaluation.intervals import Draws, Samples, Score, draw_patients
 from pleura.evaluation.mix import SIZES, Mix, size_class
+from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.proportions import auroc_interval, rate_interval, wilson
 from pleura.models.bundle import OperatingPoint
 
@@ -52,95 +52,6 @@ OF_MASKS = (
     *("lesion_sensitivity", "false_lesions"),
 )
 """Those of them that want a true mask."""
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What is known of an image beside its picture.
-
-    Attributes:
-        sex: As in the file.
-        age_years: Whole years.
-        view: View position.
-        negatives: Of an image without a pneumothorax, what kind of negative it is, as a table says.
-    """
-
-    sex: str = ""
-    age_years: int | None = None
-    view: str = ""
-    negatives: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Surfaces:
-    """How far the outlines of answer and truth lie apart, see :func:`metrics.surface_distances`.
-
-    Attributes:
-        hausdorff95_px: Hausdorff distance, 95 %, in pixels of the file.
-        mean_px: Mean distance of the outlines.
-        hausdorff95_mm: In mm; None where the file says no spacing that can be believed.
-        mean_mm: Likewise.
-    """
-
-    hausdorff95_px: float
-    mean_px: float
-    hausdorff95_mm: float | None = None
-    mean_mm: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One image's answer against its truth, over the file's own pixels.
-
-    Attributes:
-        image_id: SOP Instance UID.
-        patient: Patient of the map, else the image's own id.
-        positive: Whether it has a pneumothorax.
-        called: Whether it was called positive.
-        score: The image score, calibrated.
-        dice: Dice of the masks without smoothing; 1 where both are empty, NaN where there is no
-            true mask.
-        iou: Intersection over union, likewise.
-        truth_px: Area of the true mask; 0 where there is none.
-        predicted_px: Area of the predicted mask.
-        image_px: Area of the image.
-        lesions: Connected parts of the true mask (pixels that share a corner are connected).
-        lesions_found: Of these, those of which the answer covers at least one pixel.
-        false_lesions: Connected parts of the answer that touch no pixel of the truth.
-        traits: Sex, age, view and kind of negative, where they are known.
-        raw_score: The network's score before calibration, by which images are ranked; None where
-            only the calibrated one is known.
-        reached: Names of the operating points beside the default whose score threshold it reaches,
-            where these were chosen on other images than the points told of; None where the points
-            are meant.
-        threshold: The score from which on it would be called, where that is known; where
-            thresholds were chosen on other images, theirs.
-        surfaces: How far the outlines lie apart; None where one of the masks is empty or not known.
-    """
-
-    image_id: str
-    patient: str
-    positive: bool
-    called: bool
-    score: float
-    dice: float
-    iou: float
-    truth_px: int
-    predicted_px: int
-    image_px: int
-    lesions: int
-    lesions_found: int
-    false_lesions: int
-    traits: Traits = Traits()
-    raw_score: float | None = None
-    reached: frozenset[str] | None = None
-    threshold: float | None = None
-    surfaces: Surfaces | None = None
-
-    @property
-    def annotated(self) -> bool:
-        """Whether there is a true mask, be it an empty one; else only a label of the image."""
-        return not math.isnan(self.dice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,86 +286,6 @@ def as_plain(item: Any) -> dict[str, Any]:
         else:
             plain[place.name] = _number(value) if isinstance(value, float) else value
     return plain
-
-
-def outcome(
-    image_id: str,
-    score: float,
-    mask: NDArray[np.bool_],
-    truth: NDArray[np.bool_] | None,
-    patient: str | None = None,
-    traits: Traits = Traits(),
-    raw_score: float | None = None,
-    labelled_positive: bool = False,
-    spacing_mm: tuple[float, float] | None = None,
-) -> Outcome:
-    """Return how an answer fares against the truth.
-
-    Args:
-        image_id: SOP Instance UID.
-        score: The calibrated image score, 0..1.
-        mask: ``(rows, columns)`` bool, the answer after the operating point.
-        truth: ``(rows, columns)`` bool; None where nobody drew a mask.
-        patient: From the patient map, or None.
-        traits: What is known beside the picture.
-        raw_score: The score before calibration.
-        labelled_positive: Where there is no true mask, whether the image's label is positive.
-        spacing_mm: Distance between (rows, columns), where it is known.
-
-    Raises:
-        ValueError: The masks differ in shape.
-    """
-    if truth is None:
-        return Outcome(
-            image_id=image_id,
-            patient=patient or image_id,
-            positive=labelled_positive,
-            called=bool(mask.any()),
-            score=score,
-            dice=math.nan,
-            iou=math.nan,
-            truth_px=0,
-            predicted_px=int(np.count_nonzero(mask)),
-            image_px=mask.size,
-            lesions=0,
-            lesions_found=0,
-            false_lesions=0,
-            traits=traits,
-            raw_score=raw_score,
-        )
-    dice = metrics.dice_coeff(truth, mask, smooth=0)
-    lesions, found, false = _lesions(mask, truth)
-    return Outcome(
-        image_id=image_id,
-        patient=patient or image_id,
-        positive=bool(truth.any()),
-        called=bool(mask.any()),
-        score=score,
-        dice=dice,
-        iou=metrics.iou(truth, mask),
-        truth_px=int(np.count_nonzero(truth)),
-        predicted_px=int(np.count_nonzero(mask)),
-        image_px=truth.size,
-        lesions=lesions,
-        lesions_found=found,
-        false_lesions=false,
-        traits=traits,
-        raw_score=raw_score,
-        surfaces=_surfaces(truth, mask, spacing_mm),
-    )
-
-
-def _surfaces(
-    truth: NDArray[np.bool_], mask: NDArray[np.bool_], spacing_mm: tuple[float, float] | None
-) -> Surfaces | None:
-    if not truth.any() or not mask.any():
-        return None
-    in_px = metrics.surface_distances(truth, mask)
-    if spacing_mm is None:
-        return Surfaces(*in_px)
-    if math.isclose(*spacing_mm, rel_tol=1e-6):
-        return Surfaces(*in_px, *(one * spacing_mm[0] for one in in_px))
-    return Surfaces(*in_px, *metrics.surface_distances(truth, mask, spacing_mm))
 
 
 def summarise(
@@ -781,22 +612,6 @@ def _stratum(table: Table, draws: Draws, by: By, name: str, rows: NDArray[np.boo
         sensitivity=draws.share(_share(draws, table.called, positive), positive),
         specificity=draws.share(_share(draws, ~table.called, negative), negative),
     )
-
-
-def _lesions(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """Return how many lesions there are, how many were found, and the parts that touch none."""
-    count, parts = _connected(truth)
-    said, answers = _connected(mask)
-    found, touching = set(np.unique(parts[mask])), set(np.unique(answers[truth]))
-    return count, len(found - {0}), said - len(touching - {0})
-
-
-def _connected(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
-    """Return the number of connected parts, and for each pixel that of its part or 0."""
-    if not mask.any():
-        return 0, np.zeros(mask.shape, np.int32)
-    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    return int(count) - 1, np.asarray(parts, np.int32)
 
 
 def _number(value: float) -> float | None:

@@ -23,6 +23,7 @@ from pleura.errors import DataError, InputError
 from pleura.evaluation.comparison import Comparison, compare
 from pleura.evaluation.decision import deal, fit_nested
 from pleura.evaluation.mix import Mix
+from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.predictions import Predictions, count_image, joined
 from pleura.evaluation.report import (
     Report,
@@ -30,7 +31,7 @@ from pleura.evaluation.report import (
     choose_failures,
     write_report,
 )
-from pleura.evaluation.scores import Evaluation, Outcome, Traits, outcome, summarise
+from pleura.evaluation.scores import Evaluation, summarise
 from pleura.formats.annotations import Annotations, check_masks, read_annotations
 from pleura.formats.rle import rle2mask
 from pleura.inference.prediction import Prediction, finish

@@ -25,8 +25,9 @@ from pleura.errors import DataError, RleError, UsageError
 from pleura.evaluation.comparison import Comparison, compare
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.mix import Mix
+from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.report import Report, write_report
-from pleura.evaluation.scores import Evaluation, Outcome, Traits, outcome, summarise
+from pleura.evaluation.scores import Evaluation, summarise
 from pleura.formats.annotations import Annotations
 from pleura.formats.csv_table import columns_shown, open_table
 from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
