@@ -3,9 +3,9 @@ import sys
 import pytest
 
 from pleura.cluster.ray_cluster import joined
-from pleura.cluster.shards import Shards, Share, cut
+from pleura.cluster.shards import Shards, Share
 from pleura.errors import DataError, PleuraError, UsageError
-from tests.cluster.work import squares, unmakeable
+from tests.cluster.work import cut, squares, unmakeable
 
 slow = pytest.mark.slow
 # Ray's own; what it does is not tested here.
@@ -126,8 +126,3 @@ def test_an_address_where_nobody_answers(monkeypatch, where):
         pass
     told = f"`on` {where}: nobody answers there; see the address, and that the cluster runs"
     assert str(raised.value) == told
-
-
-def test_shards_are_a_partition():
-    assert list(cut(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert list(cut([], 3)) == []

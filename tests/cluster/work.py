@@ -1,5 +1,6 @@
 """Work for actors of the tests: it squares numbers, and dies over some of them."""
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -29,3 +30,10 @@ def squares(poison=(), once="", fails=(), breaks=()):
 def unmakeable():
     """Raise what cannot be begun."""
     raise DataError("there is nothing to begin with")
+
+
+def cut(items, size):
+    """Yield items in consecutive shards of `size`, the last one shorter."""
+    upcoming = iter(items)
+    while shard := list(itertools.islice(upcoming, size)):
+        yield shard

@@ -1,14 +1,16 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pleura.errors import PleuraError
-from pleura.processes.workers import CHUNK, chunked_map, chunks, ordered_map
+from pleura.processes.workers import CHUNK, ahead, chunked_map, chunks, made_ahead, ordered_map
 from tests.started_processes import running
 
 
@@ -79,3 +81,40 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
 def test_a_killed_worker_is_said_so():
     with pytest.raises(PleuraError, match="a worker process was killed, most likely because mem"):
         list(ordered_map(die, [0, 1, 2], workers=2))
+
+
+def test_the_next_item_is_made_while_one_is_used():
+    second = threading.Event()
+
+    def items():
+        yield 1
+        second.set()
+        yield 2
+        raise PleuraError("no more")
+
+    beside = made_ahead(items())
+    assert next(beside) == 1
+    assert second.wait(10)
+    assert next(beside) == 2
+    with pytest.raises(PleuraError, match="no more"):
+        next(beside)
+    assert list(made_ahead([])) == []
+
+
+def test_of_several_ahead_the_weights_are_bounded():
+    begun = []
+
+    def submit(item):
+        begun.append(item)
+        done = Future()
+        done.set_result(item)
+        return done
+
+    for items, depth, expected in [
+        ([1, 1, 1, 1, 1], 3, [4, 5, 5, 5, 5]),
+        ([9, 1, 1, 9, 1], 3, [3, 3, 4, 5, 5]),  # what is too heavy for all goes alone
+        ([5, 5, 1, 1, 1], 9, [4, 5, 5, 5, 5]),
+    ]:
+        begun.clear()
+        found = [(item, len(begun)) for item in ahead(submit, items, depth, int, 7)]
+        assert found == list(zip(items, expected, strict=True))

@@ -1,6 +1,7 @@
 """Whole commands on a Ray cluster of this machine: what they write, and what is lost by kills."""
 
 import csv
+import itertools
 import os
 import shutil
 import signal
@@ -8,14 +9,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from pleura.cli.app import execute
+from pleura.inference.job import JobSettings
+from pleura.inference.job_store import key_of, text_of
 from pleura.inference.row import Row
-from pleura.stages.predict_on_ray import _given_up, _put_in_place
+from pleura.inference.tables import Provenance
+from pleura.models.bundle import OperatingPoint
+from pleura.stages import predict_on_ray
+from pleura.stages.predict_on_ray import ClusterJob, Done, Told, _given_up, _put_in_place
 from tests.inference.made import kept_in
 
 slow = pytest.mark.slow
@@ -94,6 +101,77 @@ def await_rows(out, place, count):
     raise AssertionError(f"{count} rows did not come")
 
 
+class Workers:
+    """Workers that answer shards at once, and hand them back in other orders."""
+
+    def __init__(self, seconds=1.0):
+        self.sizes, self.seconds = [], seconds
+
+    def __len__(self):
+        return 3
+
+    def close(self):
+        pass
+
+    def map(self, shards, given_up):
+        upcoming = iter(shards)
+        while some := list(itertools.islice(upcoming, 3)):
+            for shard in reversed(some):
+                self.sizes.append(len(shard))
+                told = [
+                    Told(source, key_of(source, stamp), text_of(Row(str(source), source.stem)))
+                    for source, stamp in shard
+                ]
+                yield Done(told, self.seconds * len(shard))
+
+
+def films_of(first, count):
+    return {Path(f"/{number}.dcm"): None for number in range(first, first + count)}
+
+
+@pytest.fixture
+def answered(tmp_path):
+    """Answers turns by given workers; returns the rows' paths."""
+    point = OperatingPoint(0.5, 0.5, 0.0)
+    predictor = SimpleNamespace(
+        provenance=Provenance("m", "e", point, "p"), answer_flagged=False, bundle=None
+    )
+    settings = JobSettings(tmp_path / "o", "stem")
+
+    def answer(turns, workers):
+        with ClusterJob(predictor, settings, lambda files: workers) as job:
+            rows = [row.path for row in job.answer_turns(turns)]
+            assert job.done == len(job) == len(rows)
+        return rows
+
+    return answer
+
+
+def test_rows_keep_the_order_of_all_turns_and_no_turn_waits_for_another(answered):
+    workers, turns = Workers(), [films_of(0, 40), films_of(40, 1), films_of(41, 9)]
+    assert answered(turns, workers) == list(map(str, films_of(0, 50)))
+    assert max(workers.sizes) <= 7  # so that each of three workers has something to do
+    assert workers.sizes != sorted(workers.sizes, reverse=True)
+    # What is known is not asked again, and stands where it stood.
+    again = Workers()
+    wanted = [films_of(20, 5), films_of(50, 2), films_of(0, 3), films_of(0, 3)]
+    expected = [*films_of(20, 5), *films_of(50, 2), *films_of(0, 3)]
+    assert answered(wanted, again) == list(map(str, expected))
+    assert sum(again.sizes) == 2
+    assert answered([films_of(0, 3)], None) == list(map(str, films_of(0, 3)))
+    assert answered([], None) == []
+
+
+def test_a_shard_grows_until_it_takes_its_time(answered, monkeypatch):
+    monkeypatch.setattr(predict_on_ray, "TURN", 2000)
+    workers = Workers(seconds=0.05)
+    assert len(answered([films_of(0, 2000), films_of(2000, 1999)], workers)) == 3999
+    assert workers.sizes[:3] == [64, 64, 64]
+    assert max(workers.sizes) == 400  # 20 seconds
+    assert workers.sizes[-1] == 4
+    assert len(workers.sizes) < 70
+
+
 def test_a_folder_is_watched_by_one_machine(tmp_path, capsys):
     where = ["--watch", str(tmp_path), "--on", "ray", "--out", str(tmp_path / "o")]
     assert execute(["predict", *where]) == 2
@@ -102,7 +180,7 @@ def test_a_folder_is_watched_by_one_machine(tmp_path, capsys):
 
 
 def test_a_file_over_which_workers_die_has_its_reason():
-    ((source, key, row),) = _given_up((Path("x/a.dcm"), None))
+    ((source, key, row),) = _given_up((Path("x/a.dcm"), None)).told
     assert (source, key) == (Path("x/a.dcm"), "")
     assert "x/a.dcm: two processes that answered it died over it, most likely for memory" in row
     assert Row(str(source)).called is None

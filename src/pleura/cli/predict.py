@@ -340,12 +340,10 @@ def _all_of(
 ) -> "Rows":
     """Have all files answered, and tell of each."""
     try:
-        for turn in listed.turns(turn_size):
-            new = {source: stamp for source, stamp in turn.items() if source not in job}
-            with contextlib.closing(job.answer_stamped(new)) as rows:
-                for row in rows:
-                    told.hear(row)
-                    progress(job.done, len(job))
+        with contextlib.closing(job.answer_turns(listed.turns(turn_size))) as rows:
+            for row in rows:
+                told.hear(row)
+                progress(job.done, len(job))
         return job.finish()
     except KeyboardInterrupt:
         console.say(

@@ -1,12 +1,11 @@
 """A map over shards of work, on actors that may die; results come as they are done.
 
 An actor works on one shard at a time, so that little is on the way however much there is. One that
-dies is replaced, and its shard is given out again. A shard over which two have died is cut in
-halves, until the one item is found over which they do: that is given up, alone.
+dies is replaced, and its shard is given out again in halves, until the one item is found over which
+they die: that is given up, alone, after two deaths. docs/explanation/scale.md says why at once.
 """
 
 import contextlib
-import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 DEATHS = 2
-"""So many actors may die over a shard before it is cut."""
+"""So many actors may die over an item alone before it is given up."""
 
 _LOOK_S = 1.0
 
@@ -117,11 +116,11 @@ class Shards(Generic[Item, Result]):
                     continue
                 self._actors.remove(actor)
                 idle.append(self._begin())
-                if deaths + 1 < DEATHS:
-                    again.append((shard, deaths + 1))
-                elif len(shard) > 1:
+                if len(shard) > 1:
                     half = len(shard) // 2
                     again.extend([(shard[:half], 0), (shard[half:], 0)])
+                elif deaths + 1 < DEATHS:
+                    again.append((shard, deaths + 1))
                 else:
                     yield given_up(shard[0])
 
@@ -174,13 +173,6 @@ class _Actor:
         if self._work is None:  # not when it is begun: there Ray hides what is raised
             self._work = self._make(*self._given)
         return self._work(shard)
-
-
-def cut(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield items in consecutive shards of `size`, the last one shorter."""
-    upcoming = iter(items)
-    while shard := list(itertools.islice(upcoming, size)):
-        yield shard
 
 
 def _room(ray: Any, share: Share) -> tuple[int, int]:

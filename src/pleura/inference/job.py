@@ -163,12 +163,28 @@ class Job:
         Args:
             stamped: Each file, and its stamp as it was looked at.
         """
+        todo = self._placed(stamped)
+        self.done = len(self._places) - len(todo)
+        return self._line(list(stamped), todo)
+
+    def answer_turns(self, turns: Iterable[Mapping[Source, Stamp | None]]) -> Generator[Row]:
+        """Yield the row of each file of all turns, in order; one that comes again has one row."""
+        for turn in turns:
+            yield from self.answer_stamped(self._new(turn))
+
+    def _new(self, turn: Mapping[Source, Stamp | None]) -> dict[Source, Stamp | None]:
+        """Return the files of a turn that the job has not been given yet."""
+        return {source: stamp for source, stamp in turn.items() if source not in self}
+
+    def _placed(self, stamped: Mapping[Source, Stamp | None]) -> dict[Source, Stamp | None]:
+        """Give files their places; return those that have no row."""
         for path, stamp in stamped.items():
             self._take_place(path, key_of(path, stamp))
-        paths = list(stamped)
-        todo = {path: stamped[path] for path in paths if self._places[path].key not in self._store}
-        self.done = len(self._places) - len(todo)
-        return self._line(paths, todo)
+        return {
+            path: stamp
+            for path, stamp in stamped.items()
+            if self._places[path].key not in self._store
+        }
 
     def _line(self, paths: list[Source], todo: Mapping[Source, Stamp | None]) -> Generator[Row]:
         """Yield the row of each path; `todo` are those that have none."""

@@ -27,7 +27,7 @@ from pleura.errors import UsageError
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.processes.workers import ahead
 from pleura.remote.address import Source
-from pleura.remote.objects import FETCHED_AHEAD, Brought, NotBrought, Objects
+from pleura.remote.objects import AHEAD_BYTES, FETCHED_AHEAD, Brought, NotBrought, Objects
 from pleura.storage.content import Stamp
 
 Item = TypeVar("Item")
@@ -72,7 +72,7 @@ class Line:
             if local:
                 yield from (source for source, _ in group if isinstance(source, Path))
             else:
-                yield from ahead(self._fetch, group, FETCHED_AHEAD)
+                yield from ahead(self._fetch, group, FETCHED_AHEAD, _bytes_of, AHEAD_BYTES)
 
     def _fetch(self, listed: tuple[Source, Stamp | None]) -> "Future[Brought | NotBrought]":
         source, stamp = listed
@@ -94,6 +94,12 @@ class Line:
             return self._finishing.submit(function, item)
 
         return ahead(submit, items, 2 * self._batch)
+
+
+def _bytes_of(listed: tuple[Source, Stamp | None]) -> int:
+    """Return how much memory what is brought takes: none for a path, and where nobody knows."""
+    source, stamp = listed
+    return 0 if stamp is None or isinstance(source, Path) else stamp.size
 
 
 @contextlib.contextmanager

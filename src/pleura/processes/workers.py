@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
@@ -33,6 +33,18 @@ def chunks(items: Sequence[Item], size: int = CHUNK) -> Iterator[Sequence[Item]]
     """Yield `items` in consecutive pieces of `size`, the last one shorter."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def made_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items, the next of which is made in a thread meanwhile."""
+    upcoming, pool = iter(items), ThreadPoolExecutor(1)
+    try:
+        coming = pool.submit(next, upcoming, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, upcoming, None)
+            yield item
+    finally:  # who stops early waits for no listing
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def ordered_map(
@@ -124,14 +136,38 @@ def _end_with(sentinel: int) -> None:
 
 
 def ahead(
-    submit: Callable[[Item], Future[Result]], items: Iterable[Item], depth: int
+    submit: Callable[[Item], Future[Result]],
+    items: Iterable[Item],
+    depth: int,
+    weight: Callable[[Item], int] = lambda item: 0,
+    most: int = 0,
 ) -> Iterator[Result]:
-    """Yield the results of what `submit` begins for each item, in order, at most `depth` ahead."""
+    """Yield the results of what `submit` begins for each item, in order, at most `depth` ahead.
+
+    Args:
+        submit: Begins the work on an item.
+        items: What to work on.
+        depth: So many are begun ahead, at most.
+        weight: What an item weighs.
+        most: Of several that are begun ahead the weights sum up to no more.
+    """
     upcoming = iter(items)
-    waiting = deque(map(submit, itertools.islice(upcoming, depth)))
+    waiting, nearest = deque[tuple[Future[Result], int]](), deque[Item]()
+
+    def begin() -> None:
+        while len(waiting) < depth:
+            nearest.extend(itertools.islice(upcoming, 1 - len(nearest)))
+            if not nearest:
+                return
+            heavy = weight(nearest[0])
+            if waiting and sum(one for _, one in waiting) + heavy > most:
+                return
+            waiting.append((submit(nearest.popleft()), heavy))
+
+    begin()
     while waiting:
-        result = waiting.popleft().result()
-        waiting.extend(map(submit, itertools.islice(upcoming, 1)))
+        result = waiting.popleft()[0].result()
+        begin()
         yield result
 
 

@@ -30,8 +30,12 @@ ATTEMPTS = 4
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 8.0
 _CONNECT_S = 10.0
-FETCHED_AHEAD = 8
-"""So many objects are fetched at a time, and lie in memory until they are read."""
+FETCHED_AHEAD = 32
+"""So many objects are fetched at a time. A store takes 0.1 to 0.2 s to begin with each, however
+small; so with few on the way a machine of many cores would wait: docs/explanation/scale.md."""
+
+AHEAD_BYTES = 256 << 20
+"""Of several objects on the way so many bytes lie in memory until they are read."""
 
 _PART_BYTES = 1 << 18
 _PACKAGES = {

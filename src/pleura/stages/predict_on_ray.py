@@ -8,15 +8,18 @@ known whose an id is. So the results are those of one machine, in whatever order
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pleura.cluster.ray_cluster import joined
-from pleura.cluster.shards import Shards, Share, cut
+from pleura.cluster.shards import Shards, Share
 from pleura.config import Predict
 from pleura.errors import OutputError, UsageError
 from pleura.inference.job import Job, JobSettings, answered, named
@@ -26,17 +29,22 @@ from pleura.inference.predictor import Predictor
 from pleura.inference.readers import Failed, Ready, open_readers
 from pleura.inference.row import Row
 from pleura.models.bundle import Bundle
+from pleura.processes.workers import made_ahead
 from pleura.remote.address import Source
 from pleura.remote.objects import Objects
 from pleura.stages.predict import open_predictor
 from pleura.storage.atomic import why_not_written
 from pleura.storage.content import Stamp
 
-SHARD = 64
-"""Files that a worker answers at a time, where there are many."""
+SHARD_S = 20.0
+"""What a shard is to take a worker. Between two its line runs empty and is filled again, and over
+one that dies as much is done twice: docs/explanation/scale.md says why so long."""
 
-TURN = 65_536
-"""Files that are listed before the first is answered: enough for many workers."""
+FIRST_SHARD = 64
+"""Files in a shard, at most, while nobody knows how long one takes."""
+
+TURN = 16_384
+"""Files that are listed at a time: enough to begin many workers."""
 
 STAGED = ".staged"
 
@@ -57,7 +65,19 @@ class Told(NamedTuple):
     row: str
 
 
-Workers = Shards[Listed, list[Told]]
+class Done(NamedTuple):
+    """What a worker says of a shard.
+
+    Attributes:
+        told: Of each file.
+        seconds: How long it took.
+    """
+
+    told: list[Told]
+    seconds: float
+
+
+Workers = Shards[Listed, Done]
 Begin = Callable[[int], Workers]
 
 
@@ -109,6 +129,7 @@ class ClusterJob(Job):
         self._begin = begin
         self._shards: Workers | None = None
         self._staged = settings.out / STAGED
+        self._told, self._spent_s = 0, 0.0
 
     def __exit__(self, *error: object) -> None:
         if self._shards is not None:
@@ -121,30 +142,87 @@ class ClusterJob(Job):
         shutil.rmtree(self._staged, ignore_errors=True)
         return rows
 
-    def _line(self, paths: list[Source], todo: Mapping[Source, Stamp | None]) -> Generator[Row]:
-        results: Iterator[list[Told]] = iter(())
-        if todo:
-            if self._shards is None:
-                self._shards = self._begin(len(self))
-            some = -(-len(todo) // (4 * len(self._shards)))
-            size = min(SHARD, max(self._settings.batch, some))
-            results = self._shards.map(cut(todo.items(), size), _given_up)
-        for path in paths:
-            while self._places[path].key not in self._store:
-                self._keep(next(results))
-            row = self._settled(path)
-            self.done += path in todo
-            yield row
+    def answer_stamped(self, stamped: Mapping[Source, Stamp | None]) -> Generator[Row]:
+        """Yield the row of each file, in order."""
+        return self.answer_turns([stamped])
 
-    def _keep(self, shard: list[Told]) -> None:
+    def answer_turns(self, turns: Iterable[Mapping[Source, Stamp | None]]) -> Generator[Row]:
+        """Yield the row of each file of all turns, in order.
+
+        The next turn is listed beside the work, and given out when workers have time: none waits
+        for the last shard of another turn.
+        """
+        waiting = deque[Source]()
+        shards = self._cut(made_ahead(turns), waiting)
+        for first in shards:
+            if first:
+                break
+            yield from self._ready(waiting)
+        else:
+            return
+        upcoming = filter(None, itertools.chain([first], shards))
+        for done in self._workers().map(upcoming, _given_up):
+            self._keep(done)
+            yield from self._ready(waiting)
+        yield from self._ready(waiting)
+
+    def _workers(self) -> Workers:
+        if self._shards is None:
+            self._shards = self._begin(len(self))
+        return self._shards
+
+    def _cut(
+        self, turns: Iterable[Mapping[Source, Stamp | None]], waiting: deque[Source]
+    ) -> Iterator[list[Listed]]:
+        """Yield shards of the files that have no row; an empty one for a turn without such.
+
+        Args:
+            turns: Asked for when its shards are.
+            waiting: Given all files of a turn.
+        """
+        for turn in turns:
+            new = self._new(turn)
+            todo = self._placed(new)
+            waiting.extend(new)
+            self.done += len(new) - len(todo)
+            if not todo:
+                yield []
+            upcoming, left = iter(todo.items()), len(todo)
+            while left:
+                size = self._size(left, last=len(turn) < TURN)
+                yield list(itertools.islice(upcoming, size))
+                left -= min(size, left)
+
+    def _size(self, left: int, *, last: bool) -> int:
+        """Return how many files the next shard is to hold.
+
+        Args:
+            left: Files of its turn that are left.
+            last: Whether nothing comes behind: the nearer the end, the smaller are shards then, so
+                that all workers end together.
+        """
+        size = round(SHARD_S * self._told / self._spent_s) if self._spent_s else FIRST_SHARD
+        if last:
+            size = min(size, -(-left // (2 * len(self._workers()))))
+        return max(self._settings.batch, size)
+
+    def _keep(self, done: Done) -> None:
         """Keep the rows of a shard, whatever shards before it are still on the way."""
-        for source, key, text in shard:
+        self._told += len(done.told)
+        self._spent_s += done.seconds
+        self.done += len(done.told)
+        for source, key, text in done.told:
             if key:
                 self._places[source] = self._places[source]._replace(key=key)
             row = row_of(text)
             self._store.add(self._places[source].key, row)
             if row.image_id and self._is_first(source, row.image_id):
                 self._claims[row.image_id] = source
+
+    def _ready(self, waiting: deque[Source]) -> Iterator[Row]:
+        """Yield rows of the files before which none is left without one."""
+        while waiting and self._places[waiting[0]].key in self._store:
+            yield self._settled(waiting.popleft())
 
     def _settled(self, source: Source) -> Row:
         """Return the row of a file whose turn has come, and put what was written for it in place.
@@ -162,7 +240,7 @@ class ClusterJob(Job):
 
 def worker(
     bundles: Sequence[Bundle], settings: Predict, how: JobSettings, many: bool
-) -> Callable[[Sequence[Listed]], list[Told]]:
+) -> Callable[[Sequence[Listed]], Done]:
     """Return what answers shards in a process of the cluster.
 
     Args:
@@ -189,12 +267,14 @@ def worker(
     readers = held.enter_context(open_readers(settings, None))
     objects = held.enter_context(Objects(settings.max_seconds))
 
-    def answer(shard: Sequence[Listed]) -> list[Told]:
+    def answer(shard: Sequence[Listed]) -> Done:
+        begun = time.monotonic()
         with open_line(readers, how.batch, objects) as line:
             read = line.read(shard, predictor.bundle.preprocessing.size, keep=bool(how.writers))
             ran = line.run((named(file, how.id_source) for file in read), predictor.engine)
             told = line.beside(functools.partial(_told, predictor, readers, how), ran)
-            return list(told)
+            found = list(told)
+        return Done(found, time.monotonic() - begun)
 
     answer.held = held  # type: ignore[attr-defined]
     return answer
@@ -211,13 +291,13 @@ def _told(predictor: Predictor, readers: Any, how: JobSettings, ran: Any) -> Tol
     return Told(ready.path, key, text_of(found))
 
 
-def _given_up(listed: Listed) -> list[Told]:
+def _given_up(listed: Listed) -> Done:
     source = listed[0]
     error = (
         f"{source}: two processes that answered it died over it, most likely for memory; export it "
         "again, or leave it out"
     )
-    return [Told(source, "", text_of(Row(str(source), error=error)))]
+    return Done([Told(source, "", text_of(Row(str(source), error=error)))], 0.0)
 
 
 def _put_in_place(staged: Path, out: Path) -> None:
