@@ -4,8 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from pleura.data.prepare import Frame
 from pleura.inference import reading
@@ -13,6 +15,7 @@ from pleura.inference.prediction import Prediction
 from pleura.inference.readers import ReadRequest, Version, WriteRequest
 from pleura.inference.row import Wrote
 from pleura.storage.content import Stamp
+from pleura.synthesis.phantom import draw_phantom
 from tests.dicom_files import make_dicom
 
 PREDICTION = Prediction(
@@ -135,3 +138,19 @@ def test_a_file_that_fills_the_memory_is_tried_once_more_with_all_of_it(opened, 
         reading, "open_any_radiograph", lambda *_: (_ for _ in ()).throw(MemoryError())
     )
     assert reading.handle(ReadRequest(path, 32, 0)).fields == {"memory": True}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".nii.gz"])
+def test_a_picture_of_an_inverted_radiograph_is_flagged_as_the_radiograph_is(suffix, tmp_path):
+    pixels = 255 - draw_phantom(np.random.default_rng(0), size=256, pneumothorax=False).pixels
+    (tmp_path / "a.dcm").write_bytes(make_dicom(pixels))
+    picture = tmp_path / f"a{suffix}"
+    if suffix == ".nii.gz":
+        values = np.ascontiguousarray(pixels.T[:, :, None])
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.0, -1.0, 1.0, 1.0])), picture)
+    else:
+        Image.fromarray(pixels).save(picture, quality=95)
+    film, drawn = (reading.read(path, 64) for path in (tmp_path / "a.dcm", picture))
+    assert "inverted" in " ".join(film.flags)
+    assert drawn.flags == film.flags
+    assert drawn.guard == pytest.approx(film.guard, abs=0.05)

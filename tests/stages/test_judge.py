@@ -18,6 +18,7 @@ from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import mask2rle
 from pleura.metrics import auroc
 from pleura.stages.judge import Judging, judge
+from tests.dicom_files import make_dicom
 
 SHAPE = (32, 40)
 NAMES = [f"case_{number}" for number in range(8)]
@@ -92,6 +93,59 @@ def test_scores_beside_masks_rank_the_images(truth, tmp_path):
     assert found.evaluation.auroc.value == pytest.approx(auroc(labels, [*values.values()]))
     with pytest.raises(UsageError, match="is a table of scores, and `scores` names another one"):
         judge(table, truth, scores=table)
+
+
+def test_what_nnunet_writes_is_scored_as_it_lies(truth, tmp_path):
+    out = as_nifti(tmp_path)
+    for name in ("dataset.json", "plans.json", "predict_from_raw_data_args.json"):
+        (out / name).write_text('{"file_ending": ".nii.gz"}')
+    for name in NAMES:  # --save_probabilities
+        np.savez(out / f"{name}.npz", probabilities=np.zeros((2, 3)))
+        (out / f"{name}.pkl").write_bytes(b"never opened")
+    found = judge(out, truth)
+    assert (found.evaluation.images, found.failures) == (8, ())
+    assert found.evaluation.positive_dice.value == pytest.approx(0.75)
+
+
+def test_what_torchxrayvision_says_is_scored_by_its_column(tmp_path):
+    names = ("Atelectasis", "Consolidation", "Pneumothorax", "Lung Opacity", "Enlarged Heart")
+    rows = [f"dir/{name}.png,0.5,0.5,{0.4 + 0.3 * (n % 2)},0.5,0.5" for n, name in enumerate(NAMES)]
+    table = tmp_path / "xrv.csv"
+    table.write_text("\n".join([f"filename,{','.join(names)}", *rows]) + "\n")
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "image,Pneumothorax\n" + "".join(f"{n},{i % 2}\n" for i, n in enumerate(NAMES))
+    )
+    found = judge(table, labels, Judging(threshold=0.6))
+    assert found.evaluation.auroc.value == 1
+    assert found.evaluation.sensitivity.value == 1
+
+
+def test_radiographs_bring_sizes_spacing_and_what_their_headers_say(tmp_path, capsys):
+    films = tmp_path / "films"
+    films.mkdir()
+    known = {"PixelSpacing": "8\\8", "PixelSpacingCalibrationType": "FIDUCIAL"}
+    for number, name in enumerate(NAMES):
+        about = {"SOPInstanceUID": f"1.2.{number}", "PatientSex": "F", "ViewPosition": "PA"}
+        spacing = known if number else {}
+        content = make_dicom(np.zeros(SHAPE, np.uint8), **about, **spacing)
+        (films / f"{name}.dcm").write_bytes(content)
+    runs = {"truth": TRUTH, "said": SAID}
+    for key, masks in runs.items():
+        rows = [f"{name},{mask2rle(mask)}" for name, mask in masks.items()]
+        (tmp_path / f"{key}.csv").write_text("\n".join(["ImageId,EncodedPixels", *rows]) + "\n")
+    found = judge(tmp_path / "said.csv", tmp_path / "truth.csv", Judging(images=films))
+    in_px, in_mm = found.evaluation.distances
+    assert (in_px.unit, in_mm.unit, in_px.images, in_mm.images) == ("px", "mm", 4, 4)
+    assert in_mm.hausdorff95.value == pytest.approx(in_px.hausdorff95.value * 8)
+    assert {part.name for part in found.evaluation.strata if part.by == "view"} == {"PA"}
+    command = ["evaluate", "--predictions", str(tmp_path / "said.csv"), "--json"]
+    command += ["--truth", str(tmp_path / "truth.csv"), "--images", str(films)]
+    assert execute(command) == 0
+    assert [one["unit"] for one in json.loads(capsys.readouterr().out)["distances"]] == ["px", "mm"]
+    write_mask_picture(tmp_path / "small" / f"{NAMES[1]}.png", square(1)[:30])
+    with pytest.raises(DataError, match=r"mask has 30 x 40 pixels, but its radiograph .* 32 x 40"):
+        judge(tmp_path / "small", tmp_path / "truth.csv", Judging(images=films))
 
 
 def test_scores_alone_against_labels(tmp_path):

@@ -18,7 +18,7 @@ def inspect(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="DICOM files, pictures, folders or quoted globs.",
+            help="DICOM files, pictures, folders, ZIP or tar files, quoted globs.",
             show_default=False,
         ),
     ],

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 100_000
 """A table of which more rows are refused is refused as a whole."""
 
-ID_COLUMNS = ("image", ID_COLUMN, "Image Index", "image_id", "ImageID", "Path", "dicom_id")
+ID_COLUMNS = (
+    "image",
+    ID_COLUMN,
+    "Image Index",
+    "image_id",
+    "ImageID",
+    "Path",
+    "dicom_id",
+    "filename",
+)
 """Where ids are looked for, in this order, if no column is named."""
 
 FINDING = "pneumothorax"

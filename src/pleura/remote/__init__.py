@@ -1,1 +1,1 @@
-"""Files that lie at an address: in an object store, on a web server, inside a tar shard."""
+"""Files that lie at an address: in an object store, on a web server, in an archive there."""
