@@ -219,6 +219,21 @@ def test_what_is_no_archive_stays_a_file(tmp_path, monkeypatch):
     assert str(pickle.loads(pickle.dumps(ArchiveError("why")))) == "why"  # noqa: S301
 
 
+def test_a_tar_file_that_leads_back_ends(tmp_path):
+    content = bytearray(tar_bytes({"a.dcm": b"x" * 99, "b.dcm": b"y"}))
+    content[124:136] = (-1024).to_bytes(12, "big", signed=True)
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    with pytest.raises(ArchiveError, match="is no whole tar file"):
+        list(members_of(io.BytesIO(content), ".tar"))
+
+
+def test_what_is_hidden_is_not_looked_into(tmp_path):
+    path = tmp_path / "x.zip"
+    path.write_bytes(zip_bytes({"__MACOSX/._a.dcm": b"", ".git/a.dcm": b"", ".git/b.dcm": b""}))
+    assert list(walk_files(path)) == [path / ".git", path / "__MACOSX" / "._a.dcm"]
+
+
 def test_thousands_of_files_are_listed_once(tmp_path, monkeypatch):
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as packed:

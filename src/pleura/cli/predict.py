@@ -39,7 +39,8 @@ def predict(
             metavar="[MODEL] INPUT...",
             help="A model: .h5, .onnx, .xml, or one that comes with pleura, such as pleura:fast, "
             "the default. Then DICOM files, pictures, folders, quoted globs, addresses (s3://, "
-            "gs://, az://, https://), lists of addresses (.csv, .parquet). ZIP and tar files are folders.",
+            "gs://, az://, https://), lists of addresses (.csv, .parquet). A ZIP or tar file is a "
+            "folder.",
             show_default=False,
         ),
     ] = None,

@@ -36,9 +36,10 @@ MAX_CONTENTS_BYTES: Final = 48 << 20
 """A larger table of contents of a ZIP file is refused; it names some 200,000 files."""
 
 _FREE_BYTES: Final = 16 << 20  # below this no ratio is held against a file
-_MOST_KNOWN: Final = 8  # tables of contents that a process keeps
+_MOST_KNOWN: Final = 4  # tables of contents that a process keeps
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
+_NO_ZIP = (NotImplementedError, ValueError, OverflowError, EOFError, struct.error)
 _RAW, _STORED, _DEFLATED = -1, 0, 8
 _ENCRYPTED: Final = 0x41
 _LOCAL: Final = struct.Struct("<4s22xHH")
@@ -257,9 +258,16 @@ def _of_file(path: Path) -> Iterator[Path]:
     """
     inside = _below(path)
     if inside:
-        yield from (path / name for name in inside)
+        yield from (path / name for name in dict.fromkeys(map(_as_walked, inside)))
     elif os.path.lexists(path) and not path.is_dir():
         yield path
+
+
+def _as_walked(name: str) -> str:
+    """Return a file's name, or in its place the hidden folder that it lies in."""
+    parts = name.split("/")
+    hidden = (at for at, part in enumerate(parts) if part.startswith(".") and part != "..")
+    return "/".join(parts[: next(hidden, len(parts)) + 1])
 
 
 def _below(path: Path) -> list[str] | None:
@@ -313,8 +321,12 @@ def _tarred(file: IO[bytes]) -> Iterator[Member]:
 
     try:
         with tarfile.open(fileobj=file, mode="r:") as shard:
+            last = -1
             for entry in shard:
                 shard.members = []  # type: ignore[attr-defined]  # it would keep all of them
+                if entry.size < 0 or entry.offset_data <= last:  # it leads back, and so on for ever
+                    raise tarfile.ReadError
+                last = entry.offset_data
                 if entry.isdir():
                     continue
                 plain = entry.isfile() and not entry.issparse()
@@ -323,7 +335,7 @@ def _tarred(file: IO[bytes]) -> Iterator[Member]:
                     Member(entry.name, entry.offset_data, entry.size, entry.size, entry.size),
                     fault,
                 )
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise ArchiveError("is no whole tar file that is not compressed; pack it anew") from error
 
 
@@ -333,7 +345,7 @@ def _zipped(file: IO[bytes]) -> Iterator[Member]:
     try:
         with zipfile.ZipFile(_Bounded(file)) as archive:
             found, end = archive.infolist(), archive.start_dir
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+    except (zipfile.BadZipFile, *_NO_ZIP) as error:
         raise ArchiveError("is no whole ZIP file; copy it again from its source") from error
     starts = sorted({entry.header_offset for entry in found} | {end})
     ends = dict(itertools.pairwise(starts))
