@@ -103,8 +103,8 @@ class Data:
     """Where the radiographs and their annotations are; empty text means "find it below path".
 
     Attributes:
-        path: The folder with radiographs and table, a ZIP or tar file of them, or a glob; or a list
-            of such, and of files.
+        path: The folder with radiographs and table, a ZIP or tar file of them, or a glob.
+        also: Further such, and files.
         images: The folder of the training radiographs.
         test_images: The folder of the test radiographs.
         annotations: The masks: a table of run lengths, a COCO file, or a folder of masks.
@@ -123,7 +123,8 @@ class Data:
             absolute.
     """
 
-    path: str | list[str] = ""
+    path: str = ""
+    also: list[str] = Field(default_factory=list)
     images: str = ""
     test_images: str = ""
     annotations: str = ""

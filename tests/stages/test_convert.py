@@ -1,5 +1,6 @@
 """Masks from each form to each other one are the same masks, and what is lost is said."""
 
+import zipfile
 from pathlib import Path
 from unittest.mock import patch
 
@@ -317,6 +318,17 @@ def test_a_segmentation_is_written_of_each_form_and_read_again(came, films, tmp_
     assert all(is_own_result(path) for path in out.rglob("*.dcm")), "they are never inputs"
     convert(out, back, Conversion("siim"), workers=1)
     assert back.read_text() == start.read_text()
+
+
+def test_radiographs_may_be_a_glob_or_packed(films, tmp_path):
+    start = table_of(tmp_path / "start.csv", {"1.2.3.4.5": [], "1.2.3.4.6": []})
+    with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
+        for path in films.rglob("*.dcm"):
+            archive.write(path, path.relative_to(films))
+    for number, images in enumerate((f"{films}/*", tmp_path / "films.zip")):
+        out = tmp_path / f"o{number}"
+        convert(start, out, Conversion("png", images=Path(images)), workers=1)
+        assert sorted(out.rglob("*.png")) == [out / "a.png", out / "deep" / "b.png"]
 
 
 def test_what_no_segmentation_can_refer_to_is_left_out(films, tmp_path):

@@ -231,9 +231,10 @@ class SourceOptions:
         }
         if labels is not None:
             named["labels"] = labels.settings(masks.image_column)
-        data = self.data or [""]
+        path, *also = self.data or [""]
         return Data(
-            path=data[0] if len(data) == 1 else data,
+            path=path,
+            also=also,
             **named,
             rle=masks.rle,
             image_column=masks.image_column,

@@ -112,8 +112,8 @@ def find_sources(settings: config.Data) -> Sources:
         AnnotationError: Masks that were named cannot be read as a whole, and there are pictures.
         UsageError: A column of labels is given a weight that is none.
     """
-    named_places = [settings.path] if isinstance(settings.path, str) else settings.path
-    named_places = [*filter(None, named_places)] or [settings.images or settings.test_images]
+    own_places = [*filter(None, [settings.path, *settings.also])]
+    named_places = own_places or [settings.images or settings.test_images]
     tables = [settings.annotations, settings.patients, settings.fold_table, settings.labels.table]
     for place in [*named_places, settings.images, settings.test_images, *tables]:
         if place and not any(map(_is_there, places(place))):
@@ -134,7 +134,7 @@ def find_sources(settings: config.Data) -> Sources:
             said |= frozenset(map(_last, names_in(Path(settings.annotations), reading)))
         return said
 
-    train, test, listed = _split(settings, named if settings.path else [], root, in_tables)
+    train, test, listed = _split(settings, named if own_places else [], root, in_tables)
     if not train and not test:
         pictures = sum(listed.passed[suffix] for suffix in PICTURES)
         raise DataError(

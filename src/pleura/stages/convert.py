@@ -162,12 +162,13 @@ def convert(
         )
     table, losses, failures = _read(source, how.reading)
     files: dict[str, Scan] = {}
+    root = Path()
     if how.images is not None:
-        table, files = _on_files(table, how, workers)
+        table, files, root = _on_files(table, how, workers)
     elif how.size is not None:
         table = check_masks(table, dict.fromkeys(table.masks, how.size))
     failures += [(problem.image_id, str(problem)) for problem in table.problems]
-    images = _planned(table, files, how, failures)
+    images = _planned(table, files, root, how, failures)
     if not images:
         why = f"; the first reason: {failures[0][1]}" if failures else ""
         raise DataError(f"{source}: holds no mask that can be converted{why}")
@@ -270,8 +271,8 @@ def _unread(table: Annotations) -> list[ConversionLoss]:
 
 def _on_files(
     table: Annotations, how: Conversion, workers: int
-) -> tuple[Annotations, dict[str, Scan]]:
-    """Return the masks by the ids of their radiographs, those that fit them, and these by id."""
+) -> tuple[Annotations, dict[str, Scan], Path]:
+    """Return the masks by the ids of their radiographs, those that fit them; these; their folder."""
     reading = how.reading
     sources = find_sources(
         config.Data(
@@ -288,11 +289,15 @@ def _on_files(
     scans = [scan for scan in found if isinstance(scan, Scan)]
     named, files = of_files(table, scans, how.match, sources.root)
     shapes = {image_id: (scan.rows, scan.columns) for image_id, scan in files.items()}
-    return check_masks(named, shapes), files
+    return check_masks(named, shapes), files, sources.root
 
 
 def _planned(
-    table: Annotations, files: dict[str, Scan], how: Conversion, failures: list[tuple[str, str]]
+    table: Annotations,
+    files: dict[str, Scan],
+    root: Path,
+    how: Conversion,
+    failures: list[tuple[str, str]],
 ) -> list[_Image]:
     """Return what is to be written; what cannot be is added to `failures`."""
     form = _TABLES.get(how.to, "relative")
@@ -313,7 +318,7 @@ def _planned(
                 "of the images with `images`, or their size with `size` ROWSxCOLUMNS"
             )
         image = _Image(
-            _name(image_id, scan, how),
+            _name(image_id, scan, root, how),
             "" if scan is None else scan.path,
             tuple(dict.fromkeys(united([text], form=table.form, to=form) for text in texts)),
             shape,
@@ -330,13 +335,13 @@ def _planned(
     return images
 
 
-def _name(image_id: str, scan: Scan | None, how: Conversion) -> str:
+def _name(image_id: str, scan: Scan | None, root: Path, how: Conversion) -> str:
     """Return what the target calls an image: its id in a table, else its file below the folder."""
     if how.to in _TABLES:
         return image_id
     name = image_id
-    if scan is not None and how.images is not None:
-        name = Path(scan.path).relative_to(how.images).as_posix()
+    if scan is not None:
+        name = Path(scan.path).relative_to(root).as_posix()
     return name if how.to == "coco" else without_suffix(name)
 
 
