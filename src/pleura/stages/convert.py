@@ -272,7 +272,7 @@ def _unread(table: Annotations) -> list[ConversionLoss]:
 def _on_files(
     table: Annotations, how: Conversion, workers: int
 ) -> tuple[Annotations, dict[str, Scan], Path]:
-    """Return the masks by the ids of their radiographs, those that fit them; these; their folder."""
+    """Return the masks by the ids of their radiographs, those that fit; these; their folder."""
     reading = how.reading
     sources = find_sources(
         config.Data(
