@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import nibabel
@@ -111,6 +112,27 @@ class TestPictures:
         Image.fromarray(255 * MASK.astype(np.uint8)).save(tmp_path / "m.jpg")
         with pytest.raises(AnnotationError, match="cannot be read as a mask"):
             read_mask_picture(tmp_path / "m.jpg")
+
+    @pytest.mark.parametrize("grey", [0, 255])
+    @pytest.mark.parametrize("colours", [1, 3])
+    def test_a_mask_that_may_lie_in_the_opacity_is_refused(self, grey, colours, tmp_path):
+        path = tmp_path / "m.png"
+        drawn = 255 * MASK.astype(np.uint8)
+        planes = [np.full(SHAPE, grey, np.uint8)] * colours
+        Image.fromarray(np.dstack([*planes, drawn])).save(path)
+        with pytest.raises(AnnotationError, match=r"opacity differs .* save it in grey without"):
+            read_mask_picture(path)
+        Image.fromarray(np.dstack([*[drawn] * colours, np.full(SHAPE, 200, np.uint8)])).save(path)
+        np.testing.assert_array_equal(read_mask_picture(path), MASK)
+
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    def test_a_mask_that_is_to_be_turned_is_refused(self, suffix, tmp_path):
+        path = tmp_path / f"m.{suffix}"
+        exif = Image.Exif()
+        exif[0x112] = 3
+        Image.fromarray(255 * MASK.astype(np.uint8)).save(path, exif=exif)
+        with pytest.raises(AnnotationError, match=r"to be turned .*\(orientation 3\).*save it as"):
+            read_mask_picture(path)
 
     def test_a_file_of_pages_is_refused(self, tmp_path):
         page = Image.fromarray(255 * MASK.astype(np.uint8))
@@ -242,18 +264,56 @@ class TestCoco:
         assert (problem.image_id, problem.where) == ("a", "a")
         assert message in problem.reason
 
+    @pytest.mark.parametrize(
+        "drawn",
+        [
+            [[0.1, 0.1, 0.3, 0.1, 0.3, 0.3]],  # shares of the side, in place of pixels
+            [[1, 1, 1, 1, 1, 1]],
+            {"size": list(SHAPE), "counts": [54]},
+        ],
+    )
+    def test_an_annotation_without_a_pixel_is_no_negative(self, drawn, tmp_path):
+        found = read_masks(coco(tmp_path / "c.json", packed(MASK), drawn))
+        assert list(found.masks) == ["sub/b"]
+        assert "an annotation covers no pixel; its numbers are" in found.problems[0].reason
+
+    def test_a_score_is_a_number(self, tmp_path):
+        annotation = {"image_id": 1, "category_id": 7, "segmentation": packed(MASK)}
+        annotations = [annotation | {"score": math.nan}]
+        found = read_masks(coco(tmp_path / "c.json", annotations=annotations))
+        assert "a score is no finite number" in found.problems[0].reason
+
     def test_which_category_is_meant(self, tmp_path):
         path = tmp_path / "c.json"
         several = [{"id": 7, "name": "pneumothorax"}, {"id": 8, "name": "lung"}]
         coco(path, packed(MASK), categories=several)
         assert read_masks(path).masks["a"]
         coco(path, packed(MASK), categories=[{"id": 7, "name": "ptx"}, {"id": 8, "name": "lung"}])
-        with pytest.raises(AnnotationError, match=r"categories are ptx, lung.*`mask_label`"):
+        with pytest.raises(AnnotationError, match=r"categories are 7 ptx, 8 lung.*`mask_label`"):
             read_masks(path)
         assert read_masks(path, MaskReading(label="ptx")).masks["a"]
         assert not read_masks(path, MaskReading(label="8")).masks["a"]
         with pytest.raises(AnnotationError, match="'heart' is none of them"):
             read_masks(path, MaskReading(label="heart"))
+
+    @pytest.mark.parametrize("own", [0, 8, "7", None, [7]])
+    def test_an_annotation_of_no_category_is_no_negative(self, own, tmp_path):
+        annotation = {"image_id": 1, "category_id": own, "segmentation": packed(MASK)}
+        path = coco(tmp_path / "c.json", annotations=[annotation])
+        with pytest.raises(AnnotationError, match="which is none of the file's categories; give"):
+            read_masks(path)
+        coco(path, annotations=[annotation], categories=[])
+        assert read_masks(path).masks["a"]
+
+    def test_two_categories_of_one_name_are_not_one(self, tmp_path):
+        several = [{"id": 7, "name": "pneumothorax"}, {"id": 8, "name": "Pneumothorax"}]
+        path = coco(tmp_path / "c.json", packed(MASK), categories=several)
+        with pytest.raises(AnnotationError, match="7 pneumothorax, 8 Pneumothorax; name the one"):
+            read_masks(path)
+        coco(path, packed(MASK), categories=[{"id": 7, "name": "ptx"}, {"id": 8, "name": "ptx"}])
+        with pytest.raises(AnnotationError, match="'ptx' is 2 of them; name the one"):
+            read_masks(path, MaskReading(label="ptx"))
+        assert read_masks(path, MaskReading(label="7")).masks["a"]
 
     @pytest.mark.parametrize(
         ("content", "message"),

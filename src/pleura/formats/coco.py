@@ -12,6 +12,7 @@ for everybody else.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,9 @@ def read_coco(path: str | os.PathLike[str], label: str = "") -> Iterator[CocoIma
     """
     path = Path(path)
     content = _loaded(path)
-    category = _category(path, content.get("categories"), label)
+    categories = _dicts(path, content, "categories")
+    listed = [one.get("id") for one in categories]
+    category = _category(path, categories, label)
     images: dict[Any, dict[str, Any]] = {}
     for item in _dicts(path, content, "images"):
         key = item.get("id")
@@ -98,7 +101,13 @@ def read_coco(path: str | os.PathLike[str], label: str = "") -> Iterator[CocoIma
         images[key] = item
     own: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
     for item in _dicts(path, content, "annotations"):
-        if category is not None and item.get("category_id") != category:
+        own_category = item.get("category_id")
+        if listed and own_category not in listed:
+            raise AnnotationError(
+                f"{path}: an annotation has the category_id {own_category!r:.40}, which is none of "
+                "the file's categories; give it the id of one, or it would count for nothing"
+            )
+        if category is not None and own_category != category:
             continue
         key = item.get("image_id")
         if not isinstance(key, int | str) or key not in own:
@@ -221,24 +230,23 @@ def _dicts(path: Path, content: dict[str, Any], name: str) -> list[dict[str, Any
     return found
 
 
-def _category(path: Path, categories: Any, label: str) -> Any:
+def _category(path: Path, categories: Sequence[dict[str, Any]], label: str) -> Any:
     """Return the id of the category that is the pneumothorax; None: all there is."""
-    found = [item for item in categories or [] if isinstance(item, dict)]
-    names = {str(item.get("name", "")): item.get("id") for item in found}
+    named = [(str(item.get("name", "")), item.get("id")) for item in categories]
     if label:
-        for name, number in names.items():
-            if label in (name, str(number)):
-                return number
-    elif len(found) <= 1:
-        return found[0].get("id") if found else None
+        meant = [number for name, number in named if label == name]
+        meant = meant or [number for _, number in named if label == str(number)]
+    elif len(named) <= 1:
+        meant = [number for _, number in named] or [None]
     else:
-        alike = [number for name, number in names.items() if name.strip().lower() == NAME]
-        if len(alike) == 1:
-            return alike[0]
-    shown = ", ".join(name[:40] for name in list(names)[:12])
+        meant = [number for name, number in named if name.strip().lower() == NAME]
+    if len(meant) == 1:
+        return meant[0]
+    shown = ", ".join(f"{number} {name[:40]}" for name, number in named[:12])
+    some = "none" if not meant else f"{len(meant)}"
     raise AnnotationError(
         f"{path}: its categories are {shown or 'none'}"
-        + (f", and {label[:40]!r} is none of them" if label else "")
+        + (f", and {label[:40]!r} is {some} of them" if label else "")
         + "; name the one that is the pneumothorax with `mask_label`"
     )
 
@@ -261,7 +269,12 @@ def _image(path: Path, item: dict[str, Any], own: Sequence[dict[str, Any]]) -> C
         masks = tuple(_mask(one.get("segmentation"), (rows, columns)) for one in own)
     except _Fault as fault:
         return CocoImage(name, (rows, columns), fault=str(fault))
+    if not all(mask.any() for mask in masks):
+        why = "an annotation covers no pixel; its numbers are to be pixels, and its outline closed"
+        return CocoImage(name, (rows, columns), fault=why)
     scores = [float(one["score"]) for one in own if isinstance(one.get("score"), int | float)]
+    if not all(map(math.isfinite, scores)):
+        return CocoImage(name, (rows, columns), fault="a score is no finite number")
     return CocoImage(name, (rows, columns), masks, score=max(scores, default=None))
 
 
