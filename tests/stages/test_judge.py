@@ -214,6 +214,42 @@ def test_a_mask_of_another_size_is_a_failure(truth, tmp_path):
     )
 
 
+def ellipse(rows, columns):
+    down, across = np.mgrid[0:rows, 0:columns]
+    return ((down / rows - 0.5) / 0.3) ** 2 + ((across / columns - 0.3) / 0.1) ** 2 < 1
+
+
+def runs_of(path, masks):
+    rows = "".join(f"{name},{mask2rle(mask)}\n" for name, mask in masks.items())
+    path.write_text(f"ImageId,EncodedPixels\n{rows}")
+    return path
+
+
+@pytest.mark.parametrize("side", ["predictions", "truth"])
+@pytest.mark.parametrize("known", ["given", "from the other side"])
+def test_run_lengths_of_another_size_are_no_mask(side, known, tmp_path):
+    right, wrong = ellipse(256, 192), ellipse(128, 96)
+    if known == "given":
+        fitting, how = runs_of(tmp_path / "a.csv", {"x": right, "y": right}), (256, 192)
+    else:
+        fitting, how = folder(tmp_path / "a", {"x": right, "y": right}), None
+    other = runs_of(tmp_path / "b.csv", {"x": right, "y": wrong})
+    pair = (other, fitting) if side == "predictions" else (fitting, other)
+    found = judge(*pair, Judging(size=how))
+    assert found.evaluation.mean_dice.value == 1
+    assert [item.image_id for item in found.outcomes] == ["x"]
+    assert "likely made for a picture of 128 x 96 (rows x columns)" in found.failures[0][1]
+
+
+@pytest.mark.parametrize("word", ["yes", "pos", "not_assessed"])
+def test_a_word_that_calls_nothing_is_not_passed_over(word, truth, tmp_path):
+    table = tmp_path / "t.csv"
+    rows = "".join(f"{name},0.7,positive\n" for name in NAMES[1:])
+    table.write_text(f"image_id,score,called\n{NAMES[0]},0.1,{word}\n{rows}")
+    said = f"line 2: called is '{word}'; it must be positive, negative or not assessed"
+    assert (NAMES[0], said) in judge(table, truth).failures
+
+
 def test_run_lengths_alone_need_a_size(tmp_path):
     said = as_runs(tmp_path)
     with pytest.raises(UsageError, match="give `image_size` ROWSxCOLUMNS"):

@@ -28,7 +28,7 @@ from pleura.evaluation.mix import Mix
 from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.report import Report, write_report
 from pleura.evaluation.scores import Evaluation, summarise
-from pleura.formats.annotations import Annotations
+from pleura.formats.annotations import Annotations, check_masks
 from pleura.formats.csv_table import columns_shown, open_table
 from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
@@ -40,6 +40,8 @@ SCORE_COLUMNS = ("score", "Pneumothorax", "pneumothorax", "probability", "predic
 """Where scores are looked for, in this order, if no column is named."""
 
 _CALLED = {"positive": True, "negative": False, "1": True, "0": False}
+"""What a column ``called`` may say beside "not assessed"."""
+
 _SHOWN = 5
 
 
@@ -155,7 +157,7 @@ def judge(
         AnnotationError: Masks cannot be read as a whole.
         UsageError: Run lengths do not say how large the images are, and nobody else does.
     """
-    said, right = _predictions(predictions, scores, how), _truth(truth, how)
+    said, right = _fitting(_predictions(predictions, scores, how), _truth(truth, how), how)
     paired = _paired(said, right, how, negatives or {})
     if not paired.outcomes:
         why = paired.failures[0] if paired.failures else None
@@ -275,6 +277,8 @@ def _read_scores(path: Path, how: Judging) -> _Scores:
                 found.scores[name] = None
                 continue
             score = _number(row.values.get(column, ""))
+            if not fault and called and called not in _CALLED:
+                fault = f"called is {called[:20]!r}; it must be positive, negative or not assessed"
             if not fault and not math.isfinite(score):
                 fault = f"{column} is {row.values.get(column, '')[:20]!r}; it must be a number"
             if fault:
@@ -317,6 +321,34 @@ def _truth(path: Path, how: Judging) -> _Truth:
     if is_mask_table(path, how.masks):
         return _Truth(read_masks(path, how.masks), None)
     return _Truth(None, read_labels(replace(how.labels, table=str(path))))
+
+
+def _fitting(said: _Predictions, truth: _Truth, how: Judging) -> tuple[_Predictions, _Truth]:
+    """Return both sides without run lengths that were not made for images of their size.
+
+    That is the size that the other side's mask has, else the one that was given.
+    """
+    matched = match_keys(truth.ids, said.ids, how.match).names
+    meant = {own: name for name, own in matched.items()}
+    if said.masks is not None:
+        others = truth.masks.sizes if truth.masks is not None else {}
+        shapes = {own: others.get(meant.get(own, ""), how.size) for own in said.masks.masks}
+        said = replace(said, masks=_checked(said.masks, shapes))
+    if truth.masks is not None:
+        others = said.masks.sizes if said.masks is not None else {}
+        shapes = {name: others.get(matched.get(name, ""), how.size) for name in truth.masks.masks}
+        truth = truth._replace(masks=_checked(truth.masks, shapes))
+    return said, truth
+
+
+def _checked(masks: Annotations, shapes: Mapping[str, tuple[int, int] | None]) -> Annotations:
+    """Return masks without those that do not fit; what states its size is compared elsewhere."""
+    known = {
+        name: shape
+        for name, shape in shapes.items()
+        if shape is not None and name not in masks.sizes
+    }
+    return check_masks(masks, known) if known else masks
 
 
 _ONE_SIDE = ("truth and no prediction", "prediction and no truth")
