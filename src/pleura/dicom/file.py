@@ -16,6 +16,7 @@ from pydicom.uid import UID
 
 from pleura.dicom.elements import DataSet, walk
 from pleura.dicom.encoding import EXPLICIT_LITTLE, ShortBufferError
+from pleura.dicom.functional_groups import lift_groups
 from pleura.dicom.inflating import gunzip
 from pleura.dicom.signature import archive_kind, data_start, head_of, is_gzip
 from pleura.dicom.transfer_syntax import read_data_set
@@ -214,4 +215,5 @@ def walk_file(buffer: bytes, size: int) -> Walked:
     data, uid = read_data_set(buffer, body, size, stated)
     for note in meta.notes:
         data.note(note.kind, note.text)
+    lift_groups(data)
     return Walked(data, meta, uid)
