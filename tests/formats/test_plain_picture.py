@@ -72,6 +72,50 @@ def test_a_jpeg_comes_back_nearly(save, channels):
     assert np.abs(found.astype(int) - GREY).max() <= 4
 
 
+def jpeg(channels=1, **options):
+    pixels = np.add.outer(np.arange(160) % 90, np.arange(96)).astype(np.uint8)
+    grey = Image.fromarray(pixels if channels == 1 else np.stack([pixels] * 3, axis=-1))
+    buffer = io.BytesIO()
+    grey.save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"])
+def test_a_jpeg_that_breaks_off_is_no_radiograph(save, channels, progressive, end):
+    whole = jpeg(channels, progressive=progressive)
+    right = parse_plain_picture(whole, "it").pixels
+    for share in (0.4, 0.7, 0.95):
+        path = save(whole[: int(share * len(whole))] + end, "radiograph.jpg")
+        with pytest.raises(PictureError, match=f"^{path}: .*(truncated|incomplete)"):
+            read_plain_picture(path)
+    lacks_nothing = save(whole.removesuffix(b"\xff\xd9") + end, "radiograph.jpg")
+    np.testing.assert_array_equal(read_plain_picture(lacks_nothing), right)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_picture_that_is_to_be_turned_is_refused(save, kind):
+    def saved(orientation):
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        buffer = io.BytesIO()
+        Image.fromarray(GREY).save(buffer, kind, exif=exif)
+        return save(buffer.getvalue(), f"a.{kind}")
+
+    assert read_plain_picture(saved(1)).shape == GREY.shape
+    assert read_plain_picture(saved(9)).shape == GREY.shape  # there is no such
+    for orientation in range(2, 9):
+        path = saved(orientation)
+        with pytest.raises(PictureError, match=rf"^{path}: says that it is to be turned .*save it"):
+            read_plain_picture(path)
+
+
+def test_a_damaged_exif_block_is_none_of_the_picture(save):
+    content = jpeg(exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+    assert read_plain_picture(save(content, "a.jpg")).shape == (160, 96)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -159,6 +203,14 @@ def test_a_tiff_comes_back_to_the_bit_and_white_on_black(save, dtype):
     # Pillow turns 8 bits round when it saves them so, and not 16.
     turned = tiff(pixels if dtype == np.uint8 else 65535 - pixels, tiffinfo={262: 0})
     np.testing.assert_array_equal(read_plain_picture(save(turned, "b.tif")), pixels)
+
+
+@given(bits=st.integers(9, 16), least=st.floats(0, 0.9))
+def test_white_that_is_zero_is_turned_within_the_bits_in_use(bits, least):
+    most = (1 << bits) - 1
+    stored = np.array([[most, int(least * most), most // 3]], np.uint16)
+    found = parse_plain_picture(tiff(stored, tiffinfo={262: 0}), "it").pixels
+    np.testing.assert_allclose(found / 65535, 1 - stored / most, atol=1e-4)
 
 
 def nifti(values, affine=(-1.0, -1.0, 1.0, 1.0), pack=False):

@@ -140,6 +140,29 @@ def decode_frame(
     return decoded._replace(notes=(note, *decoded.notes))
 
 
+def decode_jpeg(content: bytes) -> NDArray[Any]:
+    """Return the pixels of a JPEG file of 8 bits, grey or in colour, whose coded data is whole.
+
+    Args:
+        content: The file, baseline or progressive. It may lack its end marker.
+
+    Returns:
+        (rows, columns) or (rows, columns, 3) uint8.
+
+    Raises:
+        TruncatedError: It breaks off.
+        DamagedError: It is corrupt.
+        DicomError: It is of a kind that is not read, or made to hurt.
+    """
+    closed = True
+    try:
+        stream = parse_codestream(content)
+    except TruncatedError:  # all of its image data may be there nonetheless
+        closed, content = False, content + _END_OF_CODESTREAM
+        stream = parse_codestream(content)
+    return _decode_jpeg(content[stream.start : stream.end], stream, certain=closed)
+
+
 def is_available(uid: str) -> bool:
     """Return whether this plugin decodes the transfer syntax `uid` (asked by pydicom)."""
     return uid in _DECODED_BY_PYDICOM
@@ -262,23 +285,26 @@ def _with_longer_tiles(frame: bytes, stream: Codestream) -> bytes:
 # ------------------------------------------------------------------------------ JPEG
 
 
-def _decode_jpeg(frame: bytes, stream: Codestream) -> NDArray[Any]:
+def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> NDArray[Any]:
     """Return the pixels of a frame whose coded data is whole.
 
     libjpeg paints what is missing: mid-grey, within a row of a lossless frame a ramp. A frame that
     shows such a thing is decoded again with more bytes before each marker: they change nothing in
     a whole frame, and fill the gaps of another. (Not seen: a gap within the last block or the last
-    sample, and bytes that are wrong in the middle; JPEG has no checksum.)
+    sample, and bytes that are wrong in the middle; JPEG has no checksum.) One in colour is decoded
+    again in any case, and so is one whose coded data does not certainly end where it seems to.
     """
-    _require_restarts(frame, stream)
+    grey = stream.components == 1
+    if grey:
+        _require_restarts(frame, stream)
     if stream.progressive:
         _require_all_coefficients(stream)
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
-    if pixels.shape != (stream.rows, stream.columns):
+    if pixels.shape[:2] != (stream.rows, stream.columns):
         return pixels
-    if stream.progressive or _may_lack_data(pixels, stream):
+    if stream.progressive or not (grey and certain) or _may_lack_data(pixels, stream):
         probe = imagecodecs.jpeg8_decode(_with_longer_scans(frame, stream))
-        differ = np.flatnonzero((probe != pixels).any(axis=1))
+        differ = np.flatnonzero((probe != pixels).reshape(stream.rows, -1).any(axis=1))
         if differ.size:
             # Without restart markers all is missing from there on.
             whole = any(scan.interval for scan in stream.scans)

@@ -17,6 +17,7 @@ from PIL import Image
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.errors import AnnotationError
 from pleura.formats.text_file import open_regular
+from pleura.formats.turned import RULE, orientation_of
 from pleura.storage.atomic import atomic_path
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})
@@ -58,6 +59,8 @@ def read_mask_picture(path: str | os.PathLike[str], label: str = "") -> NDArray[
                 raise AnnotationError(
                     f"{path}: is a picture of mode {picture.mode}; save the mask in grey, 8 bits"
                 )
+            if turned := orientation_of(picture):
+                raise AnnotationError(f"{path}: {RULE.format(turned)}")
             values = np.asarray(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise AnnotationError(
@@ -122,10 +125,16 @@ def _number(path: Path, label: str) -> float:
 
 
 def _plane(path: Path, values: NDArray[Any]) -> NDArray[Any]:
-    """Return the one plane of a picture whose colours are equal, without its opacity."""
+    """Return the one plane of a picture whose colours are equal, without its even opacity."""
     if values.ndim == 2:
         return values
     colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
+    opacity = values[..., colours.shape[2] :]
+    if (opacity != opacity[:1, :1]).any():
+        raise AnnotationError(
+            f"{path}: its opacity differs from pixel to pixel, so the mask may be in it or in the "
+            "grey; save it in grey without opacity (0 outside, one other value inside)"
+        )
     if (colours != colours[..., :1]).any():
         raise AnnotationError(
             f"{path}: is in colour; a mask is grey (0 outside, one other value inside): save it so"

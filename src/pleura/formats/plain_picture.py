@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pleura.dicom.codecs import decode_jpeg
 from pleura.dicom.inflating import gunzip
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.own_result import MAKER
 from pleura.dicom.signature import is_gzip
 from pleura.errors import DicomError, PictureError
+from pleura.formats.turned import RULE, orientation_in, orientation_of
 from pleura.storage.archive import read_member
 from pleura.storage.content import Stamp, stamp_at, stamp_of
 
@@ -124,8 +126,10 @@ def parse_plain_picture(content: bytes, name: str, stamp: Stamp | None = None) -
         PictureError: As for :func:`read_plain_picture`.
     """
     try:
-        kind, pixels, channels = _decoded(content)
+        kind, pixels, channels, white_is_zero = _decoded(content)
         pixels = _stretched(grey(pixels, channels))
+        if white_is_zero:
+            pixels = np.iinfo(pixels.dtype).max - pixels
     except (PictureError, DicomError) as error:
         raise PictureError(f"{name}: {error}") from error
     except _HOSTILE as error:
@@ -167,24 +171,27 @@ def _load(path: Path) -> tuple[bytes, Stamp]:
         return file.read(MAX_FILE_BYTES), stamp_of(status)
 
 
-def _decoded(content: bytes) -> tuple[str, NDArray[Any], int]:
-    """Return the kind of a file, its values, and how many channels it says that they have.
+def _decoded(content: bytes) -> tuple[str, NDArray[Any], int, bool]:
+    """Return a file's kind, values, number of channels as it says, and whether its 0 is white.
 
     The size that it states is checked before they are decoded.
     """
     if content.startswith(_PNG):
         channels = _png_channels(content)
-        return "PNG", np.asarray(imagecodecs.png_decode(content)), channels
+        if b"eXIf" in content:
+            _require_upright(content, "PNG")
+        return "PNG", np.asarray(imagecodecs.png_decode(content)), channels, False
     if content.startswith(_JPEG):
         rows, columns, channels = _jpeg_frame(content)
         _require_size(rows, columns)
-        return "JPEG", np.asarray(imagecodecs.jpeg8_decode(content)), channels
+        _require_upright(content, "JPEG")
+        return "JPEG", decode_jpeg(content), channels, False
     if content.startswith(_TIFF):
-        pixels = _tiff(content)
-        return "TIFF", pixels, 1 if pixels.ndim == 2 else pixels.shape[2]
+        pixels, white_is_zero = _tiff(content)
+        return "TIFF", pixels, 1 if pixels.ndim == 2 else pixels.shape[2], white_is_zero
     unpacked = gunzip(content) if is_gzip(content) else content
     if _is_nifti(unpacked):
-        return "NIfTI", _nifti(unpacked), 1
+        return "NIfTI", _nifti(unpacked), 1, False
     raise PictureError("is neither JPEG, PNG, TIFF nor NIfTI; convert it")
 
 
@@ -211,22 +218,29 @@ def _require_size(rows: int, columns: int) -> None:
         )
 
 
-def _tiff(content: bytes) -> NDArray[Any]:
+def _require_upright(content: bytes, kind: str) -> None:
+    if turned := orientation_in(content, kind):
+        raise PictureError(RULE.format(turned))
+
+
+def _tiff(content: bytes) -> tuple[NDArray[Any], bool]:
+    """Return the values of a TIFF, and whether 0 of them is white."""
     quiet = warnings.catch_warnings(action="ignore")  # of metadata, which nobody asks for
     with quiet, Image.open(io.BytesIO(content), formats=("TIFF",)) as picture:
         _require_size(*reversed(picture.size))
         pages = getattr(picture, "n_frames", 1)
         if pages != 1:
             raise PictureError(f"holds {pages} pages; save the one that is meant")
+        if turned := orientation_of(picture):
+            raise PictureError(RULE.format(turned))
         if picture.mode not in _TIFF_MODES:
             raise PictureError(
                 f"is a TIFF of mode {picture.mode}; grey ones of 8 or 16 bits are read: convert it"
             )
         values = np.asarray(picture)
         # Pillow turns 8 bits round by itself, and leaves 16 as they are.
-        turned = values.itemsize == 2 and picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
-    values = values.astype(np.uint16) if values.itemsize == 2 else values
-    return 65535 - values if turned else values
+        inverse = values.itemsize == 2 and picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
+    return values.astype(np.uint16) if values.itemsize == 2 else values, inverse
 
 
 def _is_nifti(content: bytes) -> bool:
