@@ -312,6 +312,14 @@ def test_options_that_make_no_sense_are_refused(
         (b"ImageId\na\n", "the columns are ImageId; " + WANTED),
         (b"a b;-1\n", "the columns are 'a b;-1'; " + WANTED),
         (b"c,c,c,c,c,c,c,c,c,c\n", f"the columns are {', '.join('c' * 8)} and 2 more; " + WANTED),
+        (
+            b"ImageId,EncodedPixels,EncodedPixels\na,-1,5 5\n",
+            "two columns have the name EncodedPixels; rename one of them",
+        ),
+        (
+            b"ImageId,ImageId,EncodedPixels\na,b,-1\n",
+            "two columns have the name ImageId; rename one of them",
+        ),
         (b'"ImageId\n', "the columns are nothing that reads as CSV; " + WANTED),
         (
             b"ImageId,EncodedPixels\na,\xff\n",

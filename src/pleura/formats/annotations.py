@@ -538,6 +538,11 @@ class _Table:
         self.width = len(names)
         ids, masks = self.wanted[0] or ID_COLUMN, self.wanted[1] or MASK_COLUMN
         if ids in names and masks in names:
+            repeated = next((name for name in (ids, masks) if names.count(name) > 1), "")
+            if repeated:
+                raise AnnotationError(
+                    f"{self.path}: two columns have the name {_shown(repeated)}; rename one of them"
+                )
             self.id_at, self.mask_at = names.index(ids), names.index(masks)
             self.unused = tuple(name for name in names if name not in {"", ids, masks})
             if fields != names:
