@@ -77,3 +77,26 @@ def test_what_makes_no_sense_is_wrong_usage(
 ) -> None:
     assert execute(["gallery", str(folder), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_it_names_masks_that_were_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train-rle.csv").write_text("ImageId,EncodedPixels\n1.2.0,-1\n1.2.1,5 9000\n")
+    out = tmp_path / "gallery.png"
+    command = ["gallery", str(folder), "--out", str(out), "--tile", "64", "--json"]
+    assert execute(command) == 3
+    said = capsys.readouterr()
+    assert [name for name, _ in json.loads(said.out)["failures"]] == ["1.2.1"]
+    assert "failed 1.2.1: the runs end at pixel 9005" in said.err
+    assert "1 rows are refused (1 runs-outside)" in said.err
+
+
+def test_it_says_why_nothing_is_left_to_draw(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in folder.glob("*.dcm"):
+        file.write_text("no DICOM")
+    out = tmp_path / "gallery.png"
+    assert execute(["gallery", str(folder), "--out", str(out), "--tile", "64"]) == 1
+    assert "2.dcm: is not DICOM" in capsys.readouterr().err

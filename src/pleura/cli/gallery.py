@@ -46,27 +46,27 @@ def gallery(
     sources = replace(find_sources(settings), test=(), patients=None)
     with console.progress("reading") as told:
         index = build_index(sources, form=settings.rle, workers=workers, on_progress=told)
+    # Before anything is drawn: where nothing can be, they are why.
+    console.print_failures(index.failures)
+    console.say_table_uses(index.tables, named.audit_command)
     picture = draw(index.train, negative=negative, positive=positive, tile=tile, seed=seed)
     positives = sum(bool(r.positive) for r in index.train)
     negatives = len(index.train) - positives
     _say_what_lacks("without a pneumothorax", negative, negatives)
     _say_what_lacks("with a pneumothorax", positive, positives)
     write_png(out, picture)
-    failures = [(item.path, item.reason) for item in index.unreadable]
     if as_json:
         console.print_json(
             {
                 "gallery": str(out),
                 "negative": min(negative, negatives),
                 "positive": min(positive, positives),
-                "failures": [list(failure) for failure in failures],
+                "failures": [list(failure) for failure in index.failures],
             }
         )
     else:
         console.show(str(out))
-    console.print_failures(failures)
-    console.say_table_uses(index.tables, named.audit_command)
-    return console.SOME_INPUTS_FAILED if index.unreadable else console.DONE
+    return console.SOME_INPUTS_FAILED if index.failures else console.DONE
 
 
 def _say_what_lacks(kind: str, wanted: int, found: int) -> None:

@@ -45,6 +45,9 @@ def prepare(
         index = build_index(
             find_sources(settings), form=settings.rle, workers=wanted.workers, on_progress=told
         )
+    # Before anything is prepared: where nothing can be, they are why.
+    console.print_failures(index.failures)
+    console.say_table_uses(index.tables, sources.audit_command)
     with console.progress("preparing", "images") as told:
         prepared = write_prepared(
             index.train,
@@ -62,8 +65,6 @@ def prepare(
         + f" and {len(prepared.test)} test images at "
         f"{prepared.size} pixels; {index.set_aside}"
     )
-    console.print_failures(index.failures)
-    console.say_table_uses(index.tables, sources.audit_command)
     if as_json:
         console.print_json(
             {
