@@ -67,7 +67,7 @@ def _in_a_fresh_process(paths: list[Path]) -> list[dict[str, Any]]:
 def machine() -> dict[str, Any]:
     """Return what the figures were measured on."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),

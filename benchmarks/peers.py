@@ -92,7 +92,7 @@ def main(system: str, model: str, out: str, *files: str) -> None:
 
     run, size = _network(system, model), OTHERS[system]
     Path(out).mkdir()
-    with Path(out, "answers.csv").open("w", newline="") as table:
+    with Path(out, "answers.csv").open("w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table)
         for file in files:
             pixels = pydicom.dcmread(file).pixel_array

@@ -44,6 +44,7 @@ _MEMORY_WORDS = (
     "bad allocation",
     "cannot allocate memory",
     "can't allocate memory",
+    "insufficient memory",
     "failed to map segment from shared object",
 )
 

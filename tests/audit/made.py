@@ -19,7 +19,7 @@ from pleura.audit.findings import (
     found,
     in_order,
 )
-from pleura.audit.page import Thumb, thumb
+from pleura.audit.thumbs import Thumb, thumb
 
 
 @dataclass(frozen=True)

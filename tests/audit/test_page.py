@@ -17,7 +17,8 @@ from pleura.audit.catalogue import catalogue
 from pleura.audit.charts import MOST_VALUES, area_svg, prevalence_svg, shown, wilson
 from pleura.audit.compare import compare
 from pleura.audit.findings import Audit, Balance, BalanceRow, Item, found
-from pleura.audit.page import CLUSTERS, PICTURES, render_page, thumb, write_page
+from pleura.audit.page import CLUSTERS, PICTURES, render_page, write_page
+from pleura.audit.thumbs import thumb
 from pleura.errors import OutputError
 from tests.audit.made import Pages, balance, pages, picture
 from tests.html_page import Page

@@ -188,7 +188,9 @@ def test_a_folder_stands_for_the_model_in_it(tiny_model, tests, tmp_path, monkey
         assert execute(["predict", model, radiograph, "--out", f"out{number}"]) == 0
         assert execute(["info", model]) == 0
     assert "no model is named" not in capsys.readouterr().err
-    submitted = {Path(f"out{number}/submission.csv").read_text() for number in range(3)}
+    submitted = {
+        Path(f"out{number}/submission.csv").read_text(encoding="utf-8") for number in range(3)
+    }
     assert len(submitted) == 1
 
     with monkeypatch.context() as there:

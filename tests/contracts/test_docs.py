@@ -25,12 +25,14 @@ def named(path: Path) -> str:
 
 
 def fences(path: Path, *languages: str) -> list[str]:
-    return [code for kind, code in _FENCE.findall(path.read_text()) if kind in languages]
+    return [
+        code for kind, code in _FENCE.findall(path.read_text(encoding="utf-8")) if kind in languages
+    ]
 
 
 def calls(path: Path) -> list[list[str]]:
     """Return the words after `pleura` of each call that a page shows, in a fence or in line."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     shown = [line for code in fences(path, "sh", "console", "bash", "") for line in _lines(code)]
     shown += re.findall(r"`(pleura [^`\n]+)`", _FENCE.sub("", text))
     found = [re.search(r"(?:^|[/\s$])pleura\s+(.+)", line) for line in shown]

@@ -69,7 +69,9 @@ def slug(title: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
     return {slug(title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
 
 

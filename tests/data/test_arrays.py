@@ -53,15 +53,15 @@ def test_the_number_of_workers_changes_nothing(small_index, tmp_path):
 
 def test_a_killed_run_goes_on_where_it_was(small_index, tmp_path, monkeypatch):
     whole = write(small_index, tmp_path / "whole")
-    real, calls = arrays._fill, []
+    real, calls = arrays._taken, []
 
-    def killed_at_the_second(chunk):
+    def killed_at_the_second(chunk, parts):
         calls.append(chunk.number)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(chunk)
+        return real(chunk, parts)
 
-    monkeypatch.setattr(arrays, "_fill", killed_at_the_second)
+    monkeypatch.setattr(arrays, "_taken", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         write(small_index, tmp_path / "p")
     with pytest.raises(DataError, match="is not a finished prepared folder"):
@@ -75,14 +75,14 @@ def test_a_killed_run_goes_on_where_it_was(small_index, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_run_wrote_is_compared_before_it_is_kept(small_index, tmp_path, monkeypatch):
-    whole, real = write(small_index, tmp_path / "whole"), arrays._fill
+    whole, real = write(small_index, tmp_path / "whole"), arrays._taken
 
-    def killed_at_the_third(chunk):
+    def killed_at_the_third(chunk, parts):
         if chunk.number == 2:
             raise KeyboardInterrupt
-        return real(chunk)
+        return real(chunk, parts)
 
-    monkeypatch.setattr(arrays, "_fill", killed_at_the_third)
+    monkeypatch.setattr(arrays, "_taken", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         write(small_index, tmp_path / "p")
     (partial,) = (tmp_path / "p").glob(".X_train.npy.*.partial")
@@ -91,7 +91,7 @@ def test_what_a_killed_run_wrote_is_compared_before_it_is_kept(small_index, tmp_
         known = dict(store.items())
         assert known.keys() == {"0", "1"}
         store.put("2", known["1"])
-    monkeypatch.setattr(arrays, "_fill", real)
+    monkeypatch.setattr(arrays, "_taken", real)
     write(small_index, tmp_path / "p")
     for name in ("X_train.npy", "Y_train.npy", "X_test.npy", "manifest.json"):
         assert (tmp_path / "p" / name).read_bytes() == (whole.path / name).read_bytes()
@@ -99,10 +99,10 @@ def test_what_a_killed_run_wrote_is_compared_before_it_is_kept(small_index, tmp_
 
 def test_a_finished_folder_is_reused_and_another_size_is_not(small_index, tmp_path, monkeypatch):
     first = write(small_index, tmp_path / "p")
-    monkeypatch.setattr(arrays, "_fill", lambda chunk: arrays._Filled(reason="was called"))
+    monkeypatch.setattr(arrays, "guarded_map", lambda *_, **__: pytest.fail("was called"))
     again = write(small_index, tmp_path / "p")
     assert again.fingerprint == first.fingerprint
-    with pytest.raises(DataError, match="was called"):
+    with pytest.raises(pytest.fail.Exception, match="was called"):
         write_prepared(small_index.train, small_index.test, tmp_path / "p", size=64, workers=1)
 
 

@@ -26,13 +26,13 @@ def radiographs(cohort):
 def counted(monkeypatch):
     """Count the files that are read."""
     read = []
-    before = module._open
+    before = module._texts
 
-    def opened(path, pixels):
-        read.append(path)
-        return before(path, pixels)
+    def texts(names, *rest):
+        read.extend(names)
+        return before(names, *rest)
 
-    monkeypatch.setattr(module, "_open", opened)
+    monkeypatch.setattr(module, "_texts", texts)
     return read
 
 
@@ -175,9 +175,9 @@ def test_a_killed_scan_loses_nothing(radiographs, tmp_path, monkeypatch):
     code = (
         "import sys, time; from pathlib import Path\n"
         "from pleura.data import scan; from pleura.processes import workers\n"
-        "one = scan._open\n"
+        "one = scan._told\n"
         "def slow(*a):\n    time.sleep(0.15); return one(*a)\n"
-        "scan._open = slow; workers.chunks.__defaults__ = (1,)\n"
+        "scan._told = slow; workers.chunks.__defaults__ = (1,)\n"
         "scan.scan_files([Path(p) for p in sys.argv[2:]], workers=1, journal=Path(sys.argv[1]))\n"
     )
     command = [sys.executable, "-c", code, str(journal), *map(str, radiographs)]

@@ -188,7 +188,7 @@ def in_a_process(work, *arguments):
 
 
 def _guarded(pipe, work, *arguments):
-    with open("/proc/self/statm") as sizes:  # noqa: PTH123
+    with open("/proc/self/statm", encoding="utf-8") as sizes:  # noqa: PTH123
         used = int(sizes.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MORE_MEMORY, used + MORE_MEMORY))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

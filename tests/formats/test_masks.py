@@ -41,7 +41,7 @@ MASK = made((1, 2), (2, 2), (2, 3))
 
 
 def write_json(path: Path, **content: object) -> Path:
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 

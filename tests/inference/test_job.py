@@ -323,14 +323,14 @@ class Log:
         if prediction.image_id == self.refused:
             raise DicomError(f"{opened.radiograph.header.path}: has no orientation")
         rows, columns = prediction.mask.shape
-        with Path(out, "log").open("a") as log:
+        with Path(out, "log").open("a", encoding="utf-8") as log:
             log.write(f"{prediction.image_id} {rows} x {columns}\n")
         return Wrote(notes="logged")
 
     def finish(self, answers, out):
         ids = [answer.image_id for answer in answers]
         assert ids == [answer.image_id for answer in answers], "they can be walked twice"
-        Path(out, "end").write_text(f"{os.getpid()} {' '.join(ids)}")
+        Path(out, "end").write_text(f"{os.getpid()} {' '.join(ids)}", encoding="utf-8")
 
 
 def test_a_writer_writes_each_answer_and_finishes_once(run, predictor, radiographs, tmp_path):

@@ -57,7 +57,7 @@ class Writes:
             prediction.area_px,
             prediction.rle,
         ]
-        Path(out, f"{prediction.image_id}.json").write_text(json.dumps(what))
+        Path(out, f"{prediction.image_id}.json").write_text(json.dumps(what), encoding="utf-8")
         return Wrote(notes="odd, but written")
 
     def finish(self, answers, out):

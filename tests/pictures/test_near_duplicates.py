@@ -15,6 +15,7 @@ from pleura.pictures.near_duplicates import (
     clusters,
     find_clusters,
     same_picture,
+    small,
 )
 from pleura.synthesis.phantom import draw_phantom
 from pleura.synthesis.phantom.anatomy import draw_person
@@ -65,13 +66,13 @@ def find(pictures, **options):
     """Return the clusters of pixels, and the places that were read."""
     read = []
 
-    def pixels(path):
+    def shrunk(path):
         read.append(int(path))
-        return pictures[int(path)]
+        return small(pictures[int(path)])
 
     paths = [str(place) for place in range(len(pictures))]
     hashes = [measure(picture).hash for picture in pictures]
-    return find_clusters(hashes, paths, pixels, **options), read
+    return find_clusters(hashes, paths, shrunk, **options), read
 
 
 # ----------------------------------------------------------------------------- candidates

@@ -86,18 +86,18 @@ def test_the_index_and_arrays_of_other_folders(small_index, small_prepared, tmp_
 def test_prepared_folders_that_were_begun(small_index, tmp_path, monkeypatch):
     """A preparation that was killed, of which the journal or an array was damaged, goes on."""
     whole = write_prepared(small_index.train, small_index.test, tmp_path / "whole", size=32)
-    real = arrays._fill
+    real = arrays._taken
 
-    def killed(chunk):
+    def killed(chunk, parts):
         if chunk.number >= 2:
             raise KeyboardInterrupt
-        return real(chunk)
+        return real(chunk, parts)
 
     begun = tmp_path / "begun"
-    monkeypatch.setattr(arrays, "_fill", killed)
+    monkeypatch.setattr(arrays, "_taken", killed)
     with pytest.raises(KeyboardInterrupt):
         write_prepared(small_index.train, small_index.test, begun, size=32, workers=1)
-    monkeypatch.setattr(arrays, "_fill", real)
+    monkeypatch.setattr(arrays, "_taken", real)
     names = sorted(path.name for path in begun.iterdir() if path.stat().st_size)
     for rng in trials(SECONDS, 200):
         folder = Path(shutil.copytree(begun, tmp_path / "p"))

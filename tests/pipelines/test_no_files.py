@@ -141,7 +141,7 @@ def test_where_a_preparation_keeps_its_own(small_index, short, place):
 def test_an_array_that_was_begun(small_index, short, place, monkeypatch):
     train = small_index.train[:2]
     with monkeypatch.context() as changed:
-        changed.setattr("pleura.data.arrays._fill", lambda chunk: exec("raise KeyboardInterrupt"))
+        changed.setattr("pleura.data.arrays._taken", lambda *_: exec("raise KeyboardInterrupt"))
         with pytest.raises(KeyboardInterrupt):
             write_prepared(train, [], short / "p", size=32, workers=1)
     partial = next((short / "p").glob(".X_train*"))

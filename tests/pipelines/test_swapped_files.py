@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from pleura import config
-from pleura.audit import pages
-from pleura.audit.page import SIDE
+from pleura.audit.thumbs import SIDE, ToShow, read_thumb
 from pleura.data.index import build_index
 from pleura.data.sources import find_sources
 from pleura.data.unchanged import read_unchanged
@@ -100,10 +99,10 @@ def test_a_gallery(folder, index):
 
 def test_pictures_of_an_audit(folder, index):
     record = index.train[0]
-    radiograph = pages._Radiograph(record.path, record.encoded_pixels, record.pixel_hash)
-    assert pages._read_thumb(radiograph).outline
+    radiograph = ToShow(record.path, record.encoded_pixels, record.pixel_hash)
+    assert read_thumb(radiograph).outline
     swap(folder)
-    found = pages._read_thumb(radiograph)
+    found = read_thumb(radiograph)
     assert same(found.picture, notice(CHANGED, SIDE)[:, :, 0])
     assert not found.outline
 

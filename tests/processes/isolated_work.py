@@ -40,7 +40,7 @@ def handle(request):
     if what == "limits":
         import resource
 
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return Reply(
             {
                 "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
@@ -54,5 +54,5 @@ def broken(request):
     sys.exit(5)
 
 
-def sleeps(request):
+def sleeps(request, **_):
     time.sleep(60)

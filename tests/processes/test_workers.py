@@ -10,16 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pleura.errors import PleuraError
-from pleura.processes.workers import CHUNK, ahead, chunked_map, chunks, made_ahead, ordered_map
+from pleura.processes.workers import ahead, chunks, made_ahead, ordered_map
 from tests.started_processes import running
 
 
 def double(number):
     return 2 * number
-
-
-def double_all(numbers):
-    return [2 * number for number in numbers]
 
 
 def die(number):
@@ -39,19 +35,6 @@ def test_chunks_are_a_partition_in_order(items, size):
 
 def test_processes_keep_the_order():
     assert list(ordered_map(double, list(range(40)), workers=2)) == list(range(0, 80, 2))
-
-
-def test_chunked_results_and_progress():
-    told = []
-    count = 5 * CHUNK + 3
-    results = list(chunked_map(double_all, list(range(count)), 2, lambda *seen: told.append(seen)))
-    assert results == list(range(0, 2 * count, 2))
-    assert told[-1] == (count, count)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-
-
-def test_nothing_to_do():
-    assert list(chunked_map(double_all, [], 2)) == []
 
 
 def test_an_error_of_the_function_comes_through():

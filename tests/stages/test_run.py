@@ -278,7 +278,7 @@ def test_named_inputs_instead_of_the_test_images(small, tmp_path):
     inputs = [str(small / "train" / "1.dcm"), str(small / "test" / "0.dcm")]
     result, listener = done(tiny(tmp_path / "out", small, predict=config.Predict(inputs=inputs)))
     assert listener.told["predict"] == "2 files"
-    assert len(Path(result.files["submission"]).read_text().splitlines()) == 3
+    assert len(Path(result.files["submission"]).read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_a_run_file_asks_for_all_that_the_command_does(small, tmp_path):

@@ -13,10 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from pleura.audit import charts
 from pleura.audit.catalogue import GROUPS, SEVERITIES, Severity
@@ -30,11 +28,9 @@ from pleura.audit.findings import (
     ImageSummary,
     Item,
 )
+from pleura.audit.thumbs import Thumb
 from pleura.rendering.page import json_block, picture_source, render
 from pleura.storage.atomic import write_text
-
-SIDE = 512
-"""Longer side of a picture on the page, in pixels."""
 
 LISTED = 8
 """Items of a finding that stand on the page; the others come on request."""
@@ -55,44 +51,6 @@ _PATIENTS_FROM = {
     "header": "from the files' own ids",
     "": "not known",
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Thumb:
-    """One picture of the page, made by :func:`thumb`.
-
-    Attributes:
-        picture: ``(rows, columns)`` uint8 grey, 0 black.
-        outline: The mask's contours, outer ones and those of its holes, to be filled by the
-            even-odd rule; each ``(n, 2)`` int, x and y of pixels of `picture`. Empty for no mask.
-    """
-
-    picture: NDArray[np.uint8]
-    outline: tuple[NDArray[np.int32], ...] = ()
-
-
-def thumb(pixels: NDArray[Any], mask: NDArray[np.bool_] | None, side: int = SIDE) -> Thumb:
-    """Return a radiograph as the page shows it, shrunk to fit a square.
-
-    Args:
-        pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white.
-        mask: ``(rows, columns)`` bool, or None. However small, it keeps a pixel.
-        side: Longest side in pixels; a smaller picture stays as it is.
-    """
-    scale = min(1.0, side / max(pixels.shape))
-    rows, columns = (max(1, round(length * scale)) for length in pixels.shape)
-    picture = _shrink(pixels, rows, columns)
-    if picture.dtype == np.uint16:
-        picture = (picture.astype(np.uint32) + 128) // 257
-    outline: tuple[NDArray[np.int32], ...] = ()
-    if mask is not None and mask.any():
-        plane = _shrink(np.ascontiguousarray(mask).view(np.uint8) * np.uint8(255), rows, columns)
-        inside = plane >= max(1, min(128, int(plane.max())))
-        contours, _ = cv2.findContours(
-            inside.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-        )
-        outline = tuple(np.asarray(contour, np.int32).reshape(-1, 2) for contour in contours)
-    return Thumb(np.ascontiguousarray(picture, np.uint8), outline)
 
 
 def write_page(
@@ -325,13 +283,6 @@ def _column(values: Iterable[str | int]) -> dict[str, list[Any]]:
     numbers: dict[str | int, int] = {}
     at = [numbers.setdefault(value, len(numbers)) for value in values]
     return {"values": list(numbers), "at": at}
-
-
-def _shrink(plane: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
-    if plane.shape == (rows, columns):
-        return plane
-    shrunk = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(shrunk, plane.dtype)
 
 
 def _picture(shown: Thumb) -> _Picture:

@@ -8,16 +8,14 @@ import numpy as np
 
 from pleura.audit.files import below
 from pleura.audit.findings import Audit
-from pleura.audit.page import SIDE, Thumb, thumb, write_page
+from pleura.audit.page import write_page
 from pleura.audit.report import write_findings
+from pleura.audit.thumbs import Thumb, ToShow, read_thumbs
 from pleura.data.index import Index
 from pleura.data.records import ImageRecord, write_index, write_masks
-from pleura.data.unchanged import read_unchanged
-from pleura.errors import ChangedError, InputError
-from pleura.formats.rle import EMPTY, rle2mask
+from pleura.errors import LimitError
+from pleura.processes.guarded import guarded_list
 from pleura.processes.progress import OnProgress
-from pleura.processes.workers import chunked_map
-from pleura.rendering.notice import notice, why
 
 GALLERY = 24
 """Pictures of each of the two galleries."""
@@ -63,12 +61,11 @@ def write_audit(
     shown = dict.fromkeys([*negative, *positive, *_of_findings(audit)])
     root = Path(audit.source)
     radiographs = {
-        below(root, copy.path): _Radiograph(copy.path, None, index.scans[copy.path].pixel_hash)
+        below(root, copy.path): ToShow(copy.path, None, index.scans[copy.path].pixel_hash)
         for copy in index.duplicates
     }
     radiographs |= {
-        r.image_id: _Radiograph(r.path, r.encoded_pixels, r.pixel_hash)
-        for r in reversed(index.records)
+        r.image_id: ToShow(r.path, r.encoded_pixels, r.pixel_hash) for r in reversed(index.records)
     }
     wanted = {name: radiographs[name] for name in shown if name in radiographs}
     thumbs = _thumbs(wanted, workers, on_progress)
@@ -96,32 +93,18 @@ def _of_findings(audit: Audit) -> Iterable[str]:
             yield from item.others[:PER_FINDING]
 
 
-class _Radiograph(NamedTuple):
-    """A file to be shown, with its mask as run-length text."""
-
-    path: str
-    encoded_pixels: str | None
-    pixel_hash: str
-
-
 def _thumbs(
-    radiographs: Mapping[str, _Radiograph], workers: int, on_progress: OnProgress | None
+    radiographs: Mapping[str, ToShow], workers: int, on_progress: OnProgress | None
 ) -> Mapping[str, Thumb]:
-    made = chunked_map(_read_thumbs, list(radiographs.values()), workers, on_progress)
-    pairs = zip(radiographs, made, strict=True)
-    return {name: picture for name, picture in pairs if picture is not None}
-
-
-def _read_thumbs(radiographs: Sequence[_Radiograph]) -> list[Thumb | None]:
-    return [_read_thumb(radiograph) for radiograph in radiographs]
-
-
-def _read_thumb(radiograph: _Radiograph) -> Thumb | None:
-    try:
-        opened = read_unchanged(radiograph.path, radiograph.pixel_hash)
-    except ChangedError as error:
-        return thumb(notice(why(error), SIDE)[:, :, 0], None)
-    except InputError:  # read before, gone since: the page does without
-        return None
-    pixels, mask = opened.squared(rle2mask(radiograph.encoded_pixels or EMPTY, opened.pixels.shape))
-    return thumb(pixels, mask)
+    made = guarded_list(
+        read_thumbs,
+        list(radiographs.values()),
+        name=lambda radiograph: radiograph.path,
+        workers=workers,
+        on_progress=on_progress,
+    )
+    return {
+        name: Thumb.unpacked(found)
+        for name, found in zip(radiographs, made, strict=True)
+        if found is not None and not isinstance(found, LimitError)
+    }

@@ -89,11 +89,23 @@ def main() -> None:
     # Threads that wait for one another sleep: spinning, they take the cores of whoever works. It is
     # read once, when torch's OpenMP is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _speak_utf8()
     _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal has no letters for is no error
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     raise SystemExit(execute(sys.argv[1:]))
+
+
+def _speak_utf8() -> None:
+    """Begin anew in UTF-8 where the locale has another encoding: file names and texts are UTF-8.
+
+    In such a locale Python takes a name for other letters, or for none, and tables name no file.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _open_what_is_closed() -> None:

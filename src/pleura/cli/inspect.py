@@ -7,8 +7,11 @@ import typer
 from pleura.cli import console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pleura.dicom.radiograph import Header
     from pleura.pictures.guard import Guard
+    from pleura.processes.isolation import Reply
 
 HIDDEN = "hidden"
 
@@ -42,43 +45,55 @@ def inspect(
     score from 0, like one, to 1) and what speaks against an answer. A file that cannot be read is
     listed on stderr, the others go on; the exit status is then 3.
     """
+    from functools import partial
+
     from pleura.data.files import expand
-    from pleura.data.radiographs import open_any_radiograph, read_any_header
-    from pleura.dicom.square import squared
     from pleura.errors import InputError
-    from pleura.pictures.flags import judge
+    from pleura.processes.guarded import guarded
 
     failures: list[tuple[str, str]] = []
     objects: list[dict[str, Any]] = []
     listed = expand(inputs)
     for path in listed.files:
-        guard: Guard | None = None
         try:
-            if with_guard:
-                radiograph = open_any_radiograph(path).radiograph
-                header, guard = (
-                    radiograph.header,
-                    judge(
-                        squared(radiograph.pixels, radiograph.header.geometry.aspect),
-                        radiograph.header,
-                    ),
-                )
-            else:
-                header = read_any_header(path)
+            shown = guarded(
+                partial(_shown, show_patient=show_patient, with_guard=with_guard), path, path
+            ).fields
         except InputError as error:
             failures.append((str(path), str(error)))
             objects.append({"path": str(path), "error": str(error)})
             continue
-        objects.append(_as_object(header, show_patient) | _guard_object(guard))
+        objects.append(shown["object"])
         if not as_json:
-            rows = _as_rows(header, show_patient) | _guard_rows(guard)
-            console.print_table(str(path), rows)
+            console.print_table(str(path), shown["rows"])
             console.show()
     if as_json:
         console.print_json(objects)
     console.print_failures(failures)
     console.say_passed_over(listed.passed)
     return console.SOME_INPUTS_FAILED if failures else console.DONE
+
+
+def _shown(path: "Path", *, show_patient: bool, with_guard: bool) -> "Reply":
+    """Return what a file says of itself; this is what runs in the other process."""
+    from pleura.data.radiographs import open_any_radiograph, read_any_header
+    from pleura.dicom.square import squared
+    from pleura.pictures.flags import judge
+    from pleura.processes.isolation import Reply
+
+    guard: Guard | None = None
+    if with_guard:
+        radiograph = open_any_radiograph(path).radiograph
+        header = radiograph.header
+        guard = judge(squared(radiograph.pixels, header.geometry.aspect), header)
+    else:
+        header = read_any_header(path)
+    return Reply(
+        {
+            "object": _as_object(header, show_patient) | _guard_object(guard),
+            "rows": _as_rows(header, show_patient) | _guard_rows(guard),
+        }
+    )
 
 
 def _as_object(header: "Header", show_patient: bool) -> dict[str, Any]:

@@ -45,10 +45,12 @@ from pleura.data.prepare import PREPARATION, prepare_mask
 from pleura.data.radiographs import read_any_radiograph
 from pleura.data.records import ImageRecord, read_index, write_index
 from pleura.data.scan import pixel_hash
-from pleura.errors import DataError, InputError, OutputError, UsageError
+from pleura.errors import DataError, InputError, LimitError, OutputError, UsageError
 from pleura.formats import rle
+from pleura.processes.guarded import guarded_map
+from pleura.processes.isolation import Reply, next_file
 from pleura.processes.progress import OnProgress
-from pleura.processes.workers import CHUNK, chunks, ordered_map
+from pleura.processes.workers import CHUNK, chunks
 from pleura.storage import seal
 from pleura.storage.atomic import way_out
 from pleura.storage.database import Store
@@ -127,7 +129,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Slots that one worker fills, with the files they go into."""
+    """Slots that one process fills, with the files they go into."""
 
     number: int
     slots: tuple[_Slot, ...]
@@ -138,11 +140,10 @@ class _Chunk:
 
 
 class _Filled(NamedTuple):
-    """The digests of a chunk's pieces, or the reason why it could not be prepared."""
+    """The digests of a chunk's pieces; of the masks "" where it has none."""
 
     x: str = ""
     y: str = ""
-    reason: str = ""
 
 
 def write_prepared(
@@ -409,9 +410,9 @@ def _all_filled(
     todo = [chunk for chunk in work if chunk.number not in filled]
     total = sum(len(chunk.slots) for chunk in work)
     done = total - sum(len(chunk.slots) for chunk in todo)
-    for chunk, found in zip(todo, ordered_map(_fill, todo, workers), strict=True):
-        if found.reason:
-            raise DataError(found.reason)
+    replies = guarded_map(_fill, todo, name=_first_path, split=_slot_by_slot, workers=workers)
+    for chunk, parts in zip(todo, replies, strict=True):
+        found = _taken(chunk, parts)
         filled[chunk.number] = found
         store.put(str(chunk.number), json.dumps(found))
         done += len(chunk.slots)
@@ -473,17 +474,49 @@ def _found(chunk: _Chunk) -> _Filled:
     return _Filled(read(chunk.x_path), read(chunk.y_path))
 
 
-def _fill(chunk: _Chunk) -> _Filled:
-    """Prepare one chunk and write it into its slots."""
+def _first_path(chunk: _Chunk) -> str:
+    return chunk.slots[0].path
+
+
+def _slot_by_slot(chunk: _Chunk) -> list[_Chunk]:
+    return [replace(chunk, slots=(slot,)) for slot in chunk.slots]
+
+
+def _taken(chunk: _Chunk, parts: Sequence[Reply | LimitError]) -> _Filled:
+    """Return the digests of a chunk that was filled at once or, after trouble, slot by slot.
+
+    Raises:
+        DataError: A radiograph took too much, or killed the process that read it.
+    """
+    for part in parts:
+        if isinstance(part, LimitError):
+            raise DataError(f"{part} {_COULD_BE_READ}")
+    whole = parts[0]
+    if len(parts) > 1 or isinstance(whole, LimitError):
+        return _found(chunk)
+    return _Filled(str(whole.fields["x"]), str(whole.fields["y"]))
+
+
+_COULD_BE_READ = "(it could be read when the index was made)"
+
+
+def _fill(chunk: _Chunk) -> Reply:
+    """Prepare one chunk, write it into its slots and say its digests.
+
+    Raises:
+        DataError: A radiograph cannot be read any more, or shows something else.
+    """
     images, masks = [], []
     for slot in chunk.slots:
+        next_file()
         try:
             radiograph = read_any_radiograph(Path(slot.path))
         except InputError as error:
-            return _Filled(reason=f"{error} (it could be read when the index was made)")
+            raise DataError(f"{error} {_COULD_BE_READ}") from error.__cause__
         if pixel_hash(radiograph.pixels) != slot.pixel_hash or radiograph.aspect != slot.aspect:
-            why = f"{slot.path}: its pixels changed since the index was made; run it again"
-            return _Filled(reason=why)
+            raise DataError(
+                f"{slot.path}: its pixels changed since the index was made; run it again"
+            )
         images.append(radiograph.prepared(chunk.size))
         if chunk.y_path is not None:
             mask = rle.rle2mask(slot.rle or "-1", radiograph.pixels.shape)
@@ -491,10 +524,10 @@ def _fill(chunk: _Chunk) -> _Filled:
     position, shown = chunk.slots[0].position, np.stack(images)
     _write_at(chunk.x_path, chunk.offset, position, shown)
     if chunk.y_path is None:
-        return _Filled(piece_digest(shown))
+        return Reply(_Filled(piece_digest(shown))._asdict())
     drawn = np.stack(masks)
     _write_at(chunk.y_path, chunk.offset, position, drawn)
-    return _Filled(piece_digest(shown), piece_digest(drawn))
+    return Reply(_Filled(piece_digest(shown), piece_digest(drawn))._asdict())
 
 
 def _write_at(path: str, offset: int, position: int, block: NDArray[Any]) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from pleura.data.fold_table import write_folds
 from pleura.data.groups import group_by
@@ -95,6 +94,8 @@ def assign_folds(records: Sequence[ImageRecord], folds: int, seed: int = 0) -> N
         raise DataError(f"{count} patients cannot make {folds} folds; ask for fewer folds")
     strata = _strata(records, folds)
     result = np.zeros(len(records), np.int64)
+    from sklearn.model_selection import StratifiedGroupKFold  # it takes its time
+
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for fold, (_, chosen) in enumerate(splitter.split(strata, strata, groups)):
         result[chosen] = fold

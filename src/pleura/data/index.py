@@ -9,8 +9,12 @@ where there is no mask.
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pleura.choices import Match
 from pleura.data.files import in_words
@@ -33,7 +37,8 @@ from pleura.formats.annotations import Annotations, RowProblem, check_masks
 from pleura.formats.labels import LabelProblem, LabelTable, key_of
 from pleura.formats.masks import read_masks, renamed
 from pleura.formats.rle import Form as RleForm
-from pleura.pictures.near_duplicates import find_clusters
+from pleura.pictures.near_duplicates import find_clusters, small
+from pleura.processes.guarded import guarded_picture
 from pleura.processes.progress import OnProgress
 from pleura.processes.workers import one_thread
 
@@ -553,11 +558,15 @@ def _with_clusters(records: Sequence[ImageRecord], scans: Mapping[str, Scan]) ->
         clusters = find_clusters(
             [pictures[place].hash for place in hashed],  # type: ignore[union-attr]
             [records[place].path for place in hashed],
-            lambda path: read_unchanged(path, hashes[path]).pixels,
+            lambda path: guarded_picture(partial(_small, expected=hashes[path]), path, path),
         )
     for number, members in enumerate(clusters, 1):
         numbers |= {hashed[member]: number for member in members}
     return [replace(record, cluster=numbers.get(place)) for place, record in enumerate(records)]
+
+
+def _small(path: str, *, expected: str) -> NDArray[np.uint8]:
+    return small(read_unchanged(path, expected).pixels)
 
 
 def _drop_same_uid(

@@ -1,14 +1,15 @@
 """One pass over the files: what an index and an audit need to know of each, in a few hundred bytes.
 
-Every file is opened once. A scan that was cut off goes on where it was, where it has a journal: a
-store in which each file is put as soon as it is known.
+Every file is opened once, in a process that may be killed: a file that crashes its decoder, hangs
+or takes too much memory is one that cannot be read. A scan that was cut off goes on where it was,
+where it has a journal: a store in which each file is put as soon as it is known.
 """
 
 import json
 import os
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -24,15 +25,18 @@ from pleura.dicom.suffixes import is_picture
 from pleura.errors import (
     DamagedError,
     InputError,
+    LimitError,
     MislabelledError,
     NotDicomError,
     OtherObjectError,
     OwnResultError,
     TruncatedError,
+    is_about_memory,
 )
 from pleura.pictures.measures import Picture, measure_thumb, thumb_of
+from pleura.processes.guarded import guarded_list
+from pleura.processes.isolation import next_file
 from pleura.processes.progress import OnProgress
-from pleura.processes.workers import chunked_map
 from pleura.storage.content import stamp_at
 from pleura.storage.database import Store
 
@@ -150,12 +154,12 @@ def scan_files(
 
     Raises:
         OutputError: The journal is damaged, no such file, or cannot be written.
-        PleuraError: A worker process was killed.
+        PleuraError: A process could not be started.
     """
     names = [str(path) for path in paths]
     if journal is None:
-        job = partial(_scan_chunk, pixels=pixels, key=secrets.token_bytes(16))
-        return list(chunked_map(job, names, workers, on_progress))
+        found = _texts(names, pixels, secrets.token_bytes(16), workers, on_progress)
+        return [_told(text) for text in found]
     return _journalled(names, pixels, workers, journal, on_progress)
 
 
@@ -178,12 +182,37 @@ class _Opened(NamedTuple):
     thumb: NDArray[np.uint8] | None
 
 
-def _scan_chunk(paths: Sequence[str], *, pixels: bool, key: bytes) -> list[Scan | Failure]:
+def _texts(
+    names: Sequence[str],
+    pixels: bool,
+    key: bytes,
+    workers: int,
+    on_progress: OnProgress | None,
+) -> Iterator[str | Failure]:
+    """Yield the scan of each file as a text, or why there is none."""
+    scan = partial(_scan_chunk, pixels=pixels, key=key)
+    found = guarded_list(scan, names, name=str, workers=workers, on_progress=on_progress)
+    for name, one in zip(names, found, strict=True):
+        if isinstance(one, LimitError):
+            yield Failure(name, _code_of(one), str(one))
+        else:
+            yield one if isinstance(one, str) else Failure(*one)
+
+
+def _told(text: str | Failure) -> Scan | Failure:
+    return text if isinstance(text, Failure) else _scan_of(text)
+
+
+def _scan_chunk(
+    paths: Sequence[str], *, pixels: bool, key: bytes
+) -> list[str | tuple[str, str, str]]:
     """Read all files, then measure all thumbs: mixed, each evicts the other from the cache."""
     if pixels:
         _ask_ahead(paths)
     opened = [_open(path, pixels) for path in paths]
-    return [file if isinstance(file, Failure) else _found(file, key) for file in opened]
+    return [
+        astuple(file) if isinstance(file, Failure) else _text(_found(file, key)) for file in opened
+    ]
 
 
 def _ask_ahead(paths: Sequence[str]) -> None:
@@ -219,7 +248,11 @@ def _open(path: str, pixels: bool) -> _Opened | Failure:
         dicom.require_radiograph(header)
         return _Opened(_of_header(header), header.patient_id, None)
     except InputError as error:
+        if error.__cause__ is not None and is_about_memory(error.__cause__):
+            raise  # alone it has all the memory for itself
         return Failure(path, _code_of(error), str(error))
+    finally:
+        next_file()
 
 
 def _code_of(error: InputError) -> FailureCode:
@@ -233,10 +266,15 @@ def _read(scan: Scan, patient_id: str, pixels: NDArray[Any]) -> _Opened:
 
 def _name_fault(path: str) -> Failure | None:
     """Return what is wrong with a file's name: it must be text, or no table can name the file."""
-    shown = path.encode("utf-8", "backslashreplace").decode()
+    name = os.fsencode(path).decode(errors="surrogateescape")
+    shown = name.encode(errors="backslashreplace").decode()
     if shown == path:
         return None
-    return Failure(shown, "unreadable", f"{shown}: its name is not UTF-8; rename the file")
+    if shown == name:
+        why = "this Python does not read names as UTF-8; start it with PYTHONUTF8=1"
+    else:
+        why = "its name is not UTF-8; rename the file"
+    return Failure(shown, "unreadable", f"{shown}: {why}")
 
 
 def _found(file: _Opened, key: bytes) -> Scan:
@@ -300,11 +338,11 @@ def _journalled(
             if on_progress is not None:
                 on_progress(offset + done, total)
 
-        job = partial(_scan_chunk, pixels=pixels, key=bytes.fromhex(hashed_with))
-        for name, scan in zip(todo, chunked_map(job, todo, workers, told), strict=True):
-            known[name] = scan
-            if isinstance(scan, Scan):
-                store.put(keys[name], _text(scan))
+        texts = _texts(todo, pixels, bytes.fromhex(hashed_with), workers, told)
+        for name, text in zip(todo, texts, strict=True):
+            known[name] = _told(text)
+            if isinstance(text, str):
+                store.put(keys[name], text)
     return [known[name] for name in names]
 
 
@@ -332,11 +370,15 @@ _PICTURE_FIELDS = tuple(field.name for field in fields(Picture))
 def _revived(text: str | None) -> Scan | None:
     """Return the scan that a text of the journal tells of; None where it tells of none."""
     try:
-        values = json.loads(text or "")
-        spacing, picture = values["spacing_mm"], values["picture"]
-        values["spacing_mm"] = None if spacing is None else (float(spacing[0]), float(spacing[1]))
-        values["picture"] = None if picture is None else Picture(**picture)
-        values["notes"] = tuple(dicom.Note(kind, text) for kind, text in values["notes"])
-        return Scan(**values)
+        return _scan_of(text or "")
     except (ValueError, LookupError, TypeError):
         return None
+
+
+def _scan_of(text: str) -> Scan:
+    values = json.loads(text)
+    spacing, picture = values["spacing_mm"], values["picture"]
+    values["spacing_mm"] = None if spacing is None else (float(spacing[0]), float(spacing[1]))
+    values["picture"] = None if picture is None else Picture(**picture)
+    values["notes"] = tuple(dicom.Note(kind, text) for kind, text in values["notes"])
+    return Scan(**values)

@@ -4,8 +4,7 @@ Whoever drew it is a stranger, and four libraries take part. So it is opened in 
 own, which may be killed, and whose answer is text.
 """
 
-import atexit
-import functools
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.segmentation import is_segmentation, read_segmentation
 from pleura.dicom.suffixes import DICOM_SUFFIXES, suffix_of
-from pleura.errors import AnnotationError, LimitError
+from pleura.errors import AnnotationError, InputError
 from pleura.formats import mask_picture, nifti
 from pleura.formats.mask_picture import read_mask_picture
 from pleura.formats.nifti import read_nifti_mask
 from pleura.formats.rle import mask2rle
-from pleura.processes.isolation import Isolated, Limits, Reply
-
-_LIMITS = Limits(seconds=120.0, memory_mib=4096)
+from pleura.processes.guarded import guarded
+from pleura.processes.isolation import Reply
 
 
 class FoundMask(NamedTuple):
@@ -59,41 +57,28 @@ def read_mask_file(path: Path, label: str = "") -> list[FoundMask]:
         PleuraError: A process that reads could not be started.
     """
     try:
-        reply = _reader().call((path, label), path)
-    except LimitError as error:
+        reply = guarded(partial(_found, label=label), path, path)
+    except InputError as error:
         raise AnnotationError(str(error)) from error
-    if "refused" in reply.fields:
-        raise AnnotationError(str(reply.fields["refused"]))
+    except OSError as error:
+        raise AnnotationError(
+            f"{path}: cannot be read as a mask ({error.strerror or error}); save it again"
+        ) from error
     try:
         return [_checked(*found) for found in reply.fields["masks"]]
     except (LookupError, TypeError, ValueError) as error:
         raise AnnotationError(
-            f"{path}: cannot be read as a mask ({reply.fields.get('internal', 'no answer')}); save "
-            "it again"
+            f"{path}: cannot be read as a mask (no answer); save it again"
         ) from error
 
 
-def handle(request: tuple[Path, str]) -> Reply:
-    """Read one file; this is what runs in the other process."""
-    path, label = request
-    try:
-        found = [
-            FoundMask(image_id, (mask.shape[0], mask.shape[1]), mask2rle(mask))
-            for image_id, mask in _masks(path, label)
-        ]
-        return Reply({"masks": found})
-    except AnnotationError as error:
-        return Reply({"refused": str(error)})
-    except MemoryError:
-        return Reply({"refused": f"{path}: takes more memory than a mask may; save it again"})
-
-
-@functools.cache
-def _reader() -> Isolated:
-    """Return the process, which is started by the first file and ends with this one."""
-    started = Isolated("pleura.formats.mask_file:handle", 1, _LIMITS)
-    atexit.register(started.close)
-    return started
+def _found(path: Path, label: str) -> Reply:
+    """Return the masks in a file; this is what runs in the other process."""
+    found = [
+        FoundMask(image_id, (mask.shape[0], mask.shape[1]), mask2rle(mask))
+        for image_id, mask in _masks(path, label)
+    ]
+    return Reply({"masks": found})
 
 
 def _masks(path: Path, label: str) -> list[tuple[str, NDArray[np.bool_]]]:

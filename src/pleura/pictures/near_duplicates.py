@@ -14,8 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from pleura.pictures.measures import inside_frame, shrink
 from pleura.processes.progress import OnProgress
@@ -64,7 +62,7 @@ def candidate_pairs(hashes: Sequence[str]) -> list[tuple[int, int]]:
 def find_clusters(
     hashes: Sequence[str],
     paths: Sequence[str],
-    read: Callable[[str], NDArray[Any]],
+    read: Callable[[str], NDArray[np.uint8]],
     on_progress: OnProgress | None = None,
 ) -> list[tuple[int, ...]]:
     """Return the clusters of pictures that are nearly the same, as places in `hashes`.
@@ -78,7 +76,7 @@ def find_clusters(
         hashes: 256 bits each (hex), as :attr:`pleura.pictures.measures.Picture.hash`. Leave blank
             pictures out: they are never the same as another.
         paths: The file of each.
-        read: Returns the pixels of a file.
+        read: Returns the picture in a file as :func:`small` makes it.
         on_progress: Told (pictures compared, pictures in all).
 
     Returns:
@@ -132,6 +130,9 @@ def components(pairs: Iterable[tuple[int, int]], count: int) -> NDArray[np.int64
 
     The numbers run from 0 on, in the order of each component's first place.
     """
+    from scipy.sparse import coo_matrix  # it takes its time
+    from scipy.sparse.csgraph import connected_components
+
     ends = np.array(list(pairs), np.int64).reshape(-1, 2)
     links = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
     _, labels = connected_components(links, directed=False)
@@ -176,13 +177,13 @@ def _proposals(
 class _Shelf:
     """The small pictures of files, read when they are asked for; the last ones used are kept."""
 
-    def __init__(self, paths: Sequence[str], read: Callable[[str], NDArray[Any]]) -> None:
+    def __init__(self, paths: Sequence[str], read: Callable[[str], NDArray[np.uint8]]) -> None:
         self._paths, self._read = paths, read
         self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
 
     def __getitem__(self, place: int) -> NDArray[np.uint8]:
         if place not in self._kept:
-            self._kept[place] = small(self._read(self._paths[place]))
+            self._kept[place] = self._read(self._paths[place])
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(place)

@@ -36,8 +36,10 @@ MAX_REPLY_BYTES = 64 << 20
 
 _START_S = 120.0  # what a child may take to start, on a machine that is busy with others
 _GRACE_S = 2.0  # after its time is over a child ends itself, where the parent is no more
+_MOST_FILES = 256  # of one request
 _LENGTH = struct.Struct("<I")
 _READY = b"ready"
+_NEXT = b"next"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,9 @@ class Isolated:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, request: object, about: object, child: int | None = None) -> Reply:
+    def call(
+        self, request: object, about: object, child: int | None = None, *, tries: int = 2
+    ) -> Reply:
         """Return what a child answers to `request`.
 
         A child that dies is tried once more on the same request, alone and new: it may have died of
@@ -112,16 +116,17 @@ class Isolated:
             request: Anything that pickle can carry to the child.
             about: The file, or its address, for messages.
             child: Which child is to do it; left out, whichever has time.
+            tries: How often it is tried; 1 where the caller tries again in another way.
 
         Raises:
-            LimitError: The time was over, the memory full, or the child died twice.
+            LimitError: The time was over, the memory full, or the child died each time.
             PleuraError: A child could not be started, or :meth:`interrupt` was called meanwhile.
         """
         with self._guard:
             begun = self._round
         number = self._take(child)
         try:
-            reply = self._asked(self._children[number], request, about, begun)
+            reply = self._asked(self._children[number], request, about, begun, tries)
             return replace(reply, by=number)
         finally:
             with self._freed:
@@ -145,8 +150,10 @@ class Isolated:
             self._idle.remove(found)
             return found
 
-    def _asked(self, child: "_Child", request: object, about: object, begun: int) -> Reply:
-        for _ in range(2):
+    def _asked(
+        self, child: "_Child", request: object, about: object, begun: int, tries: int
+    ) -> Reply:
+        for _ in range(tries):
             reply = child.ask(request)
             if reply is not None:
                 return reply
@@ -210,13 +217,26 @@ class _Child:
             if not self._ready:
                 self._await_ready()
             self._pipe.send((self._limits.seconds, request))
-            if self._pipe.poll(self._limits.seconds):
-                return _unpacked(self._pipe.recv_bytes(MAX_REPLY_BYTES))
-            self.late = True
+            for turn in range(_MOST_FILES):
+                # The first thing it says is that it has read the request and begins.
+                if not self._pipe.poll(self._limits.seconds if turn else _START_S):
+                    self.late, self.death = turn > 0, "the process that was to read it hangs"
+                    break
+                content = self._pipe.recv_bytes(MAX_REPLY_BYTES)
+                if content != _NEXT:
+                    return _unpacked(content)
+            else:
+                raise ValueError("more files than there can be")
         except (EOFError, ConnectionError):
             self._process.wait()  # it is gone
         except (OSError, RecursionError, ValueError):
             self.death = "the process that read it answered nonsense"
+        except (
+            BaseException
+        ):  # Ctrl-C: what it answers later must not be taken for another's answer
+            self.kill()
+            self._process.wait()
+            raise
         if self._process.poll() is None:
             self.kill()
             self._process.wait()
@@ -286,19 +306,41 @@ def serve(descriptor: int, target: str, memory_mib: int) -> None:
     pipe = Connection(descriptor)
     module, _, name = target.partition(":")
     handle: Handler = getattr(importlib.import_module(module), name)
-    _limit(memory_mib << 20)
+    _expect_harm()
+    memory = _Memory(memory_mib << 20)
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         pipe.send_bytes(_READY)
         while True:
-            pipe.send_bytes(_packed(_answer(pipe, handle)))
+            pipe.send_bytes(_packed(_answer(pipe, handle, memory)))
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _answer(pipe: Connection, handle: Handler) -> Reply:
+def next_file() -> None:
+    """Say that the work on one file of a request is done: each has the whole time for itself.
+
+    In a process that is no child it says nothing.
+    """
+    if _timer is not None:
+        _timer()
+
+
+_timer: Callable[[], None] | None = None
+
+
+def _answer(pipe: Connection, handle: Handler, memory: "_Memory") -> Reply:
+    global _timer
     try:
+        memory.lift()  # what the work imports is not held against a file
         seconds, request = pipe.recv()
-        # Not caught: it ends the process inside any library.
-        signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_S)
+        memory.hold()
+
+        def restart() -> None:
+            # Not caught: it ends the process inside any library.
+            signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_S)
+            pipe.send_bytes(_NEXT)
+
+        _timer = restart
+        restart()
         return handle(request)
     except EOFError:
         raise
@@ -309,19 +351,37 @@ def _answer(pipe: Connection, handle: Handler) -> Reply:
         return Reply({"internal": type(error).__name__})
 
 
-def _limit(memory_bytes: int) -> None:
-    """Hold this process to so much memory beyond what it has, and let it leave no core file.
-
-    Of all processes it is the one to be ended where the whole machine runs out of memory.
-    """
+def _expect_harm() -> None:
+    """Let this process leave no core file, and be the first to end where memory runs out."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, ValueError):
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + memory_bytes
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
+
+
+class _Memory:
+    """Holds this process to so many bytes beyond what it needs for itself."""
+
+    def __init__(self, extra_bytes: int) -> None:
+        self._extra_bytes = extra_bytes
+        self._modules = 0
+        self._most = resource.RLIM_INFINITY
+
+    def lift(self) -> None:
+        """Allow as much as the system does."""
+        with contextlib.suppress(OSError, ValueError):
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+    def hold(self) -> None:
+        """Hold the limit; what the process needs for itself grows with what it has imported."""
+        with contextlib.suppress(OSError, ValueError):
+            if len(sys.modules) != self._modules:
+                pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+                self._most = pages * resource.getpagesize() + self._extra_bytes
+                self._modules = len(sys.modules)
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            most = self._most if hard == resource.RLIM_INFINITY else min(self._most, hard)
+            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def _packed(reply: Reply) -> bytes:

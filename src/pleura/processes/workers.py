@@ -1,4 +1,7 @@
-"""Work spread over processes, in order, with memory that does not grow with the work."""
+"""Work spread over processes, in order, with memory that does not grow with the work.
+
+Where it opens strangers' files, see :mod:`pleura.processes.guarded`.
+"""
 
 import contextlib
 import itertools
@@ -17,16 +20,12 @@ import cv2
 from threadpoolctl import threadpool_limits
 
 from pleura.errors import PleuraError
-from pleura.processes.progress import OnProgress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CHUNK = 16
 """Items a worker takes at a time."""
-
-_WORTH_A_PROCESS = 4 * CHUNK
-"""Below this many items, starting processes costs more than it saves."""
 
 
 def chunks(items: Sequence[Item], size: int = CHUNK) -> Iterator[Sequence[Item]]:
@@ -88,33 +87,6 @@ def ordered_map(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def chunked_map(
-    function: Callable[[Sequence[Item]], list[Result]],
-    items: Sequence[Item],
-    workers: int = 0,
-    on_progress: OnProgress | None = None,
-) -> Iterator[Result]:
-    """Yield the results of `function` over chunks of `items`, flattened and in order.
-
-    Args:
-        function: Takes a chunk of items, returns one result per item.
-        items: What to work on.
-        workers: As for :func:`ordered_map`.
-        on_progress: Told (items done, items in all) after each chunk.
-
-    Raises:
-        PleuraError: As for :func:`ordered_map`.
-    """
-    pieces = list(chunks(items))
-    few = len(items) < _WORTH_A_PROCESS
-    done = 0
-    for results in ordered_map(function, pieces, 1 if few else workers):
-        done += len(results)
-        if on_progress is not None:
-            on_progress(done, len(items))
-        yield from results
 
 
 def _begin_worker() -> None:

@@ -5,18 +5,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura.choices import RleForm
 from pleura.data.arrays import Prepared
-from pleura.data.prepare import prepare_mask, prepare_pixels
-from pleura.data.radiographs import open_any_radiograph
+from pleura.data.prepare import prepare_mask
 from pleura.data.records import ImageRecord, image_keys
 from pleura.data.table_use import TableUse, table_use
-from pleura.data.unchanged import read_unchanged
+from pleura.data.unchanged import Shown, read_shown
 from pleura.engines.engine import Engine, Probabilities
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import DataError, InputError
@@ -519,31 +518,28 @@ def _truth(record: ImageRecord) -> NDArray[np.bool_]:
 def _record_tile(record: ImageRecord, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return a small picture of an image with an answer; of what it showed when it was indexed."""
     try:
-        radiograph = read_unchanged(record.path, record.pixel_hash)
+        shown = read_shown(record.path, TILE, pixels=record.pixel_hash)
     except InputError as error:
         return notice(why(error), TILE)
-    return _tile(radiograph.pixels, radiograph.aspect, mask, _truth(record))
+    return _tile(shown, mask, _truth(record))
 
 
 def _answer_tile(answer: Row, table: Annotations) -> NDArray[np.uint8]:
     """Return a small picture of the bytes that were answered, with answer and truth."""
     truth = table.mask(answer.image_id, (answer.rows or 0, answer.columns or 0))
     try:
-        radiograph = open_any_radiograph(Path(answer.path), answer.fingerprint).radiograph
+        shown = read_shown(answer.path, TILE, content=answer.fingerprint)
     except InputError as error:
         return notice(why(error), TILE)
-    if radiograph.pixels.shape != truth.shape:
+    if shown.shape != truth.shape:
         return notice(CHANGED, TILE)
-    mask = rle2mask(answer.rle or "-1", truth.shape)
-    return _tile(radiograph.pixels, radiograph.header.geometry.aspect, mask, truth)
+    return _tile(shown, rle2mask(answer.rle or "-1", truth.shape), truth)
 
 
-def _tile(
-    pixels: NDArray[Any], aspect: float, mask: NDArray[np.bool_], truth: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
+def _tile(shown: Shown, mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return a small picture of a radiograph with the answer and the truth laid over."""
-    shown, right = (prepare_mask(plane, TILE, aspect) for plane in (mask, truth))
-    return overlay(prepare_pixels(pixels, TILE, aspect), shown, truth=right)
+    found, right = (prepare_mask(plane, TILE, shown.aspect) for plane in (mask, truth))
+    return overlay(shown.pixels, found, truth=right)
 
 
 def _facts(bundle: Bundle) -> dict[str, str]:

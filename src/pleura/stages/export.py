@@ -15,7 +15,7 @@ from pleura import metrics
 from pleura.data.arrays import open_prepared
 from pleura.data.files import expand
 from pleura.data.prepare import Frame, prepare_pixels
-from pleura.data.radiographs import read_any_radiograph
+from pleura.data.unchanged import read_shown
 from pleura.engines.choice import open_engine
 from pleura.engines.convert import to_onnx, to_openvino
 from pleura.engines.engine import Engine, Probabilities
@@ -212,7 +212,7 @@ def take_pictures(path: Path | None, size: int, most: int) -> Pictures:
     if not (path / "manifest.json").is_file():
         files = expand([str(path)]).files
         chosen = [files[number] for number in _spread(len(files), most)]
-        pixels = np.stack([read_any_radiograph(one).prepared(size) for one in chosen])
+        pixels = np.stack([read_shown(one, size).pixels for one in chosen])
         return Pictures(pixels, None, f"{len(chosen)} radiographs of {path}")
     prepared = open_prepared(path)
     if prepared.size != size:

@@ -5,6 +5,7 @@ is written on one but sex and age.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from pleura.data.records import ImageRecord
 from pleura.data.unchanged import read_unchanged
 from pleura.errors import ChangedError, DataError, UsageError
 from pleura.formats.rle import rle2mask
+from pleura.processes.guarded import guarded_picture
 from pleura.rendering.fonts import open_font
 from pleura.rendering.notice import notice, why
 from pleura.rendering.overlay import (
@@ -206,7 +208,7 @@ def _block(records: Sequence[ImageRecord], tile: int, title: str, subtitle: str)
     if not records:
         return None
     return sheet(
-        [_tile(record, tile) for record in records],
+        [guarded_picture(partial(_tile, side=tile), record, record.path) for record in records],
         columns=_COLUMNS,
         captions=[_caption(record) for record in records],
         title=title,

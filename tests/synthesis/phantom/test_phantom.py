@@ -28,7 +28,7 @@ def _digest(folder: Path) -> dict[str, str]:
 
 def _rows(path: Path) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
-    for line in path.read_text().splitlines()[1:]:
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
         image, text = line.split(",")
         rows.setdefault(image, []).append(text.strip())
     return rows

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from pleura.data.radiographs import (
 )
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.dicom.square import square_shape
-from pleura.errors import DataError, InputError, UsageError
+from pleura.errors import DataError, InputError, LimitError, UsageError, is_about_memory
 from pleura.formats.csv_cells import csv_text
 from pleura.formats.rle import mask2rle
+from pleura.processes.guarded import guarded_list, guarded_map
+from pleura.processes.isolation import Reply, next_file
 from pleura.processes.progress import OnProgress
-from pleura.processes.workers import chunked_map, ordered_map
 from pleura.storage.atomic import write_text
 from pleura.storage.content import stamp_at
 from pleura.synthesis.lungs import find_lungs
@@ -133,7 +134,10 @@ def find_radiographs(
     paths = radiograph_files(folder)
     known = None if labels is None else known_labels(labels)
     look = partial(_looked_at, size, known, _patients_of(exclude))
-    answers = list(chunked_map(look, paths, workers, on_progress))
+    answers: list[_Verdict] = [
+        ("unreadable", str(found), "") if isinstance(found, LimitError) else tuple(found)
+        for found in guarded_list(look, paths, name=str, workers=workers, on_progress=on_progress)
+    ]
     numbers: dict[str, str] = {}
     radiographs, negatives, refused = [], [], []
     for path, (verdict, reason, patient) in zip(paths, answers, strict=True):
@@ -208,7 +212,11 @@ def _verdict(
             return "excluded", "", ""
         found = find_lungs(read_any_radiograph(path).prepared(size))
     except InputError as error:
+        if error.__cause__ is not None and is_about_memory(error.__cause__):
+            raise  # alone it has all the memory for itself
         return "unreadable", str(error), ""
+    finally:
+        next_file()
     return ("doubtful", found.doubt, patient) if found.doubt else ("usable", "", patient)
 
 
@@ -328,24 +336,39 @@ def write_simulated(
             )
         unchanged = sources.negatives if originals else ()
         write = partial(
-            _written, sources.radiographs, unchanged, out / TRAIN_FOLDER, seed, size, prevalence
+            _written,
+            sources.radiographs,
+            unchanged,
+            folder,
+            out / TRAIN_FOLDER,
+            seed,
+            size,
+            prevalence,
         )
         rows = []
         numbers = range(-len(unchanged), count)
-        for done, row in enumerate(ordered_map(write, numbers, workers), 1):
-            rows.append(row)
+        replies = guarded_map(
+            write,
+            numbers,
+            name=lambda number: f"{out}: simulated radiograph {number}",
+            workers=workers,
+        )
+        for done, (reply,) in enumerate(replies, 1):
+            if isinstance(reply, LimitError):
+                raise reply
+            rows.append(_Row(**reply.fields))
             if on_progress is not None:
                 on_progress(done, len(numbers))
-        write_text(out / PARAMETERS, csv_text(_COLUMNS, [row.cells(folder) for row in rows]))
+        write_text(out / PARAMETERS, csv_text(_COLUMNS, [row.cells for row in rows]))
         write_text(
             out / PATIENTS,
-            csv_text(("ImageId", "patient"), [(r.image_id, r.source.patient) for r in rows]),
+            csv_text(("ImageId", "patient"), [(r.image_id, r.patient) for r in rows]),
         )
         write_text(
             out / ANNOTATIONS,
             csv_text(("ImageId", "EncodedPixels"), [(r.image_id, r.rle) for r in rows]),
         )
-        return SimulatedCohort(out, Counter(row.parameters.kind for row in rows), sources)
+        return SimulatedCohort(out, Counter(row.kind for row in rows), sources)
 
 
 def _check(count: int, seed: int, size: int, prevalence: float) -> None:
@@ -362,47 +385,50 @@ def _check(count: int, seed: int, size: int, prevalence: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One radiograph that was written."""
+    """One radiograph that was written; `cells` are those of its row of ``simulate.csv``."""
 
     image_id: str
-    source: SourceRadiograph
+    patient: str
+    kind: str
     rle: str
-    parameters: Parameters
+    cells: list[str]
 
-    def cells(self, folder: Path) -> tuple[str, ...]:
-        drawn = self.parameters
 
-        def each(value: Callable[[Lesion], object]) -> str:
-            return " ".join(str(value(lesion)) for lesion in drawn.lesions)
+def _cells(
+    image_id: str, source: SourceRadiograph, below: Path, drawn: Parameters
+) -> tuple[str, ...]:
+    def each(value: Callable[[Lesion], object]) -> str:
+        return " ".join(str(value(lesion)) for lesion in drawn.lesions)
 
-        return (
-            self.image_id,
-            self.source.path.relative_to(folder).as_posix(),
-            self.source.patient,
-            "" if self.source.nih_patient is None else f"{self.source.nih_patient}",
-            drawn.kind,
-            each(lambda lesion: lesion.side),
-            each(lambda lesion: lesion.shape),
-            each(lambda lesion: f"{lesion.wanted:.6f}"),
-            each(lambda lesion: f"{lesion.area:.6f}"),
-            each(lambda lesion: f"{lesion.strength.darkening:.4f}"),
-            each(lambda lesion: f"{lesion.strength.line:.4f}"),
-            each(lambda lesion: f"{lesion.strength.density:.4f}"),
-            each(lambda lesion: f"{lesion.strength.fluid:.4f}"),
-            drawn.fake,
-            " ".join(drawn.distractors),
-        )
+    return (
+        image_id,
+        source.path.relative_to(below).as_posix(),
+        source.patient,
+        "" if source.nih_patient is None else f"{source.nih_patient}",
+        drawn.kind,
+        each(lambda lesion: lesion.side),
+        each(lambda lesion: lesion.shape),
+        each(lambda lesion: f"{lesion.wanted:.6f}"),
+        each(lambda lesion: f"{lesion.area:.6f}"),
+        each(lambda lesion: f"{lesion.strength.darkening:.4f}"),
+        each(lambda lesion: f"{lesion.strength.line:.4f}"),
+        each(lambda lesion: f"{lesion.strength.density:.4f}"),
+        each(lambda lesion: f"{lesion.strength.fluid:.4f}"),
+        drawn.fake,
+        " ".join(drawn.distractors),
+    )
 
 
 def _written(
     radiographs: Sequence[SourceRadiograph],
     unchanged: Sequence[SourceRadiograph],
+    below: Path,
     folder: Path,
     seed: int,
     size: int,
     prevalence: float,
     number: int,
-) -> _Row:
+) -> Reply:
     """Draw one radiograph, write its file, and return its row; below 0, take one as it is."""
     if number < 0:
         source = unchanged[number]
@@ -431,7 +457,8 @@ def _written(
         quality=95,
         age_with_unit=True,
     )
-    return _Row(names.sop, source, rle, parameters)
+    cells = _cells(names.sop, source, below, parameters)
+    return Reply(asdict(_Row(names.sop, source.patient, parameters.kind, rle, list(cells))))
 
 
 def _key(number: int) -> list[int]:
