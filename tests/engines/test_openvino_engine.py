@@ -8,8 +8,9 @@ import pytest
 from pleura.engines.convert import openvino_graph
 from pleura.engines.libraries import import_openvino, openvino_core, without_telemetry
 from pleura.engines.openvino_engine import OpenVINOEngine
-from pleura.errors import BundleError, UsageError
+from pleura.errors import BundleError, OutputError, UsageError
 from pleura.models.bundle import Exported, read_bundle
+from tests.full_disks import limited_file_size
 
 openvino = import_openvino()
 CORE = openvino_core()
@@ -136,3 +137,23 @@ def test_an_image_alone_is_answered_as_among_others(exported):
     alone, together = engine.probabilities(pixels[:1]), engine.probabilities(pixels)
     np.testing.assert_allclose(together.maps[0], alone.maps[0], atol=1e-6)
     np.testing.assert_allclose(together.scores[0], alone.scores[0], atol=1e-6)
+
+
+def test_a_full_folder_for_temporary_files_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    message = rf"^{tmp_path}: the graph could not be written there \(.*\); free some space, or name"
+    with limited_file_size(64), pytest.raises(OutputError, match=message):
+        openvino_graph(plain_model(), Exported("openvino", b""))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(OutputError, match=message):
+        openvino_graph(plain_model(), Exported("openvino", b""))
+    assert not list(tmp_path.iterdir())
+
+
+def plain_model():
+    from openvino import opset13
+
+    wanted = opset13.parameter([1, 64], np.float32)
+    weights = opset13.constant(np.ones((64, 64), np.float32))
+    return openvino.Model([opset13.matmul(wanted, weights, False, False)], [wanted], "plain")

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import kagglehub_stand_in as stand_in
+
 pytestmark = pytest.mark.slow
 
 SECONDS = 15.0
@@ -43,6 +45,37 @@ trials = 2
 "train.loss" = ["bce", "bce_dice"]
 """
 
+RUN = """
+[data]
+path = "data"
+[prepare]
+size = 64
+[network]
+name = "cnn"
+width = 2
+depth = 2
+[train]
+epochs = 1
+batch = 8
+[predict]
+answer_flagged = true
+"""
+
+FETCHING = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+import pytest
+from pleura.cli.app import main
+from pleura.fetch.kaggle import DATASET
+from tests import kagglehub_stand_in as stand_in
+with pytest.MonkeyPatch.context() as changed:
+    kaggle = stand_in.install(changed, Path("cache").resolve())
+    kaggle.things[DATASET] = Path("published").resolve()
+    main()
+"""
+"""`pleura fetch` of what lies in `published`, and in kagglehub's cache since the first time."""
+
 
 def pleura(*arguments: object) -> list[str]:
     code = "from pleura.cli.app import main; main()"
@@ -59,6 +92,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     phantoms = ["--train", 12, "--test", 3, "--size", 128, "--seed", 1, "--workers", 1]
     (folder / "search.toml").write_text(SEARCH)
+    (folder / "run.toml").write_text(RUN)
+    many = {f"dicom-images-train/1.{n}/1.{n}.1/{n}.dcm": f"{n}" * 1000 for n in range(400)}
+    stand_in.write_files(folder / "published", stand_in.STAGE_1 | many)
     for command in (
         ["phantom", "data", *phantoms],
         ["prepare", "data", "--out", "prepared", "--size", 64],
@@ -76,6 +112,9 @@ COMMANDS = {
     "gallery": "gallery data --out OUT/gallery.png",
     "prepare": "prepare data --out OUT --size 64",
     "train": f"train prepared --out OUT --resume {TINY}",
+    "train folds": f"train prepared --out OUT --folds 2 --resume {TINY}",
+    "run": "run run.toml --set out=OUT",
+    "fetch": "fetch siim --out OUT",
     "tune": "tune prepared --run search.toml --out OUT",
     "simulate": "simulate data/dicom-images-test --out OUT --count 2 --size 256 --seed 1",
     "predict": "predict one/model.h5 data --out OUT --worklist --overlays --dicom all"
@@ -88,7 +127,8 @@ COMMANDS = {
 
 
 def command_of(name: str, out: str) -> list[str]:
-    return pleura(*COMMANDS[name].replace("OUT", out).split())
+    command = pleura(*COMMANDS[name].replace("OUT", out).split())
+    return [command[0], "-c", FETCHING, *command[3:]] if name == "fetch" else command
 
 
 def results(folder: Path) -> dict[str, bytes]:

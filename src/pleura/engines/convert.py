@@ -11,6 +11,7 @@ Shapes: N images, S side length in pixels.
 
 import importlib
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pleura.engines.libraries import import_openvino
-from pleura.errors import BundleError, UsageError
+from pleura.errors import BundleError, OutputError, UsageError, first_line
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, SCORES
 from pleura.models.loading import load_network
@@ -72,12 +73,23 @@ def to_openvino(bundle: Bundle) -> Exported:
 
 
 def openvino_graph(model: object, exported: Exported) -> Exported:
-    """Return `exported` with the graph and weights of an ``openvino.Model``."""
+    """Return `exported` with the graph and weights of an ``openvino.Model``.
+
+    Raises:
+        OutputError: OpenVINO writes files only, and the folder for temporary ones takes none.
+    """
     openvino = import_openvino()
-    with tempfile.TemporaryDirectory(prefix="pleura-") as folder:
-        xml, weights = Path(folder, "graph.xml"), Path(folder, "graph.bin")
-        openvino.serialize(model, str(xml), str(weights))
-        graph, content = plain_graph(xml.read_bytes()), weights.read_bytes()
+    try:
+        with tempfile.TemporaryDirectory(prefix="pleura-") as folder:
+            xml, weights = Path(folder, "graph.xml"), Path(folder, "graph.bin")
+            openvino.serialize(model, str(xml), str(weights))
+            graph, content = plain_graph(xml.read_bytes()), weights.read_bytes()
+    except (OSError, RuntimeError) as error:  # of C++, where the disk is full
+        raise OutputError(
+            f"{os.environ.get('TMPDIR', 'the folder for temporary files')}: the graph could not be "
+            f"written there ({first_line(error)}); free some space, or name another folder in "
+            "TMPDIR"
+        ) from error
     return Exported("openvino", graph, content, exported.precision, exported.model_digest)
 
 
