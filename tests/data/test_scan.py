@@ -182,7 +182,7 @@ def test_a_killed_scan_loses_nothing(radiographs, tmp_path, monkeypatch):
     )
     command = [sys.executable, "-c", code, str(journal), *map(str, radiographs)]
     process = subprocess.Popen(command)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if journal.exists() and len(in_a_moment(journal)) >= 4:
             break
