@@ -6,6 +6,7 @@ Nothing is lost unsaid: what the target has no place for is counted before anyth
 import datetime
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -36,6 +37,8 @@ from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading, file_of_mask, read_masks
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import EMPTY, Form, area_px, overlap_px, rle2mask, union, united
+from pleura.processes.guarded import guarded
+from pleura.processes.isolation import Reply
 from pleura.processes.progress import OnProgress
 from pleura.results.source import require_referable
 from pleura.results.writing import write_drawn
@@ -365,7 +368,7 @@ def _fault(image: _Image, to: MaskTarget) -> str:
 def _unreferable(image: _Image) -> str:
     """Return why no DICOM Segmentation can refer to a radiograph; empty where one can."""
     try:
-        require_referable(read_any_header(Path(image.file)))
+        guarded(_require_referable, Path(image.file), image.file)
     except InputError as error:
         return str(error)
     return ""
@@ -410,7 +413,7 @@ def _write_files(
             name = file_of_mask(image.name, suffix)
             assert name is not None, "the plan leaves such a name out"
             if suffix == ".dcm":
-                _write_segmentation(image, folder / name)
+                guarded(partial(_write_segmentation, path=folder / name), image, image.file)
             else:
                 write = write_nifti_mask if suffix == ".nii.gz" else write_mask_picture
                 write(folder / name, image.mask)
@@ -418,11 +421,17 @@ def _write_files(
                 on_progress(done, len(images))
 
 
-def _write_segmentation(image: _Image, path: Path) -> None:
+def _require_referable(path: Path) -> Reply:
+    require_referable(read_any_header(path))
+    return Reply({})
+
+
+def _write_segmentation(image: _Image, path: Path) -> Reply:
     opened = open_any_radiograph(Path(image.file))
     if opened.radiograph.pixels.shape != image.sized:
         raise DataError(f"{image.file}: has another size than a moment ago; convert it again")
     write_drawn(opened, image.mask, path, version=version("pleura"), moment=_now())
+    return Reply({})
 
 
 def _now() -> datetime.datetime:
