@@ -18,9 +18,13 @@ from pleura.cli.app import execute
 from pleura.data.arrays import open_prepared, write_prepared
 from pleura.data.index import build_index
 from pleura.data.sources import find_sources
-from pleura.errors import DataError
+from pleura.errors import DataError, LimitError
 from pleura.processes import guarded
 from pleura.processes.isolation import Limits
+from pleura.rendering.notice import UNREADABLE, notice
+from pleura.stages import evaluate
+from pleura.stages.gallery import gallery
+from pleura.synthesis.simulate.cohort import find_radiographs
 from tests.dicom_files import make_dicom
 
 DEATHS = {
@@ -96,3 +100,32 @@ def test_a_file_that_turned_harmful_after_it_was_indexed_is_named(hostile, tmp_p
     assert str(raised.value) == (
         f"{data / name}.dcm: {DEATHS[name]} (it could be read when the index was made)"
     )
+
+
+def test_inspect(hostile, tmp_path, capsys):
+    data = radiographs(tmp_path / "data", ["kills", "sound"])
+    assert execute(["inspect", str(data), "--guard", "--json"]) == 3
+    harmed, sound = json.loads(capsys.readouterr().out)
+    assert harmed == {
+        "path": str(data / "kills.dcm"),
+        "error": f"{data / 'kills.dcm'}: {DEATHS['kills']}",
+    }
+    assert sound["guard"]["flags"]
+
+
+def test_radiographs_to_draw_on(hostile, tmp_path):
+    data = radiographs(tmp_path / "data", ["exits", "sound"])
+    found = dict(find_radiographs(data, size=256).refused)
+    assert found[str(data / "exits.dcm")] == f"{data / 'exits.dcm'}: {DEATHS['exits']}"
+    assert "process" not in found[str(data / "sound.dcm")]
+
+
+def test_pictures_of_a_gallery_and_of_an_evaluation(hostile, tmp_path):
+    data = radiographs(tmp_path / "data", ["late"])
+    (record,) = build_index(find_sources(config.Data(path=str(data))), workers=1).records
+    (data / "late.dcm").rename(data / "kills.dcm")
+    record = replace(record, path=str(data / "kills.dcm"))
+    with pytest.raises(LimitError, match=r"kills.dcm: the process that read it crashed"):
+        gallery([record], tile=96)
+    empty = np.zeros((48, 64), np.bool_)
+    assert np.array_equal(evaluate._record_tile(record, empty), notice(UNREADABLE, evaluate.TILE))
