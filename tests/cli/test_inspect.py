@@ -179,3 +179,24 @@ def test_a_picture_says_what_is_unknown(tmp_path, capsys):
     assert run(["--json", str(path)]) == console.SOME_INPUTS_FAILED
     (shown,) = json.loads(capsys.readouterr().out)
     assert shown["error"].endswith("is neither JPEG, PNG, TIFF nor NIfTI; convert it")
+
+
+def test_addresses_say_what_files_say(file, tmp_path, capsys, store):
+    content = file.read_bytes()
+    store.put({"in/a.dcm": content, "in/b.dcm": b"no radiograph", "in/t.csv": b"x"})
+    assert run([str(file), "--json", "--show-patient"]) == console.DONE
+    (here,) = json.loads(capsys.readouterr().out)
+    for guard in ([], ["--guard"]):
+        arguments = ["s3://films/in/", "--json", "--show-patient", *guard]
+        assert run(arguments) == console.SOME_INPUTS_FAILED
+        shown = capsys.readouterr()
+        there, failed = json.loads(shown.out)
+        assert ("guard" in there) == bool(guard)
+        there.pop("guard", None)
+        assert there == here | {"path": "s3://films/in/a.dcm"}
+        assert failed["path"] == "s3://films/in/b.dcm"
+        assert failed["error"].startswith("s3://films/in/b.dcm: ")
+        assert "the-secret-key" not in shown.out + shown.err
+    assert run(["s3://films/in/none.dcm"]) == console.SOME_INPUTS_FAILED
+    said = "s3://films/in/none.dcm: there is no such object, or no such bucket"
+    assert said in capsys.readouterr().err

@@ -1,17 +1,17 @@
 """`pleura inspect`: what radiographs say of themselves."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from pleura.cli import console
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pleura.dicom.radiograph import Header
     from pleura.pictures.guard import Guard
     from pleura.processes.isolation import Reply
+    from pleura.remote.objects import Brought
 
 HIDDEN = "hidden"
 
@@ -21,7 +21,7 @@ def inspect(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="DICOM files, pictures, folders, ZIP or tar files, quoted globs.",
+            help="DICOM files, pictures, folders, ZIP or tar files, quoted globs, addresses.",
             show_default=False,
         ),
     ],
@@ -45,62 +45,92 @@ def inspect(
     score from 0, like one, to 1) and what speaks against an answer. A file that cannot be read is
     listed on stderr, the others go on; the exit status is then 3.
     """
+    import itertools
     from functools import partial
 
-    from pleura.data.files import expand
-    from pleura.errors import InputError
+    from pleura.data.inputs import Inputs, brought
+    from pleura.errors import AddressError, InputError
     from pleura.processes.guarded import guarded
+    from pleura.remote.objects import NotBrought, Objects
 
     failures: list[tuple[str, str]] = []
-    objects: list[dict[str, Any]] = []
-    listed = expand(inputs)
-    for path in listed.files:
-        try:
-            shown = guarded(
-                partial(_shown, show_patient=show_patient, with_guard=with_guard), path, path
-            ).fields
-        except InputError as error:
-            failures.append((str(path), str(error)))
-            objects.append({"path": str(path), "error": str(error)})
-            continue
-        objects.append(shown["object"])
-        if not as_json:
-            console.print_table(str(path), shown["rows"])
-            console.show()
+    told: list[dict[str, Any]] = []
+    said = partial(_said, show_patient=show_patient, with_guard=with_guard)
+    with Objects() as objects:
+        listed = Inputs(inputs, objects)
+        sources = itertools.chain.from_iterable(turn.items() for turn in listed.turns())
+        for file in brought(sources, objects):
+            name = str(file if isinstance(file, Path) else file.address)
+            try:
+                if isinstance(file, NotBrought):
+                    raise AddressError(file.reason)
+                piece = _Piece(name) if isinstance(file, Path) else _Piece.of(file)
+                shown = guarded(said, piece, name).fields
+            except InputError as error:
+                failures.append((name, str(error)))
+                told.append({"path": name, "error": str(error)})
+                continue
+            told.append(shown["object"])
+            if not as_json:
+                console.print_table(name, shown["rows"])
+                console.show()
     if as_json:
-        console.print_json(objects)
+        console.print_json(told)
     console.print_failures(failures)
     console.say_passed_over(listed.passed)
     return console.SOME_INPUTS_FAILED if failures else console.DONE
 
 
-def _shown(path: "Path", *, show_patient: bool, with_guard: bool) -> "Reply":
+class _Piece(NamedTuple):
+    """A file to look at: its path; or its address without secrets, and what lies there."""
+
+    name: str
+    file_name: str = ""
+    content: bytes | None = None
+
+    @classmethod
+    def of(cls, brought: "Brought") -> "_Piece":
+        """Return what was fetched, without the key to it."""
+        return cls(str(brought.address), brought.address.name, brought.content)
+
+
+def _said(piece: _Piece, *, show_patient: bool, with_guard: bool) -> "Reply":
     """Return what a file says of itself; this is what runs in the other process."""
-    from pleura.data.radiographs import open_any_radiograph, read_any_header
+    from pleura.data.radiographs import (
+        open_any_radiograph,
+        parse_any_header,
+        parse_any_radiograph,
+        read_any_header,
+    )
     from pleura.dicom.square import squared
     from pleura.pictures.flags import judge
     from pleura.processes.isolation import Reply
 
     guard: Guard | None = None
+    name, path, content = piece.name, Path(piece.file_name or piece.name), piece.content
     if with_guard:
-        radiograph = open_any_radiograph(path).radiograph
-        header = radiograph.header
-        guard = judge(squared(radiograph.pixels, header.geometry.aspect), header)
+        opened = (
+            open_any_radiograph(path)
+            if content is None
+            else parse_any_radiograph(content, name, path)
+        )
+        header = opened.radiograph.header
+        guard = judge(squared(opened.radiograph.pixels, header.geometry.aspect), header)
     else:
-        header = read_any_header(path)
+        header = read_any_header(path) if content is None else parse_any_header(content, name, path)
     return Reply(
         {
-            "object": _as_object(header, show_patient) | _guard_object(guard),
+            "object": _as_object(header, name, show_patient) | _guard_object(guard),
             "rows": _as_rows(header, show_patient) | _guard_rows(guard),
         }
     )
 
 
-def _as_object(header: "Header", show_patient: bool) -> dict[str, Any]:
+def _as_object(header: "Header", path: str, show_patient: bool) -> dict[str, Any]:
     """Return the header's raw values, fit for JSON."""
     from dataclasses import asdict
 
-    values = asdict(header) | {"path": str(header.path), "spacing_mm": header.spacing_mm}
+    values = asdict(header) | {"path": path, "spacing_mm": header.spacing_mm}
     return values if show_patient else values | {"patient_name": HIDDEN, "patient_id": HIDDEN}
 
 

@@ -8,13 +8,23 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path, PurePosixPath
 
 from pleura.data.address_list import ADDRESS_COLUMNS, is_list, sources_in
 from pleura.data.files import ARCHIVES, HIDDEN, expand, in_words, passed_over_by_name
 from pleura.errors import AddressError, ArchiveError, DataError, UsageError
+from pleura.processes.workers import ahead
 from pleura.remote.address import SCHEMES, Address, Source, path_of, scheme_of, without_secrets
-from pleura.remote.objects import Objects, pattern_of, stamp_of
+from pleura.remote.objects import (
+    AHEAD_BYTES,
+    FETCHED_AHEAD,
+    Brought,
+    NotBrought,
+    Objects,
+    pattern_of,
+    stamp_of,
+)
 from pleura.storage.archive import SUFFIXES, is_archive, is_folder, is_inside, members_of
 from pleura.storage.content import Stamp, stamp_at
 
@@ -184,6 +194,38 @@ class Inputs:
         if is_archive(PurePosixPath(_plain_name(text))):
             return self._members(text) if not _is_path(text) else self._named([text])
         return [(source, stamp_at(source) if isinstance(source, Path) else None)]
+
+
+def brought(
+    listed: Iterable[tuple[Source, Stamp | None]], objects: Objects | None
+) -> Iterator[Path | Brought | NotBrought]:
+    """Yield each file: a path as it is; of addresses what lies there, some fetched ahead.
+
+    Args:
+        listed: Each file, and what was said of it when it was listed.
+        objects: What fetches; None where there are paths only.
+
+    Raises:
+        UsageError: There is an address nevertheless.
+    """
+
+    def begin(one: tuple[Source, Stamp | None]) -> "Future[Brought | NotBrought]":
+        source, stamp = one
+        if isinstance(source, Path) or objects is None:
+            raise UsageError(f"{source}: is an address, and only paths are read here")
+        return objects.begin(source, stamp)
+
+    for local, group in itertools.groupby(listed, lambda one: isinstance(one[0], Path)):
+        if local:
+            yield from (source for source, _ in group if isinstance(source, Path))
+        else:
+            yield from ahead(begin, group, FETCHED_AHEAD, _bytes_of, AHEAD_BYTES)
+
+
+def _bytes_of(one: tuple[Source, Stamp | None]) -> int:
+    """Return how much memory what is brought takes: none for a path, and where nobody knows."""
+    source, stamp = one
+    return 0 if stamp is None or isinstance(source, Path) else stamp.size
 
 
 def _is_path(text: str) -> bool:

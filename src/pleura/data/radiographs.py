@@ -23,6 +23,7 @@ from pleura.dicom.radiograph import (
     Opened,
     Radiograph,
     open_radiograph,
+    parse_header,
     parse_radiograph,
     read_header,
     read_radiograph,
@@ -149,6 +150,23 @@ def read_any_header(path: Path) -> Header:
         InputError: As for :func:`open_any_radiograph`.
     """
     return open_any_radiograph(path).radiograph.header if is_picture(path) else read_header(path)
+
+
+def parse_any_header(content: bytes, name: str, path: Path) -> Header:
+    """Return what the bytes of a file say of it, as :func:`read_any_header` does.
+
+    Args:
+        content: As for :func:`parse_any_radiograph`, and `name` and `path`.
+        name: What messages call it.
+        path: Its name as a file.
+
+    Raises:
+        InputError: As for :func:`open_any_radiograph`.
+    """
+    unpacked = gunzip(content) if is_gzip(content) else content
+    if data_start(unpacked) is None and is_plain_picture(unpacked):
+        return parse_any_radiograph(content, name, path).radiograph.header
+    return parse_header(content, name)
 
 
 def _of_picture(path: Path, picture: PlainPicture) -> Opened:

@@ -122,6 +122,20 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         return _header(path, stream.walked(_HEAD_BYTES))
 
 
+def parse_header(content: bytes, name: str = "the bytes") -> Header:
+    """Return what the bytes of a DICOM file say of it, as :func:`read_header` does.
+
+    Args:
+        content: The whole file, or a gzip of it.
+        name: What messages call it.
+
+    Raises:
+        DicomError: As for :func:`read_header`.
+    """
+    with reasons(name), closing(LoadedStream(content)) as stream:
+        return _header(Path(name), stream.walked(_HEAD_BYTES))
+
+
 def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
     """Return the picture in a file: one monochrome frame, air black and bone white.
 

@@ -17,17 +17,17 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from pleura.data.inputs import brought
 from pleura.engines.engine import Engine, Probabilities
 from pleura.errors import UsageError
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.processes.workers import ahead
 from pleura.remote.address import Source
-from pleura.remote.objects import AHEAD_BYTES, FETCHED_AHEAD, Brought, NotBrought, Objects
+from pleura.remote.objects import Objects
 from pleura.storage.content import Stamp
 
 Item = TypeVar("Item")
@@ -62,23 +62,8 @@ class Line:
         """
         read = functools.partial(self._readers.read, size=size, keep=keep)
         depth = max(2 * self._batch, 2 * self._readers.workers)
-        return ahead(functools.partial(self._reading.submit, read), self._brought(sources), depth)
-
-    def _brought(
-        self, sources: Iterable[tuple[Source, Stamp | None]]
-    ) -> Iterator[Path | Brought | NotBrought]:
-        """Yield each file: a path as it is; of addresses what lies there, some fetched ahead."""
-        for local, group in itertools.groupby(sources, lambda listed: isinstance(listed[0], Path)):
-            if local:
-                yield from (source for source, _ in group if isinstance(source, Path))
-            else:
-                yield from ahead(self._fetch, group, FETCHED_AHEAD, _bytes_of, AHEAD_BYTES)
-
-    def _fetch(self, listed: tuple[Source, Stamp | None]) -> "Future[Brought | NotBrought]":
-        source, stamp = listed
-        if isinstance(source, Path) or self._objects is None:
-            raise UsageError(f"{source}: is an address, and only paths are read here")
-        return self._objects.begin(source, stamp)
+        files = brought(sources, self._objects)
+        return ahead(functools.partial(self._reading.submit, read), files, depth)
 
     def run(self, files: Iterator[Ready | Failed], engine: Engine) -> Iterator[Ran | Failed]:
         """Yield each file with what the network says of it, once its batch has been through."""
@@ -94,12 +79,6 @@ class Line:
             return self._finishing.submit(function, item)
 
         return ahead(submit, items, 2 * self._batch)
-
-
-def _bytes_of(listed: tuple[Source, Stamp | None]) -> int:
-    """Return how much memory what is brought takes: none for a path, and where nobody knows."""
-    source, stamp = listed
-    return 0 if stamp is None or isinstance(source, Path) else stamp.size
 
 
 @contextlib.contextmanager
