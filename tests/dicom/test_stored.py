@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pleura.dicom.radiograph import read_radiograph
-from pleura.dicom.stored import sides_contradict, sign_contradicts, within_bits
+from pleura.dicom.stored import (
+    order_contradicts,
+    sides_contradict,
+    sign_contradicts,
+    within_bits,
+)
 from pleura.errors import MislabelledError
 from tests.dicom.test_codecs import rle
 from tests.dicom_files import make_dicom
@@ -16,6 +21,19 @@ from tests.dicom_files import make_dicom
 RLE = "1.2.840.10008.1.2.5"
 SMOOTH = (np.hypot(*np.mgrid[-30:30, -40:40]) * 70).astype(np.uint16)  # up to 3,500
 NOISE = np.random.default_rng(0)
+PLAIN = [
+    SMOOTH,
+    SMOOTH << 4,
+    SMOOTH >> 4,
+    SMOOTH >> 4 << 8,  # 8 bits in the upper byte
+    (SMOOTH.astype(np.int32) - 2048).astype(np.int16),
+    NOISE.integers(0, 1 << 16, SMOOTH.shape).astype(np.uint16),
+    NOISE.integers(0, 1 << 12, SMOOTH.shape).astype(np.uint16),
+    NOISE.integers(-3, 4, SMOOTH.shape).astype(np.int16),
+    np.zeros_like(SMOOTH),
+    np.indices(SMOOTH.shape)[1].astype(np.uint16) % 2 * 4095,
+    SMOOTH[:2, :2],
+]
 
 
 @given(st.integers(9, 15), st.booleans(), st.booleans(), st.data())
@@ -221,3 +239,22 @@ def test_padding_beyond_the_bits_is_padding(tmp_path, pixels, word, limit):
     assert not radiograph.pixels[:9].any()
     (note,) = radiograph.header.notes
     assert f"720 pixels hold (0028,0120) Pixel Padding Value {word:,}, more than 12" in note.text
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_bytes_that_stand_the_other_way_round_are_told(tmp_path, bits, signed):
+    noisy = SMOOTH * (1 << (bits - 12)) + NOISE.integers(0, 40, SMOOTH.shape).astype(np.uint16)
+    pixels = noisy.astype(np.int32) - (1 << (bits - 1)) * signed
+    pixels = pixels.astype(np.int16 if signed else np.uint16)
+    path = tmp_path / "x.dcm"
+    path.write_bytes(make_dicom(pixels, BitsStored=bits))
+    assert read_radiograph(path).pixels.shape == SMOOTH.shape
+    path.write_bytes(make_dicom(pixels.byteswap(), BitsStored=bits))
+    with pytest.raises(MislabelledError, match=r"two bytes of each pixel stand the other way"):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("stored", PLAIN)
+def test_pictures_and_noise_have_their_bytes_in_order(stored):
+    assert not order_contradicts(stored)

@@ -29,6 +29,7 @@ from pleura.dicom.notes import Note
 from pleura.dicom.presentation import has_overlay_bits, padding_of, presentation_of
 from pleura.dicom.sop_classes import uid_name
 from pleura.dicom.stored import (
+    order_contradicts,
     recode_padding,
     sides_contradict,
     sign_contradicts,
@@ -307,6 +308,7 @@ def _stored_values(
             data.note("wrong-syntax", f"the Transfer Syntax UID (0002,0010) {text}")
             uid = EXPLICIT
         stored, lossy = _native(data, header), False
+        _require_order(stored, header)
     _require_sides(stored, header, uid)
     if overlay_bits:
         return stored, uid, None
@@ -321,6 +323,17 @@ def _stored_values(
         data.note(found.kind, found.text)
     _require_sign(fitting, header)
     return fitting, uid, value
+
+
+def _require_order(stored: NDArray[Any], header: Header) -> None:
+    if stored.itemsize == 2 and order_contradicts(
+        stored.view(np.int16) if header.signed else stored
+    ):
+        raise MislabelledError(
+            "the two bytes of each pixel stand the other way round than the Transfer Syntax UID"
+            f" (0002,0010) {header.transfer_syntax_name} says, for only so neighbouring pixels are"
+            " alike: export the file again"
+        )
 
 
 def _require_sides(stored: NDArray[Any], header: Header, uid: str) -> None:
