@@ -12,7 +12,7 @@ from pleura.data.index import build_index
 from pleura.data.matching import match_names
 from pleura.data.sources import find_sources
 from pleura.dicom.secondary import write_secondary_capture
-from pleura.errors import DataError
+from pleura.errors import AnnotationError, DataError
 from pleura.formats.coco import CocoMask, coco_text
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.nifti import write_nifti_mask
@@ -146,6 +146,21 @@ def test_segmentations_are_of_the_radiograph_they_refer_to(tmp_path):
     (record,) = index.train
     assert record.encoded_pixels == mask2rle(found.mask)
     assert codes(index, folder)["probability-maps"].count == 1
+
+
+def test_what_lies_among_masks_and_is_not_read_is_counted(radiographs, tmp_path):
+    folder, masks = radiographs, tmp_path / "masks"
+    write_mask_picture(masks / "case_0.png", mask_of(1))
+    cv2.imwrite(str(masks / "case_1.jpg"), np.zeros(SHAPE, np.uint8))
+    np.save(masks / "case_2.npy", mask_of(1))
+    (masks / "read.md").write_text("of no account")
+    index = index_of(folder, annotations=str(masks))
+    finding = codes(index, folder, annotations=str(masks))["not-a-mask"]
+    assert (finding.count, finding.items[0].note) == (2, "1 .jpg, 1 .npy")
+    assert any("2 not-a-mask" in str(use) for use in index.tables)
+    (masks / "case_0.png").unlink()
+    with pytest.raises(AnnotationError, match=r"holds no mask .*, but 1 .jpg, 1 .npy, which are"):
+        index_of(folder, annotations=str(masks))
 
 
 def test_pictures_that_masks_name_are_radiographs_and_the_masks_are_none(tmp_path):

@@ -176,7 +176,7 @@ def _rows(table: Annotations) -> Iterator[Finding]:
     ]
     yield found("touching-runs", touching)
     for note in table.notes:
-        yield found(note.code, [Item(table.path.name)], count=note.count)
+        yield found(note.code, [Item(table.path.name, note.says)], count=note.count)
 
 
 def _several_rows(table: Annotations) -> Finding:

@@ -356,9 +356,12 @@ def _label_uses(
 ) -> Iterator[TableUse]:
     """Yield what was not used of the tables of masks and labels; `here` are all images' ids."""
     if annotations is not None:
+        codes: list[str] = [problem.code for problem in annotations.problems]
+        for note in annotations.notes:
+            codes += [note.code] * note.count * (note.code == "not-a-mask")
         yield from table_use(
             annotations.path,
-            codes=[problem.code for problem in annotations.problems],
+            codes=codes,
             ids=annotations.masks,
             known=here,
             columns=annotations.unused,

@@ -55,6 +55,7 @@ NoteCode = Literal[
     "empty-mark-variant",
     "repeated-rows",
     "probability-maps",
+    "not-a-mask",
 ]
 
 
@@ -90,10 +91,14 @@ class RowProblem:
 
 @dataclass(frozen=True, slots=True)
 class TableNote:
-    """Something that is odd about a table, yet harmless: what, and how many rows (or names)."""
+    """Something that is odd about a table, yet harmless: what, and how many rows (or names).
+
+    `says` is more about it, in words.
+    """
 
     code: NoteCode
     count: int
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ inside says that there is no pneumothorax; a radiograph without a file is unlabe
 
 import glob
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -35,6 +36,21 @@ from pleura.storage.archive import is_folder, places, walk_files
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt")
 _ENDINGS = ("_mask", "-mask", "_seg", "-seg")
+_TEXTS = {
+    ".csv",
+    ".csv.gz",
+    ".html",
+    ".json",
+    ".log",
+    ".md",
+    ".pdf",
+    ".py",
+    ".toml",
+    ".tsv",
+    ".txt",
+}
+"""Suffixes of what lies beside masks and is none to anybody."""
+
 _LONGEST = 200  # bytes: a file that is being written has some more in its name
 
 
@@ -177,8 +193,12 @@ def _root_of(path: Path) -> Path:
 
 def mask_files(folder: Path) -> list[Path]:
     """Return the files below a folder that may be masks, sorted; or those that a glob matches."""
+    return [path for path in _listed(folder) if is_mask_file(path)]
+
+
+def _listed(folder: Path) -> list[Path]:
     found = (path for place in places(str(folder)) for path in walk_files(place))
-    return sorted(path for path in found if not path.name.startswith(".") and is_mask_file(path))
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def key_of_mask(path: Path, folder: Path) -> str:
@@ -208,16 +228,24 @@ def file_of_mask(name: str, suffix: str) -> PurePosixPath | None:
 
 
 def _folder(path: Path, reading: MaskReading) -> Annotations:
-    files = mask_files(path)
+    listed = _listed(path)
+    files = [file for file in listed if is_mask_file(file)]
+    kinds = Counter(suffix_of(file) or "without a suffix" for file in set(listed).difference(files))
+    others = {kind: count for kind, count in sorted(kinds.items()) if kind not in _TEXTS}
+    what = ", ".join(f"{count:,} {kind}" for kind, count in others.items())
     if not files:
         raise AnnotationError(
-            f"{path}: holds no mask (PNG, TIFF, BMP, GIF, NIfTI or DICOM Segmentation); name the "
-            "folder of the masks"
+            f"{path}: holds no mask (PNG, TIFF, BMP, GIF, NIfTI or DICOM Segmentation)"
+            + (f", but {what}, which are not read as masks" if what else "")
+            + "; name the folder of the masks"
         )
-    return _files(path, files, reading)
+    note = TableNote("not-a-mask", sum(others.values()), what)
+    return _files(path, files, reading, [note] if others else [])
 
 
-def _files(path: Path, files: list[Path], reading: MaskReading) -> Annotations:
+def _files(
+    path: Path, files: list[Path], reading: MaskReading, notes: Iterable[TableNote] = ()
+) -> Annotations:
     found = _Found(path)
     maps = 0
     for file in files:
@@ -231,7 +259,8 @@ def _files(path: Path, files: list[Path], reading: MaskReading) -> Annotations:
         )
     if len(found.problems) == found.rows:
         raise AnnotationError(f"{found.problems[0].reason}")
-    return found.annotations((TableNote("probability-maps", maps),) if maps else ())
+    of_maps = [TableNote("probability-maps", maps)] if maps else []
+    return found.annotations((*notes, *of_maps))
 
 
 def _masks_in(file: Path, folder: Path, label: str) -> Iterator[_Mask]:

@@ -269,6 +269,10 @@ def _unread(table: Annotations) -> list[ConversionLoss]:
         losses.append(
             ConversionLoss("maps", maps, f"{maps:,} maps of probabilities, which are no masks")
         )
+    for note in table.notes:
+        if note.code == "not-a-mask":
+            says = f"{note.count:,} files that are not read as masks: {note.says}"
+            losses.append(ConversionLoss("files", note.count, says))
     return losses
 
 
