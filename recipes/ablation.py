@@ -38,13 +38,12 @@ from pleura.evaluation.comparison import compare
 from pleura.evaluation.decision import fit_decision
 from pleura.evaluation.intervals import Draws, Score, draw_patients
 from pleura.evaluation.outcomes import Outcome
-from pleura.evaluation.predictions import count_predictions
 from pleura.evaluation.scores import summarise
 from pleura.formats.annotations import write_submission
 from pleura.formats.rle import mask2rle
 from pleura.models.blocks import Outputs
 from pleura.models.bundle import read_bundle
-from pleura.stages.evaluate import outcome_of
+from pleura.stages.evaluate import count_predictions, outcome_of
 from pleura.stages.folds import keep_said, read_said
 from pleura.stages.train import is_trained, train_model
 from pleura.storage.atomic import write_text
