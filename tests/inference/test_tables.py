@@ -1,5 +1,6 @@
 import csv
 
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,6 +42,17 @@ def test_more_rows_than_are_in_memory_at_a_time(tmp_path, monkeypatch):
     tables.write_tables([Row(f"{number}.dcm") for number in range(10)], tmp_path, MADE_WITH)
     table = pq.read_table(tmp_path / "predictions.parquet")
     assert table["path"].to_pylist() == [f"{number}.dcm" for number in range(10)]
+
+
+def test_tables_of_several_jobs_are_one_data_set_with_the_masks(tmp_path):
+    rows = [Row("a", "1", 0.9, 4, 32, 48, rle="0 4 9 2"), Row("b", "2", 0.1, 0, 32, 48, rle="-1")]
+    tables.write_tables(rows, tmp_path / "job=1", MADE_WITH)
+    none = [Row("c", error="no"), Row("d", "4", rows=9, columns=8, assessed=False)]
+    tables.write_tables(none, tmp_path / "job=2", MADE_WITH)
+    found = ds.dataset(sorted(tmp_path.rglob("*.parquet"))).to_table().to_pylist()
+    assert [row["rle"] for row in found] == ["0 4 9 2", "-1", "", ""]
+    assert [row["rows"] for row in found] == [32, 32, None, 9]
+    assert [row["columns"] for row in found] == [48, 48, None, 8]
 
 
 HOSTILE = [

@@ -4,7 +4,7 @@
 
     submission.csv        ImageId,EncodedPixels: one row per image, in the inputs' order
     predictions.csv       one row per input, with its error where there is one, and the thresholds
-    predictions.parquet   the same, typed, with what it was made with
+    predictions.parquet   the same, typed, with each mask and what it was made with
 """
 
 from collections.abc import Iterable
@@ -31,6 +31,10 @@ COLUMNS = {
     "notes": "text",
 }
 """What is told of each input, and what :mod:`pleura.inference.parquet` makes of it."""
+
+MASK_COLUMNS = {"rle": "text", "rows": "count", "columns": "count"}
+"""What predictions.parquet tells more: the mask as run lengths, and the size that they are for. So
+the tables of several jobs are one data set, to which nothing else has to be joined."""
 
 THRESHOLDS = ("score_threshold", "mask_threshold", "min_area")
 """The last columns of predictions.csv: what made a call of a score, so that a row can be judged
@@ -84,7 +88,12 @@ def write_tables(rows: Iterable[Row], out: Path, made_with: Provenance) -> None:
         ((one.image_id, one.submitted) for one in rows if one.submitted is not None),
     )
     _write_csv(rows, out / "predictions.csv", made_with)
-    write_parquet(map(_cells, rows), COLUMNS, made_with.as_json(), out / "predictions.parquet")
+    write_parquet(
+        ([*_cells(row), row.rle, row.rows, row.columns] for row in rows),
+        COLUMNS | MASK_COLUMNS,
+        made_with.as_json(),
+        out / "predictions.parquet",
+    )
 
 
 def _write_csv(rows: Iterable[Row], path: Path, made_with: Provenance) -> None:
