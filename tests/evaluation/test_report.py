@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pleura.errors import OutputError
 from pleura.evaluation.charts import (
+    Ranking,
     area_svg,
     precision_points,
     precision_svg,
@@ -43,7 +44,6 @@ from pleura.evaluation.scores import (
     Stratum,
     summarise,
 )
-from pleura.metrics import average_precision
 from pleura.models.bundle import OperatingPoint
 from pleura.rendering.overlay import MASK_COLOUR, TRUTH_COLOUR
 from tests.html_page import Page
@@ -349,22 +349,32 @@ def test_a_choice_is_full_distinct_and_independent_of_order(
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.9])), min_size=2))
-def test_the_areas_under_the_drawn_curves_are_the_figures(drawn: list[tuple[bool, float]]) -> None:
-    outcomes = [made(n, positive, False, score) for n, (positive, score) in enumerate(drawn)]
-    points = roc_points(outcomes)
-    found = np.array([score for positive, score in drawn if positive])
-    others = np.array([score for positive, score in drawn if not positive])
-    if not found.size or not others.size:
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.integers(0, 5)),
+        min_size=2,
+    )
+)
+def test_the_drawn_curves_are_of_the_figures(drawn: list[tuple[bool, float, int]]) -> None:
+    """Also where patients have several images: all count patients, and calls lie on the curve."""
+    outcomes = [
+        replace(made(n, positive, score > 0.4, score), patient=str(patient))
+        for n, (positive, score, patient) in enumerate(drawn)
+    ]
+    evaluation = summarise(outcomes)
+    points = roc_points(Ranking.of(outcomes))
+    if math.isnan(evaluation.auroc.value):
         assert points is None
-    else:
-        assert points is not None
-        wins = (found[:, None] > others) + 0.5 * (found[:, None] == others)
-        assert np.trapezoid(points[1], points[0]) == pytest.approx(wins.mean())
-        recall, precision = precision_points(outcomes) or (np.zeros(1), np.zeros(1))
-        area = float((np.diff(recall) * precision[1:]).sum())
-        labels, scores = zip(*drawn, strict=True)
-        assert area == pytest.approx(average_precision(labels, scores))
+        return
+    assert np.trapezoid(points[1], points[0]) == pytest.approx(evaluation.auroc.value)
+    called = (1 - evaluation.specificity.value, evaluation.sensitivity.value)
+    assert np.isclose(np.transpose(points), called).all(axis=1).any()
+    recall, precision = precision_points(Ranking.of(outcomes))
+    area = float((np.diff(recall) * precision[1:]).sum())
+    assert area == pytest.approx(evaluation.average_precision.value)
+    if any(item.called for item in outcomes):
+        called = (evaluation.sensitivity.value, evaluation.ppv.value)
+        assert np.isclose(np.transpose([recall, precision]), called).all(axis=1).any()
 
 
 def test_charts_that_are_undefined_are_left_out() -> None:

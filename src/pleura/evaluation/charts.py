@@ -1,14 +1,17 @@
 """The charts of a report, as inline SVG.
 
-ROC and precision-recall curve, reliability, Dice against area, and scores by label.
+ROC and precision-recall curve, reliability, Dice against area, and scores by label. In the curves
+patients count the same, as in the figures: the area below a curve is the figure that is told.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleura import metrics
+from pleura.evaluation.intervals import patient_weights
 from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.proportions import wilson
 from pleura.evaluation.scores import Evaluation
@@ -17,13 +20,46 @@ from pleura.rendering import figures
 _BINS = 25
 MARKERS = {"sensitive": "^", "specific": "v", "rule": "s"}
 
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Of a curve: ``(points,)`` across and ``(points,)`` up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What the curves are drawn from, ``(images,)`` each.
+
+    Attributes:
+        positive: Whether an image has a pneumothorax.
+        score: Its score, higher meaning more likely: that before calibration, where it is known, as
+            for AUROC.
+        weight: What it counts.
+    """
+
+    positive: NDArray[np.bool_]
+    score: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> "Ranking":
+        """Return the ranking of outcomes; patients count the same."""
+        return cls(
+            np.array([item.positive for item in outcomes], bool),
+            np.array([o.score if o.raw_score is None else o.raw_score for o in outcomes], float),
+            patient_weights([item.patient for item in outcomes]),
+        )
+
+    @property
+    def prevalence(self) -> float:
+        """The share of positives."""
+        return float(self.weight @ self.positive / self.weight.sum())
+
 
 def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
     """Return the ROC curve of the image scores with the operating point on it.
 
     Empty where it is undefined: all images have the same label.
     """
-    points = roc_points(outcomes)
+    points = roc_points(Ranking.of(outcomes))
     if points is None:
         return ""
 
@@ -62,23 +98,23 @@ def roc_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
         return figures.svg(axes, "ROC curve of the image score")
 
 
-def roc_points(
-    outcomes: Sequence[Outcome],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def roc_points(ranking: Ranking) -> Points | None:
     """Return false positive and true positive rate at each distinct score, from (0, 0) to (1, 1).
 
-    None where all images have the same label.
+    None where all images that count have the same label.
     """
-    positive = np.array([item.positive for item in outcomes], dtype=bool)
-    score = np.array([item.score for item in outcomes], dtype=float)
-    if positive.all() or not positive.any():
+    counted = ranking.weight > 0
+    order = np.flatnonzero(counted)[np.argsort(-ranking.score[counted], kind="stable")]
+    score, weight = ranking.score[order], ranking.weight[order]
+    found = np.cumsum(weight * ranking.positive[order])
+    alarms = np.cumsum(weight * ~ranking.positive[order])
+    if not found.size or not found[-1] or not alarms[-1]:
         return None
-    order = np.argsort(-score, kind="stable")
-    score, positive = score[order], positive[order]
     last_of_its_score = np.append(score[1:] != score[:-1], True)
-    found = np.cumsum(positive)[last_of_its_score] / positive.sum()
-    alarms = np.cumsum(~positive)[last_of_its_score] / (~positive).sum()
-    return np.append(0.0, alarms), np.append(0.0, found)
+    return (
+        np.append(0.0, alarms[last_of_its_score] / alarms[-1]),
+        np.append(0.0, found[last_of_its_score] / found[-1]),
+    )
 
 
 def precision_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
@@ -87,20 +123,18 @@ def precision_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
     A dashed line is the share of positives, what calling at random gives. Empty where all images
     have the same label.
     """
-    points = precision_points(outcomes)
+    ranking = Ranking.of(outcomes)
+    points = precision_points(ranking)
     if points is None:
         return ""
-    positives = sum(item.positive for item in outcomes)
 
     with figures.panels() as (axes,):
         axes.set_title("Precision and recall of the image score")
-        chance = positives / len(outcomes)
+        chance = ranking.prevalence
         axes.plot([0, 1], [chance] * 2, color=figures.QUIET, linewidth=0.9, linestyle=(0, (3, 3)))
         axes.step(points[0], points[1], where="pre", color=figures.SECOND)
-        called = sum(item.called for item in outcomes)
-        if called:
-            right = sum(item.called and item.positive for item in outcomes)
-            at = (evaluation.sensitivity.value, right / called)
+        if any(item.called for item in outcomes):
+            at = (evaluation.sensitivity.value, evaluation.ppv.value)
             axes.plot([at[0]], [at[1]], "o", markersize=6, color=figures.INK, zorder=4)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(0, 1.04)
@@ -109,19 +143,17 @@ def precision_svg(outcomes: Sequence[Outcome], evaluation: Evaluation) -> str:
         return figures.svg(axes, "Precision-recall curve of the image score")
 
 
-def precision_points(
-    outcomes: Sequence[Outcome],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def precision_points(ranking: Ranking) -> Points | None:
     """Return recall and precision at each distinct score, the highest first, from recall 0.
 
-    Precision at recall 0 is that at the highest score. None where all images have the same label.
+    Precision at recall 0 is that at the highest score. None where all images that count have the
+    same label.
     """
-    points = roc_points(outcomes)
+    points = roc_points(ranking)
     if points is None:
         return None
-    positives = sum(item.positive for item in outcomes)
-    found = points[1][1:] * positives
-    alarms = points[0][1:] * (len(outcomes) - positives)
+    share = ranking.prevalence
+    found, alarms = points[1][1:] * share, points[0][1:] * (1 - share)
     precision = found / (found + alarms)
     return points[1], np.append(precision[0], precision)
 
@@ -153,19 +185,23 @@ def reliability_points(
 ) -> tuple[NDArray[np.float64], ...]:
     """Return of each bin its mean score, its share of positives, the interval, its images.
 
-    Bins hold equally many images as far as ties allow; the interval is Wilson's, of 95 %.
+    Bins hold equally many images as far as ties allow. In means and shares patients count the same,
+    as in the calibration error. The interval is Wilson's, of 95 %, with as many cases as patients.
 
     Returns:
         Five arrays ``(bins,)``: mean score, share, low, high, count.
     """
     score = np.array([item.score for item in outcomes])
     positive = np.array([item.positive for item in outcomes])
+    patients = np.array([item.patient for item in outcomes], dtype=str)
+    weight = patient_weights([item.patient for item in outcomes])
     bins = metrics.equal_mass_bins(score)
-    filled = np.unique(bins)
-    said = np.array([score[bins == number].mean() for number in filled])
-    counts = np.array([np.count_nonzero(bins == number) for number in filled])
-    share = np.array([positive[bins == number].mean() for number in filled])
-    return said, share, *wilson(share, counts), counts
+    parts = [bins == number for number in np.unique(bins)]
+    said = np.array([np.average(score[part], weights=weight[part]) for part in parts])
+    share = np.array([np.average(positive[part], weights=weight[part]) for part in parts])
+    cases = np.array([len(np.unique(patients[part])) for part in parts])
+    counts = np.array([np.count_nonzero(part) for part in parts])
+    return said, share, *wilson(share, cases), counts
 
 
 def area_svg(outcomes: Sequence[Outcome]) -> str:

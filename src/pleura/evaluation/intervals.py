@@ -168,8 +168,18 @@ def draw_patients(
             drawn = rng.integers(len(names), size=len(names))
             weights[row] = np.bincount(drawn, minlength=len(names))[numbers]
         if weigh == "patients":
-            weights /= np.bincount(numbers)[numbers]
+            weights *= patient_weights(groups)
     return Draws(weights, numbers.astype(np.int64))
+
+
+def patient_weights(groups: Sequence[str]) -> NDArray[np.float64]:
+    """Return what each image weighs where patients count the same: 1 / n of a patient's n images.
+
+    Args:
+        groups: The patient of each image.
+    """
+    _, numbers = np.unique(np.array(list(groups), dtype=str), return_inverse=True)
+    return np.asarray(1 / np.bincount(numbers)[numbers], np.float64)
 
 
 def auroc_samples(

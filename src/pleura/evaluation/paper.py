@@ -1,21 +1,29 @@
 """Figures for a paper: each as PNG, SVG and PDF, with its points as CSV.
 
 They are read in grey too: lines differ by their strokes, groups by their marks, and the two colours
-by their lightness. Bands are 95 % intervals over the same resamples of patients as all figures.
+by their lightness. In curves patients count the same, as in all figures. Bands are 95 % intervals
+over resamples of patients.
 """
 
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.evaluation.charts import MARKERS, precision_points, reliability_points, roc_points
-from pleura.evaluation.intervals import draw_patients
+from pleura.evaluation.charts import (
+    MARKERS,
+    Points,
+    Ranking,
+    precision_points,
+    reliability_points,
+    roc_points,
+)
+from pleura.evaluation.intervals import draw_patients, patient_weights
 from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.scores import Evaluation
 from pleura.formats.csv_cells import csv_line
@@ -118,22 +126,16 @@ def _file(draw: Callable[["Axes"], None], form: str, salt: str) -> bytes:
     return content.getvalue()
 
 
-def _truths(outcomes: Sequence[Outcome]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    positive = np.array([item.positive for item in outcomes], np.bool_)
-    return positive, np.array([item.score for item in outcomes], np.float64)
-
-
 def _band(
     outcomes: Sequence[Outcome],
     seed: int,
-    curve: Callable[[Sequence[Outcome]], tuple[NDArray[np.float64], NDArray[np.float64]] | None],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    curve: Callable[[Ranking], Points | None],
+) -> Points:
     """Return the 95 % band of a curve over :data:`_GRID`, by resamples of whole patients."""
-    draws = draw_patients([item.patient for item in outcomes], seed, RESAMPLES)
-    found = []
-    for counts in draws.weights[1:]:
-        drawn = [o for o, n in zip(outcomes, counts.astype(int), strict=True) for _ in range(n)]
-        points = curve(drawn)
+    draws = draw_patients([item.patient for item in outcomes], seed, RESAMPLES, weigh="patients")
+    ranking, found = Ranking.of(outcomes), []
+    for weights in draws.weights[1:]:
+        points = curve(replace(ranking, weight=weights))
         if points is not None:
             found.append(np.interp(_GRID, points[0], points[1]))
     if not found:
@@ -157,15 +159,12 @@ def _told(name: str, score: Any) -> str:
 
 
 def _roc(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> PaperFigure:
-    points = roc_points(outcomes)
+    points = roc_points(Ranking.of(outcomes))
     assert points is not None  # there is an AUROC
     low, high = _band(outcomes, seed, roc_points)
-    positive = _truths(outcomes)[0]
-    # Images count alike here, as they do in the curve, or the points would lie beside it.
-    called_at = {
-        name: (float(called[~positive].mean()), float(called[positive].mean()))
-        for name, called in _calls(outcomes, evaluation)
-    }
+    told = {"default": (evaluation.specificity, evaluation.sensitivity)}
+    told |= {item.name: (item.specificity, item.sensitivity) for item in evaluation.points[1:]}
+    called_at = {name: (1 - cleared.value, found.value) for name, (cleared, found) in told.items()}
 
     def draw(axes: "Axes") -> None:
         axes.fill_between(_GRID, low, high, color=DARK, alpha=0.18, linewidth=0)
@@ -191,10 +190,11 @@ def _roc(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> Pape
 
 
 def _precision(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> PaperFigure:
-    points = precision_points(outcomes)
+    ranking = Ranking.of(outcomes)
+    points = precision_points(ranking)
     assert points is not None
     low, high = _band(outcomes, seed, precision_points)
-    share = float(_truths(outcomes)[0].mean())
+    share = ranking.prevalence
 
     def draw(axes: "Axes") -> None:
         axes.fill_between(_GRID, low, high, color=DARK, alpha=0.18, linewidth=0)
@@ -237,18 +237,19 @@ def _reliability(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int)
 
 def _decision(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> PaperFigure:
     """Net benefit of calling from each threshold on (Vickers and Elkin 2006)."""
-    positive, score = _truths(outcomes)
+    ranking = Ranking.of(outcomes)
+    share, weight = ranking.prevalence, ranking.weight / ranking.weight.sum()
     at = np.arange(0.01, 0.61, 0.01)
     odds = at / (1 - at)
-    called = score[None, :] >= at[:, None]
-    found, alarms = (called & positive).mean(axis=1), (called & ~positive).mean(axis=1)
-    ours, everybody = found - alarms * odds, positive.mean() - (~positive).mean() * odds
+    called = np.array([item.score for item in outcomes]) >= at[:, None]
+    found, alarms = called @ (weight * ranking.positive), called @ (weight * ~ranking.positive)
+    ours, everybody = found - alarms * odds, share - (1 - share) * odds
 
     def draw(axes: "Axes") -> None:
         axes.plot(at, ours, color=DARK, label="by the score")
         axes.plot(at, everybody, color=LIGHT, linestyle=(0, (5, 2)), label="call everybody")
         axes.axhline(0, color=figures.QUIET, linestyle=(0, (1, 1.5)), label="call nobody")
-        top = max(float(ours.max()), float(positive.mean()))
+        top = max(float(ours.max()), share)
         axes.set_ylim(-0.25 * top, 1.1 * top)
         axes.set_xlim(0, 0.6)
         axes.set_xlabel("Threshold probability")
@@ -298,11 +299,11 @@ def _froc(outcomes: Sequence[Outcome]) -> PaperFigure:
     """Lesions found against false lesions per image, as the score to be called rises."""
     known = sorted((o for o in outcomes if o.annotated), key=lambda o: -o.score)
     score = np.array([item.score for item in known])
+    weight = patient_weights([item.patient for item in known])
     last = np.append(score[1:] != score[:-1], True)
-    found = np.cumsum([item.lesions_found for item in known])[last] / max(
-        1, sum(item.lesions for item in known)
-    )
-    false = np.cumsum([item.false_lesions for item in known])[last] / len(known)
+    lesions = weight @ [item.lesions for item in known]
+    found = np.cumsum(weight * [item.lesions_found for item in known])[last] / (lesions or 1)
+    false = np.cumsum(weight * [item.false_lesions for item in known])[last] / weight.sum()
 
     def draw(axes: "Axes") -> None:
         axes.step(np.append(0, false), np.append(0, found), where="post", color=DARK)
@@ -330,7 +331,7 @@ def _calls(
 
 
 def _confusion(outcomes: Sequence[Outcome], name: str, called: NDArray[np.bool_]) -> PaperFigure:
-    positive = _truths(outcomes)[0]
+    positive = np.array([item.positive for item in outcomes], bool)
     counts = np.array(
         [
             [np.count_nonzero(positive & called), np.count_nonzero(positive & ~called)],
