@@ -5,8 +5,9 @@ import pytest
 
 from pleura.config import Network
 from pleura.errors import BundleError
+from pleura.evaluation.scores import Outcome, summarise
 from pleura.models.bundle import Bundle, Calibration, OperatingPoint, Preprocessing
-from pleura.models.card import write_card
+from pleura.models.card import write_card, write_hub_card
 
 TRAINING = {
     "images": 47,
@@ -172,6 +173,44 @@ def test_patients_that_are_not_known(bundle, unknown, words):
 def test_the_licence_is_what_somebody_states(bundle):
     card = write_card(bundle, "CC0")
     assert "Licence of the data: CC0, as stated by who printed this card." in card
+
+
+@pytest.mark.parametrize(
+    ("stated", "front"),
+    [
+        ("", 'license: "unknown"\nlibrary_name'),
+        ("CC BY 4.0", 'license: "cc-by-4.0"\nlibrary_name'),
+        ("Apache-2.0", 'license: "apache-2.0"\nlibrary_name'),
+        (
+            "for research and education",
+            'license: "other"\nlicense_name: "stated-in-the-card"\nlicense_link: "README.md"\n',
+        ),
+    ],
+)
+def test_the_hub_is_told_the_licence_that_somebody_stated(bundle, stated, front):
+    card = write_hub_card(bundle, stated)
+    assert card.startswith(f"---\n{front}")
+    assert f"Licence of the data: {stated or 'not recorded'}" in card
+
+
+def test_the_hub_is_told_the_licence_that_a_model_brings(bundle):
+    brought = replace(bundle, training={**TRAINING, "licence": "for research and education"})
+    assert 'license: "other"' in write_hub_card(brought)
+    assert 'license: "mit"' in write_hub_card(brought, "MIT")
+
+
+def test_all_of_36_have_an_interval_with_a_width(bundle):
+    """Where no resample differs the card shows Wilson's interval, and Newcombe's of the AUROC."""
+    outcomes = [
+        Outcome(str(n), str(n), n < 36, n < 36, 0.9 if n < 36 else 0.1, 1, 1, 5, 5, 100, 1, 1, 0)
+        for n in range(72)
+    ]
+    card = write_card(replace(bundle, evaluation={**EVALUATION, **summarise(outcomes).as_json()}))
+    for figure in ("sensitivity, default operating point", "specificity, default operating point"):
+        assert f"| {figure} | 1.000 (0.904 to 1.000) |" in card
+    assert "| positive predictive value at the share of positives of these images | 1.000 (0.904" in card
+    assert "| AUROC | 1.000 (0.9" in card
+    assert "(1.000 to 1.000)" not in card
 
 
 def test_other_calibrations(bundle):

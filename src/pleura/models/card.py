@@ -93,6 +93,13 @@ _HUB_METRICS: Mapping[str, str] = {
 }
 """The figures that stand in a model index, and how the hub calls their kinds."""
 
+_HUB_LICENCES = frozenset(
+    "apache-2.0 mit bsd-2-clause bsd-3-clause cc0-1.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 "
+    "cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-4.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 odbl "
+    "gpl-3.0 lgpl-3.0 agpl-3.0 mpl-2.0 openrail unlicense".split()
+)
+"""Names of licences that the hub knows; huggingface.co/docs/hub/repositories-licenses."""
+
 
 def write_hub_card(bundle: Bundle, licence: str = "", card: str = "") -> str:
     """Return the card as the README.md of a model on the Hugging Face hub.
@@ -112,6 +119,7 @@ def write_hub_card(bundle: Bundle, licence: str = "", card: str = "") -> str:
     """
     text = card or write_card(bundle, licence)
     front: dict[str, Any] = {
+        **_hub_licence(licence or str(bundle.training.get("licence") or "")),
         "library_name": "pleura",
         "pipeline_tag": "image-segmentation",
         "tags": ["pneumothorax", "chest-radiograph", "medical", "dicom", bundle.network.name],
@@ -123,6 +131,16 @@ def write_hub_card(bundle: Bundle, licence: str = "", card: str = "") -> str:
         ]
     lines = [f"{name}: {json.dumps(value)}" for name, value in front.items()]
     return "\n".join(["---", *lines, "---", "", text])
+
+
+def _hub_licence(stated: str) -> dict[str, str]:
+    """Return the keys of the hub about the licence: what no name of it fits is in the card."""
+    if not stated:
+        return {"license": "unknown"}
+    name = "-".join(stated.lower().split())
+    if name in _HUB_LICENCES:
+        return {"license": name}
+    return {"license": "other", "license_name": "stated-in-the-card", "license_link": "README.md"}
 
 
 def _hub_results(bundle: Bundle) -> dict[str, Any]:
