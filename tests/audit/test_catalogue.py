@@ -85,3 +85,11 @@ def test_the_catalogue_is_read_when_something_is_found_and_not_before():
 def test_what_is_done_agrees_with_its_count():
     assert found("truncated", [Item("x")]).treatment.startswith("it is left out")
     assert found("truncated", [Item("x"), Item("y")]).treatment.startswith("they are left out")
+
+
+def test_what_can_be_done_agrees_with_its_count():
+    assert found("truncated", [Item("x")]).override == "copy it again from its source"
+    assert found("truncated", [Item("x"), Item("y")]).override.startswith("copy them again")
+    for code, kind in catalogue().items():
+        if "[" in kind.override:
+            assert "them" not in found(code, [Item("x")]).override.split(), code

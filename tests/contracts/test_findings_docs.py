@@ -15,8 +15,8 @@ DOCS = Path(__file__).parents[2] / "docs/reference"
 def test_each_code_is_described(code):
     kind = catalogue()[code]
     unit, title = kind.words(2)
-    treatment = inflect(kind.treatment, 2)
-    row = f"| `{code}` | {kind.severity} | {unit} {title} | {treatment} | {kind.override} |"
+    treatment, override = inflect(kind.treatment, 2), inflect(kind.override, 2)
+    row = f"| `{code}` | {kind.severity} | {unit} {title} | {treatment} | {override} |"
     assert row in (DOCS / "findings.md").read_text().splitlines()
 
 

@@ -29,7 +29,7 @@ class Kind:
         title: What is found, to be read after the count: "12 files ...". In it and in `unit`,
             ``[is|are]`` stands for the word that goes with one and that for several.
         treatment: What pleura does about it, with such words too.
-        override: How to have it otherwise.
+        override: How to have it otherwise, likewise.
     """
 
     severity: Severity

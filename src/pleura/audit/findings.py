@@ -360,7 +360,7 @@ def found(
         unit=unit,
         title=title,
         treatment=inflect(kind.treatment, count),
-        override=kind.override,
+        override=inflect(kind.override, count),
         figures=dict(figures or {}),
         items=items,
     )
