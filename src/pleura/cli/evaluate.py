@@ -77,9 +77,7 @@ def evaluate(
     ] = None,
     patients: options.Patients = None,
     masks: options.MaskOptions = options.MASKS,
-    label_column: options.LabelColumn = None,
-    label_patient: options.LabelPatient = "",
-    label_reader: options.LabelReader = "",
+    columns: options.LabelColumns = options.LABEL_COLUMNS,
     per_image: Annotated[
         Path | None,
         typer.Option(help="Write a row for each image here, as .csv and as .parquet."),
@@ -135,15 +133,9 @@ def evaluate(
             raise UsageError("--predictions wants --truth, and no model")
         from pleura.stages.judge import Judging
 
-        labels = options.LabelOptions(
-            labels=truth,
-            label_column=label_column,
-            label_patient=label_patient,
-            label_reader=label_reader,
-        )
         how = Judging(
             masks=masks.reading(),
-            labels=labels.settings(masks.image_column),
+            labels=columns.of(truth, masks.image_column),
             score_column=score_column,
             threshold=threshold,
             size=options.image_size(image_size),

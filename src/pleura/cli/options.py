@@ -4,7 +4,7 @@ import functools
 import inspect
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,27 +44,8 @@ Patients = Annotated[
 FoldTable = Annotated[
     Path | None, typer.Option(help="A fold table, as pleura folds writes it, to split by.")
 ]
-LabelColumn = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Its column of labels, or NAME:WEIGHT, believed so far (0..1). Of several, the first "
-        "that is not empty counts.",
-        show_default="pneumothorax",
-    ),
-]
-LabelPatient = Annotated[
-    str,
-    typer.Option(help="Its column of who is on it.", show_default="patient"),
-]
 ImageSize = Annotated[
     str, typer.Option(help="ROWSxCOLUMNS of all images, where run lengths alone do not say it.")
-]
-LabelReader = Annotated[
-    str,
-    typer.Option(
-        help="Its column of whose label a row is: the label is then the share of the readers.",
-        show_default="rad_id",
-    ),
 ]
 Workers = Annotated[int, typer.Option(help="Processes; 0 means one per core.", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -123,7 +104,49 @@ class MaskOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelOptions:
+class LabelColumns:
+    """Which columns of a table of labels are read."""
+
+    label_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A table of labels: its column of labels, or NAME:WEIGHT, believed so far (0..1). "
+            "Of several, the first that is not empty counts.",
+            show_default="pneumothorax",
+        ),
+    ] = None
+    label_patient: Annotated[
+        str,
+        typer.Option(help="A table of labels: its column of patients.", show_default="patient"),
+    ] = ""
+    label_reader: Annotated[
+        str,
+        typer.Option(
+            help="A table of labels: its column of readers. The label is then their share.",
+            show_default="rad_id",
+        ),
+    ] = ""
+
+    def of(self, table: Path, image_column: str = "") -> "Labels":
+        """Return how a table of labels is read, as settings.
+
+        Args:
+            table: The table.
+            image_column: Its column of ids; empty for the usual ones.
+        """
+        from pleura.config import Labels
+
+        return Labels(
+            table=str(table),
+            id=image_column,
+            patient=self.label_patient,
+            reader=self.label_reader,
+            **({"columns": self.label_column} if self.label_column else {}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions(LabelColumns):
     """What a table says of images of which nobody drew a mask."""
 
     labels: Annotated[
@@ -138,7 +161,6 @@ class LabelOptions:
         str,
         typer.Option(help="Its column of ids, where that is not image, ImageId or Image Index."),
     ] = ""
-    label_column: LabelColumn = None
     label_weight: Annotated[
         str, typer.Option(help="Its column of how far each is believed, 0..1.")
     ] = ""
@@ -156,8 +178,6 @@ class LabelOptions:
             min=0,
         ),
     ] = 0.0
-    label_patient: LabelPatient = ""
-    label_reader: LabelReader = ""
 
     def settings(self, image_column: str = "") -> "Labels":
         """Return the same as settings.
@@ -177,15 +197,11 @@ class LabelOptions:
                     "columns of a table of labels are named, but no table: add --labels"
                 )
             return Labels()
-        return Labels(
-            table=str(self.labels),
-            id=self.label_id or image_column,
+        return replace(
+            self.of(self.labels, self.label_id or image_column),
             weight=self.label_weight,
             boxes=self.label_boxes,
             boxes_side=self.boxes_side,
-            patient=self.label_patient,
-            reader=self.label_reader,
-            **({"columns": self.label_column} if self.label_column else {}),
         )
 
 
@@ -256,7 +272,8 @@ class SourceOptions:
         return self.settings(masks, labels)
 
 
-MASKS, LABELS, SOURCES = MaskOptions(), LabelOptions(), SourceOptions()
+MASKS, SOURCES = MaskOptions(), SourceOptions()
+LABEL_COLUMNS, LABELS = LabelColumns(), LabelOptions()
 
 
 def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
