@@ -1,7 +1,6 @@
 import csv
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -55,6 +54,23 @@ def test_a_model_that_learned_nothing_says_so(small_prepared, tmp_path, capsys):
     assert f"and answering none to all has {none}" in told
 
 
+def test_folds_that_learned_nothing_say_so(small_prepared, tmp_path, capsys):
+    command = ["train", str(small_prepared.path), "--out", str(tmp_path / "m"), "--folds", "2"]
+    assert execute([*command, *settings("train.epochs=1", "train.learning_rate=1e-9")]) == 0
+    assert "note: this model has learned nothing that helps" in capsys.readouterr().err
+
+
+def test_a_fold_of_one_patients_positives_is_said_before_and_after(
+    small_prepared, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("pleura.training.loop.one_sided", lambda records: "most are of one")
+    command = ["train", str(small_prepared.path), "--out", str(tmp_path / "m")]
+    assert execute([*command, *settings("train.epochs=1")]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("most are of one")
+    assert told.rstrip().endswith("note: most are of one")
+
+
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
@@ -64,9 +80,8 @@ def test_a_model_that_learned_nothing_says_so(small_prepared, tmp_path, capsys):
         ({}, False),
     ],
 )
-def test_what_nothing_is(tiny_model, figures, said):
-    bundle = replace(read_bundle(tiny_model), evaluation=figures)
-    assert bool(learned_nothing(bundle)) == said
+def test_what_nothing_is(figures, said):
+    assert bool(learned_nothing(figures)) == said
 
 
 def test_the_bar_of_a_training(monkeypatch, capsys):

@@ -72,6 +72,10 @@ class Console:
 
 
 def _print(result: "RunResult", as_json: bool) -> None:
+    from pleura.stages.train import learned_nothing
+
+    if nothing := learned_nothing(result.validation):
+        console.say(f"note: {nothing}")
     if as_json:
         console.print_json(_summary(result))
         return

@@ -92,8 +92,8 @@ def train(
         values, kept = bundle.history["val_dice_coeff"], run.train.keep
         value = values[-1] if kept == "last" else max(values)
         console.say(f"{kept} validation dice_coeff {value:.3f}; wrote {out / 'model.h5'}")
-        if nothing := learned_nothing(bundle):
-            console.say(f"note: {nothing}")
+        for doubt in filter(None, (learned_nothing(bundle.evaluation), trainer.caution)):
+            console.say(f"note: {doubt}")
         _print(
             {
                 "models": [str(out / "model.h5")],
@@ -131,6 +131,7 @@ def _train_all(
     from contextlib import ExitStack
 
     from pleura.stages.folds import train_folds
+    from pleura.stages.train import learned_nothing
 
     with ExitStack() as watching:
 
@@ -149,7 +150,10 @@ def _train_all(
         return None
     models = found.models if found.whole is None else (*found.models, found.whole)
     console.say(f"wrote {len(models)} models, {out / 'out_of_fold.csv'}")
-    return {"models": [str(path) for path in models], "out_of_fold": found.evaluation.as_json()}
+    figures = found.evaluation.as_json()
+    if nothing := learned_nothing(figures):
+        console.say(f"note: {nothing}")
+    return {"models": [str(path) for path in models], "out_of_fold": figures}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -121,9 +122,12 @@ def measured(
     }
 
 
-def learned_nothing(bundle: Bundle) -> str:
-    """Return that a model called nothing right yet, in words; "" where it did, or nobody knows."""
-    figures = bundle.evaluation or {}
+def learned_nothing(figures: Mapping[str, Any]) -> str:
+    """Return that a model called nothing right yet, in words; "" where it did, or nobody knows.
+
+    Args:
+        figures: Of images that did not train it, as :meth:`Evaluation.as_json` gives them.
+    """
     dice, none = figures.get("mean_dice"), figures.get("all_empty_dice")
     if dice is None or none is None or dice > none:
         return ""
@@ -131,7 +135,7 @@ def learned_nothing(bundle: Bundle) -> str:
     scores = "" if auroc is None else f" (AUROC {auroc:.3f})"
     return (
         "this model has learned nothing that helps: on the images that validate its mean Dice is "
-        f"{dice:.3f}, and answering none to all has {none:.3f}{scores}; train longer, on more "
+        f"{dice:.3f}, and answering none to all has {none:.3f}{scores}. Train longer, on more "
         "images or with other settings"
     )
 

@@ -106,8 +106,12 @@ class Trainer:
     @property
     def note(self) -> str:
         """Which further radiographs do not train, as their patients validate, and who does."""
-        judges = [self.prepared.train[row] for row in self.split.validation]
-        return "; ".join(filter(None, (self.material.note, one_sided(judges))))
+        return "; ".join(filter(None, (self.material.note, self.caution)))
+
+    @property
+    def caution(self) -> str:
+        """That most positives which validate are of one patient, in words; "" where they are not."""
+        return one_sided([self.prepared.train[row] for row in self.split.validation])
 
     @property
     def device(self) -> str:
