@@ -47,6 +47,8 @@ def test_the_card_for_the_hub_is_read_by_its_own_library(capsys):
     card = ModelCard(text)
     found = read_bundle("pleura:fast").evaluation
     assert card.data.library_name == "pleura"
+    assert card.data.license == "other"
+    assert "Licence of the data: masks of the SIIM-ACR" in card.text
     assert "pneumothorax" in card.data.tags
     figures = {result.metric_name.split(",")[0]: result for result in card.data.eval_results}
     assert figures["AUROC"].metric_type == "roc_auc"

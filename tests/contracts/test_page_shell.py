@@ -4,9 +4,11 @@ They run in bash, one after the other, in a folder that holds what the page says
 small phantoms. What needs another machine or a service is in `NOT_RUN`; its words are still parsed.
 """
 
+import itertools
 import re
 import shlex
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -50,7 +52,13 @@ NOT_RUN: Mapping[str, str] = {
 LAUNCHER = re.compile(r"^torchrun .*-m pleura ")
 """Starts pleura on several GPUs; here it is one process."""
 
-SMALLER: Mapping[str, str] = {"--size": "64", "--train": "20", "--test": "4", "--folds": "2"}
+SMALLER: Mapping[str, str] = {
+    "--size": "64",
+    "--image-size": "96x96",
+    "--train": "20",
+    "--test": "4",
+    "--folds": "2",
+}
 """Values that stand in for those of a page, to save time."""
 
 _TINY = ("train.epochs=1", "network.width=4", "network.depth=2")
@@ -74,7 +82,7 @@ GIVEN: Mapping[str, str] = {
     "index.md": "",
     "image-labels.md": "nih siim-320",
     "judge.md": "nnunet-output labelsTs submission.csv stage_2_train.csv xrv.csv masks scores.csv "
-    "Data_Entry_2017.csv coco.json patients.csv",
+    "Data_Entry_2017.csv coco.json patients.csv masks.zip segmentations radiographs",
     "masks.md": "radiographs masks coco.json t.csv predictions",
     "own-data.md": "images masks patients.csv new-images",
     "pacs.md": "FOLDER",
@@ -205,9 +213,13 @@ def shelf(
     shutil.copy(cohort / "train-rle.csv", shelf / "stage_2_train.csv")
     shutil.copy(cohort / "train-rle.csv", shelf / "submission.csv")
     for to, out in (("coco", "coco.json"), ("nifti", "labelsTs"), ("nifti", "nnunet-output")):
-        assert (
-            execute(["convert", str(shelf / "masks"), "--to", to, "--out", str(shelf / out)]) == 0
-        )
+        convert = ["convert", str(shelf / "masks"), "--to", to]
+        assert execute([*convert, "--out", str(shelf / out)]) == 0
+    to_seg = ["convert", str(shelf / "masks"), "--to", "seg", "--images", f"{shelf}/radiographs"]
+    assert execute([*to_seg, "--out", str(shelf / "segmentations")]) == 0
+    with zipfile.ZipFile(shelf / "masks.zip", "w") as archive:
+        for uid, name in names.items():
+            archive.write(shelf / f"masks/{name}.png", f"{uid}.png")
     for model in ("new", "old"):
         shutil.copy(tiny_model, shelf / model / "model.h5")
     for name in ("prepared", "siim-320"):
@@ -221,7 +233,7 @@ def shelf(
 
 
 @pytest.fixture
-def desk(shelf: Path, tmp_path: Path) -> Callable[[str], Path]:
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Path]:
     """A function from the names of things to a folder that holds them."""
 
     def laid(names: str) -> Path:
@@ -229,7 +241,8 @@ def desk(shelf: Path, tmp_path: Path) -> Callable[[str], Path]:
         folder.mkdir()
         for name in names.split():
             called, _, same = name.partition("=")
-            there, here = shelf / (same or called), folder / called
+            there = request.getfixturevalue("shelf") / (same or called)
+            here = folder / called
             here.parent.mkdir(exist_ok=True)
             (shutil.copytree if there.is_dir() else shutil.copy)(there, here)
         return folder
@@ -250,7 +263,7 @@ def make_smaller(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPat
 def promised(words: tuple[str, ...]) -> list[str]:
     """Return the files and folders that a command says it will write."""
     named = {"--out", "--report", "--figures", "--per-image", "--checklist"}
-    return [word for before, word in zip(words, words[1:], strict=False) if before in named]
+    return [word for before, word in itertools.pairwise(words) if before in named]
 
 
 @pytest.mark.parametrize(
@@ -264,14 +277,14 @@ def promised(words: tuple[str, ...]) -> list[str]:
 def test_a_reader_follows_a_page(
     page: Path,
     desk: Callable[[str], Path],
-    tiny_model: Path,
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     folder = desk(GIVEN[page.name])
     if page.name not in QUICK:
-        make_smaller(tmp_path, tiny_model, monkeypatch)
+        make_smaller(tmp_path, request.getfixturevalue("tiny_model"), monkeypatch)
     if page.name == "first-model.md":
         (folder / "first").mkdir()
         (folder / "first/small.toml").write_text("\n".join(fences(page, "toml")))

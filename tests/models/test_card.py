@@ -5,7 +5,8 @@ import pytest
 
 from pleura.config import Network
 from pleura.errors import BundleError
-from pleura.evaluation.scores import Outcome, summarise
+from pleura.evaluation.outcomes import Outcome
+from pleura.evaluation.scores import summarise
 from pleura.models.bundle import Bundle, Calibration, OperatingPoint, Preprocessing
 from pleura.models.card import write_card, write_hub_card
 
@@ -208,7 +209,10 @@ def test_all_of_36_have_an_interval_with_a_width(bundle):
     card = write_card(replace(bundle, evaluation={**EVALUATION, **summarise(outcomes).as_json()}))
     for figure in ("sensitivity, default operating point", "specificity, default operating point"):
         assert f"| {figure} | 1.000 (0.904 to 1.000) |" in card
-    assert "| positive predictive value at the share of positives of these images | 1.000 (0.904" in card
+    assert (
+        "| positive predictive value at the share of positives of these images | 1.000 (0.904"
+        in card
+    )
     assert "| AUROC | 1.000 (0.9" in card
     assert "(1.000 to 1.000)" not in card
 

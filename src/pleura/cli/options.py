@@ -136,12 +136,13 @@ class LabelColumns:
         """
         from pleura.config import Labels
 
+        named: dict[str, Any] = {"columns": self.label_column} if self.label_column else {}
         return Labels(
             table=str(table),
             id=image_column,
             patient=self.label_patient,
             reader=self.label_reader,
-            **({"columns": self.label_column} if self.label_column else {}),
+            **named,
         )
 
 

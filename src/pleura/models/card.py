@@ -94,9 +94,12 @@ _HUB_METRICS: Mapping[str, str] = {
 """The figures that stand in a model index, and how the hub calls their kinds."""
 
 _HUB_LICENCES = frozenset(
-    "apache-2.0 mit bsd-2-clause bsd-3-clause cc0-1.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 "
-    "cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-4.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 odbl "
-    "gpl-3.0 lgpl-3.0 agpl-3.0 mpl-2.0 openrail unlicense".split()
+    (
+        *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "unlicense", "openrail"),
+        *("gpl-3.0", "lgpl-3.0", "agpl-3.0", "odbl", "cc0-1.0", "cc-by-3.0", "cc-by-4.0"),
+        *("cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0"),
+        *("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+    )
 )
 """Names of licences that the hub knows; huggingface.co/docs/hub/repositories-licenses."""
 

@@ -110,7 +110,7 @@ class Trainer:
 
     @property
     def caution(self) -> str:
-        """That most positives which validate are of one patient, in words; "" where they are not."""
+        """That most positives that validate are of one patient, in words; "" where they are not."""
         return one_sided([self.prepared.train[row] for row in self.split.validation])
 
     @property
