@@ -255,7 +255,7 @@ class TestPublicSets:
             "3_c.png,9,['unchanged']\n"
             "4_d.png,9,\"['hydropneumothorax']\"\n",
         )
-        assert self.said(table) == {"1_a": 1.0, "2_b": 0.0, "3_c": None, "4_d": 0.0}
+        assert self.said(table) == {"1_a": 1.0, "2_b": 0.0, "3_c": None, "4_d": None}
         assert table.labels["1_a"].patient == "7"
 
     def test_a_list_under_any_name(self, tmp_path):
@@ -272,3 +272,17 @@ class TestPublicSets:
             DataError, match=r"Finding Labels or Labels.*image, size.*`label_column`"
         ):
             self.read(tmp_path, "image,size\na,3\n")
+
+
+@pytest.mark.parametrize("word", ["Hydropneumothorax", "no pneumothorax", "Pneumothorax (left)"])
+def test_a_longer_word_in_a_list_is_neither(word, tmp_path):
+    path = tmp_path / "t.csv"
+    rows = [f"a.png,Effusion|{word}", f"b.png,{word}|Pneumothorax", "c.png,No Finding"]
+    path.write_text("\n".join(["Image Index,Finding Labels", *rows]) + "\n")
+    found = read_labels(config.Labels(table=str(path)))
+    assert {key: label.probability for key, label in found.labels.items()} == {
+        "a": None,
+        "b": 1.0,
+        "c": 0.0,
+    }
+    assert found.uncertain == ("a",)

@@ -431,9 +431,17 @@ def _certainty(name: str, text: str) -> float | None:
 
 
 def _has(text: str, finding: str) -> float | None:
-    """Return whether a list of findings has one: 1 or 0; None where it says nothing."""
+    """Return whether a list of findings has one: 1 or 0; None where it says nothing.
+
+    -1 where a longer word of it holds the finding's, as ``hydropneumothorax`` and ``no
+    pneumothorax`` do: either may be meant.
+    """
     found = {word.strip().lower() for word in re.split(r"[|;,\[\]'\"]", text)} - {""}
-    return None if found <= _NO_LABELS else float(finding in found)
+    if found <= _NO_LABELS:
+        return None
+    if finding not in found and any(finding in word for word in found):
+        return _UNCERTAIN
+    return float(finding in found)
 
 
 def _share(name: str, text: str, *, words: bool = False) -> float:
