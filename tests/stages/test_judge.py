@@ -257,6 +257,23 @@ def test_run_lengths_alone_need_a_size(tmp_path):
     assert judge(said, said, Judging(size=SHAPE)).evaluation.mean_dice.value == 1
 
 
+@pytest.mark.parametrize("threshold", [np.nan, np.inf])
+def test_a_threshold_is_a_finite_number(threshold, truth):
+    with pytest.raises(UsageError, match=r"`threshold` .*: a score is compared with a finite"):
+        judge(truth, truth, Judging(threshold=threshold))
+
+
+def test_why_no_row_can_be_used_is_said(truth, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("image_id,score\n" + "".join(f"{name},7%\n" for name in NAMES))
+    with pytest.raises(DataError, match=r"t.csv: none of its 8 rows .*case_0: line 2: score is '7"):
+        judge(table, truth)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image,pneumothorax\n" + "".join(f"{name},maybe\n" for name in NAMES))
+    with pytest.raises(DataError, match=r"labels.csv: none of its 8 rows can be used; case_0: "):
+        judge(truth, labels)
+
+
 def test_nothing_in_common_is_an_error(truth, tmp_path):
     said = folder(tmp_path / "said", {"x": square(1)})
     with pytest.raises(DataError, match="none of its 1 ids belongs to the 8 of"):

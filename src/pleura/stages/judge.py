@@ -157,15 +157,30 @@ def judge(
         AnnotationError: Masks cannot be read as a whole.
         UsageError: Run lengths do not say how large the images are, and nobody else does.
     """
-    said, right = _fitting(_predictions(predictions, scores, how), _truth(truth, how), how)
-    paired = _paired(said, right, how, negatives or {})
+    if not math.isfinite(how.threshold):
+        raise UsageError(f"`threshold` {how.threshold}: a score is compared with a finite number")
+    said, right = _predictions(predictions, scores, how), _truth(truth, how)
+    files, unread = _radiographs(right.ids, how)
+    said, right = _fitting(said, right, how, files)
+    paired = _paired(said, right, how, negatives or {}, files)
+    paired.failures += unread
     if not paired.outcomes:
         why = paired.failures[0] if paired.failures else None
+        reason = f" ({why[0]}: {why[1]})" if why else ""
+        for source, own, problems in (
+            (predictions, said.ids, said.problems),
+            (truth, right.ids, right.problems),
+        ):
+            if problems and not own:
+                name, fault = problems[0]
+                raise DataError(
+                    f"{source}: none of its {len(problems):,} rows can be used; {name}: {fault}"
+                )
         raise DataError(
             f"{predictions}: none of its {len(said.ids):,} ids belongs to the {len(right.ids):,} "
             f"of {truth}; the first are {next(iter(said.ids), 'none')} and "
             f"{next(iter(right.ids), 'none')}; name the column of ids with `image_column`, or what "
-            "they are with `match`" + (f" ({why[0]}: {why[1]})" if why else "")
+            f"they are with `match`{reason}"
         )
     evaluation = summarise(paired.outcomes, mixes=mixes)
     evaluation, more = _without_scores(evaluation, said, paired.outcomes, how)
@@ -323,31 +338,35 @@ def _truth(path: Path, how: Judging) -> _Truth:
     return _Truth(None, read_labels(replace(how.labels, table=str(path))))
 
 
-def _fitting(said: _Predictions, truth: _Truth, how: Judging) -> tuple[_Predictions, _Truth]:
+def _fitting(
+    said: _Predictions, truth: _Truth, how: Judging, files: Mapping[str, Scan]
+) -> tuple[_Predictions, _Truth]:
     """Return both sides without run lengths that were not made for images of their size.
 
-    That is the size that the other side's mask has, else the one that was given.
+    That is the size of the radiograph, else that of the other side's mask, else the one that was
+    given. `files` are by the ids of the truth.
     """
     matched = match_keys(truth.ids, said.ids, how.match).names
     meant = {own: name for name, own in matched.items()}
-    if said.masks is not None:
-        others = truth.masks.sizes if truth.masks is not None else {}
-        shapes = {own: others.get(meant.get(own, ""), how.size) for own in said.masks.masks}
-        said = replace(said, masks=_checked(said.masks, shapes))
+    drawn, right = (() if one is None else one.masks for one in (said.masks, truth.masks))
+    stated = {} if said.masks is None else said.masks.sizes
+    known = {name: (file.rows, file.columns) for name, file in files.items()}
+    shapes = {name: known.get(name) or stated.get(matched.get(name, "")) for name in right}
     if truth.masks is not None:
-        others = said.masks.sizes if said.masks is not None else {}
-        shapes = {name: others.get(matched.get(name, ""), how.size) for name in truth.masks.masks}
-        truth = truth._replace(masks=_checked(truth.masks, shapes))
+        known = {**truth.masks.sizes, **known}
+        truth = truth._replace(masks=_checked(truth.masks, shapes, how))
+    if said.masks is not None:
+        shapes = {own: known.get(meant.get(own, "")) for own in drawn}
+        said = replace(said, masks=_checked(said.masks, shapes, how))
     return said, truth
 
 
-def _checked(masks: Annotations, shapes: Mapping[str, tuple[int, int] | None]) -> Annotations:
+def _checked(
+    masks: Annotations, shapes: Mapping[str, tuple[int, int] | None], how: Judging
+) -> Annotations:
     """Return masks without those that do not fit; what states its size is compared elsewhere."""
-    known = {
-        name: shape
-        for name, shape in shapes.items()
-        if shape is not None and name not in masks.sizes
-    }
+    sized = {name: shape or how.size for name, shape in shapes.items() if name not in masks.sizes}
+    known = {name: shape for name, shape in sized.items() if shape is not None}
     return check_masks(masks, known) if known else masks
 
 
@@ -390,9 +409,13 @@ class _Paired:
 
 
 def _paired(
-    said: _Predictions, truth: _Truth, how: Judging, negatives: Mapping[str, str]
+    said: _Predictions,
+    truth: _Truth,
+    how: Judging,
+    negatives: Mapping[str, str],
+    files: Mapping[str, Scan],
 ) -> _Paired:
-    """Return how each prediction fares that has one truth."""
+    """Return how each prediction fares that has one truth; `files` are by the ids of the truth."""
     matched = match_keys(truth.ids, said.ids, how.match)
     twice = [name for names in matched.twice.values() for name in names]
     several, used = set(twice), set(matched.names.values())
@@ -408,8 +431,6 @@ def _paired(
         extra=[name for name in said.ids if name not in used],
     )
     patients = {} if how.patients is None else read_patients(how.patients)
-    files, unread = _radiographs(truth.ids, how)
-    paired.failures += unread
     for name in truth.ids:
         own = matched.names.get(name)
         if own is None or name in several:
