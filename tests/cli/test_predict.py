@@ -314,7 +314,9 @@ def test_all_that_lies_in_a_folder_is_answered_refused_or_counted_also_a_second_
         assert [answer["path"] for answer in answers] == [
             str(folder / name) for name in ("IM4", "a.dcm", "b.dcm.gz", "c.zip")
         ]
-        for answer, reason in zip(answers, ("not DICOM", "", "", "a ZIP archive"), strict=True):
+        for answer, reason in zip(
+            answers, ("not DICOM", "", "", "is no whole ZIP file"), strict=True
+        ):
             assert reason in answer["error"]
             assert bool(reason) == bool(answer["error"])
         answered.append((out / "submission.csv").read_text())
