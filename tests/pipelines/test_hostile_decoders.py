@@ -36,14 +36,21 @@ DEATHS = {
 }
 
 
+LITTLE = Limits(seconds=3.0, memory_mib=512)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ended():
+    """End the process with harmful decoders that the tests share."""
+    yield
+    guarded._kept(os.getpid(), LITTLE).close()
+
+
 @pytest.fixture
 def hostile(monkeypatch):
-    """Processes with harmful decoders, three seconds and 512 MiB."""
+    """Let processes have harmful decoders, three seconds and 512 MiB."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "hostile_site"))
-    limits = Limits(seconds=3.0, memory_mib=512)
-    monkeypatch.setattr(guarded, "LIMITS", limits)
-    yield
-    guarded._kept(os.getpid(), limits).close()
+    monkeypatch.setattr(guarded, "LIMITS", LITTLE)
 
 
 def radiographs(folder: Path, names: list[str]) -> Path:
@@ -113,6 +120,7 @@ def test_inspect(hostile, tmp_path, capsys):
     assert sound["guard"]["flags"]
 
 
+@pytest.mark.slow
 def test_radiographs_to_draw_on(hostile, tmp_path):
     data = radiographs(tmp_path / "data", ["exits", "sound"])
     found = dict(find_radiographs(data, size=256).refused)
@@ -120,6 +128,7 @@ def test_radiographs_to_draw_on(hostile, tmp_path):
     assert "process" not in found[str(data / "sound.dcm")]
 
 
+@pytest.mark.slow
 def test_pictures_of_a_gallery_and_of_an_evaluation(hostile, tmp_path):
     data = radiographs(tmp_path / "data", ["late"])
     (record,) = build_index(find_sources(config.Data(path=str(data))), workers=1).records

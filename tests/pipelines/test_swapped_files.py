@@ -12,6 +12,7 @@ from pleura.data.sources import find_sources
 from pleura.data.unchanged import read_unchanged
 from pleura.dicom.radiograph import open_radiograph
 from pleura.errors import ChangedError
+from pleura.formats.annotations import read_annotations
 from pleura.inference.row import Row
 from pleura.rendering.notice import CHANGED, UNREADABLE, notice
 from pleura.stages import evaluate
@@ -75,7 +76,7 @@ def test_tiles_of_answers(folder):
         rle="-1",
         fingerprint=open_radiograph(path).fingerprint,
     )
-    truth = np.zeros((64, 64), np.bool_)
+    truth = read_annotations(folder / "train-rle.csv")
     assert not same(evaluate._answer_tile(answer, truth), notice(CHANGED, evaluate.TILE))
     swap(folder)
     assert same(evaluate._answer_tile(answer, truth), notice(CHANGED, evaluate.TILE))
