@@ -31,26 +31,30 @@ DEATHS = {
     "kills": "the process that read it crashed (SIGSEGV); export it again, or leave it out",
     "exits": "the process that read it ended with 7 and no answer; export it again, or leave it "
     "out",
-    "hangs": "took more than 3 seconds and was given up; export it again",
+    "hangs": "took more than 5 seconds and was given up; export it again",
     "hoards": "needs more memory than a file may take; export it again, or leave it out",
 }
 
 
-LITTLE = Limits(seconds=3.0, memory_mib=512)
+LITTLE, SHORT = (Limits(seconds, memory_mib=512) for seconds in (60.0, 5.0))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ended():
-    """End the process with harmful decoders that the tests share."""
+    """End the processes with harmful decoders that the tests share."""
     yield
-    guarded._kept(os.getpid(), LITTLE).close()
+    for limits in (LITTLE, SHORT):
+        guarded._kept(os.getpid(), limits).close()
 
 
 @pytest.fixture
-def hostile(monkeypatch):
-    """Let processes have harmful decoders, three seconds and 512 MiB."""
+def hostile(monkeypatch, request):
+    """Let processes have harmful decoders, 512 MiB, and little time where somebody waits for it."""
+    waits = (
+        "hangs" in request.getfixturevalue("harmful") if "harmful" in request.fixturenames else 0
+    )
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "hostile_site"))
-    monkeypatch.setattr(guarded, "LIMITS", LITTLE)
+    monkeypatch.setattr(guarded, "LIMITS", SHORT if waits else LITTLE)
 
 
 def radiographs(folder: Path, names: list[str]) -> Path:
