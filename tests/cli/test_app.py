@@ -171,10 +171,10 @@ def test_without_a_verb_the_help_is_shown(capsys):
 
 
 def raising(error, monkeypatch):
-    def fail(path):
+    def fail(function, piece, name):
         raise error
 
-    monkeypatch.setattr("pleura.data.radiographs.read_any_header", fail)
+    monkeypatch.setattr("pleura.processes.guarded.guarded", fail)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,8 @@ def test_what_is_lost_is_told(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["t.csv", "--to", "seg"], 2, "'seg' is not one of"),
+        (["t.csv", "--to", "dcm"], 2, "'dcm' is not one of"),
+        (["t.csv", "--to", "seg"], 2, "name the folder of these with --images"),
         (["t.csv", "--to", "png"], 2, "their size with --size ROWSxCOLUMNS"),
         (["t.csv", "--to", "png", "--image-size", "8"], 2, "write ROWSxCOLUMNS, such as 1024x1024"),
         (

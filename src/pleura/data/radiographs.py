@@ -1,7 +1,5 @@
-"""Radiographs of any file that pleura reads, DICOM or plain picture; what a table says of them."""
+"""Radiographs of any file that pleura reads, DICOM or plain picture."""
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.config import Labels
 from pleura.data.files import passed_over
 from pleura.data.prepare import prepare_pixels
 from pleura.dicom.elements import DataSet
@@ -33,8 +30,6 @@ from pleura.dicom.sop_classes import UNKNOWN
 from pleura.dicom.square import squared
 from pleura.dicom.suffixes import PICTURES, is_picture, stem_of
 from pleura.errors import ChangedError, DataError
-from pleura.formats.labels import read_labels
-from pleura.formats.masks import MaskReading, is_mask_table, read_masks
 from pleura.formats.plain_picture import (
     PlainPicture,
     is_plain_picture,
@@ -76,19 +71,6 @@ class AnyRadiograph:
     def squared(self, mask: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the pixels and a mask over them as they are looked at: with square pixels."""
         return squared(self.pixels, self.aspect), squared(mask, self.aspect)
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What a table says of one image.
-
-    Attributes:
-        positive: Whether it shows a pneumothorax.
-        patient: Who is on it; "" where the table does not say.
-    """
-
-    positive: bool
-    patient: str = ""
 
 
 def radiograph_files(folder: Path) -> list[Path]:
@@ -227,29 +209,3 @@ def header_patient(path: Path) -> str:
         InputError: The header cannot be read.
     """
     return "" if is_picture(path) else read_header(path).patient_id
-
-
-def known_labels(path: str | os.PathLike[str]) -> Mapping[str, Label]:
-    """Return image id -> label, from masks in any form or from a table of image labels.
-
-    An image of which nobody is certain is left out; a label above one half is positive.
-
-    Args:
-        path: As :func:`pleura.formats.masks.read_masks` takes it, or a table that
-            :func:`pleura.formats.labels.read_labels` finds the columns of by their names.
-
-    Raises:
-        InputError: It is neither, or a value is not understood.
-    """
-    path = Path(path)
-    if is_mask_table(path, MaskReading()):
-        masks = read_masks(path).masks
-        return {image_id: Label(bool(texts)) for image_id, texts in masks.items()}
-    table = read_labels(Labels(table=str(path)))
-    if table.problems:
-        raise DataError(f"{path}: {table.problems[0]}")
-    return {
-        image_id: Label(label.probability > 0.5, label.patient)
-        for image_id, label in table.labels.items()
-        if label.probability is not None
-    }

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pleura.data.known_labels import Label, known_labels
 from pleura.data.patients import nih_patient
 from pleura.data.radiographs import (
     AnyRadiograph,
-    Label,
     header_patient,
-    known_labels,
     radiograph_files,
     radiograph_id,
     read_any_radiograph,
@@ -119,7 +118,7 @@ def find_radiographs(
 
     Args:
         folder: DICOM files, JPEGs or PNGs.
-        labels: A table, see :func:`pleura.data.radiographs.known_labels`; radiographs that are
+        labels: A table, see :func:`pleura.data.known_labels.known_labels`; radiographs that are
             positive or not in it are left out. None takes every radiograph for one without a
             pneumothorax.
         exclude: A folder of radiographs; those of the same patients are left out, so that a network
