@@ -232,6 +232,24 @@ def test_a_table_has_as_many_entries_as_there_are(radiograph, sequence, stated):
     assert f"states {stated:,} entries, but there are 4,096: these are taken" in notes_of(found)
 
 
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("falling", [False, True])
+def test_entries_of_the_other_byte_order_are_turned(radiograph, sequence, bits, falling):
+    entries = curve(bits)[::-1] if falling else curve(bits)
+    right = radiograph(**{sequence: table(entries, bits)})
+    turned = table(entries.astype(np.uint16).byteswap(), bits)
+    found = radiograph(**{sequence: turned})
+    np.testing.assert_array_equal(found.pixels, right.pixels)
+    assert "has the two bytes of its entries the other way round" in notes_of(found)
+    assert "other way round" not in notes_of(right)
+
+
+def test_entries_that_are_rough_either_way_are_taken_as_they_stand(radiograph):
+    steps = np.random.default_rng(0).integers(0, 4096, 4096)
+    assert "other way round" not in notes_of(radiograph(VOILUTSequence=table(steps, 12)))
+
+
 def test_a_table_of_bytes_of_another_number_is_refused(radiograph):
     own = table(np.arange(100), 8, width=1)
     own[0]["LUTDescriptor"] = ("US", np.array([300, 0, 8], "<u2").tobytes())

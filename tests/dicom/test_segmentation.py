@@ -34,7 +34,7 @@ def square(top):
     return mask
 
 
-def write(path, planes, names, kind="BINARY", **more):
+def write(path, planes, names, kind="BINARY", of=codes.SCT.Tissue, **more):
     source = pydicom.dcmread(source_file(path.with_name("source.dcm")))
     source.Rows, source.Columns = planes[0].shape
     descriptions = [
@@ -42,7 +42,7 @@ def write(path, planes, names, kind="BINARY", **more):
             segment_number=number,
             segment_label=name,
             segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=codes.SCT.Lung,
+            segmented_property_type=of,
             algorithm_type="MANUAL",
         )
         for number, name in enumerate(names, 1)
@@ -82,6 +82,18 @@ def test_segments_that_are_not_called_so_have_to_be_named(tmp_path):
     with pytest.raises(AnnotationError, match=r"segments are 1 Lung, 2 Air; name .* `mask_label`"):
         read_segmentation(path)
     np.testing.assert_array_equal(read_segmentation(path, "Air")[0].mask, square(20))
+
+
+@pytest.mark.parametrize(
+    ("called", "of"), [("Lung", codes.SCT.Tissue), ("Segment_1", codes.SCT.Lung)]
+)
+def test_a_segment_alone_that_is_of_something_else_has_to_be_named(called, of, tmp_path):
+    path = write(tmp_path / "s.dcm", [square(2)], [called], of=of)
+    with pytest.raises(AnnotationError, match=rf"segments are 1 {called}; name .* `mask_label`"):
+        read_segmentation(path)
+    np.testing.assert_array_equal(read_segmentation(path, called)[0].mask, square(2))
+    path = write(tmp_path / "t.dcm", [square(2)], ["Right pneumothorax"], of=of)
+    np.testing.assert_array_equal(read_segmentation(path)[0].mask, square(2))
 
 
 def test_a_share_of_a_pixel_is_inside_from_more_than_half(tmp_path):

@@ -296,6 +296,12 @@ class TestCoco:
         with pytest.raises(AnnotationError, match="'heart' is none of them"):
             read_masks(path, MaskReading(label="heart"))
 
+    def test_a_category_alone_that_is_something_else_has_to_be_named(self, tmp_path):
+        path = coco(tmp_path / "c.json", packed(MASK), categories=[{"id": 7, "name": "Left_Lung"}])
+        with pytest.raises(AnnotationError, match="categories are 7 Left_Lung; name the one"):
+            read_masks(path)
+        assert read_masks(path, MaskReading(label="7")).masks["a"]
+
     @pytest.mark.parametrize("own", [0, 8, "7", None, [7]])
     def test_an_annotation_of_no_category_is_no_negative(self, own, tmp_path):
         annotation = {"image_id": 1, "category_id": own, "segmentation": packed(MASK)}

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pleura.dicom.elements import DataSet
 from pleura.dicom.grayscale import (
@@ -23,6 +24,7 @@ _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 _INTERCEPT, _SLOPE = 0x00281052, 0x00281053
 _PRESENTATION_LUT, _SHAPE = 0x20500010, 0x20500020
 _MOST_LACKING = 0.9
+_ROUGH, _SMOOTH = 2.5, 1.5
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 _OVERLAY_BIT_POSITION, _OVERLAY_DATA, _OVERLAY_GROUPS = 0x60000102, 0x60003000, 0xFF00FFFF
 
@@ -136,6 +138,13 @@ def _lookup_table(data: DataSet, sequence: int, inputs: tuple[float, float]) -> 
     elif len(raw) == 2 * length or _holds_another_number(raw, length, bits):
         order = ">" if data.encoding.big_endian else "<"
         entries = np.frombuffer(raw, order + "u2").astype(np.uint16)
+        if _are_swapped(entries):
+            entries = entries.byteswap()
+            data.note(
+                "table-label",
+                f"{name(_LUT_DATA)} in {name(sequence)} has the two bytes of its entries the other"
+                " way round than the file says: they are read so that neighbours are alike",
+            )
         if len(entries) != length:
             data.note(
                 "table-label",
@@ -149,6 +158,21 @@ def _lookup_table(data: DataSet, sequence: int, inputs: tuple[float, float]) -> 
             f" entries of {bits} bits; the file is corrupt"
         )
     return LookupTable(_first_input(item, sequence, start, length, inputs), entries, bits)
+
+
+def _are_swapped(entries: NDArray[np.uint16]) -> bool:
+    """Return whether the entries jump up and down, and with their bytes exchanged do not.
+
+    A table of grey values rises or falls, so its steps together are about its range.
+    """
+    swapped = entries.byteswap()
+    return _roughness(entries) > _ROUGH and _roughness(swapped) < _SMOOTH
+
+
+def _roughness(entries: NDArray[np.uint16]) -> float:
+    """Return the sum of all steps between neighbours, in ranges of the entries."""
+    values = entries.astype(np.int64)
+    return float(np.abs(np.diff(values)).sum() / max(np.ptp(values), 1))
 
 
 def _holds_another_number(raw: bytes, length: int, bits: int) -> bool:

@@ -19,6 +19,7 @@ from pleura.dicom.elements import PIXEL_DATA, DataSet, fragments
 from pleura.dicom.file import open_stream, reasons
 from pleura.dicom.joining import decode_fragments
 from pleura.dicom.limits import MAX_PIXELS
+from pleura.dicom.structures import names_another
 from pleura.dicom.values import counts, integer, name, text
 from pleura.errors import AnnotationError, DicomError
 
@@ -31,7 +32,7 @@ _MOST_FRAMES = 4096
 _MEDIA_SOP_CLASS, _SOP_CLASS, _SOP_REFERENCE = 0x00020002, 0x00080016, 0x00081155
 _SERIES, _INSTANCES = 0x00081115, 0x0008114A
 _SOURCES, _DERIVATIONS = 0x00082112, 0x00089124
-_CODE_VALUE, _CODE_SCHEME = 0x00080100, 0x00080102
+_CODE_VALUE, _CODE_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
 _ROWS, _COLUMNS, _FRAMES, _BITS = 0x00280010, 0x00280011, 0x00280008, 0x00280100
 _TYPE, _FRACTIONAL_TYPE, _FRACTION = 0x00620001, 0x00620010, 0x0062000E
 _SEGMENTS, _NUMBER, _LABEL, _PROPERTY = 0x00620002, 0x00620004, 0x00620005, 0x0062000F
@@ -203,7 +204,7 @@ def _segment(data: DataSet, label: str) -> int:
     if label:
         chosen = [n for n, called in names.items() if label in (called, str(n))]
     elif len(names) == 1:
-        chosen = list(names)
+        chosen = [n for n, item in items.items() if not _is_another(item)]
     else:
         chosen = [n for n, item in items.items() if _is_pneumothorax(item)]
     if len(chosen) == 1:
@@ -218,6 +219,12 @@ def _segment(data: DataSet, label: str) -> int:
 def _is_pneumothorax(item: DataSet) -> bool:
     coded = [(text(code, _CODE_VALUE), text(code, _CODE_SCHEME)) for code in item.items(_PROPERTY)]
     return _CODE in coded or _NAME in text(item, _LABEL).lower()
+
+
+def _is_another(item: DataSet) -> bool:
+    meanings = [text(code, _CODE_MEANING) for code in item.items(_PROPERTY)]
+    said = [text(item, _LABEL), *meanings]
+    return not _is_pneumothorax(item) and any(map(names_another, said))
 
 
 def _segment_of(groups: list[DataSet]) -> int | None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from pleura.dicom.limits import MAX_PIXELS
+from pleura.dicom.structures import names_another
 from pleura.errors import AnnotationError
 from pleura.formats.text_file import open_regular
 
@@ -237,7 +238,8 @@ def _category(path: Path, categories: Sequence[dict[str, Any]], label: str) -> A
         meant = [number for name, number in named if label == name]
         meant = meant or [number for _, number in named if label == str(number)]
     elif len(named) <= 1:
-        meant = [number for _, number in named] or [None]
+        meant = [number for name, number in named if not names_another(name)]
+        meant = meant if named else [None]
     else:
         meant = [number for name, number in named if name.strip().lower() == NAME]
     if len(meant) == 1:
