@@ -17,7 +17,6 @@ test-slow: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks recipes docs
 	$(BIN)/ruff check src tests benchmarks recipes docs
-	$(BIN)/ruff check --preview --select PLW1514 src tests benchmarks recipes docs  # text is UTF-8
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

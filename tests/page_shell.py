@@ -93,5 +93,5 @@ def _answer(words: list[str], said: Path, change: Callable[[list[str]], list[str
     printed = io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
         status = execute(changed)
-    said.write_text(printed.getvalue())
+    said.write_text(printed.getvalue(), encoding="utf-8")
     return Ran(tuple(changed), status)

@@ -149,7 +149,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _table(path: Path, head: str, rows: list[str]) -> None:
-    path.write_text("\n".join([head, *rows]) + "\n")
+    path.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +294,7 @@ def test_a_reader_follows_a_page(
     printed = capfd.readouterr()
     if "patients.csv" in GIVEN[page.name]:
         assert "Some patients are unknown" not in printed.out
-    done_but = "xit status 3" in page.read_text()
+    done_but = "xit status 3" in page.read_text(encoding="utf-8")
     assert ran[-1].status in (0, 3), (ran[-1], printed.err[-2000:])
     assert len(ran) == sum(line.startswith("pleura ") for line in lines)
     for one in ran:

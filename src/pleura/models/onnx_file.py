@@ -99,8 +99,8 @@ def import_onnx() -> ModuleType:
     """
     try:
         import onnx
-        import onnx.numpy_helper
-        import onnx.shape_inference
+        import onnx.numpy_helper  # noqa: F401 - so that the package has it
+        import onnx.shape_inference  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "ONNX files need the packages onnx and onnxruntime; pip install 'pleura[onnx]'"
