@@ -219,6 +219,14 @@ def test_age_bands(years, band):
 # ------------------------------------------------------------------------ the real tables
 
 
+@pytest.fixture(scope="module")
+def real_masks(real_data):
+    """The run lengths of 400 images with a mask."""
+    path = real_data / "annotations" / "train-rle-stage2.csv.gz"
+    masks = read_annotations(path, shape=(1024, 1024)).masks.values()
+    return [texts for texts in masks if texts][:400]
+
+
 @pytest.mark.parametrize(
     ("turned", "told"),
     [
@@ -233,10 +241,8 @@ def test_age_bands(years, band):
     ],
     ids=["as it is", "mirrored", "transposed", "left", "on its head", "half", "right", "across"],
 )
-def test_how_the_masks_of_the_real_table_lie_is_told_but_for_the_sides(real_data, turned, told):
-    path = real_data / "annotations" / "train-rle-stage2.csv.gz"
-    table = read_annotations(path, shape=(1024, 1024))
-    masks = [union(texts, (1024, 1024)) for texts in table.masks.values() if texts][:400]
+def test_how_the_masks_of_the_real_table_lie_is_told_but_for_the_sides(real_masks, turned, told):
+    masks = (union(texts, (1024, 1024)) for texts in real_masks)
     evidence = [orientation_evidence(mask_cells(np.asarray(turned(mask)))) for mask in masks]
     found = lying_otherwise(evidence)
     if told is None:
