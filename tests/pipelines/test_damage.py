@@ -84,7 +84,10 @@ def test_the_index_and_arrays_of_other_folders(small_index, small_prepared, tmp_
 
 
 def test_prepared_folders_that_were_begun(small_index, tmp_path, monkeypatch):
-    """A preparation that was killed, of which the journal or an array was damaged, goes on."""
+    """A preparation that was killed, and of which a file was damaged, goes on.
+
+    A damaged store is refused, and once it is removed, as the message asks, it goes on too.
+    """
     whole = write_prepared(small_index.train, small_index.test, tmp_path / "whole", size=32)
     real = arrays._taken
 
@@ -102,7 +105,13 @@ def test_prepared_folders_that_were_begun(small_index, tmp_path, monkeypatch):
     for rng in trials(SECONDS, 200):
         folder = Path(shutil.copytree(begun, tmp_path / "p"))
         damage(folder / rng.choice(names), rng)
-        write_prepared(small_index.train, small_index.test, folder, size=32, workers=1)
+        with refusals() as told:
+            write_prepared(small_index.train, small_index.test, folder, size=32, workers=1)
+        if told:
+            assert f"{arrays.STORE}: is " in told[0]
+            for path in folder.glob(f"{arrays.STORE}*"):
+                path.unlink()
+            write_prepared(small_index.train, small_index.test, folder, size=32, workers=1)
         for path in whole.path.iterdir():
             assert (folder / path.name).read_bytes() == path.read_bytes()
         assert len(list(folder.iterdir())) == 5

@@ -16,6 +16,7 @@ from pleura.data.sources import Part
 from pleura.dicom.limits import GREATEST_ASPECT
 from pleura.errors import DataError
 from pleura.formats.text_file import read_bytes
+from pleura.printable import printable
 from pleura.storage.atomic import write_bytes
 from pleura.storage.seal import digest
 
@@ -179,7 +180,7 @@ def read_index(
         table = parquet.ParquetFile(pa.BufferReader(content)).read()
         values = [column.to_pylist() for column in table.columns]
     except (pa.ArrowException, OSError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
+        why = printable(" ".join(str(error).split())[:200])
         raise DataError(f"{path}: cannot be read as an index ({why})") from error
     if not table.schema.equals(_schema()):
         raise DataError(f"{path}: its columns are not those of an index of this version of pleura")
