@@ -19,7 +19,7 @@ from tests import kagglehub_stand_in as stand_in
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 15.0
+SECONDS = 10.0
 """What the kills of one command may take, about, the unbroken run aside."""
 
 TINY = (
