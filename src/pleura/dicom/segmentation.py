@@ -19,14 +19,14 @@ from pleura.dicom.elements import PIXEL_DATA, DataSet, fragments
 from pleura.dicom.file import open_stream, reasons
 from pleura.dicom.joining import decode_fragments
 from pleura.dicom.limits import MAX_PIXELS
-from pleura.dicom.structures import names_another
+from pleura.dicom.structures import names_another, names_pneumothorax
 from pleura.dicom.values import counts, integer, name, text
 from pleura.errors import AnnotationError, DicomError
 
 SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage, and Label Map Segmentation Storage."""
 
-_NAME, _CODE = "pneumothorax", ("36118008", "SCT")
+_CODE = ("36118008", "SCT")
 _MOST_FRAMES = 4096
 
 _MEDIA_SOP_CLASS, _SOP_CLASS, _SOP_REFERENCE = 0x00020002, 0x00080016, 0x00081155
@@ -218,7 +218,7 @@ def _segment(data: DataSet, label: str) -> int:
 
 def _is_pneumothorax(item: DataSet) -> bool:
     coded = [(text(code, _CODE_VALUE), text(code, _CODE_SCHEME)) for code in item.items(_PROPERTY)]
-    return _CODE in coded or _NAME in text(item, _LABEL).lower()
+    return _CODE in coded or names_pneumothorax(text(item, _LABEL))
 
 
 def _is_another(item: DataSet) -> bool:

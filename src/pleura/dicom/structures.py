@@ -10,10 +10,15 @@ _OTHERS = re.compile(
 )
 
 
+def names_pneumothorax(name: str) -> bool:
+    """Return whether `name` says pneumothorax, among other words or alone."""
+    return "pneumothorax" in name.lower()
+
+
 def names_another(name: str) -> bool:
     """Return whether `name` is that of another structure, finding or device, in English.
 
     A name that says pneumothorax, or nothing known ("1", "roi", "mask"), is not.
     """
     words = re.sub(r"[_\W]+", " ", name.lower())
-    return "pneumothorax" not in words and _OTHERS.search(words) is not None
+    return not names_pneumothorax(name) and _OTHERS.search(words) is not None
