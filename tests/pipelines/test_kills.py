@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from pleura.config import Run, parse
 from tests import kagglehub_stand_in as stand_in
 
 pytestmark = pytest.mark.slow
@@ -27,8 +29,10 @@ TINY = (
     " --set train.epochs=3"
 )
 MADE = re.compile(rb'[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC|"seconds": [0-9.]+')
-GROWS = "history.jsonl"
-"""The one kind of file that gets lines while a command runs: a kill leaves the first of them."""
+GROWS = ("history.jsonl", "trials.csv")
+"""What gets lines while a command runs: a kill leaves the first of them."""
+SO_FAR = "best.toml"
+"""What a search writes anew after each trial: a kill leaves the best of those that ended."""
 ONLY_INTO_NEW = {"phantom", "simulate", "convert"}
 """Once such a command is done, the same one refuses: a folder is theirs alone."""
 
@@ -140,7 +144,9 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 def is_whole(path: str, left: bytes, whole: bytes) -> bool:
-    """Return whether a file is as at the end, or, of one that grows, its first lines."""
+    """Return whether a file is as at the end, or what such a file is while a command runs."""
+    if path.endswith(SO_FAR):
+        return parse(Run, tomllib.loads(left.decode()), path).tune is not None
     if not path.endswith(GROWS):
         return left == whole
     return whole.startswith(left) and left[-1:] in (b"", b"\n")
