@@ -12,6 +12,7 @@ NetworkName = Literal[
     "attention_unet",
     "swin_unetr",
     "efficientnet",
+    "efficientnet_lite2",
     "backbone",
     "ensemble",
 ]

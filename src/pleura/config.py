@@ -177,15 +177,15 @@ class Network:
 
     Attributes:
         name: Which network.
-        width: Channels of the first block or, where the encoder comes from elsewhere (efficientnet,
-            backbone), of the decoder at half resolution. Each block down doubles it, up to 512
+        width: Channels of the first block or, where the encoder comes from elsewhere
+            (efficientnets, backbone), of the decoder at half resolution. Each block down doubles it, up to 512
             (segresnet and swin_unetr: without a bound; swin_unetr: a multiple of 12).
         depth: How often the picture is halved, so that sizes must be divisible by ``2 ** depth``
-            (unets and swin_unetr: 2 or more; efficientnet: 2 to 5; a backbone brings its own).
+            (unets and swin_unetr: 2 or more; efficientnets: 2 to 5; a backbone brings its own).
         deep_supervision: Coarser maps of the decoder that are trained beside the mask, weights
             halving (unets, dynunet and attention_unet). They are not used afterwards.
-        pretrained: Begin with trained weights: ImageNet's for efficientnet, those of `backbone` for
-            backbone.
+        pretrained: Begin with trained weights: ImageNet's for efficientnets, those of `backbone`
+            for backbone.
         backbone: For the network of that name: a model of the Hugging Face hub, or a folder with
             ``config.json`` and, for `pretrained`, ``model.safetensors``.
         backbone_config: That model's configuration as JSON, filled in by pleura.

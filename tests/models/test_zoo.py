@@ -188,7 +188,7 @@ def test_it_is_exported_to_a_graph_that_answers_the_same(case, small):
 def test_the_encoders_parameters_are_told_by_depth(case, small):
     network = zoo.build(small(case))
     depths = zoo.encoder_parameters(network)
-    if case not in ("efficientnet",) and not case.startswith("backbone"):
+    if not case.startswith(("efficientnet", "backbone")):
         assert depths == []
         return
     listed = [id(parameter) for depth in depths for parameter in depth]
@@ -295,7 +295,7 @@ def test_a_size_that_does_not_fit_is_refused_with_the_right_ones(network, size, 
         (
             Network(name="cnn", pretrained=True),
             "network.pretrained is true, but there are no trained weights for cnn; leave it out, "
-            "or take one of efficientnet, backbone",
+            "or take one of efficientnet, efficientnet_lite2, backbone",
         ),
         (
             Network(name="segresnet", deep_supervision=1),

@@ -19,7 +19,7 @@ from pleura.data.records import image_keys
 from pleura.data.sources import find_sources
 from pleura.errors import BundleError, ConfigError, DataError, DivergedError, UsageError
 from pleura.models.bundle import read_bundle, write_bundle
-from pleura.models.efficientnet import read_weights
+from pleura.models.efficientnet import LITE0, read_weights
 from pleura.models.loading import load_network
 from pleura.synthesis.phantom import write_cohort
 from pleura.training import memory, objective
@@ -289,7 +289,7 @@ def test_more_folds_than_patients(prepared, tmp_path):
 
 
 def test_a_training_begins_with_pretrained_weights(prepared, tmp_path):
-    stored = read_weights()["_bn0.weight"]
+    stored = read_weights(LITE0)["_bn0.weight"]
     for pretrained in (True, False):
         network = Network(name="efficientnet", depth=3, pretrained=pretrained)
         trainer = Trainer(prepared, tmp_path, network, SETTINGS)

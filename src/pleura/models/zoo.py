@@ -99,7 +99,8 @@ def _swin_unetr(network: Network) -> "nn.Module":
 def _efficientnet(network: Network) -> "nn.Module":
     from pleura.models import efficientnet
 
-    return efficientnet.build(network.width, network.depth)
+    variant = efficientnet.LITE2 if network.name == "efficientnet_lite2" else efficientnet.LITE0
+    return efficientnet.build(variant, network.width, network.depth)
 
 
 def _backbone(network: Network) -> "nn.Module":
@@ -132,6 +133,14 @@ NETWORKS: dict[NetworkName, Entry] = {
         16,
         5,
         "U-Net on EfficientNet-Lite0",
+        depths=(2, 5),
+        pretrained=True,
+    ),
+    "efficientnet_lite2": Entry(
+        _efficientnet,
+        16,
+        5,
+        "U-Net on EfficientNet-Lite2, wider and deeper",
         depths=(2, 5),
         pretrained=True,
     ),
