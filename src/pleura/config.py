@@ -178,8 +178,9 @@ class Network:
     Attributes:
         name: Which network.
         width: Channels of the first block or, where the encoder comes from elsewhere
-            (efficientnets, backbone), of the decoder at half resolution. Each block down doubles it, up to 512
-            (segresnet and swin_unetr: without a bound; swin_unetr: a multiple of 12).
+            (efficientnets, backbone), of the decoder at half resolution. Each block down doubles
+            it, up to 512 (segresnet and swin_unetr: without a bound; swin_unetr: a multiple of
+            12).
         depth: How often the picture is halved, so that sizes must be divisible by ``2 ** depth``
             (unets and swin_unetr: 2 or more; efficientnets: 2 to 5; a backbone brings its own).
         deep_supervision: Coarser maps of the decoder that are trained beside the mask, weights
