@@ -21,6 +21,29 @@ HOSTILE = "\"'><script>alert(1)</script><img src=http://evil.example/x onerror=a
 Visit = Callable[..., Any]
 
 
+_SMALL_TARGETS = """() =>
+    [...document.querySelectorAll("a, button, summary, input, label:has(input)")]
+    .filter((one) => one.checkVisibility() && !one.closest(".skip") && !one.matches("label input"))
+    .filter((one) => getComputedStyle(one).display !== "inline")
+    .filter((one) => one.getBoundingClientRect().height < 23.9)
+    .map((one) => one.outerHTML.slice(0, 100))"""
+
+_CHART_TEXTS = """() => [...document.querySelectorAll(".chart text")]
+    .map((one) => parseFloat(getComputedStyle(one).fontSize)
+        * one.ownerSVGElement.getScreenCTM().a)"""
+
+
+def small_targets(page: Any) -> list[str]:
+    """Return what can be pressed and is lower than 24 px; links within a text are not meant."""
+    found: list[str] = page.evaluate(_SMALL_TARGETS)
+    return found
+
+
+def smallest_chart_text(page: Any) -> float:
+    """Return the height of the smallest letters in a chart, in px of the window."""
+    return float(min(page.evaluate(_CHART_TEXTS)))
+
+
 @contextmanager
 def started_browser() -> Iterator[Any]:
     """Start Chromium, and end it."""

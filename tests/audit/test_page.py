@@ -351,6 +351,8 @@ def test_charts_that_have_nothing_to_show_are_left_out() -> None:
     empty = replace(balance(), area_counts=(), area_edges_percent=(), strata=())
     assert area_svg(empty) == ""
     assert prevalence_svg(empty, "sex") == ""
+    unknown = replace(balance(), strata=(BalanceRow("sex", "", 40, 16, 40),))
+    assert prevalence_svg(unknown, "sex") == ""
     assert "10,712" not in prevalence_svg(balance(), "view")
     assert "4,288" in prevalence_svg(balance(), "view")
 

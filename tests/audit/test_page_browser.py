@@ -9,7 +9,15 @@ import pytest
 
 from pleura.audit.page import write_page
 from tests.audit.made import Pages, pages
-from tests.browser import HOSTILE, Visit, playwright, started_browser, visits
+from tests.browser import (
+    HOSTILE,
+    Visit,
+    playwright,
+    small_targets,
+    smallest_chart_text,
+    started_browser,
+    visits,
+)
 
 pytestmark = pytest.mark.slow
 SHOWN = """
@@ -439,16 +447,8 @@ def test_the_page_fits_its_window(visit: Visit, width: int, scheme: str) -> None
 @pytest.mark.parametrize("width", [400, 1600])
 def test_targets_can_be_hit_and_charts_can_be_read(visit: Visit, width: int) -> None:
     page = visit(width=width, height=900)
-    small = page.evaluate("""() => [...document.querySelectorAll("a, button, summary, input")]
-        .filter((one) => one.checkVisibility() && one.closest(".skip") === null)
-        .filter((one) => one.getBoundingClientRect().height < 23.9)
-        .map((one) => one.outerHTML.slice(0, 100))""")
-    assert small == []
-    sizes = page.evaluate("""() => [...document.querySelectorAll(".chart text")]
-        .map((one) => parseFloat(getComputedStyle(one).fontSize)
-            * one.ownerSVGElement.getScreenCTM().a)""")
-    assert sizes
-    assert min(sizes) >= 11
+    assert small_targets(page) == []
+    assert smallest_chart_text(page) >= 11
     page.evaluate("window.scrollTo(0, document.body.scrollHeight / 2)")
     assert page.locator("nav").bounding_box()["y"] == pytest.approx(0, abs=1)
 

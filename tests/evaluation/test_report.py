@@ -147,7 +147,7 @@ def test_the_page_shows_every_figure_with_its_interval() -> None:
     ):
         assert f"{score.value:.3f} 95 %: {score.low:.3f} to {score.high:.3f}" in text
     assert f"Answering “none” to everything scores {evaluation.all_empty_dice:.3f}" in text
-    assert "20 were found and 6 missed; of 34 without one 31 were correctly" in text
+    assert "Images with a pneumothorax: 26, found 20, missed 6. Without one: 34, correctly" in text
     for name, words in FIGURES.items():
         score = getattr(evaluation, name)
         shown = f"{words[0].upper()}{words[1:]} {score.value:.3f} {score.low:.3f} to"
@@ -250,6 +250,14 @@ def test_every_part_of_the_page_can_be_jumped_to() -> None:
     assert targets[0] == "#how-the-answers-are-spread"
     assert {"#by-part-of-the-images", "#failures", "#training", "#facts"} <= set(targets)
     assert {f"#{heading['id']}" for heading in page.all("h2")} == set(targets)
+
+
+def test_a_size_without_an_image_is_no_row() -> None:
+    nobody = Stratum("size", "above 3 %", 0, 0, *[UNDEFINED] * 5)
+    evaluation = replace(EVALUATION, strata=(*EVALUATION.strata, nobody))
+    text = Page(render_report(report(evaluation=evaluation))).text
+    assert "below 0.5 %" in text
+    assert "above 3 %" not in text
 
 
 def test_labels_alone_show_no_figure_of_masks() -> None:

@@ -17,7 +17,7 @@ from pleura.inference.prediction import decide
 from pleura.inference.row import Row
 from pleura.inference.worklist import data_name, stored_map
 from pleura.rendering.heat import heat_colours
-from tests.browser import HOSTILE, Visit, playwright, started_browser, visits
+from tests.browser import HOSTILE, Visit, playwright, small_targets, started_browser, visits
 from tests.dicom_files import make_dicom
 from tests.inference.made import POINT, Job, job, predicted, radiograph
 
@@ -493,6 +493,13 @@ def test_the_page_fits_its_window(visit: Visit, width: int, scheme: str) -> None
     assert page.locator("#picture").bounding_box()["width"] > min(360, width - 40)
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(11, 12, 14)"
     assert dark == (scheme == "dark")
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_targets_can_be_hit(visit: Visit, width: int) -> None:
+    page = visit(width=width, height=900)
+    ready(page)
+    assert small_targets(page) == []
 
 
 def test_the_page_is_dark_until_light_is_asked_for_and_stays_light(visit: Visit) -> None:

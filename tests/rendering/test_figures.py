@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 import cv2
 import numpy as np
+import pytest
 
 from pleura.rendering import figures
 
@@ -70,3 +71,19 @@ def test_what_is_referred_to_is_there() -> None:
 def test_the_same_chart_gives_the_same_bytes() -> None:
     assert as_svg("label") == as_svg("label")
     assert as_png(1) == as_png(1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"),
+    [(0.4, 6.9, (0.1, 10)), (10, 1000, (10, 10_000)), (1000, 1000, (1000, 10_000))],
+)
+def test_a_logarithmic_axis_has_whole_decades_and_plain_numbers(
+    low: float, high: float, ends: tuple[float, float]
+) -> None:
+    with figures.panels() as (axes,):
+        figures.log_axis(axes, low, high)
+        axes.figure.canvas.draw()
+        assert axes.get_xlim() == pytest.approx(ends)
+        assert not any(label.get_text() for label in axes.get_xticklabels(minor=True))
+        written = axes.xaxis.get_major_formatter()
+        assert [written(value, 0) for value in (0.1, 1, 1_000_000)] == ["0.1", "1", "1,000,000"]

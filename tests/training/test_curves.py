@@ -57,6 +57,17 @@ def test_the_svg_names_both_charts_and_the_best_epoch() -> None:
     assert "best 0.450, epoch 2" in " ".join(texts[1])
 
 
+@pytest.mark.parametrize(("best", "above"), [(0.45, False), (0.08, True)])
+def test_the_best_value_is_written_where_no_curve_is(best: float, above: bool) -> None:
+    history = {"dice_coeff": [best / 2, best], "val_dice_coeff": [best / 2, best]}
+    _, dice = curves_svg(history).split("\n<svg")
+    words = re.search(r"translate\(\S+ ([\d.]+)\)[^>]*>best ", dice) or re.search(
+        r'y="([\d.]+)"[^>]*>best ', dice
+    )
+    assert words is not None
+    assert (float(words[1]) < 100) == above  # of 194 from the top
+
+
 def test_epochs_are_whole_numbers() -> None:
     for chart in curves_svg(first(2)).split("</svg>")[:1]:
         ticks = re.findall(r"text-anchor: middle[^>]*>([^<]*)<", chart)

@@ -38,7 +38,7 @@ def area_svg(balance: Balance) -> str:
     """
     if not any(balance.area_counts):
         return ""
-    from matplotlib.ticker import MaxNLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     edges = balance.area_edges_percent
     median = next((q.area_percent for q in balance.area_quantiles if q.share == 0.5), None)
@@ -58,10 +58,8 @@ def area_svg(balance: Balance) -> str:
                 va="top",
                 fontsize=9,
             )
-        axes.set_xscale("log")
+        figures.log_axis(axes, edges[0], edges[-1])
         axes.set_xlim(edges[0], edges[-1])
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(0, 1.12 * max(balance.area_counts))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.set_xlabel("area of the mask in % of its image")
@@ -72,10 +70,10 @@ def area_svg(balance: Balance) -> str:
 def prevalence_svg(balance: Balance, attribute: str) -> str:
     """Return the share with a pneumothorax by value of an attribute, with 95 % intervals.
 
-    Empty where the attribute has no image.
+    Empty where the attribute is known of no image.
     """
     strata = shown(balance.strata, attribute)
-    if not strata:
+    if not any(stratum.value for stratum in strata):
         return ""
     from matplotlib.ticker import MaxNLocator
 

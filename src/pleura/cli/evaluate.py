@@ -408,7 +408,7 @@ def _print_parts(figures: Mapping[str, Any]) -> None:
             f"{figure(item, 'negative')}"
         )
     console.print_table("By prevalence", rows)
-    parts = figures["strata"]
+    parts = [part for part in figures["strata"] if part["images"]]
     names = [n for n in _OF_A_PART[1:] if any(part[n] is not None for part in parts)]
     if not parts:
         return

@@ -212,10 +212,8 @@ def area_svg(outcomes: Sequence[Outcome]) -> str:
     positives = [item for item in outcomes if item.positive and item.annotated]
     if not positives:
         return ""
-    from matplotlib.ticker import NullFormatter
-
     with figures.panels() as (axes,):
-        axes.set_title("Dice against area")
+        axes.set_title("Dice by area")
         for called, label, colour in (
             (True, "found", figures.SECOND),
             (False, "missed", figures.FIRST),
@@ -233,15 +231,18 @@ def area_svg(outcomes: Sequence[Outcome]) -> str:
                 label=label,
                 clip_on=False,
             )
-        axes.set_xscale("log")
-        axes.set_xlim(*_decades([item.truth_px for item in positives]))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        areas = [item.truth_px for item in positives]
+        figures.log_axis(axes, min(areas), max(areas))
         axes.set_ylim(0, 1)
         axes.set_xlabel("true area in pixels of the file")
         axes.set_ylabel("Dice")
         axes.legend(
-            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.3, borderpad=0
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=2,
+            borderaxespad=0.3,
+            borderpad=0,
+            handlelength=0.8,
         )
         return figures.svg(axes, "Dice against true area")
 
@@ -276,9 +277,3 @@ def score_svg(outcomes: Sequence[Outcome]) -> str:
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.3, borderpad=0
         )
         return figures.svg(axes, "Image scores by label")
-
-
-def _decades(areas: Sequence[int]) -> tuple[float, float]:
-    """Return whole powers of ten around the areas."""
-    low, high = np.floor(np.log10(min(areas))), np.ceil(np.log10(max(areas) + 1))
-    return float(10**low), float(10**high)

@@ -281,8 +281,7 @@ def _area(outcomes: Sequence[Outcome]) -> PaperFigure:
                 label=f"{label} ({len(chosen)})",
                 clip_on=False,
             )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        figures.log_axis(axes, min(share), max(share))
         axes.set_ylim(0, 1)
         axes.set_xlabel("True area, % of the image")
         axes.set_ylabel("Dice")

@@ -532,6 +532,7 @@ def _predictive_values(evaluation: Evaluation) -> _Table:
 
 
 def _strata(evaluation: Evaluation) -> _Table:
+    strata = [item for item in evaluation.strata if item.images]
     groups = tuple(
         (
             heading,
@@ -546,12 +547,12 @@ def _strata(evaluation: Evaluation) -> _Table:
                     _Cell("") if by == "negatives" else _cell(item.sensitivity),
                     _Cell("") if by == "size" else _cell(item.specificity),
                 )
-                for item in evaluation.strata
+                for item in strata
                 if item.by == by
             ),
         )
         for by, heading in _PARTS.items()
-        if any(item.by == by for item in evaluation.strata)
+        if any(item.by == by for item in strata)
     )
     return _Table(
         "By part of the images",

@@ -8,6 +8,7 @@ into dark mode.
 
 import contextlib
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -71,6 +72,22 @@ def panels(count: int = 1) -> "Iterator[list[Axes]]":
         figure = Figure(figsize=(PANEL[0] * count, PANEL[1]), layout="constrained")
         FigureCanvasAgg(figure)
         yield list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def log_axis(axes: "Axes", low: float, high: float) -> None:
+    """Make the axis across logarithmic, over whole decades, with a plain number at each.
+
+    Args:
+        axes: The chart.
+        low: The smallest value that it shows, above 0.
+        high: The largest.
+    """
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_xlim(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high) + 1e-9))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def png(axes: "Axes") -> bytes:

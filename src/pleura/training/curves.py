@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKED = 25  # up to so many epochs each one is a dot
+_LOW = 0.25  # below it the curves lie where the best value is written, so that it is written above
 
 
 def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
@@ -86,14 +87,14 @@ def _draw_dice(history: Mapping[str, Sequence[float]], axes: "Axes") -> None:
     _draw_best(axes, best)
     axes.plot([best], [value], "o", markersize=6, color=figures.SECOND, zorder=4)
     left = best > (_epochs(history) + 1) / 2
+    low = value < _LOW
     axes.annotate(
         f"best {value:.3f}, epoch {best}",
-        (best, 0),
-        xytext=(-6 if left else 6, 7),
+        (best, 1 if low else 0),
+        xytext=(-6 if left else 6, -13 if low else 7),
         textcoords="offset points",
         ha="right" if left else "left",
         color=figures.INK,
-        fontsize=8.5,
     )
 
 
