@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pleura.errors import DataError
+from pleura.errors import AddressError, DataError
 from pleura.processes.isolation import Reply, next_file
+from pleura.storage import elsewhere
 
 
 def doubled(items):
@@ -77,3 +78,15 @@ def who(_):
 def sleeps_after_the_first(seconds):
     time.sleep(seconds)
     return Reply({"slept": seconds})
+
+
+def contents(names):
+    return [content(name) for name in names]
+
+
+def content(name):
+    try:
+        found = elsewhere.content_of(name)
+    except AddressError as error:
+        return str(error)
+    return "no file" if found is None else found.decode()

@@ -10,6 +10,8 @@ from pleura.errors import DataError, LimitError, OutputError, PleuraError
 from pleura.processes import guarded as module
 from pleura.processes.guarded import guarded, guarded_list, guarded_map, guarded_picture
 from pleura.processes.isolation import Limits
+from pleura.storage import elsewhere
+from pleura.storage.elsewhere import Elsewhere
 from tests.processes import guarded_work as work
 
 
@@ -108,7 +110,9 @@ def test_one_process_stays_and_is_nobody_elses():
         os.close(reading)
         os.write(writing, str(module._kept(os.getpid(), module.LIMITS) is None).encode())
         kept = module._kept(os.getpid(), module.LIMITS)
-        os.write(writing, str(kept.call(module._Request(None, work.who, ""), "a").fields).encode())
+        os.write(
+            writing, str(kept.call(module._Request(None, work.who, "", {}), "a").fields).encode()
+        )
         kept.close()
         os._exit(0)
     os.close(writing)
@@ -146,3 +150,20 @@ def test_what_the_work_imports_is_not_held_against_a_file():
     from tests.processes import heavy_work
 
     assert guarded(heavy_work.nothing, "a", "a").fields == {}
+
+
+def test_what_lies_elsewhere_is_brought_a_bounded_part_at_a_time(monkeypatch):
+    asked = []
+
+    def bring(names):
+        asked.append(list(names))
+        return {name: b"12" if name == "s3://b/2" else "s3://b/1: is not there" for name in names}
+
+    names = ["s3://b/1", "s3://b/2", "here"]
+    for most, wanted in ((64, [names[:2]]), (3, [["s3://b/1"], ["s3://b/2"], []])):
+        asked.clear()
+        monkeypatch.setattr(module, "_MOST_BYTES", most)
+        with elsewhere.at_hand(Elsewhere(dict.fromkeys(names[:2], (2, 0, 0, 0)), bring)):
+            found = list(guarded_list(work.contents, names, name=str))
+        assert found == ["s3://b/1: is not there", "12", "no file"]
+        assert asked == wanted

@@ -202,3 +202,11 @@ def test_an_end_interrupts_the_waiting(web):
         started = time.monotonic()
     assert "its server answered 500" in begun.result().reason
     assert time.monotonic() - started < 3
+
+
+def test_a_part_of_an_open_file_is_asked_for_again(ask, web, known):
+    for server, url in ((web, f"{web.url}/a.dcm"), (known.way, "s3://films/a.dcm")):
+        with ask.open(url) as file:
+            server.faults[:] = ["503", "500"]
+            assert file.read(9) == CONTENT[:9]
+        assert not server.faults

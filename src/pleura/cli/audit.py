@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pleura.cli import console, options
+from pleura.cli.stores import open_stores
 
 if TYPE_CHECKING:
     from pleura.audit.findings import Audit, AuditComparison, AuditCounts
@@ -129,16 +130,18 @@ def _of_prepared(folder: Path, out: Path | None, as_json: bool) -> int:
 def _of_table(settings: "Data", out: Path | None) -> "Audit":
     from pleura.audit.report import audit_table
     from pleura.errors import UsageError
+    from pleura.storage.elsewhere import path_at
 
     if not settings.annotations:
         raise UsageError("name a data folder, or a table with --annotations")
     if out is not None:
         raise UsageError("--out writes tables of a data folder; name the folder")
+    settings = open_stores(settings)
     return audit_table(
-        Path(settings.annotations),
+        path_at(settings.annotations),
         form=settings.rle,
-        patients=Path(settings.patients) if settings.patients else None,
-        folds=Path(settings.fold_table) if settings.fold_table else None,
+        patients=path_at(settings.patients) if settings.patients else None,
+        folds=path_at(settings.fold_table) if settings.fold_table else None,
         columns=(settings.image_column, settings.mask_column),
     )
 
@@ -156,6 +159,7 @@ def _of_folder(
     from pleura.storage.atomic import require_writable
     from pleura.storage.lock import locked_folder
 
+    settings = open_stores(settings)
     sources = find_sources(settings)
     if out is not None:
         require_writable(out)

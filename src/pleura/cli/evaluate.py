@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from pleura.cli import console, options
+from pleura.cli.stores import open_paths
 
 if TYPE_CHECKING:
     from pleura.evaluation.comparison import Comparison
@@ -123,6 +124,9 @@ def evaluate(
             f"--margin {margin:g}: is by how much the figures may be below those of --against, "
             "above 0 and below 1, such as 0.05"
         )
+    images, predictions, truth, scores, against, against_scores, negatives, patients = open_paths(
+        images, predictions, truth, scores, against, against_scores, negatives, patients
+    )
     wanted = _Wanted(report, mix, negatives, per_image, figures, checklist, as_json, margin)
     if checklist is not None:
         from pleura.evaluation.checklist import checked_suffix
@@ -159,6 +163,7 @@ def _validate(
     model: Path, prepared: Path, against: Path | None, device: str, wanted: "_Wanted"
 ) -> int:
     from pleura.data.arrays import open_prepared
+    from pleura.data.stores import stores_of_paths
     from pleura.data.table_use import table_use, unused_columns
     from pleura.engines.threads import share_cores
     from pleura.engines.torch_engine import TorchEngine
@@ -177,6 +182,8 @@ def _validate(
     bundle = read_bundle(model)
     other = None if against is None else read_bundle(against)
     arrays = open_prepared(prepared)
+    if report is not None:
+        console.hold(stores_of_paths(record.path for record in arrays.train))
     comparison = None
     with console.progress("evaluating", "images") as told:
         if other is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pleura.cli import console, options
+from pleura.cli.stores import open_stores
 
 if TYPE_CHECKING:
     from pleura.data.folds import FoldReport
@@ -45,21 +46,23 @@ def folds(
     settings = sources.settings(masks, labels)
     require_writable(out.parent)
     console.hold(locked_file(out, "folds"))
+    settings = open_stores(settings)
     failures: list[tuple[str, str]] = []
     if not sources.name_radiographs:
         from pleura.data.index import records_of_table
         from pleura.errors import UsageError
         from pleura.formats.annotations import read_annotations
+        from pleura.storage.elsewhere import path_at
 
-        if annotations is None:
+        if not settings.annotations:
             raise UsageError("name a data folder, or a table with --annotations")
         table = read_annotations(
-            annotations,
+            settings.annotations,
             form=settings.rle,
             shape=(1024, 1024),
             columns=(masks.image_column, masks.mask_column),
         )
-        records = records_of_table(table, patients)
+        records = records_of_table(table, path_at(settings.patients) if settings.patients else None)
         failures = [(problem.image_id, str(problem)) for problem in table.problems]
     else:
         from pleura.data.index import build_index

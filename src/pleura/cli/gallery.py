@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pleura.cli import console, options
+from pleura.cli.stores import open_stores
 
 
 def gallery(
@@ -43,6 +44,7 @@ def gallery(
     settings = named.required(masks)
     require_writable(out.parent)
     console.hold(locked_file(out, "gallery"))
+    settings = open_stores(settings)
     sources = replace(find_sources(settings), test=(), patients=None)
     with console.progress("reading") as told:
         index = build_index(sources, form=settings.rle, workers=workers, on_progress=told)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pleura.choices import MatchBy, RleForm
+from pleura.remote.address import without_secrets
 
 if TYPE_CHECKING:
     from pleura.config import Data, Labels
@@ -227,7 +228,7 @@ class SourceOptions:
     @property
     def audit_command(self) -> str:
         """The command that tells each case of what is left out."""
-        return f"pleura audit {shlex.join(self.data or ())} --out FOLDER"
+        return f"pleura audit {shlex.join(map(without_secrets, self.data or ()))} --out FOLDER"
 
     def settings(self, masks: MaskOptions, labels: "LabelOptions | None" = None) -> "Data":
         """Return where the data is and how it is read, as settings.

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pleura.cli import console, options
+from pleura.cli.stores import open_stores
 
 
 def prepare(
@@ -41,6 +42,7 @@ def prepare(
     settings = sources.required(masks, labels)
     require_writable(out)
     console.hold(locked_folder(out, "prepare"))
+    settings = open_stores(settings)
     with console.progress("reading") as told:
         index = build_index(
             find_sources(settings), form=settings.rle, workers=wanted.workers, on_progress=told

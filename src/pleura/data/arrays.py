@@ -54,6 +54,7 @@ from pleura.processes.workers import CHUNK, chunks
 from pleura.storage import seal
 from pleura.storage.atomic import way_out
 from pleura.storage.database import Store
+from pleura.storage.elsewhere import path_at
 from pleura.storage.lock import locked_folder
 from pleura.storage.own_file import require_own_file
 
@@ -510,7 +511,7 @@ def _fill(chunk: _Chunk) -> Reply:
     for slot in chunk.slots:
         next_file()
         try:
-            radiograph = read_any_radiograph(Path(slot.path))
+            radiograph = read_any_radiograph(path_at(slot.path))
         except InputError as error:
             raise DataError(f"{error} {_COULD_BE_READ}") from error.__cause__
         if pixel_hash(radiograph.pixels) != slot.pixel_hash or radiograph.aspect != slot.aspect:

@@ -21,6 +21,7 @@ from pleura.dicom.own_result import is_own_drawing, is_own_result
 from pleura.dicom.signature import data_start, head_of
 from pleura.dicom.suffixes import DICOM_SUFFIXES, PICTURES, is_picture, suffix_of
 from pleura.errors import DataError
+from pleura.storage import elsewhere
 from pleura.storage.archive import SUFFIXES, is_folder, walk_files
 
 ARCHIVES = {".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".bz2", ".xz", ".zst"}
@@ -245,6 +246,8 @@ def passed_over(path: Path) -> str:
 
 
 def _is_no_file(path: Path) -> bool:
+    if elsewhere.holds(path):
+        return False
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except NotADirectoryError:  # it lies in an archive
@@ -263,6 +266,16 @@ def passed_over_by_name(path: PurePath) -> str:
         return DICOMDIR
     suffix = suffix_of(path).removesuffix(".gz")
     return "" if suffix in {"", *DICOM_SUFFIXES} else suffix_of(path)
+
+
+def is_known_by_name(path: PurePath) -> bool:
+    """Return whether a file's name says what it is, so that nobody looks how it begins."""
+    suffix = suffix_of(path)
+    return (
+        passed_over_by_name(path) in (HIDDEN, DICOMDIR)
+        or suffix.removesuffix(".gz") in DICOM_SUFFIXES
+        or suffix in _NO_RADIOGRAPHS - SUFFIXES
+    )
 
 
 def _is_text(head: bytes) -> bool:

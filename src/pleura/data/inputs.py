@@ -45,19 +45,29 @@ class Inputs:
     Args:
         texts: Paths, folders, globs, addresses, lists (:mod:`pleura.data.address_list`).
         objects: What asks stores.
+        everything: Whether what is passed over is yielded too; no path may be named then.
+        lists: Whether a table is a list of what is meant.
 
     Raises:
         DataError: A folder holds no DICOM file.
         UsageError: An address is of a kind that is not read.
     """
 
-    def __init__(self, texts: Sequence[str], objects: Objects) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        objects: Objects,
+        *,
+        everything: bool = False,
+        lists: bool = True,
+    ) -> None:
         self._objects = objects
+        self._everything, self._lists = everything, lists
         self._texts = [path_of(text) for text in texts]
         self.passed: Counter[str] = Counter()
         self.count: int | None = None
         for text in self._texts:
-            _require_known(text)
+            require_known(text)
         if not any(map(is_more_than_paths, self._texts)):
             listed = expand(self._texts)
             self.passed, self.count = listed.passed, len(listed.files)
@@ -101,7 +111,7 @@ class Inputs:
             yield from ((path, stamp_at(path)) for path in listed.files)
         elif is_archive(PurePosixPath(_plain_name(text))):
             yield from self._members(text)
-        elif is_list(_plain_name(text)):
+        elif self._lists and is_list(_plain_name(text)):
             yield from self._listed(text)
         elif scheme_of(text) in ("http", "https"):
             yield Address(text), None
@@ -134,7 +144,7 @@ class Inputs:
             if kind in SUFFIXES:
                 found += 1
                 yield from self._members(name)
-            elif kind and kind not in ARCHIVES:
+            elif kind and kind not in ARCHIVES and not self._everything:
                 self.passed[kind] += 1
             else:
                 found += 1
@@ -159,7 +169,7 @@ class Inputs:
                 for member in members_of(file, PurePosixPath(_plain_name(url)).suffix.lower()):
                     listed += 1
                     kind = passed_over_by_name(PurePosixPath(member.name))
-                    if kind:
+                    if kind and not self._everything:
                         self.passed[kind] += 1
                         continue
                     found += 1
@@ -257,7 +267,12 @@ def holds_inputs(text: str) -> bool:
         return False
 
 
-def _require_known(text: str) -> None:
+def require_known(text: str) -> None:
+    """See that a text is a path, or an address of a kind that is read.
+
+    Raises:
+        UsageError: It is neither.
+    """
     scheme = scheme_of(text)
     if scheme in ("", *SCHEMES) or os.path.lexists(text):
         return

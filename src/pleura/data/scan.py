@@ -39,6 +39,7 @@ from pleura.processes.isolation import next_file
 from pleura.processes.progress import OnProgress
 from pleura.storage.content import stamp_at
 from pleura.storage.database import Store
+from pleura.storage.elsewhere import path_at
 
 FailureCode = Literal[
     "not-dicom",
@@ -235,16 +236,17 @@ def _open(path: str, pixels: bool) -> _Opened | Failure:
     if fault is not None:
         return fault
     try:
-        if is_picture(Path(path)):
-            picture = open_any_radiograph(Path(path)).radiograph
+        file = path_at(path)
+        if is_picture(file):
+            picture = open_any_radiograph(file).radiograph
             scan = _of_header(picture.header)
             return _read(scan, "", picture.pixels) if pixels else _Opened(scan, "", None)
         if pixels:
-            radiograph = dicom.read_radiograph(path)
+            radiograph = dicom.read_radiograph(file)
             return _read(
                 _of_header(radiograph.header), radiograph.header.patient_id, radiograph.pixels
             )
-        header = dicom.read_header(path)
+        header = dicom.read_header(file)
         dicom.require_radiograph(header)
         return _Opened(_of_header(header), header.patient_id, None)
     except InputError as error:

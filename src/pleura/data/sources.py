@@ -38,6 +38,7 @@ from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of
 from pleura.formats.labels import LabelTable, read_labels
 from pleura.formats.masks import MaskReading, names_in
 from pleura.storage.archive import entries, is_file, is_folder, places
+from pleura.storage.elsewhere import is_address, path_at
 
 Part = Literal["train", "test"]
 
@@ -117,7 +118,8 @@ def find_sources(settings: config.Data) -> Sources:
     tables = [settings.annotations, settings.patients, settings.fold_table, settings.labels.table]
     for place in [*named_places, settings.images, settings.test_images, *tables]:
         if place and not any(map(_is_there, places(place))):
-            raise DataError(f"{place}: there is no such file or folder")
+            where = "addresses are not read by this command; copy it here" * is_address(place)
+            raise DataError(f"{place}: {where or 'there is no such file or folder'}")
     named = [place for text in named_places for place in places(text)]
     folders = tuple(dict.fromkeys(one if is_folder(one) else one.parent for one in named))
     root = _root(folders)
@@ -131,7 +133,7 @@ def find_sources(settings: config.Data) -> Sources:
         """Return what tables call pictures; read once, and not at all where there is no picture."""
         said = frozenset() if labels is None else frozenset(map(_last, labels.names))
         if settings.annotations:
-            said |= frozenset(map(_last, names_in(Path(settings.annotations), reading)))
+            said |= frozenset(map(_last, names_in(path_at(settings.annotations), reading)))
         return said
 
     train, test, listed = _split(settings, named if own_places else [], root, in_tables)
@@ -153,7 +155,7 @@ def find_sources(settings: config.Data) -> Sources:
     simulated = _find_table(folders, [SIMULATED], [])
     submissions = _submissions(folders)
     others = [settings.fold_table, settings.labels.table, settings.test_annotations]
-    used = {Path(table).resolve() for table in (annotations, patients, *others) if table}
+    used = {path_at(table).resolve() for table in (annotations, patients, *others) if table}
     used |= {
         path.resolve()
         for path in (simulated, *submissions, *foreign, *found[1:])
@@ -163,9 +165,9 @@ def find_sources(settings: config.Data) -> Sources:
         root=root,
         train=tuple(sorted(train)),
         test=tuple(sorted(test)),
-        annotations=Path(annotations) if annotations else None,
-        patients=Path(patients) if patients else None,
-        folds=Path(settings.fold_table) if settings.fold_table else None,
+        annotations=path_at(annotations) if annotations else None,
+        patients=path_at(patients) if patients else None,
+        folds=path_at(settings.fold_table) if settings.fold_table else None,
         labels=labels,
         patients_named=bool(settings.patients),
         simulated=simulated,
@@ -201,7 +203,7 @@ def _is_there(path: Path) -> bool:
 def _root(folders: Sequence[Path]) -> Path:
     """Return the folder that several lie in, as they are named."""
     try:
-        return Path(os.path.commonpath(folders))
+        return path_at(os.path.commonpath(folders))
     except ValueError:  # some are named from here, and some from the top
         return Path()
 

@@ -17,6 +17,7 @@ from pleura.data.scan import pixel_hash
 from pleura.errors import ChangedError
 from pleura.processes.guarded import guarded
 from pleura.processes.isolation import Reply
+from pleura.storage.elsewhere import path_at
 
 
 class Shown(NamedTuple):
@@ -44,7 +45,7 @@ def read_unchanged(path: str | Path, expected: str) -> AnyRadiograph:
         ChangedError: It shows something else.
         InputError: It cannot be read any more.
     """
-    radiograph = read_any_radiograph(Path(path))
+    radiograph = read_any_radiograph(path_at(path))
     if expected and pixel_hash(radiograph.pixels) != expected:
         raise ChangedError(f"{path}: shows another picture than the one that was read before")
     return radiograph
@@ -65,7 +66,7 @@ def read_shown(path: str | Path, size: int, *, pixels: str = "", content: str = 
         InputError: It cannot be read any more.
     """
     reply = guarded(
-        partial(_shown, size=size, pixels=pixels, content=content), Path(path), str(path)
+        partial(_shown, size=size, pixels=pixels, content=content), path_at(path), str(path)
     )
     found = reply.fields
     return Shown(

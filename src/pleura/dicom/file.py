@@ -22,6 +22,7 @@ from pleura.dicom.signature import archive_kind, data_start, head_of, is_gzip
 from pleura.dicom.transfer_syntax import read_data_set
 from pleura.dicom.values import text
 from pleura.errors import ChangedError, DicomError, NotDicomError
+from pleura.storage import elsewhere
 from pleura.storage.archive import is_archive, read_member, require_archive
 from pleura.storage.content import Stamp, stamp_at, stamp_of
 
@@ -159,12 +160,15 @@ class LoadedStream(DicomStream):
 
 
 def open_stream(path: Path) -> DicomStream:
-    """Return a file, opened once; one in an archive is loaded. Close it.
+    """Return a file, opened once; one in an archive or at an address is loaded. Close it.
 
     Raises:
         DicomError: It is no regular file, empty, or too large.
         OSError: It cannot be opened.
     """
+    content = elsewhere.content_of(path)
+    if content is not None:
+        return LoadedStream(content, stamp_at(path))
     if is_archive(path) and data_start(head_of(path)) is None:
         require_archive(path)
     try:

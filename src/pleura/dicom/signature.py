@@ -6,6 +6,7 @@ This module imports nothing of weight: a program looks for files before it loads
 import os
 import zlib
 
+from pleura.storage import elsewhere
 from pleura.storage.archive import read_member
 
 PREAMBLE_BYTES = 128
@@ -52,6 +53,9 @@ def beginning_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     Raises:
         OSError: It cannot be read, or is a folder.
     """
+    head = elsewhere.beginning_of(path, most)
+    if head is not None:
+        return head
     try:
         with open(path, "rb", opener=open_without_waiting) as file:
             return file.read(most)

@@ -30,6 +30,7 @@ from pleura.formats.csv_table import BYTE_ORDER_MARK, UNCLOSED, fields_of, names
 from pleura.formats.mask_size import Misfit, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
 from pleura.storage.atomic import atomic_path
+from pleura.storage.elsewhere import path_at
 
 ID_COLUMN: Final = "ImageId"
 MASK_COLUMN: Final = "EncodedPixels"
@@ -238,7 +239,7 @@ def read_annotations(
                [1, 0]])
     """
     runs(EMPTY, shape, form=form)
-    table = _Table(Path(path), form, columns)
+    table = _Table(path_at(path), form, columns)
     with open_lines(table.path, AnnotationError, _wanted()) as lines:
         table.read(lines)
     annotations = table.finished()

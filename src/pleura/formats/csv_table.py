@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from pleura.errors import AnnotationError, DataError
 from pleura.formats.text_file import open_regular, why_not_read
+from pleura.storage.elsewhere import path_at
 
 MAX_TABLE_BYTES: Final = 1 << 28
 """A table that holds more, after decompression, is refused (SIIM-ACR's largest holds 5 MB)."""
@@ -125,7 +126,7 @@ def open_table(
     Raises:
         DataError: The file cannot be read, or two of its columns have one name.
     """
-    table = Path(path)
+    table = path_at(path)
     with open_lines(table, DataError) as lines:
         line = next((text for _, text in lines if text.strip()), "").removeprefix(BYTE_ORDER_MARK)
         found = [(names_of(line, delimiter), delimiter) for delimiter in delimiters]

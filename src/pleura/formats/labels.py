@@ -28,6 +28,7 @@ from pleura.dicom.suffixes import is_radiograph, suffix_of
 from pleura.errors import DataError, UsageError
 from pleura.formats.annotations import ID_COLUMN, id_fault
 from pleura.formats.csv_table import TableRow, columns_shown, open_table
+from pleura.storage.elsewhere import path_at
 
 if TYPE_CHECKING:
     from pleura.config import Labels
@@ -178,7 +179,7 @@ def read_labels(settings: "Labels") -> LabelTable:
         DataError: The table cannot be read as a whole or lacks a column that is named.
         UsageError: A column of labels is given a weight that is none.
     """
-    path = Path(settings.table)
+    path = path_at(settings.table)
     columns = [_weighted(text) for text in settings.columns]
     ids = (settings.id,) if settings.id else ID_COLUMNS
 

@@ -33,6 +33,7 @@ from pleura.formats.coco import image_names, read_coco
 from pleura.formats.mask_file import is_mask_file, read_mask_file
 from pleura.formats.rle import EMPTY, Form, mask2rle
 from pleura.storage.archive import is_folder, places, walk_files
+from pleura.storage.elsewhere import path_at
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt")
 _ENDINGS = ("_mask", "-mask", "_seg", "-seg")
@@ -141,7 +142,7 @@ def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading(
         AnnotationError: It cannot be read as a whole, or holds no mask.
         OtherFormError: A table is written in the other run-length form.
     """
-    path = Path(path)
+    path = path_at(path)
     if _are_several(path):
         return _folder(path, reading)
     suffix = suffix_of(path)

@@ -30,6 +30,7 @@ from pleura.dicom.own_result import MAKER
 from pleura.dicom.signature import is_gzip
 from pleura.errors import DicomError, PictureError
 from pleura.formats.turned import RULE, orientation_in, orientation_of
+from pleura.storage import elsewhere
 from pleura.storage.archive import read_member
 from pleura.storage.content import Stamp, stamp_at, stamp_of
 
@@ -158,6 +159,9 @@ def signed_png(content: bytes) -> bytes:
 
 
 def _load(path: Path) -> tuple[bytes, Stamp]:
+    content = elsewhere.content_of(path)
+    if content is not None:
+        return content, stamp_at(path) or Stamp(len(content), 0, 0, 0)
     try:
         descriptor = os.open(path, _OPEN)
     except NotADirectoryError:

@@ -8,6 +8,7 @@ import stat
 from io import BufferedReader, BytesIO
 
 from pleura.errors import PleuraError
+from pleura.storage import elsewhere
 from pleura.storage.archive import read_member
 from pleura.storage.own_file import kind_of
 
@@ -16,12 +17,16 @@ def open_regular(path: str | os.PathLike[str], error: type[PleuraError]) -> Buff
     """Return a file, opened to be read as bytes.
 
     Args:
-        path: A regular file, a link to one, or a file in an archive.
+        path: A regular file, a link to one, or a file in an archive or at an address.
         error: What to raise where it cannot be opened.
 
     Raises:
         error: It is a folder, a pipe, a device or a socket, is not there, or may not be read.
+        AddressError: It lies at an address, and could not be had.
     """
+    content = elsewhere.content_of(path)
+    if content is not None:
+        return BufferedReader(BytesIO(content))
     try:
         # Without O_NONBLOCK a pipe would be waited for before it can be told that it is one.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

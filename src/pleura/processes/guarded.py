@@ -9,7 +9,7 @@ import atexit
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from pleura.errors import LimitError, PleuraError, is_about_memory
 from pleura.processes.isolation import Isolated, Limits, Reply
 from pleura.processes.progress import OnProgress
 from pleura.processes.workers import CHUNK, ahead, chunks
+from pleura.storage import elsewhere
 
 Piece = TypeVar("Piece")
 Item = TypeVar("Item")
@@ -65,7 +66,8 @@ def guarded_map(
             yield _replies(_kept(os.getpid(), LIMITS), function, piece, name, split)
         return
     with Isolated(_HANDLER, count, LIMITS) as isolated:
-        threads = ThreadPoolExecutor(count, thread_name_prefix="pleura-guarded")
+        # Two for each child: what lies elsewhere is brought while it works.
+        threads = ThreadPoolExecutor(2 * count, thread_name_prefix="pleura-guarded")
 
         def submit(piece: Piece) -> Future[list[Reply | LimitError]]:
             return threads.submit(_replies, isolated, function, piece, name, split)
@@ -163,15 +165,19 @@ def _pictured(function: Callable[[Piece], NDArray[np.uint8]], piece: Piece) -> R
     return Reply({"shape": picture.shape}, picture.tobytes())
 
 
+_MOST_BYTES = 64 << 20
+"""More is not brought from elsewhere at once, but for a single file."""
+
 _HANDLER = "pleura.processes.guarded:handle"
 
 
 class _Request(NamedTuple):
-    """Work, and the folder in which its paths are meant."""
+    """Work, the folder in which its paths are meant, and what its files hold that are elsewhere."""
 
     folder: str | None
     function: Callable[[Any], Reply]
     piece: Any
+    contents: Mapping[str, bytes | str]
 
 
 def handle(request: _Request) -> Reply:
@@ -180,7 +186,8 @@ def handle(request: _Request) -> Reply:
     if request.folder is not None:
         os.chdir(request.folder)
     try:
-        return request.function(request.piece)
+        with elsewhere.at_hand(elsewhere.given(request.contents)):
+            return request.function(request.piece)
     except PleuraError as error:
         if error.__cause__ is not None and is_about_memory(error.__cause__):
             return Reply({"memory": True})
@@ -213,13 +220,20 @@ def _replies(
         folder = os.getcwd()  # noqa: PTH109
     about, parts = name(piece), split(piece)
     alone = len(parts) < 2
+    files = [str(name(part)) for part in parts]
+
+    def apart() -> list[Reply | LimitError]:
+        return [one for part in parts for one in _replies(isolated, function, part, name, split)]
+
+    if not alone and elsewhere.size_of(files) > _MOST_BYTES:
+        return apart()
     try:
-        request = _Request(folder, function, piece)
+        request = _Request(folder, function, piece, elsewhere.brought(files))
         return [_raised(isolated.call(request, about, tries=2 if alone else 1), about)]
     except LimitError as error:
         if alone:
             return [error]
-        return [one for part in parts for one in _replies(isolated, function, part, name, split)]
+        return apart()
 
 
 def _raised(reply: Reply, about: object) -> Reply:

@@ -18,6 +18,7 @@ SCHEMES = ("s3", "gs", "az", "http", "https")
 """What an address may begin with; ``file://`` is a path, written in another way."""
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_AS_PATH = re.compile(f"^({'|'.join((*SCHEMES, 'file'))}):/(?!/)", re.IGNORECASE)
 _WEB = ("http", "https")
 
 
@@ -82,6 +83,16 @@ def scheme_of(text: str) -> str:
     """Return what an address begins with, in small letters; "" where the text is a path."""
     found = _ADDRESS.match(text)
     return found[1].lower() if found else ""
+
+
+def url_of(text: str) -> str:
+    """Return an address that was written as a path, which has one slash of two; others as they are.
+
+    Example:
+        >>> url_of("s3:/bucket/a.dcm"), url_of("folder/a.dcm")
+        ('s3://bucket/a.dcm', 'folder/a.dcm')
+    """
+    return _AS_PATH.sub(r"\1://", text)
 
 
 def path_of(text: str) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import random
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from pleura.errors import AddressError, ArchiveError, InputError
 from pleura.remote.address import Address, scheme_of, without_secrets
-from pleura.storage.archive import unpack
+from pleura.storage.archive import HEADER_BYTES, unpack
 from pleura.storage.content import Stamp
 
 MAX_OBJECT_BYTES = 512 << 20
@@ -151,6 +151,27 @@ class Objects:
         _require_digest(address, content)
         return Brought(address, content, stamp or Stamp(len(content), 0, 0, 0))
 
+    def beginnings(self, addresses: Sequence[Address], most: int) -> list[bytes | None]:
+        """Return how objects begin, asked side by side; None for one that could not be had."""
+
+        def begins(address: Address) -> bytes | None:
+            member = address.member
+            start = 0 if member is None else member.start
+            end = start + (
+                most if member is None else min(member.piece, HEADER_BYTES + 2 * most + 1024)
+            )
+
+            def part(store: Any, path: str, run: Callable[..., Any]) -> bytes:
+                return bytes(run("cat_file", path, start=start, end=end))
+
+            try:
+                found = self._asked(address.url, str(address), part)
+                return found[:most] if member is None else unpack(found, member, most)
+            except (AddressError, ArchiveError):
+                return None
+
+        return list(self._pool.map(begins, addresses))
+
     def stamp(self, address: Address) -> Stamp | None:
         """Return what the store says of an object; None where it cannot be asked, or need not."""
         if address.digest:
@@ -209,6 +230,7 @@ class Objects:
             return store.open(path, "rb", block_size=_PART_BYTES)
 
         file = self._asked(url, shown, opened)
+        self._ask_parts_again(file, url, shown)
         try:
             with file:
                 yield file
@@ -216,6 +238,13 @@ class Objects:
             raise
         except Exception as error:
             raise AddressError(f"{shown}: {_reason(error, scheme_of(url))[0]}") from error
+
+    def _ask_parts_again(self, file: Any, url: str, shown: str) -> None:
+        """Let each part of an open file be asked for as often as an object is."""
+        cache = getattr(file, "cache", None)
+        fetch = getattr(cache, "fetcher", None)
+        if cache is not None and fetch is not None:
+            cache.fetcher = lambda start, end: self._asked(url, shown, lambda *_: fetch(start, end))
 
     def _pages_of_s3(self, url: str) -> Iterator[list[tuple[str, Stamp]]]:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")

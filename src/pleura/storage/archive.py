@@ -24,6 +24,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any, Final, NamedTuple
 
 from pleura.errors import ArchiveError
+from pleura.storage import elsewhere
 
 SUFFIXES: Final = frozenset({".zip", ".tar"})
 """What names of archives end in that are read as folders, in small letters."""
@@ -35,6 +36,9 @@ MAX_RATIO: Final = 100
 MAX_CONTENTS_BYTES: Final = 48 << 20
 """A larger table of contents of a ZIP file is refused; it names some 200,000 files."""
 
+TWICE: Final = "its name comes more than once in the archive; pack it anew"
+"""Why a file cannot be read that two stand for."""
+
 _FREE_BYTES: Final = 16 << 20  # below this no ratio is held against a file
 _MOST_KNOWN: Final = 4  # tables of contents that a process keeps
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -43,7 +47,8 @@ _NO_ZIP = (NotImplementedError, ValueError, OverflowError, EOFError, struct.erro
 _RAW, _STORED, _DEFLATED = -1, 0, 8
 _ENCRYPTED: Final = 0x41
 _LOCAL: Final = struct.Struct("<4s22xHH")
-_MOST_NAMES: Final = 2 * 65_535  # bytes of name and extra field in a local header
+HEADER_BYTES: Final = _LOCAL.size + 2 * 65_535
+"""A ZIP file's local header has no more bytes: name and extra field are of 16 bits each."""
 
 
 class Member(NamedTuple):
@@ -159,7 +164,7 @@ def read_member(path: str | os.PathLike[str], most: int | None = None) -> bytes:
         raise ArchiveError(member.fault)
     needed = member.piece
     if most is not None:
-        needed = min(needed, _LOCAL.size + _MOST_NAMES + 2 * most + 1024)
+        needed = min(needed, HEADER_BYTES + 2 * most + 1024)
     descriptor = os.open(place.archive, _OPEN)
     try:
         piece = b""
@@ -185,16 +190,16 @@ def require_archive(path: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a path is a folder: on the disk, an archive, or one in an archive."""
+    """Return whether a path is a folder: on the disk, an archive, in one, or at an address."""
     if path.is_dir():
         return True
     return _below(path) is not None
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a path is a regular file, on the disk or in an archive."""
+    """Return whether a path is a regular file, on the disk, in an archive or at an address."""
     try:
-        return path.is_file() or find_member(path) is not None
+        return path.is_file() or elsewhere.holds(path) or find_member(path) is not None
     except OSError:
         return False
 
@@ -205,6 +210,9 @@ def places(text: str) -> list[Path]:
     A name without a file is kept; a glob that matches nothing gives none.
     """
     path = Path(text)
+    found = elsewhere.places_of(text)
+    if found is not None:
+        return found
     if os.path.lexists(text) or is_inside(path) or not glob.has_magic(text):
         return [path]
     return [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
@@ -230,6 +238,8 @@ def walk_files(folder: Path) -> Iterator[Path]:
     """
     if not folder.is_dir():
         yield from _of_file(folder)
+        if elsewhere.holds(folder) or elsewhere.names_below(folder):
+            return
     closed: list[OSError] = []
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, onerror=closed.append, followlinks=True):
@@ -259,7 +269,7 @@ def _of_file(path: Path) -> Iterator[Path]:
     inside = _below(path)
     if inside:
         yield from (path / name for name in dict.fromkeys(map(_as_walked, inside)))
-    elif os.path.lexists(path) and not path.is_dir():
+    elif (os.path.lexists(path) and not path.is_dir()) or elsewhere.holds(path):
         yield path
 
 
@@ -275,6 +285,9 @@ def _below(path: Path) -> list[str] | None:
 
     An archive that cannot be looked into is none.
     """
+    names = elsewhere.names_below(path)
+    if names is not None:
+        return names
     archive = path if is_archive(path) and path.is_file() else _archive_above(path)
     if archive is None:
         return None
@@ -309,9 +322,8 @@ def _contents(archive: str, size: int, modified_ns: int, inode: int) -> Mapping[
     with os.fdopen(os.open(archive, _OPEN), "rb") as file:
         found = list(members_of(file, Path(archive).suffix.lower()))
     times = Counter(member.name for member in found)
-    again = "its name comes more than once in the archive; pack it anew"
     return {
-        member.name: member if times[member.name] == 1 else member._replace(fault=again)
+        member.name: member if times[member.name] == 1 else member._replace(fault=TWICE)
         for member in found
     }
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import xxhash
 
+from pleura.storage import elsewhere
 from pleura.storage.archive import find_member
 
 
@@ -46,6 +47,9 @@ def stamp_at(path: str | os.PathLike[str]) -> Stamp | None:
 
     A file in an archive becomes another when the archive does.
     """
+    known = elsewhere.about(path)
+    if known is not None:
+        return Stamp(*known)
     try:
         return stamp_of(os.stat(path))  # noqa: PTH116
     except NotADirectoryError:

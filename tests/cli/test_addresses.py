@@ -1,0 +1,175 @@
+"""What audit, prepare, gallery and evaluate make of addresses: what they make of the same files."""
+
+import hashlib
+import json
+import tarfile
+
+import pytest
+
+from pleura.cli.app import execute
+from pleura.data.arrays import open_prepared
+from tests.remote.servers import serving
+
+SECRETS = ("the-secret-key", "AKIATHEKEYID", "5ec3e7", "me:secret")
+
+
+@pytest.fixture(scope="module")
+def tables(cohort, tmp_path_factory):
+    """Masks and scores of the cohort's training images, for evaluate."""
+    folder = tmp_path_factory.mktemp("tables")
+    truth = (cohort / "train-rle.csv").read_text().splitlines()[1:]
+    ids = dict.fromkeys(row.split(",")[0] for row in truth)
+    scores = [f"{name},{number / 100}" for number, name in enumerate(ids)]
+    (folder / "scores.csv").write_text("\n".join(["ImageId,score", *scores]))
+    return folder
+
+
+def put_folder(store, folder, prefix):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    store.put({f"{prefix}/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in files})
+
+
+def files_of(folder, *leave):
+    """Return the bytes of what a command wrote, but for what names the place."""
+    return {
+        path.name: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in leave and not path.name.startswith(".")
+    }
+
+
+def findings(out):
+    return json.loads((out / "findings.json").read_text()) | {"source": ""}
+
+
+@pytest.mark.slow
+def test_an_audit_of_addresses_is_that_of_the_files(cohort, tmp_path, capsys, store):
+    data = tmp_path / "set"
+    data.mkdir()
+    films = sorted(cohort.glob("dicom-images-train/**/*.dcm"))
+    (data / "torn.dcm").write_bytes(films[0].read_bytes()[:-100])
+    (data / "no-suffix").write_bytes(films[1].read_bytes())
+    (data / "read-me").write_text("this is text")
+    (data / "odd.film").write_bytes(films[2].read_bytes())
+    (data / "preview.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (data / ".hidden").write_bytes(b"x")
+    (data / "train-rle.csv").write_bytes((cohort / "train-rle.csv").read_bytes())
+    (data / "notes.csv").write_text("a,b\n1,2\n")
+    with tarfile.open(data / "more.tar", "w") as shard:
+        for path in films[3:20]:
+            shard.add(path, path.relative_to(cohort))
+    put_folder(store, data, "set")
+    store.faults[:] = ["500", "503", "cut"]
+    for name, place in (("here", data), ("there", "s3://films/set")):
+        status = execute(["audit", str(place), "--out", str(tmp_path / name), "--workers", "2"])
+        assert status == 3, capsys.readouterr().err
+    assert not store.faults
+    assert findings(tmp_path / "there") == findings(tmp_path / "here")
+    assert files_of(tmp_path / "here", "audit.html", "findings.json", "indices.parquet") == (
+        files_of(tmp_path / "there", "audit.html", "findings.json", "indices.parquet")
+    )
+    shown = capsys.readouterr()
+    written = b"".join(files_of(tmp_path / "there").values())
+    for secret in SECRETS:
+        assert secret not in shown.out + shown.err
+        assert secret.encode() not in written
+
+
+@pytest.mark.slow
+def test_arrays_and_pictures_of_addresses_are_those_of_the_files(cohort, tmp_path, capsys, store):
+    put_folder(store, cohort, "set")
+    films = sorted(cohort.glob("*/**/*.dcm"))
+    rows = [
+        f"s3://films/set/{path.relative_to(cohort).as_posix()},"
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for path in films
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(["address,sha256", *rows]))
+    tables = ["--annotations={}/train-rle.csv", "--patients={}/patients.csv"]
+    of = {
+        "here": [str(cohort)],
+        "there": ["s3://films/set/"],
+        "globbed": ["s3://films/set/**/*.dcm", *(one.format("s3://films/set") for one in tables)],
+        "listed": [str(tmp_path / "list.csv"), *(one.format("s3://films/set") for one in tables)],
+    }
+    for name, data in of.items():
+        out = tmp_path / name
+        assert (
+            execute(["prepare", *data, "--out", str(out), "--size", "64", "--workers", "1"]) == 0
+        ), capsys.readouterr().err
+        assert files_of(out, "index.parquet", "manifest.json") == (
+            files_of(tmp_path / "here", "index.parquet", "manifest.json")
+        )
+        assert open_prepared(out).fingerprint == open_prepared(tmp_path / "here").fingerprint
+        if name in ("here", "there"):
+            picture = tmp_path / f"{name}.png"
+            assert (
+                execute(["gallery", *data, "--out", str(picture), "--tile", "64", "--workers", "1"])
+                == 0
+            )
+            assert picture.read_bytes() == (tmp_path / "here.png").read_bytes()
+    paths = [record.path for record in open_prepared(tmp_path / "there").train]
+    assert all(path.startswith("s3://films/set/dicom-images-train/") for path in paths)
+
+
+@pytest.mark.slow
+def test_figures_over_addresses_are_those_of_the_files(
+    cohort, tables, tiny_model, tmp_path, capsys, store
+):
+    put_folder(store, cohort, "set")
+    put_folder(store, tables, "tables")
+    told = []
+    for data, scores in ((str(cohort), str(tables)), ("s3://films/set", "s3://films/tables")):
+        command = ["evaluate", "--predictions", f"{scores}/scores.csv", "--json"]
+        command += ["--truth", f"{data}/train-rle.csv", "--patients", f"{data}/patients.csv"]
+        assert execute([*command, "--images", f"{data}/dicom-images-train"]) == 0
+        told.append(capsys.readouterr().out.replace(data, "").replace(scores, ""))
+    assert told[0] == told[1]
+    pages = []
+    for data in (str(cohort), "s3://films/set"):
+        out = tmp_path / "prepared"
+        assert (
+            execute(["prepare", data, "--out", str(out), "--size", "64", "--workers", "1"]) == 0
+        ), capsys.readouterr().err
+        page = tmp_path / "page.html"
+        assert execute(["evaluate", str(tiny_model), str(out), "--report", str(page)]) == 0
+        pages.append(page.read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_what_a_store_does_not_give_is_told_by_name(cohort, tmp_path, capsys):
+    film = next(cohort.rglob("*.dcm")).read_bytes()
+    table = (cohort / "train-rle.csv").read_bytes()
+    with serving(files={"/a.dcm": film, "/t.csv": table}) as web:
+        signed = f"http://me:secret@{web.address}"
+        command = ["audit", f"{signed}/a.dcm?key=5ec3e7", f"{signed}/no.dcm?key=5ec3e7"]
+        web.faults[:] = ["403"] * 4
+        assert execute([*command, "--out", str(tmp_path / "o")]) == 3
+        told = json.loads((tmp_path / "o" / "findings.json").read_text())
+        (unreadable,) = (one for one in told["findings"] if one["code"] == "unreadable")
+        assert all(item["note"].startswith("may not be read: ") for item in unreadable["items"])
+        web.faults.clear()
+        command = ["prepare", f"{signed}/a.dcm", "--out", str(tmp_path / "p")]
+        web.faults[:] = ["403"]
+        assert execute([*command, "--annotations", f"{signed}/t.csv?key=5ec3e7"]) == 1
+        assert f"{web.url}/t.csv: may not be read: check what gives" in capsys.readouterr().err
+        assert execute([*command, "--annotations", f"{signed}/no.csv?key=5ec3e7"]) == 1
+        shown = capsys.readouterr()
+        assert f"{web.url}/no.csv: there is no such object, or no such bucket" in shown.err
+        two = [f"{signed}/a.dcm?key=1", f"{signed}/a.dcm?key=5ec3e7"]
+        assert execute(["audit", *two]) == 1
+        shown = capsys.readouterr()
+        assert f"{web.url}/a.dcm: two files have this address, without what follows a" in shown.err
+    written = b"".join(files_of(tmp_path / "o").values())
+    for secret in SECRETS:
+        assert secret not in shown.out + shown.err
+        assert secret.encode() not in written
+
+
+def test_a_command_that_reads_no_addresses_says_so(tmp_path, capsys):
+    toml = tmp_path / "run.toml"
+    toml.write_text('[data]\npath = "s3://films/set"\n')
+    assert execute(["run", str(toml), "--set", f"out={tmp_path / 'o'}"]) in (1, 2)
+    assert "s3://films/set: addresses are not read by this command; copy it here" in (
+        capsys.readouterr().err
+    )
