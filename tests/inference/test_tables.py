@@ -1,5 +1,6 @@
 import csv
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -35,6 +36,23 @@ def test_both_tables_say_what_an_image_is_called_and_by_which_thresholds(tmp_pat
         assert [row["called"] for row in table] == ["negative", "positive", "", "not assessed"]
         for row in table:
             assert [float(row[name]) for name in tables.THRESHOLDS] == [0.25, 0.5, 7.0]
+
+
+def test_what_a_job_was_made_with_is_read_again(tmp_path):
+    tables.write_tables([Row("a", "1", 0.2, 0, rle="-1")], tmp_path, MADE_WITH)
+    assert tables.read_made_with(tmp_path) == MADE_WITH
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more", "no rows", "other columns"])
+def test_a_job_that_does_not_say_what_it_was_made_with(content, tmp_path):
+    path = tmp_path / "predictions.parquet"
+    if content == "no rows":
+        tables.write_tables([], tmp_path, MADE_WITH)
+    elif content == "other columns":
+        pq.write_table(pa.table({"model": ["digest"]}), path)
+    elif content is not None:
+        path.write_bytes(content)
+    assert tables.read_made_with(tmp_path) is None
 
 
 def test_more_rows_than_are_in_memory_at_a_time(tmp_path, monkeypatch):

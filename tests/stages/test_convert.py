@@ -5,6 +5,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,9 @@ from pleura.formats.coco import CocoMask, coco_text, read_coco
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading, read_masks
 from pleura.formats.rle import mask2rle, union, united
+from pleura.inference.row import Row
+from pleura.inference.tables import Provenance, write_tables
+from pleura.models.bundle import OperatingPoint
 from pleura.stages.convert import Conversion, convert
 from tests.dicom.test_segmentation import write as write_segmentation
 from tests.results.made import source_file
@@ -356,6 +360,30 @@ def prediction(folder: Path) -> Path:
         "c,c.dcm,positive,0.7\nd,d.dcm,not assessed,\n,e.dcm,,\n"
     )
     return folder
+
+
+def segment_of(path: Path) -> pydicom.Dataset:
+    (segment,) = pydicom.dcmread(path).SegmentSequence
+    return segment
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_segmentation_of_a_prediction_names_the_algorithm(told, films, tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    rows = [Row("a.dcm", "1.2.3.4.5", 0.9, 4, rle="0 4"), Row("b", "1.2.3.4.6", 0.1, 0, rle="-1")]
+    write_tables(rows, folder, Provenance("digest", "torch", OperatingPoint(0.25), "0.9"))
+    if not told:
+        (folder / "predictions.parquet").unlink()
+    convert(folder, tmp_path / "seg", Conversion("seg", images=films), workers=1)
+    segment = segment_of(tmp_path / "seg" / "a.dcm")
+    assert (segment.SegmentAlgorithmType, segment.SegmentAlgorithmName) == ("AUTOMATIC", "pleura")
+    (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+    assert (algorithm.AlgorithmVersion == "0.9") == told
+    assert ("model digest=digest" in algorithm.get("AlgorithmParameters", "")) == told
+    drawn = convert(folder / "submission.csv", tmp_path / "d", Conversion("seg", images=films))
+    assert drawn.images == 2
+    assert segment_of(tmp_path / "d" / "a.dcm").SegmentAlgorithmType == "MANUAL"
 
 
 @pytest.mark.parametrize("named", ["", "predictions.csv"])

@@ -96,6 +96,24 @@ def write_tables(rows: Iterable[Row], out: Path, made_with: Provenance) -> None:
     )
 
 
+def read_made_with(folder: Path) -> Provenance | None:
+    """Return what the answers in the folder of a job were made with, by its Parquet table.
+
+    None where there is no such table, or none that says it.
+    """
+    import pyarrow as pa  # so that who does not ask need not wait for it
+    from pyarrow import parquet
+
+    columns = ("model", "engine", "pleura", *THRESHOLDS)
+    try:
+        with (folder / "predictions.parquet").open("rb") as file:
+            table = next(parquet.ParquetFile(file).iter_batches(1, columns=columns))
+        model, engine, pleura, *thresholds = (table[name][0].as_py() for name in columns)
+        return Provenance(str(model), str(engine), OperatingPoint(*thresholds), str(pleura))
+    except (OSError, StopIteration, KeyError, pa.ArrowException):
+        return None
+
+
 def _write_csv(rows: Iterable[Row], path: Path, made_with: Provenance) -> None:
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         file.write(csv_line([*COLUMNS, *THRESHOLDS]))

@@ -65,7 +65,9 @@ class Identity:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What decided the answer, for the identification of the algorithm."""
+        """What decided the answer, as far as it is known, to identify the algorithm."""
+        if not self.made_with.engine:  # of a table of answers alone
+            return {}
         score, mask, min_area = self.made_with.thresholds
         return {
             "model digest": self.made_with.model,
@@ -131,23 +133,29 @@ def identify(
 
 
 def identify_drawn(
-    source: SourceImage, mask: NDArray[np.bool_], version: str, moment: datetime.datetime
+    source: SourceImage,
+    mask: NDArray[np.bool_],
+    made_with: Provenance | None,
+    version: str,
+    moment: datetime.datetime,
 ) -> Identity:
-    """Return the identity of a segmentation of a mask that is not pleura's.
+    """Return the identity of a segmentation of a mask that came in another form.
 
     Args:
         source: The radiograph.
         mask: (rows, columns).
+        made_with: What made it, where pleura answered it.
         version: Of the program that writes it.
         moment: When it is written.
     """
     digest = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+    model = () if made_with is None else ("of a prediction", made_with.model)
     return Identity(
         kind="seg",
-        uid=derive_uid("drawn", source.uid, digest),
-        series_uid=derive_uid("drawn series", source.uid, digest),
+        uid=derive_uid("drawn", source.uid, digest, *model),
+        series_uid=derive_uid("drawn series", source.uid, digest, *model),
         description=f"{SERIES}, converted outline",
-        made_with=Provenance("no model", "", OperatingPoint(), version),
+        made_with=made_with or Provenance("no model", "", OperatingPoint(), version),
         moment=moment.replace(tzinfo=None),
     )
 

@@ -56,18 +56,22 @@ def map_segmentation(
     return _segmentation(source, probability[None], segment, identity)
 
 
-def drawn_segmentation(source: SourceImage, mask: NDArray[np.bool_], identity: Identity) -> Dataset:
-    """Return a mask that is not pleura's as a BINARY segmentation of one frame.
+def drawn_segmentation(
+    source: SourceImage, mask: NDArray[np.bool_], identity: Identity, *, automatic: bool
+) -> Dataset:
+    """Return a mask that came in another form as a BINARY segmentation of one frame.
 
-    Who drew it is not known here. It is written as MANUAL, for any other word wants the name of an
-    algorithm.
+    One of a prediction of pleura is AUTOMATIC. Else who drew it is not known here, and it is
+    written as MANUAL, for any other word wants the name of an algorithm.
 
     Args:
         source: The radiograph.
         mask: (rows, columns) of its pixels; an empty one says that there is none.
         identity: Of the file.
+        automatic: Whether pleura answered it.
     """
-    return _segmentation(source, mask[None], _segment("Pneumothorax"), identity)
+    segment = _segment("Pneumothorax", _made_by(identity) if automatic else None)
+    return _segmentation(source, mask[None], segment, identity)
 
 
 def _made_by(identity: Identity) -> AlgorithmIdentificationSequence:

@@ -114,15 +114,17 @@ def write_drawn(
     mask: NDArray[np.bool_],
     path: Path,
     *,
+    made_with: Provenance | None = None,
     version: str,
     moment: datetime.datetime,
 ) -> None:
-    """Write a mask that is not pleura's as a DICOM Segmentation of its radiograph.
+    """Write a mask that came in another form as a DICOM Segmentation of its radiograph.
 
     Args:
         source: The radiograph.
         mask: (rows, columns) of its pixels; an empty one is written too.
         path: The file.
+        made_with: What made it, where pleura answered it.
         version: Of the program that writes it.
         moment: When, in local time.
 
@@ -131,7 +133,8 @@ def write_drawn(
         OutputError: The file could not be written.
     """
     read = source_of(source)
-    dataset = drawn_segmentation(read, mask, identify_drawn(read, mask, version, moment))
+    identity = identify_drawn(read, mask, made_with, version, moment)
+    dataset = drawn_segmentation(read, mask, identity, automatic=made_with is not None)
     write_bytes(path, encoded(dataset))
 
 

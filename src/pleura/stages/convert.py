@@ -37,6 +37,8 @@ from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading, file_of_mask, read_masks
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import EMPTY, Form, area_px, overlap_px, rle2mask, union, united
+from pleura.inference.tables import Provenance, read_made_with
+from pleura.models.bundle import OperatingPoint
 from pleura.processes.guarded import guarded
 from pleura.processes.isolation import Reply
 from pleura.processes.progress import OnProgress
@@ -164,6 +166,8 @@ def convert(
             "these with `images`"
         )
     table, losses, failures = _read(source, how.reading)
+    answers = _answers(source)
+    made_with = None if answers is None else _made_with(answers.parent)
     files: dict[str, Scan] = {}
     root = Path()
     if how.images is not None:
@@ -196,7 +200,7 @@ def convert(
     elif how.to in _TABLES:
         write_mask_table(out, ((image.name, image.texts) for image in images))
     else:
-        _write_files(images, out, _SUFFIXES[how.to], on_progress)
+        _write_files(images, out, _SUFFIXES[how.to], made_with, on_progress)
     return ConvertedMasks(
         len(images),
         sum(bool(image.texts) for image in images),
@@ -223,8 +227,8 @@ def _read(
     source: Path, reading: MaskReading
 ) -> tuple[Annotations, list[ConversionLoss], list[tuple[str, str]]]:
     """Return the masks of a source, what was lost in reading, and what it says was not answered."""
-    answers = source / _PREDICTIONS if is_folder(source) else source
-    if answers.name != _PREDICTIONS or not is_file(answers.with_name(_SUBMISSION)):
+    answers = _answers(source)
+    if answers is None:
         table = read_masks(source, reading)
         return table, _unread(table), []
     table = read_masks(answers.with_name(_SUBMISSION))
@@ -249,6 +253,20 @@ def _read(
         says = f"{_images(unsaid)} a label that its mask does not say"
         losses.append(ConversionLoss("labels", unsaid, says))
     return replace(table, scores=scores), losses, failures
+
+
+def _answers(source: Path) -> Path | None:
+    """Return the table of a prediction of pleura; None where the source is none."""
+    answers = source / _PREDICTIONS if is_folder(source) else source
+    own = answers.name == _PREDICTIONS and is_file(answers.with_name(_SUBMISSION))
+    return answers if own else None
+
+
+def _made_with(prediction: Path) -> Provenance:
+    """Return what made a prediction of pleura; or, where its folder does not say, that it did."""
+    return read_made_with(prediction) or Provenance(
+        "not known", "", OperatingPoint(), version("pleura")
+    )
 
 
 def _score(path: Path, text: str) -> float:
@@ -410,14 +428,19 @@ def _for_coco(images: Sequence[_Image]) -> Iterator[CocoMask]:
 
 
 def _write_files(
-    images: Sequence[_Image], out: Path, suffix: str, on_progress: OnProgress | None
+    images: Sequence[_Image],
+    out: Path,
+    suffix: str,
+    made_with: Provenance | None,
+    on_progress: OnProgress | None,
 ) -> None:
     with atomic_folder(out) as folder:
         for done, image in enumerate(images, 1):
             name = file_of_mask(image.name, suffix)
             assert name is not None, "the plan leaves such a name out"
             if suffix == ".dcm":
-                guarded(partial(_write_segmentation, path=folder / name), image, image.file)
+                write_one = partial(_write_segmentation, path=folder / name, made_with=made_with)
+                guarded(write_one, image, image.file)
             else:
                 write = write_nifti_mask if suffix == ".nii.gz" else write_mask_picture
                 write(folder / name, image.mask)
@@ -430,13 +453,12 @@ def _require_referable(path: Path) -> Reply:
     return Reply({})
 
 
-def _write_segmentation(image: _Image, path: Path) -> Reply:
+def _write_segmentation(image: _Image, path: Path, made_with: Provenance | None) -> Reply:
     opened = open_any_radiograph(Path(image.file))
     if opened.radiograph.pixels.shape != image.sized:
         raise DataError(f"{image.file}: has another size than a moment ago; convert it again")
-    write_drawn(opened, image.mask, path, version=version("pleura"), moment=_now())
+    now = datetime.datetime.now().astimezone()
+    write_drawn(
+        opened, image.mask, path, made_with=made_with, version=version("pleura"), moment=now
+    )
     return Reply({})
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now().astimezone()
