@@ -531,6 +531,15 @@ class TestSources:
         ):
             find_sources(config.Data(path=str(tmp_path)))
 
+    def test_an_archive_that_is_not_looked_into(self, data, tmp_path):
+        packed = tmp_path / "set.tar.gz"
+        packed.write_bytes(b"")
+        for named in ({"path": str(packed)}, {"path": str(data), "annotations": str(packed)}):
+            with pytest.raises(
+                DataError, match=r"unpack it \(tar xf set.tar.gz\) and name the fol"
+            ):
+                find_sources(config.Data(**named))
+
     def test_a_place_that_is_not_there(self, data):
         with pytest.raises(DataError, match="gone: there is no such file or folder"):
             find_sources(config.Data(path=str(data), annotations="gone"))

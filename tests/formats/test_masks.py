@@ -399,3 +399,9 @@ class TestTables:
         assert found.masks == {"images/a b.png": ("1 2",), "images/c.png": ()}
         with pytest.raises(AnnotationError, match=r"columns file and EncodedPixels.*`mask_column`"):
             read_masks(path, MaskReading("absolute", "file"))
+
+
+def test_masks_in_an_archive_that_is_not_looked_into(tmp_path):
+    (tmp_path / "masks.7z").write_bytes(b"")
+    with pytest.raises(AnnotationError, match=r"masks.7z: is an archive .* unpack it \(7z x masks"):
+        read_masks(tmp_path / "masks.7z")

@@ -29,6 +29,7 @@ from pleura.storage.archive import (
     require_archive,
     unpack,
     walk_files,
+    why_closed,
 )
 from pleura.storage.content import stamp_at
 
@@ -260,3 +261,25 @@ def test_a_member_is_plain():
     assert unpack(b"abc", Member("a", 0, 3, 3, 3)) == b"abc"
     with pytest.raises(ArchiveError, match="damaged there"):
         unpack(b"ab", Member("a", 0, 3, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("a.tar.gz", "tar xf"), ("a.TGZ", "tar xf"), ("a.7z", "7z x")]
+)
+def test_an_archive_that_is_not_looked_into_says_how_it_is_unpacked(name, command, tmp_path):
+    path = tmp_path / name
+    assert why_closed(path) == "", "it is not there"
+    path.write_bytes(b"")
+    told = f"{path}: is an archive of a kind that is not looked into; unpack it ({command} {name})"
+    assert why_closed(path).startswith(told)
+    assert why_closed(path / "images" / "1.png").startswith(told)
+    assert why_closed(tmp_path / "other") == ""
+
+
+def test_an_archive_in_an_archive_is_named(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("in.zip", b"")
+    told = f"{path}/in.zip: is an archive in an archive; unpack the outer one, and name the folder"
+    assert why_closed(path / "in.zip") == why_closed(path / "in.zip" / "1.dcm") == told
+    assert why_closed(path) == why_closed(path / "1.dcm") == ""

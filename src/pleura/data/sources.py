@@ -37,7 +37,7 @@ from pleura.errors import DataError
 from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of
 from pleura.formats.labels import LabelTable, read_labels
 from pleura.formats.masks import MaskReading, names_in
-from pleura.storage.archive import entries, is_file, is_folder, places
+from pleura.storage.archive import entries, is_file, is_folder, places, why_closed
 from pleura.storage.elsewhere import is_address, path_at
 
 Part = Literal["train", "test"]
@@ -117,6 +117,8 @@ def find_sources(settings: config.Data) -> Sources:
     named_places = own_places or [settings.images or settings.test_images]
     tables = [settings.annotations, settings.patients, settings.fold_table, settings.labels.table]
     for place in [*named_places, settings.images, settings.test_images, *tables]:
+        if place and (closed := why_closed(Path(place))):
+            raise DataError(closed)
         if place and not any(map(_is_there, places(place))):
             where = "addresses are not read by this command; copy it here" * is_address(place)
             raise DataError(f"{place}: {where or 'there is no such file or folder'}")

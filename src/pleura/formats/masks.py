@@ -32,7 +32,7 @@ from pleura.formats.annotations import (
 from pleura.formats.coco import image_names, read_coco
 from pleura.formats.mask_file import is_mask_file, read_mask_file
 from pleura.formats.rle import EMPTY, Form, mask2rle
-from pleura.storage.archive import is_folder, places, walk_files
+from pleura.storage.archive import is_folder, places, walk_files, why_closed
 from pleura.storage.elsewhere import path_at
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt")
@@ -139,10 +139,13 @@ def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading(
         reading: How it is to be read.
 
     Raises:
-        AnnotationError: It cannot be read as a whole, or holds no mask.
+        AnnotationError: It cannot be read as a whole, is an archive that is not looked into, or holds
+            no mask.
         OtherFormError: A table is written in the other run-length form.
     """
     path = path_at(path)
+    if closed := why_closed(path):
+        raise AnnotationError(closed)
     if _are_several(path):
         return _folder(path, reading)
     suffix = suffix_of(path)

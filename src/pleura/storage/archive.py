@@ -29,6 +29,14 @@ from pleura.storage import elsewhere
 SUFFIXES: Final = frozenset({".zip", ".tar"})
 """What names of archives end in that are read as folders, in small letters."""
 
+_UNPACKED_BY: Final = {
+    **dict.fromkeys((".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), "tar xf"),
+    ".tar.zst": "tar xf",
+    ".7z": "7z x",
+    ".rar": "unrar x",
+}
+"""What unpacks archives that are not looked into: each file of them takes all that lies before."""
+
 MAX_FILE_BYTES: Final = 512 << 20
 """A file in an archive that has more is refused."""
 
@@ -187,6 +195,24 @@ def require_archive(path: Path) -> None:
     """
     if path.is_file():
         _contents_of(path)
+
+
+def why_closed(path: Path) -> str:
+    """Return why a path names, or leads into, an archive that is not looked into, and the way out.
+
+    Empty where it does not.
+    """
+    for part in (path, *path.parents):
+        name = part.name.lower()
+        command = next((one for end, one in _UNPACKED_BY.items() if name.endswith(end)), "")
+        if (command or is_archive(part)) and is_inside(part) and is_file(part):
+            return f"{part}: is an archive in an archive; unpack the outer one, and name the folder"
+        if command and part.is_file():
+            return (
+                f"{part}: is an archive of a kind that is not looked into; unpack it ({command} "
+                f"{part.name}) and name the folder, or pack it as .zip or .tar"
+            )
+    return ""
 
 
 def is_folder(path: Path) -> bool:
