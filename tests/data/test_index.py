@@ -536,7 +536,7 @@ class TestSources:
         packed.write_bytes(b"")
         for named in ({"path": str(packed)}, {"path": str(data), "annotations": str(packed)}):
             with pytest.raises(
-                DataError, match=r"unpack it \(tar xf set.tar.gz\) and name the fol"
+                DataError, match=r"unpack it \(tar xf set.tar.gz\) and"
             ):
                 find_sources(config.Data(**named))
 

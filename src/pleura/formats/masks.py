@@ -139,8 +139,8 @@ def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading(
         reading: How it is to be read.
 
     Raises:
-        AnnotationError: It cannot be read as a whole, is an archive that is not looked into, or holds
-            no mask.
+        AnnotationError: It cannot be read as a whole, is an archive that is not looked into, or
+            holds no mask.
         OtherFormError: A table is written in the other run-length form.
     """
     path = path_at(path)
