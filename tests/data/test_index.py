@@ -535,9 +535,7 @@ class TestSources:
         packed = tmp_path / "set.tar.gz"
         packed.write_bytes(b"")
         for named in ({"path": str(packed)}, {"path": str(data), "annotations": str(packed)}):
-            with pytest.raises(
-                DataError, match=r"unpack it \(tar xf set.tar.gz\) and"
-            ):
+            with pytest.raises(DataError, match=r"unpack it \(tar xf set.tar.gz\) and"):
                 find_sources(config.Data(**named))
 
     def test_a_place_that_is_not_there(self, data):

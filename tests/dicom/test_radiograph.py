@@ -299,6 +299,8 @@ def test_a_large_native_file_is_read_whole(pixels_of):
 
 def test_radiograph_knows_its_identity_and_spacing(save):
     radiograph = read_radiograph(save(SOPInstanceUID="ID_004d6fbb6", PixelSpacing=(0.1, 0.2)))
+    rows, columns = radiograph.pixels.shape
+    assert repr(radiograph) == f"Radiograph('ID_004d6fbb6', {rows}x{columns} uint8)"
     assert radiograph.id == "ID_004d6fbb6"
     assert radiograph.spacing_mm == (0.1, 0.2)
 

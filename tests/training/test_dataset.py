@@ -19,6 +19,8 @@ from pleura.training.split import split
 def test_an_item_is_what_was_prepared(small_prepared):
     images = pleura.Dataset(small_prepared.path, "all")
     assert len(images) == len(small_prepared.train)
+    side = small_prepared.size
+    assert repr(images).endswith(f"'all', {len(images)} images, {side}x{side})")
     for row in (0, len(images) - 1):
         item, record = images[row], small_prepared.train[row]
         picture = (item["image"] * 255).round().numpy().astype(np.uint8)

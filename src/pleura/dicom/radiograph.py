@@ -71,6 +71,10 @@ class Radiograph:
     header: Header
     pixels: NDArray[Any]
 
+    def __repr__(self) -> str:
+        rows, columns = self.pixels.shape
+        return f"Radiograph({self.id!r}, {rows}x{columns} {self.pixels.dtype})"
+
     @property
     def id(self) -> str:
         """The SOP Instance UID."""

@@ -64,6 +64,10 @@ class Dataset(data.Dataset[Any]):
     def _records(self) -> Any:
         return self._prepared.test if self.part == "test" else self._prepared.train
 
+    def __repr__(self) -> str:
+        side = self._prepared.size
+        return f"Dataset({str(self.folder)!r}, {self.part!r}, {len(self)} images, {side}x{side})"
+
     def __len__(self) -> int:
         return len(self._rows)
 
