@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 
 import pytest
@@ -126,3 +128,25 @@ def test_an_address_where_nobody_answers(monkeypatch, where):
         pass
     told = f"`on` {where}: nobody answers there; see the address, and that the cluster runs"
     assert str(raised.value) == told
+
+
+_ASKS = """
+from pleura.cluster.ray_cluster import joined
+from pleura.cluster.shards import Shards, Share
+from tests.cluster.work import threads
+
+with joined("ray") as ray:
+    shards = Shards(ray, threads, (), Share(cpus=1, actors=1), most=1)
+    print(*shards.map([[1]], None))
+    shards.close()
+"""
+
+
+@slow
+def test_an_actor_runs_networks_on_the_cores_that_it_was_given():
+    fixed = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in fixed}
+    asked = subprocess.run(
+        [sys.executable, "-c", _ASKS], env=environment, capture_output=True, text=True, check=True
+    )
+    assert asked.stdout.split() == ["1"]

@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+from pleura.engines.threads import fixed_threads
 from pleura.errors import DataError
 
 
@@ -37,3 +38,8 @@ def cut(items, size):
     upcoming = iter(items)
     while shard := list(itertools.islice(upcoming, size)):
         yield shard
+
+
+def threads():
+    """Return what tells with how many threads networks run in the process of an actor."""
+    return lambda shard: fixed_threads()

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -157,3 +158,12 @@ def plain_model():
     wanted = opset13.parameter([1, 64], np.float32)
     weights = opset13.constant(np.ones((64, 64), np.float32))
     return openvino.Model([opset13.matmul(wanted, weights, False, False)], [wanted], "plain")
+
+
+def test_it_has_the_threads_that_whoever_began_the_process_wants(exported, monkeypatch):
+    for said in ("1", ""):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        engine = OpenVINOEngine(exported("openvino"), precision="fp32")
+        compiled = engine._requests(2)[0].get_compiled_model()
+        found = compiled.get_property("INFERENCE_NUM_THREADS")
+        assert found == 1 if said else found in (0, os.cpu_count())

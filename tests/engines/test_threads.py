@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pleura.engines import threads
-from pleura.engines.threads import best_threads, busy_cores, share_cores
+from pleura.engines.threads import best_threads, busy_cores, fixed_threads, share_cores
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,16 @@ def test_a_number_that_is_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cores_are_those_this_process_may_use() -> None:
     assert threads._allowed() <= set(range(os.cpu_count() or 1))
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"), [("1", 1), ("1,2", 1), (" 1 ", 1), ("0", 0), ("", 0), ("x", 0)]
+)
+def test_what_the_environment_says_of_threads(
+    monkeypatch: pytest.MonkeyPatch, said: str, wanted: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert fixed_threads() == wanted
+    monkeypatch.setenv("OMP_NUM_THREADS", "9999")
+    assert fixed_threads() == len(threads._allowed())

@@ -13,6 +13,7 @@ from pleura.choices import Precision
 from pleura.engines.cache import converted
 from pleura.engines.engine import Probabilities
 from pleura.engines.libraries import import_onnxruntime
+from pleura.engines.threads import fixed_threads
 from pleura.errors import BundleError, UsageError
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, SCORES
@@ -43,6 +44,7 @@ class ONNXEngine:
         self._device = "" if device == "cpu" else "cuda "
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is raised
+        options.intra_op_num_threads = fixed_threads()  # 0: as many as there are cores
         try:
             self._session = onnxruntime.InferenceSession(
                 self._exported.graph, options, providers=[provider]

@@ -18,6 +18,7 @@ from pleura.choices import Precision
 from pleura.engines.cache import converted
 from pleura.engines.engine import Probabilities
 from pleura.engines.libraries import import_openvino, openvino_core
+from pleura.engines.threads import fixed_threads
 from pleura.errors import BundleError, UsageError
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, MAX_BYTES, SCORES
@@ -91,7 +92,11 @@ class OpenVINOEngine:
         hint = "LATENCY" if images == 1 and "THROUGHPUT" not in self._compiled else "THROUGHPUT"
         if hint not in self._compiled:
             precision = "bf16" if self._bf16 else "f32"
-            wanted = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": precision}
+            wanted: dict[str, Any] = {
+                "PERFORMANCE_HINT": hint,
+                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_NUM_THREADS": fixed_threads(),  # 0: as many as there are cores
+            }
             compiled = self._core.compile_model(self._model, "CPU", wanted)
             count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
             self._compiled[hint] = [compiled.create_infer_request() for _ in range(count)]

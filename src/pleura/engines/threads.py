@@ -28,9 +28,19 @@ def share_cores() -> int:
     """
     import torch
 
-    if not any(os.environ.get(name) for name in _FIXED):
+    if not fixed_threads():
         torch.set_num_threads(best_threads(*busy_cores()))
     return torch.get_num_threads()
+
+
+def fixed_threads() -> int:
+    """Return how many threads whoever began this process wants; 0 where nobody said.
+
+    It is what OMP_NUM_THREADS or MKL_NUM_THREADS says, of which torch knows by itself. Ray sets it
+    to the cores that an actor was given.
+    """
+    said = next(filter(None, map(os.environ.get, _FIXED)), "").partition(",")[0].strip()
+    return min(int(said), len(_allowed())) if said.isascii() and said.isdecimal() else 0
 
 
 def busy_cores(seconds: float = _LOOK_S) -> tuple[int, float]:
