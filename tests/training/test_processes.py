@@ -2,8 +2,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pleura.data.arrays import write_prepared
@@ -64,3 +66,44 @@ def test_two_processes_equal_one_with_a_double_batch(small_index, tmp_path):
         assert two.history[column] == pytest.approx(one.history[column], abs=1e-3)
     for name, weights in one.weights.items():
         assert two.weights[name] == pytest.approx(weights, abs=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_comes_back_and_the_history_is_that_of_an_unbroken_run(
+    small_index, tmp_path, rank
+):
+    write_prepared(small_index.train, [], tmp_path / "p", size=32, workers=1)
+    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2"]
+    torchrun += ["--max-restarts", "3"]
+    settings = ["train.epochs=6", "train.batch=2", "train.folds=3", "network.width=4"]
+    command = [*torchrun, "-m", "pleura", "train", str(tmp_path / "p"), "--resume"]
+    command += [word for setting in settings for word in ("--set", setting)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name in ("unbroken", "broken"):
+        out = tmp_path / name
+        running = subprocess.Popen([*command, "--out", str(out)], env=env, stderr=subprocess.PIPE)
+        if name == "broken":
+            await_epochs(out, 2)
+            children = psutil.Process(running.pid).children()
+            ranked = [one for one in children if one.environ().get("LOCAL_RANK") == f"{rank}"]
+            ranked[0].kill()
+        _, said = running.communicate(timeout=300)
+        assert running.returncode == 0, said.decode()
+    broken, unbroken = (read_bundle(tmp_path / n / "model.h5") for n in ("broken", "unbroken"))
+    for column in unbroken.history:
+        if column not in ("seconds", "images_per_second"):
+            assert broken.history[column] == unbroken.history[column], column
+    for name, weights in unbroken.weights.items():
+        assert (broken.weights[name] == weights).all(), name
+
+
+def await_epochs(out, count):
+    """Wait until a training has so many epochs behind it, and some of the next."""
+    table = out / "history.jsonl"
+    for _ in range(600):
+        if table.exists() and len(table.read_text().splitlines()) >= count:
+            time.sleep(0.2)
+            return
+        time.sleep(0.1)
+    raise AssertionError("the training did not begin")
