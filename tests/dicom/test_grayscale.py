@@ -12,6 +12,7 @@ HALVED_TWICE = {"RescaleSlope": "0.25", "RescaleIntercept": "0"}
 LOWERED = {"RescaleSlope": "1", "RescaleIntercept": "-1024"}
 DEEP = RNG.integers(0, 4096, (64, 64)).astype(np.uint16)
 DEEP[0, :2] = 0, 4095
+BORDERED = np.pad(DEEP // 2 + 2048, 128)  # 96 % of it is 0
 EIGHT = (DEEP // 16).astype(np.uint8)
 
 
@@ -46,6 +47,19 @@ def radiograph(tmp_path):
                 "RescaleIntercept": 0,
             },
         ),
+        (DEEP, {"WindowCenter": 4096, "WindowWidth": 8192}),
+        (DEEP, {"WindowCenter": 8192, "WindowWidth": 16384, "BitsStored": 14}),
+        (DEEP, {"WindowCenter": 8192, "WindowWidth": 16384, "BitsStored": 16}),
+        (DEEP, {"WindowCenter": 8000, "WindowWidth": 4000, "BitsStored": 14}),
+        (DEEP, {"WindowCenter": 8000, "WindowWidth": 4000, "VOILUTFunction": "SIGMOID"}),
+        (DEEP, {"WindowCenter": 127, "WindowWidth": 255}),
+        (DEEP, {"WindowCenter": 0, "WindowWidth": 1}),
+        (BORDERED, {"WindowCenter": 8000, "WindowWidth": 4000}),
+        (DEEP, {"WindowCenter": -1024, "WindowWidth": 2048}),
+        (DEEP // 16, {"WindowCenter": 500, "WindowWidth": 2048}),
+        (DEEP + 12288, {"WindowCenter": 8192, "WindowWidth": 16384, "BitsStored": 16}),
+        (EIGHT, {"WindowCenter": 600, "WindowWidth": 200, "BitsStored": 8}),
+        (EIGHT, {"WindowCenter": 0, "WindowWidth": 10, "BitsStored": 8}),
         (DEEP // 16, {"WindowCenter": 2048, "WindowWidth": 4096, "BitsStored": 8}),
         (EIGHT, {"WindowCenter": 2048, "WindowWidth": 4096, "BitsStored": 8}),
         (EIGHT, {"WindowCenter": 32768, "WindowWidth": 65535, "BitsStored": 8}),
@@ -69,12 +83,10 @@ def test_a_window_for_other_values_is_left_out(radiograph, pixels, attributes, p
     [
         (DEEP, {"WindowCenter": 2048, "WindowWidth": 4096}),
         (DEEP, {"WindowCenter": 3000, "WindowWidth": 6000}),  # darker on purpose
-        (
-            DEEP // 4,
-            {"WindowCenter": 2048, "WindowWidth": 4096},
-        ),  # a dark radiograph, but no eighth
+        (DEEP // 3, {"WindowCenter": 2048, "WindowWidth": 4096}),  # dark, but no quarter
         (DEEP, {"WindowCenter": 800, "WindowWidth": 200}),
-        (DEEP // 16, {"WindowCenter": 500, "WindowWidth": 2048}),  # narrower than all values
+        (DEEP // 6 + 1600, {"WindowCenter": 2048, "WindowWidth": 4096}),  # pale, in the middle
+        (BORDERED, {"WindowCenter": 3000, "WindowWidth": 2000}),  # black are but the borders
         (EIGHT, {"WindowCenter": 128, "WindowWidth": 256, "BitsStored": 8}),
         (EIGHT // 32, {"WindowCenter": 128, "WindowWidth": 256, "BitsStored": 8}),
         (

@@ -467,10 +467,7 @@ def test_brighter_stored_values_are_never_shown_darker(pixels, slope, voi):
     rules = grayscale.Grayscale(
         bits_stored=16, signed=True, modality=grayscale.Rescale(slope, -3.0), voi=voi
     )
-    try:
-        shown = grayscale.render(grayscale.codes(pixels, 16, True), rules)
-    except DicomError:
-        return  # the window leaves one grey value: refused, and tested below
+    shown = grayscale.render(grayscale.codes(pixels, 16, True), rules)
     order = np.argsort(pixels, axis=None, kind="stable")
     assert (np.diff(shown.ravel()[order].astype(int)) >= 0).all()
 
@@ -884,11 +881,21 @@ def test_an_empty_table_sequence_is_no_table(save):
     assert read_radiograph(save(VOILUTSequence=[{}])).pixels.dtype == np.uint8
 
 
-def test_a_window_that_leaves_one_grey_value_is_refused(save):
-    path = save(pixels=RAMP12, WindowCenter=60000, WindowWidth=10)
-    refused(path, "Center 60000, .0028,1051. Width 10 turns the whole image into one grey value")
-    path = save(pixels=RAMP12, VOILUTSequence=lut([2, 0, 8], b"\x07\x00\x07\x00"))
-    refused(path, "VOI LUT turns the whole image into one grey value")
+@pytest.mark.parametrize(
+    ("voi", "words"),
+    [
+        ({"WindowCenter": 60000, "WindowWidth": 10}, "the window (0028,1050) Center 60000, "),
+        ({"WindowCenter": 0, "WindowWidth": 10}, "the window (0028,1050) Center 0, "),
+        ({"VOILUTSequence": lut([2, 0, 8], b"\x07\x00\x07\x00")}, "the (0028,3010) VOI LUT "),
+    ],
+)
+def test_what_leaves_one_grey_value_is_left_out(save, voi, words):
+    bare = read_radiograph(save(pixels=RAMP12))
+    found = read_radiograph(save(pixels=RAMP12, **voi))
+    np.testing.assert_array_equal(found.pixels, bare.pixels)
+    note = found.header.notes[-1]
+    assert note.kind == "window-of-other-values"
+    assert note.text.startswith(words)
 
 
 # Refusals: files made to hurt

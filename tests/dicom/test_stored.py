@@ -10,12 +10,10 @@ from hypothesis.extra import numpy as hnp
 from pleura.dicom.radiograph import read_radiograph
 from pleura.dicom.stored import (
     order_contradicts,
-    sides_contradict,
     sign_contradicts,
     within_bits,
 )
 from pleura.errors import MislabelledError
-from tests.dicom.test_codecs import rle
 from tests.dicom_files import make_dicom
 
 RLE = "1.2.840.10008.1.2.5"
@@ -161,49 +159,6 @@ def test_a_signed_jpeg_2000_frame_under_an_unsigned_header_is_told(tmp_path):
     )
     with pytest.raises(MislabelledError, match=r"0 \(unsigned\), but the compressed frame is sign"):
         read_radiograph(path)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("shape", [(60, 80), (80, 60), (40, 70), (80, 20)])
-def test_exchanged_sides_are_told(tmp_path, shape, packed):
-    pixels = (np.hypot(*np.mgrid[-30 : shape[0] - 30, -40 : shape[1] - 40]) * 30).astype(np.uint16)
-    more = {"transfer_syntax": RLE, "frame": rle(pixels)} if packed else {}
-    path = tmp_path / "x.dcm"
-    path.write_bytes(make_dicom(pixels, **more))
-    read_radiograph(path)
-    path.write_bytes(make_dicom(pixels, **more, Rows=shape[1], Columns=shape[0]))
-    with pytest.raises(MislabelledError) as refused:
-        read_radiograph(path)
-    assert f"only as {shape[0]} x {shape[1]} the pixels make a picture" in str(refused.value)
-
-
-@pytest.mark.parametrize("shape", [(60, 80), (80, 60), (1, 9), (9, 1), (40, 40)])
-def test_plain_pictures_and_noise_have_their_sides(shape):
-    down, across = np.mgrid[: shape[0], : shape[1]].astype(np.uint16)
-    for picture in (down, across, down * 0, NOISE.integers(0, 999, shape).astype(np.uint16)):
-        assert not sides_contradict(picture)
-
-
-@given(
-    hnp.arrays(
-        st.sampled_from([np.uint8, np.int16]), st.tuples(st.integers(1, 30), st.integers(1, 33))
-    )
-)
-def test_few_values_are_no_evidence_of_exchanged_sides(stored):
-    assert not sides_contradict(stored)
-
-
-@given(
-    rows=st.integers(30, 90),
-    columns=st.integers(30, 90),
-    step=st.integers(1, 99),
-    ground=st.integers(0, 9),
-)
-def test_a_slanting_line_on_an_even_ground_is_no_evidence(rows, columns, step, ground):
-    stored = np.full(rows * columns, ground, np.uint16)
-    stored[:: max(step, 9)] = 999
-    stored[::rows] = 500
-    assert not sides_contradict(stored.reshape(rows, columns))
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,20 @@ from pleura.errors import DicomError
 ROBUST_SHARES = (0.001, 0.999)
 """Without a window the grey scale spans these quantiles, not one hot pixel or a bright label."""
 
-_WIDER = 2
+_WIDER = 1.5
 """A window that many times as wide as all values that can be stored is one for others."""
 
-_UNUSED_BITS = 3
-"""A file whose pixels leave that many of its bits unused, and whose window or table spans them all,
-is wrong about its bits: the picture would be 8 times too dark."""
+_UNUSED_BITS = 2
+"""A table of which the pixels leave that many bits unused is one for others, and so is a window of
+which they use but so small a share at the dark or the bright end."""
 
-_SPANS_ALL = 0.9
+_LEAST_USED = 1 / 8
+"""A window of which the pixels use less is one for others wherever they lie in it."""
+
+_MOST_HIDDEN = 0.9
+"""A window that shows a larger share of the pixels as black, or as white, is one for others."""
+
+_NEARLY_BLACK, _NEARLY_WHITE = 1 / 256, 255 / 256
 _WHITE = 65535
 _BLOCK_PX = 1 << 20
 
@@ -164,27 +170,22 @@ def render(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[Any]:
         the whole range of values where the file has at most 8 bits). Padding is black. An image
         of one value is black.
 
-    Raises:
-        DicomError: The window renders an image of several values as a single one.
     """
     if rules == _UNTOUCHED:
         return np.ascontiguousarray(stored_codes, np.uint8)
     if rules.bits_stored <= 8 and rules.voi is None and rules.modality == Rescale():
         return _apply(_plain_table(rules), stored_codes)
-    table = _full_table(stored_codes, rules)
-    pixels = _apply(table, stored_codes)
-    if rules.voi is not None and pixels.size and pixels.min() == pixels.max():
-        _require_one_value(stored_codes, rules.voi)
-    return pixels
+    return _apply(_full_table(stored_codes, rules), stored_codes)
 
 
 def fitted(stored_codes: NDArray[Any], rules: Grayscale) -> tuple[Grayscale, str]:
-    """Return rules without a window or a range that is evidently one for other values.
+    """Return rules without a window or a table that is evidently one for other values.
 
-    That is a window twice as wide as all values that the file can store, such as one for 16 bits
-    over 12-bit pixels; and one that spans all of them, or a table, of which the pixels use an
-    eighth at most. A window is left out, so that the pixels' own range counts; a table's white
-    becomes the largest value of the bits that its outputs take.
+    That is one that shows nearly all pixels black, or white; one of which they use the darkest or
+    the brightest quarter alone, or but an eighth; and a window half as wide again as all values
+    that the file can store, such as one for 16 bits over 12-bit pixels. It is left out, so that the
+    pixels' own range counts. Of a table that shows them too dark, white becomes the largest value
+    of the bits that its outputs take.
 
     Args:
         stored_codes: From :func:`codes`, (rows, columns).
@@ -193,31 +194,60 @@ def fitted(stored_codes: NDArray[Any], rules: Grayscale) -> tuple[Grayscale, str
     Returns:
         The rules, and what was wrong with them, in words; "" where nothing was.
     """
-    if isinstance(rules.voi, Window):
-        return _fitted_window(stored_codes, rules, rules.voi)
+    if rules.voi is None:
+        return rules, ""
     if isinstance(rules.voi, LookupTable) and rules.bits_stored > 8:
-        return _fitted_table(stored_codes, rules, rules.voi)
-    return rules, ""
+        brighter, words = _fitted_table(stored_codes, rules, rules.voi)
+        if words:
+            return brighter, words
+    found = _misfit(stored_codes, rules, rules.voi)
+    if not found:
+        return rules, ""
+    words = f"{_in_words(rules.voi)} is one for other values, for {found}; it is left out"
+    return replace(rules, voi=None, voi_function="LINEAR"), words
 
 
-def _fitted_window(
-    stored_codes: NDArray[Any], rules: Grayscale, window: Window
-) -> tuple[Grayscale, str]:
+def _in_words(voi: LookupTable | Window) -> str:
+    if isinstance(voi, Window):
+        return f"the window (0028,1050) Center {voi.center:g}, (0028,1051) Width {voi.width:g}"
+    return "the (0028,3010) VOI LUT"
+
+
+def _misfit(stored_codes: NDArray[Any], rules: Grayscale, voi: LookupTable | Window) -> str:
+    """Return why a window or a table can be none for these pixels, in words; "" where it can."""
     padding, values = _is_padding(rules), _modality_values(rules)
     possible = values[~padding] if not padding.all() else values
     span = float(possible.max() - possible.min())
-    what = f"the window (0028,1050) Center {window.center:g}, (0028,1051) Width {window.width:g}"
-    if window.width > _WIDER * (span + 1):
-        found = f"these pixels can differ by {span:g} at most"
-    elif rules.bits_stored > 8 and window.width >= _SPANS_ALL * span:
-        low, high = _robust_bounds(stored_codes, values, padding)
-        if low == high or (high - low) * 2**_UNUSED_BITS > window.width:
-            return rules, ""
-        found = f"the pixels lie between {low:g} and {high:g}"
-    else:
-        return rules, ""
-    words = f"{what} is one for other values, for {found}; it is left out"
-    return replace(rules, voi=None, voi_function="LINEAR"), words
+    if isinstance(voi, Window) and voi.width > _WIDER * (span + 1):
+        return f"these pixels can differ by {span:g} at most"
+    some = stored_codes[:: max(1, stored_codes.size // _BLOCK_PX)]
+    low, high = _robust_bounds(some, values, padding)
+    if low == high:
+        return ""
+    ends = np.clip(_shares(np.array([low, high]), rules), 0, 1)
+    at_an_end = min(ends.max(), 1 - ends.min()) * 2**_UNUSED_BITS <= 1
+    if rules.bits_stored > 8 and (at_an_end or np.ptp(ends) <= _LEAST_USED):
+        return f"the pixels lie between {low:g} and {high:g}"
+    return _hidden(_shares(values, rules), _histogram(some, len(values)) * ~padding)
+
+
+def _hidden(shares: NDArray[np.float64], counts: NDArray[np.int64]) -> str:
+    """Return that nearly all pixels are black, or white, in words; "" where they are not.
+
+    Pixels of the least and of the largest value do not count where there are others: they
+    may be a ground without an image.
+
+    Args:
+        shares: Of white, that each value has.
+        counts: Pixels of each value.
+    """
+    present = np.flatnonzero(counts)
+    shares, counts = shares[present[1:-1]], counts[present[1:-1]]
+    for name, is_end in (("black", shares < _NEARLY_BLACK), ("white", shares > _NEARLY_WHITE)):
+        hidden = float(counts[is_end].sum() / max(1, counts.sum()))
+        if hidden > _MOST_HIDDEN:
+            return f"it shows {hidden:.0%} of the pixels {name}".replace("%", " %")
+    return ""
 
 
 def _fitted_table(
@@ -317,10 +347,8 @@ def _full_table(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[np.uint
         if low == high:  # one value, or padding alone
             return np.zeros(len(values), np.uint16)
         share = (values - low) / (high - low)
-    elif isinstance(rules.voi, LookupTable):
-        share = rules.voi.of(values) / ((1 << rules.voi.bits) - 1)
     else:
-        share = _windowed(values, rules.voi, rules.voi_function)
+        share = _shares(values, rules)
     grey = np.rint(np.clip(share, 0, 1) * _WHITE).astype(np.uint16)
     if rules.inverted:
         grey = _WHITE - grey
@@ -330,6 +358,14 @@ def _full_table(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[np.uint
 
 def _modality_values(rules: Grayscale) -> NDArray[np.float64]:
     return rules.modality.of(_stored_values(rules))
+
+
+def _shares(values: NDArray[np.float64], rules: Grayscale) -> NDArray[np.float64]:
+    """Return the share of white by the file's table or window (not yet clipped to 0..1)."""
+    if isinstance(rules.voi, LookupTable):
+        return rules.voi.of(values) / ((1 << rules.voi.bits) - 1)
+    assert rules.voi is not None
+    return _windowed(values, rules.voi, rules.voi_function)
 
 
 def _windowed(values: NDArray[np.float64], window: Window, function: str) -> NDArray[np.float64]:
@@ -386,16 +422,3 @@ def _apply(table: NDArray[Any], stored_codes: NDArray[Any]) -> NDArray[Any]:
         # "clip" is only there for speed: every code is in range, and it spares a buffered copy.
         np.take(table, flat[block], out=out[block], mode="clip")
     return pixels
-
-
-def _require_one_value(stored_codes: NDArray[Any], voi: LookupTable | Window) -> None:
-    if stored_codes.min() == stored_codes.max():
-        return
-    if isinstance(voi, Window):
-        what = f"the window (0028,1050) Center {voi.center:g}, (0028,1051) Width {voi.width:g}"
-    else:
-        what = "the (0028,3010) VOI LUT"
-    raise DicomError(
-        f"{what} turns the whole image into one grey value; it does not belong to these pixels:"
-        " remove it from the file"
-    )

@@ -27,11 +27,11 @@ from pleura.dicom.header import Header, build_header, require_picture
 from pleura.dicom.joining import decode_fragments
 from pleura.dicom.notes import Note
 from pleura.dicom.presentation import has_overlay_bits, padding_of, presentation_of
+from pleura.dicom.sides import true_columns
 from pleura.dicom.sop_classes import uid_name
 from pleura.dicom.stored import (
     order_contradicts,
     recode_padding,
-    sides_contradict,
     sign_contradicts,
     within_bits,
 )
@@ -341,15 +341,16 @@ def _require_order(stored: NDArray[Any], header: Header) -> None:
 
 
 def _require_sides(stored: NDArray[Any], header: Header, uid: str) -> None:
-    """Refuse pixels of exchanged sides, which all compressed frames but those of RLE state."""
-    if uid in codecs.CODECS and codecs.CODECS[uid] != codecs.RLE:
+    """Refuse pixels of wrong sides, which all compressed frames but those of RLE state."""
+    packed = uid in codecs.CODECS
+    if packed and codecs.CODECS[uid] != codecs.RLE:
         return
-    if sides_contradict(
-        stored.view(np.int16) if header.signed and stored.itemsize == 2 else stored
-    ):
+    values = stored.view(np.int16) if header.signed and stored.itemsize == 2 else stored
+    in_file = stored.size if packed else header.pixel_bytes // stored.itemsize
+    if columns := true_columns(values, in_file):
         raise MislabelledError(
             f"(0028,0010) Rows x (0028,0011) Columns is {header.rows} x {header.columns}, but only"
-            f" as {header.columns} x {header.rows} the pixels make a picture: exchange the two, or"
+            f" as {in_file // columns} x {columns} the pixels make a picture: correct the two, or"
             " export the file again"
         )
 

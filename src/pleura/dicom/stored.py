@@ -13,13 +13,11 @@ from pleura.dicom.notes import Note
 MOST_OVERSHOOTING = 0.05
 """A lossy codec overshoots beside sharp edges alone: in no larger share of the pixels."""
 
-_ROWS_LOOKED_AT = 256
 _ROWS_FOR_SIGN = 64
 _FEWEST_JUMPS = 64
 _FEWEST_VALUES = 4
 _USUAL = 0.9
 _FEWEST_COMPARED = 1024
-_LEAST_VARYING = 0.25
 _UNRELATED, _RELATED = 0.8, 0.25
 """Unlikeness of neighbours: more has noise (1.3), less a picture (of a chest 0.02 to 0.1)."""
 
@@ -99,28 +97,6 @@ def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bo
     steps = np.abs(np.diff(values(plain), axis=1))
     usual = float(np.quantile(steps[~across], _USUAL)) if not across.all() else 0.0
     return float(np.median(other)) <= 2 * usual + 1
-
-
-def sides_contradict(stored: NDArray[Any]) -> bool:
-    """Return whether Rows and Columns are evidently exchanged.
-
-    Then each value resembles the one that lies Rows values further on, below it in truth, and
-    not the one that the header puts below it. Few values, or a few marks on an even ground, show
-    nothing: there chance or a slanting line would do the same.
-
-    Args:
-        stored: Values (rows, columns), as they follow one another in the file.
-    """
-    rows, columns = stored.shape
-    values = stored.reshape(-1)[: 2 * max(rows, columns) * _ROWS_LOOKED_AT].astype(np.int32)
-    if rows == columns or values.size - max(rows, columns) < _FEWEST_COMPARED:
-        return False
-    steps = np.abs(values[columns:] - values[:-columns])
-    if np.count_nonzero(steps) < _LEAST_VARYING * steps.size:
-        return False
-    below, other = float(steps.mean()), float(np.abs(values[rows:] - values[:-rows]).mean())
-    spread = float(np.abs(values - np.median(values)).mean())
-    return 3 * other < below and spread < 10 * below
 
 
 def order_contradicts(stored: NDArray[Any]) -> bool:
