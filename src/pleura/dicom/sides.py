@@ -5,6 +5,7 @@ Nothing but the header states the sides of uncompressed frames and of RLE.
 
 from collections.abc import Callable, Iterable
 from math import isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ _VALLEY = 0.5
 Steps = Callable[[int], NDArray[np.int64]]
 
 
-def true_columns(stored: NDArray[np.generic], in_file: int) -> int | None:
+def true_columns(stored: NDArray[Any], in_file: int) -> int | None:
     """Return how long the rows of a picture are, where that is evidently not Columns; else None.
 
     Then values resemble those that lie one row of that length further on, and not those a little
@@ -73,13 +74,14 @@ def true_columns(stored: NDArray[np.generic], in_file: int) -> int | None:
     return found
 
 
-def _steps(values: NDArray[np.generic], furthest: int, count: int) -> Steps:
+def _steps(values: NDArray[Any], furthest: int, count: int) -> Steps:
     """Return a function from a distance, at most `furthest`, to how far values so apart differ."""
     last = values.size - furthest - _RUN
     at = np.arange(0, last, max(1, last // count) | 1)[:, None] + np.arange(_RUN)
 
     def sums(distance: int) -> NDArray[np.int64]:
-        return values[at + distance].sum(axis=1, dtype=np.int64)
+        total: NDArray[np.int64] = values[at + distance].sum(axis=1, dtype=np.int64)
+        return total
 
     here = sums(0)
     return lambda distance: np.abs(sums(distance) - here)
