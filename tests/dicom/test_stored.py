@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from pleura.dicom.radiograph import read_radiograph
 from pleura.dicom.stored import (
     order_contradicts,
+    samples_contradict,
     sign_contradicts,
     within_bits,
 )
@@ -213,3 +214,30 @@ def test_bytes_that_stand_the_other_way_round_are_told(tmp_path, bits, signed):
 @pytest.mark.parametrize("stored", PLAIN)
 def test_pictures_and_noise_have_their_bytes_in_order(stored):
     assert not order_contradicts(stored)
+
+
+EIGHT = (SMOOTH >> 4).astype(np.uint8)
+NOISY = SMOOTH + NOISE.integers(0, 40, SMOOTH.shape).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        NOISY.view(np.uint8),  # two bytes read as two pixels
+        EIGHT.view(np.uint16),  # and the other way round
+        EIGHT.reshape(30, 160).view(np.uint16),
+        np.repeat(EIGHT, 3, axis=1),  # grey colours
+        np.dstack([EIGHT, np.full_like(EIGHT, 255)]).reshape(60, -1),  # grey and opacity
+        np.dstack([EIGHT, EIGHT // 2, EIGHT // 3, EIGHT * 0 + 255]).reshape(60, -1),
+    ],
+)
+def test_several_samples_read_as_pixels_are_told(tmp_path, pixels):
+    path = tmp_path / "x.dcm"
+    path.write_bytes(make_dicom(pixels))
+    with pytest.raises(MislabelledError, match="the pixels are a picture only with others"):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("stored", [*PLAIN, EIGHT, EIGHT * np.uint16(257), EIGHT // 32, EIGHT * 0])
+def test_pictures_and_noise_have_one_sample_a_pixel(stored):
+    assert not samples_contradict(stored)

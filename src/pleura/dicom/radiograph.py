@@ -32,6 +32,7 @@ from pleura.dicom.sop_classes import uid_name
 from pleura.dicom.stored import (
     order_contradicts,
     recode_padding,
+    samples_contradict,
     sign_contradicts,
     within_bits,
 )
@@ -313,6 +314,7 @@ def _stored_values(
             uid = EXPLICIT
         stored, lossy = _native(data, header), False
         _require_order(stored, header)
+        _require_samples(stored, header)
     _require_sides(stored, header, uid)
     if overlay_bits:
         return stored, uid, None
@@ -337,6 +339,15 @@ def _require_order(stored: NDArray[Any], header: Header) -> None:
             "the two bytes of each pixel stand the other way round than the Transfer Syntax UID"
             f" (0002,0010) {header.transfer_syntax_name} says, for only so neighbouring pixels are"
             " alike: export the file again"
+        )
+
+
+def _require_samples(stored: NDArray[Any], header: Header) -> None:
+    if samples_contradict(stored):
+        raise MislabelledError(
+            f"(0028,0100) Bits Allocated is {header.bits_allocated} and (0028,0002) Samples per"
+            f" Pixel {header.samples_per_pixel}, but the pixels are a picture only with others:"
+            " correct the two and (0028,0011) Columns, or export the file again"
         )
 
 

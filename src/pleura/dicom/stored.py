@@ -116,6 +116,33 @@ def order_contradicts(stored: NDArray[Any]) -> bool:
     return own > _UNRELATED and other < _RELATED
 
 
+def samples_contradict(stored: NDArray[Any]) -> bool:
+    """Return whether what is read as one value is a part of one, or holds several.
+
+    So values of two bytes that are read as two of one byte, two of one byte read as one of two,
+    and colours or an opacity side by side: every second, third or fourth value is a picture, and
+    all together are not. Grey colours are the same value thrice.
+
+    Args:
+        stored: Values (rows, columns), as they follow one another in the file.
+    """
+    step = max(1, stored.shape[0] // _ROWS_FOR_SIGN)
+    looked_at = np.ascontiguousarray(stored[::step])
+    if looked_at.size < _FEWEST_COMPARED or looked_at.shape[1] < 12:
+        return False
+    if stored.itemsize == 2:
+        halves = looked_at.view(np.uint8)
+        differing = bool((halves[:, ::2] != halves[:, 1::2]).any())
+        return differing and _unlikeness(halves) < _RELATED
+    thirds = looked_at[:, : looked_at.shape[1] // 3 * 3].reshape(-1, 3)
+    if (thirds == thirds[:, :1]).all() and _unlikeness(thirds[:, 0].reshape(1, -1)) > 0:
+        return looked_at.shape[1] % 3 == 0
+    lanes = (looked_at[:, first::every] for every in (2, 3, 4) for first in range(every))
+    return _unlikeness(looked_at) > _UNRELATED and any(
+        0 < _unlikeness(lane) < _RELATED for lane in lanes
+    )
+
+
 def _unlikeness(stored: NDArray[Any]) -> float:
     """Return how far neighbours differ, as a share of how far values lie from their middle."""
     values = stored.astype(np.int32)
