@@ -136,7 +136,7 @@ def samples_contradict(stored: NDArray[Any]) -> bool:
         return differing and _unlikeness(halves) < _RELATED
     thirds = looked_at[:, : looked_at.shape[1] // 3 * 3].reshape(-1, 3)
     if (thirds == thirds[:, :1]).all() and _unlikeness(thirds[:, 0].reshape(1, -1)) > 0:
-        return looked_at.shape[1] % 3 == 0
+        return bool(looked_at.shape[1] % 3 == 0)
     lanes = (looked_at[:, first::every] for every in (2, 3, 4) for first in range(every))
     return _unlikeness(looked_at) > _UNRELATED and any(
         0 < _unlikeness(lane) < _RELATED for lane in lanes
