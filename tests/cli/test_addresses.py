@@ -173,3 +173,26 @@ def test_a_command_that_reads_no_addresses_says_so(tmp_path, capsys):
     assert "s3://films/set: addresses are not read by this command; copy it here" in (
         capsys.readouterr().err
     )
+
+
+def test_results_are_not_written_to_an_address(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ["predict", "a.dcm", "--out", "s3://films/out"],
+        ["audit", "here", "--out", "s3://me:5ec3e7@films/out"],
+        ["evaluate", "m.h5", "p", "--per-image", "https://me:secret@host/rows.csv"],
+    ):
+        assert execute(words) == 2
+        shown = capsys.readouterr().err
+        assert "results are written to a folder of this machine; name one, and copy it" in shown
+        assert not any(secret in shown for secret in SECRETS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cluster_reads_radiographs_alone(small_prepared, cohort, capsys):
+    table = str(cohort / "train-rle.csv")
+    for words in ([str(small_prepared.path)], ["--annotations", table]):
+        assert execute(["audit", *words, "--on", "ray"]) == 2
+        assert "--on ray: only the radiographs of a data folder are read by a cluster" in (
+            capsys.readouterr().err
+        )

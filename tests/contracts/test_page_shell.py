@@ -42,6 +42,8 @@ NOT_RUN: Mapping[str, str] = {
     ". .venv/bin/activate": "packages come from elsewhere",
     "pleura fetch": "Kaggle is elsewhere; tests/fetch has a stand-in",
     "pleura predict s3://": "a store and Ray; tests/remote and tests/cluster have both",
+    "pleura audit s3://": "a store and Ray; tests/cli has the one, tests/data both",
+    "pleura prepare s3://": "a store and Ray; tests/cli has the one, tests/data both",
     "torchrun --nnodes": "further machines; tests/training has two processes",
     "pleura predict --watch": "goes on until Ctrl-C; tests/cli ends it",
     "echoscu": "a PACS is elsewhere",

@@ -25,6 +25,7 @@ from pleura.audit.findings import (
 )
 from pleura.audit.leaks import fold_findings, leak_findings, patient_findings
 from pleura.audit.pictures import picture_findings
+from pleura.cluster.shards import Cluster
 from pleura.data.fold_table import read_folds
 from pleura.data.folds import fold_records
 from pleura.data.index import Index, make_index, read_tables, records_of_table
@@ -52,6 +53,7 @@ def audit_folder(
     pixels: bool = True,
     workers: int = 0,
     journal: Path | None = None,
+    cluster: Cluster | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[Audit, Index]:
     """Return the audit of a data folder, and the index that it is of.
@@ -64,6 +66,7 @@ def audit_folder(
         pixels: As for :func:`pleura.data.scan.scan_files`, and so the others.
         workers: Processes.
         journal: A file that keeps what is finished.
+        cluster: Where the files are read; None: by this machine.
         on_progress: Told (files done, files in all).
 
     Raises:
@@ -78,7 +81,12 @@ def audit_folder(
         tables = read_tables(sources.without_annotations())
     paths = [*sources.train, *sources.test]
     scans = scan_files(
-        paths, pixels=pixels, workers=workers, journal=journal, on_progress=on_progress
+        paths,
+        pixels=pixels,
+        workers=workers,
+        journal=journal,
+        cluster=cluster,
+        on_progress=on_progress,
     )
     try:
         index = make_index(sources, tables, scans)

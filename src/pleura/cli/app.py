@@ -20,7 +20,7 @@ from pleura.cli.folds import folds
 from pleura.cli.gallery import gallery
 from pleura.cli.info import info
 from pleura.cli.inspect import inspect
-from pleura.cli.options import expand_groups
+from pleura.cli.options import expand_groups, writes_here
 from pleura.cli.phantom import phantom
 from pleura.cli.plan import plan
 from pleura.cli.predict import predict
@@ -60,7 +60,7 @@ VERBS = (
     info,
 )
 for verb in VERBS:
-    app.command()(expand_groups(verb))
+    app.command()(writes_here(expand_groups(verb)))
 
 
 def _show_version(wanted: bool) -> None:

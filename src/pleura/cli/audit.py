@@ -11,6 +11,7 @@ from pleura.cli.stores import open_stores
 
 if TYPE_CHECKING:
     from pleura.audit.findings import Audit, AuditComparison, AuditCounts
+    from pleura.cluster.shards import Cluster
     from pleura.config import Data
 
 _SHOWN = 3
@@ -62,6 +63,8 @@ def audit(
         typer.Option(help="Exit with 3 at this severity or worse."),
     ] = None,
     workers: options.Workers = 0,
+    on: options.On = "local",
+    cpus: options.Cpus = 0,
     as_json: options.AsJson = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of findings.json and stop.")
@@ -81,8 +84,10 @@ def audit(
     if sources.data is not None and len(sources.data) == 1:
         folder = Path(sources.data[0])
         if (folder / "manifest.json").is_file():
+            _require_read(False, on)
             return _of_prepared(folder, out, as_json)
     settings = sources.settings(masks, labels)
+    _require_read(sources.name_radiographs, on)
     old = read_findings(compare) if compare is not None else None
 
     def compared(new: "Audit") -> "Audit":
@@ -97,7 +102,14 @@ def audit(
     if not sources.name_radiographs:
         result = compared(_of_table(settings, out))
     else:
-        result = _of_folder(settings, out, workers, compared, pixels=not headers)
+        result = _of_folder(
+            settings,
+            out,
+            workers,
+            compared,
+            pixels=not headers,
+            cluster=options.cluster_of(on, cpus),
+        )
     if as_json:
         console.print_json(result.as_json())
     else:
@@ -106,6 +118,14 @@ def audit(
             _print_changes(result.changes)
     failed = any(finding.code in _FAILED for finding in result.findings)
     return console.SOME_INPUTS_FAILED if failed or _reaches(result, fail_on) else console.DONE
+
+
+def _require_read(radiographs: bool, on: str) -> None:
+    """See that a cluster has something to read."""
+    from pleura.errors import UsageError
+
+    if on != "local" and not radiographs:
+        raise UsageError(f"--on {on}: only the radiographs of a data folder are read by a cluster")
 
 
 def _of_prepared(folder: Path, out: Path | None, as_json: bool) -> int:
@@ -153,6 +173,7 @@ def _of_folder(
     finished: Callable[["Audit"], "Audit"],
     *,
     pixels: bool,
+    cluster: "Cluster | None",
 ) -> "Audit":
     from pleura.audit.report import audit_folder
     from pleura.data.sources import find_sources
@@ -172,6 +193,7 @@ def _of_folder(
             pixels=pixels,
             workers=workers,
             journal=journal,
+            cluster=cluster,
             on_progress=told,
         )
     result = finished(result)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pleura.choices import MatchBy, RleForm
-from pleura.remote.address import without_secrets
+from pleura.remote.address import SCHEMES, scheme_of, url_of, without_secrets
 
 if TYPE_CHECKING:
+    from pleura.cluster.shards import Cluster
     from pleura.config import Data, Labels
     from pleura.formats.masks import MaskReading
 
@@ -21,8 +22,8 @@ DataFolders = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="DATA...",
-        help="The folder with the radiographs and their table; a ZIP or tar file is one too. Or "
-        "several, files, quoted globs.",
+        help="The folder with the radiographs and their table; a ZIP or tar file and an "
+        "address (s3://) are one too. Or several, files, quoted globs.",
         show_default=False,
     ),
 ]
@@ -55,6 +56,16 @@ Setting = Annotated[
     typer.Option("--set", help="section.key=value, over the run file; may be repeated."),
 ]
 RunFile = Annotated[Path | None, typer.Option("--run", help="A run as a TOML file.")]
+On = Annotated[
+    str,
+    typer.Option(
+        help="local; ray: a cluster of this machine; auto: the Ray cluster that runs here; or an "
+        "address, such as ray://HOST:10001."
+    ),
+]
+Cpus = Annotated[
+    int, typer.Option(help="Cores of a cluster's worker; 0 means all of a machine.", min=0)
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")]
 MixNames = Annotated[
     list[str] | None,
@@ -304,6 +315,32 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {one.name: one.annotation for one in parameters}
     return expanded if taken else command
+
+
+def writes_here(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command that refuses an address where it would make a folder of that name."""
+
+    @functools.wraps(command)
+    def checked(**values: Any) -> Any:
+        from pleura.errors import UsageError
+
+        for name in ("out", "report", "per_image", "figures", "checklist"):
+            place = url_of(str(values.get(name) or ""))
+            if scheme_of(place) in SCHEMES:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {without_secrets(place)}: results are written to "
+                    "a folder of this machine; name one, and copy it to the store"
+                )
+        return command(**values)
+
+    return checked
+
+
+def cluster_of(on: str, cpus: int) -> "Cluster | None":
+    """Return the cluster that options name; None for this machine."""
+    from pleura.cluster.shards import Cluster, Share
+
+    return None if on == "local" else Cluster(on, Share(cpus))
 
 
 def image_size(text: str) -> tuple[int, int] | None:

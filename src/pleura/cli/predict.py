@@ -106,16 +106,8 @@ def predict(
     max_memory: Annotated[
         int, typer.Option(help="Most memory for one file, in MiB.", min=64)
     ] = 2048,
-    on: Annotated[
-        str,
-        typer.Option(
-            help="local; ray: a cluster of this machine; auto: the Ray cluster that runs here; or "
-            "an address, such as ray://HOST:10001."
-        ),
-    ] = "local",
-    cpus: Annotated[
-        int, typer.Option(help="Cores of a cluster's worker; 0 means all of a machine.", min=0)
-    ] = 0,
+    on: options.On = "local",
+    cpus: options.Cpus = 0,
     gpus: Annotated[float, typer.Option(help="GPUs of a cluster's worker.", min=0)] = 0.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object per file, then a summary.")

@@ -16,6 +16,8 @@ def prepare(
     masks: options.MaskOptions = options.MASKS,
     labels: options.LabelOptions = options.LABELS,
     workers: options.Workers = 0,
+    on: options.On = "local",
+    cpus: options.Cpus = 0,
     as_json: options.AsJson = False,
 ) -> int:
     """Make X_train, Y_train and X_test as memory-mapped arrays, with index and manifest.
@@ -25,7 +27,8 @@ def prepare(
 
     What of a table is not used is said: rows that are refused, ids without a file, columns.
 
-    A run that was cut off goes on where it was.
+    A run that was cut off goes on where it was. With --on a Ray cluster reads the files, and the
+    arrays are written here.
     """
     from pleura import config
     from pleura.data.arrays import write_prepared
@@ -45,7 +48,11 @@ def prepare(
     settings = open_stores(settings)
     with console.progress("reading") as told:
         index = build_index(
-            find_sources(settings), form=settings.rle, workers=wanted.workers, on_progress=told
+            find_sources(settings),
+            form=settings.rle,
+            workers=wanted.workers,
+            cluster=options.cluster_of(on, cpus),
+            on_progress=told,
         )
     # Before anything is prepared: where nothing can be, they are why.
     console.print_failures(index.failures)

@@ -40,6 +40,19 @@ class Share:
     actors: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster, and what of it each actor takes.
+
+    Attributes:
+        where: As for :func:`pleura.cluster.ray_cluster.joined`.
+        share: What an actor takes.
+    """
+
+    where: str
+    share: Share = Share()
+
+
 class Shards(Generic[Item, Result]):
     """Actors of a cluster that work on shards; close it.
 

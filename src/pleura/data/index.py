@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.choices import Match
+from pleura.cluster.shards import Cluster
 from pleura.data.files import in_words
 from pleura.data.fold_table import FOLD_COLUMNS, read_folds
 from pleura.data.folds import fold_records
@@ -182,6 +183,7 @@ def build_index(
     *,
     form: RleForm = "relative",
     workers: int = 0,
+    cluster: Cluster | None = None,
     on_progress: OnProgress | None = None,
 ) -> Index:
     """Return the index of the files and tables in `sources`; every file is read and decoded.
@@ -190,6 +192,7 @@ def build_index(
         sources: What :func:`pleura.data.sources.find_sources` found.
         form: How the table's run lengths are written.
         workers: Processes to read with; 0 means one per core.
+        cluster: Where the files are read; None: by this machine.
         on_progress: Told (files read, files in all).
 
     Raises:
@@ -200,7 +203,7 @@ def build_index(
     """
     tables = read_tables(sources, form=form)
     paths = [*sources.train, *sources.test]
-    scans = scan_files(paths, workers=workers, on_progress=on_progress)
+    scans = scan_files(paths, workers=workers, cluster=cluster, on_progress=on_progress)
     return make_index(sources, tables, scans)
 
 

@@ -8,12 +8,12 @@ where it has a journal: a store in which each file is put as soon as it is known
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import xxhash
@@ -40,6 +40,9 @@ from pleura.processes.progress import OnProgress
 from pleura.storage.content import stamp_at
 from pleura.storage.database import Store
 from pleura.storage.elsewhere import path_at
+
+if TYPE_CHECKING:
+    from pleura.cluster.shards import Cluster
 
 FailureCode = Literal[
     "not-dicom",
@@ -139,6 +142,7 @@ def scan_files(
     pixels: bool = True,
     workers: int = 0,
     journal: Path | None = None,
+    cluster: "Cluster | None" = None,
     on_progress: OnProgress | None = None,
 ) -> list[Scan | Failure]:
     """Return a scan, or the reason why there is none, for each file, in order.
@@ -151,17 +155,20 @@ def scan_files(
             of the same path, size and time of change are not read again. It holds patient ids as
             keyed hashes, and the key, so it is readable by its owner alone and must be removed
             when it is no longer needed.
+        cluster: Where the files are read; None: by this machine.
         on_progress: Told (files done, files in all).
 
     Raises:
         OutputError: The journal is damaged, no such file, or cannot be written.
         PleuraError: A process could not be started.
+        UsageError: No cluster is there, or has no room.
     """
     names = [str(path) for path in paths]
+    read = partial(_read_all, pixels=pixels, workers=workers, cluster=cluster)
     if journal is None:
-        found = _texts(names, pixels, secrets.token_bytes(16), workers, on_progress)
-        return [_told(text) for text in found]
-    return _journalled(names, pixels, workers, journal, on_progress)
+        found = dict(read(names, secrets.token_bytes(16), on_progress))
+        return [_told(found[name]) for name in names]
+    return _journalled(names, pixels, read, journal, on_progress)
 
 
 def pixel_hash(pixels: NDArray[np.generic]) -> str:
@@ -198,6 +205,42 @@ def _texts(
             yield Failure(name, _code_of(one), str(one))
         else:
             yield one if isinstance(one, str) else Failure(*one)
+
+
+_Read = Callable[[Sequence[str], bytes, OnProgress | None], Iterator[tuple[str, str | Failure]]]
+
+
+def _read_all(
+    names: Sequence[str],
+    key: bytes,
+    on_progress: OnProgress | None,
+    *,
+    pixels: bool,
+    workers: int,
+    cluster: "Cluster | None",
+) -> Iterator[tuple[str, str | Failure]]:
+    """Yield what :func:`_texts` does with the name of each file; of a cluster in any order."""
+    if cluster is None or not names:
+        yield from zip(names, _texts(names, pixels, key, workers, on_progress), strict=True)
+        return
+    from pleura.data.scan_on_ray import read_on  # the processes that read need none of it
+
+    read = partial(_of_shard, pixels=pixels, key=key, workers=workers or cluster.share.cpus)
+    for done, (name, found) in enumerate(read_on(cluster, names, read), 1):
+        yield name, _died(name) if found is None else found
+        if on_progress is not None:
+            on_progress(done, len(names))
+
+
+def _of_shard(
+    names: Sequence[str], *, pixels: bool, key: bytes, workers: int
+) -> list[str | Failure]:
+    return list(_texts(names, pixels, key, workers, None))
+
+
+def _died(name: str) -> Failure:
+    why = "two processes that read it died over it, most likely for memory"
+    return Failure(name, "unreadable", f"{name}: {why}; export it again, or leave it out")
 
 
 def _told(text: str | Failure) -> Scan | Failure:
@@ -319,7 +362,7 @@ def _of_header(header: dicom.Header) -> Scan:
 def _journalled(
     names: Sequence[str],
     pixels: bool,
-    workers: int,
+    read: _Read,
     journal: Path,
     on_progress: OnProgress | None,
 ) -> list[Scan | Failure]:
@@ -340,8 +383,7 @@ def _journalled(
             if on_progress is not None:
                 on_progress(offset + done, total)
 
-        texts = _texts(todo, pixels, bytes.fromhex(hashed_with), workers, told)
-        for name, text in zip(todo, texts, strict=True):
+        for name, text in read(todo, bytes.fromhex(hashed_with), told):
             known[name] = _told(text)
             if isinstance(text, str):
                 store.put(keys[name], text)

@@ -7,6 +7,7 @@ paths of such files are their addresses without secrets.
 
 import contextlib
 import glob
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -36,7 +37,8 @@ from pleura.storage.elsewhere import Elsewhere, path_at
 _HEAD_BYTES = 1 << 13
 """So much is looked at of a file whose name does not say what it is; it may be packed."""
 
-_Listed = tuple[Source, Stamp | None]
+Listed = tuple[Source, Stamp | None]
+"""A file, and what was said of it when it was listed."""
 
 
 @contextlib.contextmanager
@@ -80,12 +82,29 @@ def stores_of_paths(paths: Iterable[str]) -> Iterator[None]:
     names = [text for text in paths if is_stored(text)]
     packed = {_archive_above(name) for name in names} - {""}
     with Objects() as objects:
+        listed: list[Listed] = [(Address(name), None) for name in names if not _archive_above(name)]
+        listed += itertools.chain.from_iterable(_listed(url, objects) for url in sorted(packed))
+    with stores_of_listed(listed):
+        yield
+
+
+@contextlib.contextmanager
+def stores_of_listed(listed: Sequence[Listed]) -> Iterator[None]:
+    """Have files at hand that another process listed, see :func:`listed_at`."""
+    if not listed:
+        yield
+        return
+    with Objects() as objects:
         found = _Found(objects)
-        found.take((Address(name), None) for name in names if not _archive_above(name))
-        for url in sorted(packed):
-            found.take(_listed(url, objects))
-        with elsewhere.at_hand(found.files(look=False)) if names else contextlib.nullcontext():
+        found.take(listed)
+        with elsewhere.at_hand(found.files(look=False)):
             yield
+
+
+def listed_at(path: str) -> Listed | None:
+    """Return what another process needs to have a file at hand; None where that is no address."""
+    found: Listed | None = elsewhere.source_of(path)
+    return found
 
 
 def shown(text: str) -> str:
@@ -133,14 +152,14 @@ class _Found:
         self._stamps: dict[str, Stamp | None] = {}
         self._places: dict[str, list[Path]] = {}
 
-    def add(self, text: str, listed: Iterable[_Listed]) -> None:
+    def add(self, text: str, listed: Iterable[Listed]) -> None:
         """Add what a text names."""
         paths = self.take(listed)
         pattern = glob.has_magic(text) and not scheme_of(text).startswith("http")
         if pattern or is_list(Address(text).name):
             self._places[shown(text)] = paths
 
-    def take(self, listed: Iterable[_Listed]) -> list[Path]:
+    def take(self, listed: Iterable[Listed]) -> list[Path]:
         """Add files, and return their paths.
 
         Raises:
@@ -174,7 +193,8 @@ class _Found:
         asked = [self._addresses[name] for name in unsure] if look else []
         heads = zip(unsure, self._objects.beginnings(asked, _HEAD_BYTES), strict=False)
         known = {name: head for name, head in heads if head is not None}
-        return Elsewhere(self._stamps, self._brought, known, self._places)
+        sources = {name: (one, self._known(name)) for name, one in self._addresses.items()}
+        return Elsewhere(self._stamps, self._brought, known, self._places, sources)
 
     def _brought(self, names: Sequence[str]) -> Mapping[str, bytes | str]:
         begun = {
@@ -191,7 +211,7 @@ class _Found:
         return None if self._addresses[name].digest else self._stamps[name]
 
 
-def _listed(text: str, objects: Objects, *, lists: bool = True) -> Iterator[_Listed]:
+def _listed(text: str, objects: Objects, *, lists: bool = True) -> Iterator[Listed]:
     found = Inputs([text], objects, everything=True, lists=lists)
     for turn in found.turns():
         yield from turn.items()

@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PosixPath, PurePosixPath
+from typing import Any
 
 from pleura.errors import AddressError
 
@@ -56,6 +57,7 @@ class Elsewhere:
         bring: Returns the content of some of them.
         heads: How those of them begin that are not known by their names; None: they can be read.
         places: What a text stands for that is not the path of one file or folder.
+        sources: By what another process can have each brought itself.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class Elsewhere:
         bring: Bring,
         heads: Mapping[str, bytes] | None = None,
         places: Mapping[str, list[Path]] | None = None,
+        sources: Mapping[str, Any] | None = None,
     ) -> None:
         self.abouts = abouts
         self.bring = bring
         self.heads = heads
         self.places = places or {}
+        self.sources = sources or {}
 
     @cached_property
     def names(self) -> list[str]:
@@ -106,6 +110,11 @@ def holds(path: str | os.PathLike[str]) -> bool:
 def about(path: str | os.PathLike[str]) -> About | None:
     """Return what is known of a file; None where nothing is, or it is not at hand."""
     return _at_hand.abouts.get(_key(path)) if _at_hand.abouts else None
+
+
+def source_of(path: str | os.PathLike[str]) -> Any:
+    """Return by what another process can have a file brought; None where it is not at hand."""
+    return _at_hand.sources.get(_key(path)) if _at_hand.sources else None
 
 
 def brought(paths: Sequence[str]) -> Mapping[str, bytes | str]:
