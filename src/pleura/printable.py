@@ -33,6 +33,20 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def rounded(value: Any) -> Any:
+    """Return what JSON can hold with its fractions in six digits, as people read them.
+
+    Example:
+        >>> rounded({"score": 0.29096628413873094, "seconds": [1.5, 1200345.25], "area_px": 7})
+        {'score': 0.290966, 'seconds': [1.5, 1200345.25], 'area_px': 7}
+    """
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if abs(value) < 1e5 else round(value, 2)
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def json_text(value: Any, indent: int | None = None) -> str:
     r"""Return a value as JSON in which letters that are not printable are escapes.
 

@@ -33,6 +33,15 @@ def test_a_line_of_json_is_ascii_and_one_line(capsys):
     assert capsys.readouterr().out == '{"path": "fil\\udcff\\n", "score": 0.5}\n'
 
 
+def test_fractions_in_json_are_rounded_and_counts_are_not(capsys):
+    value = {"score": 1 / 3, "p": 1.23456789e-9, "at": [(1234567.125, 12345678)], "sure": True}
+    expected = {"score": 0.333333, "p": 1.23457e-9, "at": [[1234567.12, 12345678]], "sure": True}
+    console.print_json_line(value)
+    console.print_json(value)
+    line, text = capsys.readouterr().out.split("\n", 1)
+    assert json.loads(line) == json.loads(text) == expected
+
+
 def test_a_page_out_of_a_file_cannot_steer_the_terminal(capsys):
     console.print_page("# Kärtchen\n\n|\ta |\x1b]0;owned\x07\x9b2J\u202e\n")
     assert capsys.readouterr().out == "# Kärtchen\n\n|       a |�]0;owned��2J�\n\n"

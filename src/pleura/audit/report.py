@@ -38,7 +38,7 @@ from pleura.formats.annotations import Annotations, read_annotations
 from pleura.formats.rle import Form as RleForm
 from pleura.formats.rle import other_form
 from pleura.formats.text_file import read_text
-from pleura.printable import json_text
+from pleura.printable import json_text, rounded
 from pleura.processes.progress import OnProgress
 from pleura.storage.atomic import write_text
 
@@ -189,7 +189,7 @@ def write_findings(audit: Audit, path: Path) -> None:
     Raises:
         OutputError: The file could not be written.
     """
-    write_text(path, json_text(audit.as_json()) + "\n")
+    write_text(path, json_text(rounded(audit.as_json())) + "\n")
 
 
 _MOST_BYTES = 2**28

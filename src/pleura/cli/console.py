@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from pleura.printable import json_text, printable
+from pleura.printable import json_text, printable, rounded
 from pleura.processes.progress import OnProgress
 
 DONE = 0
@@ -75,7 +75,8 @@ def _plain(text: str, style: str = "") -> Text:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` to stdout as JSON, keys in their order."""
+    """Print `value` to stdout as JSON, keys in their order, fractions rounded."""
+    value = rounded(value)
     text = json_text(value, indent=2)
     try:
         text.encode(out.encoding)
@@ -85,8 +86,8 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """Print `value` to stdout as one line of JSON, in ASCII, at once."""
-    print(json.dumps(value, allow_nan=False), flush=True)
+    """Print `value` to stdout as one line of JSON, in ASCII, fractions rounded, at once."""
+    print(json.dumps(rounded(value), allow_nan=False), flush=True)
 
 
 def print_failures(failures: Sequence[tuple[str, str]]) -> None:

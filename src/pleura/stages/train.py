@@ -21,6 +21,7 @@ from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.weights import digest
 from pleura.models.zoo import count_parameters
+from pleura.printable import rounded
 from pleura.stages.evaluate import counted_on, evaluate_model
 from pleura.storage.atomic import write_text
 from pleura.storage.lock import locked_folder
@@ -76,7 +77,6 @@ def write_results(bundle: Bundle, trainer: Trainer, seconds: float) -> Bundle:
     write_text(out / "history.csv", _history_csv(bundle))
     draw_curves(bundle.history, out / "curves.png")
     record = {
-        "identity": trainer.identity,
         "images": bundle.training["images"],
         "validation_images": bundle.training["validation_images"],
         "parameters": count_parameters(bundle.network),
@@ -91,7 +91,8 @@ def write_results(bundle: Bundle, trainer: Trainer, seconds: float) -> Bundle:
         "digest": bundle.digest,
         "weights": digest(bundle.weights),
     }
-    write_text(out / "run.json", json.dumps(record, indent=2) + "\n")
+    told = {"identity": trainer.identity, **rounded(record)}  # the identity is compared
+    write_text(out / "run.json", json.dumps(told, indent=2) + "\n")
     trainer.finish()
     return bundle
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pleura.choices import TrackerName
 from pleura.errors import UsageError
+from pleura.printable import rounded
 from pleura.storage.atomic import write_text
 from pleura.storage.own_file import require_own_file
 
@@ -83,7 +84,7 @@ class Tracking:
             tracker.tell(known)
 
     def _write_log(self) -> None:
-        write_text(self._log, "".join(json.dumps(row) + "\n" for row in self._rows))
+        write_text(self._log, "".join(json.dumps(rounded(row)) + "\n" for row in self._rows))
 
 
 class TensorBoard:
