@@ -44,7 +44,8 @@ def test_errors_come_first_and_what_concerns_nothing_is_left_out():
 
 def test_findings_come_back(audit, tmp_path):
     write_findings(audit, tmp_path / "findings.json")
-    assert read_findings(tmp_path / "findings.json").as_json() == rounded(audit.as_json())
+    again = read_findings(tmp_path / "findings.json").as_json()
+    assert rounded(again) == rounded(audit.as_json())
     values = json.loads((tmp_path / "findings.json").read_text())
     assert next(iter(values)) == "schema"
     assert values["schema"] == SCHEMA
