@@ -237,7 +237,8 @@ class Train:
         augment: Strength of the augmentation; 0: none.
         progressive_sizes: Smaller sizes to begin with, such as ``[256]``: the epochs are divided
             evenly among them and `prepare.size`.
-        init_from: A model.h5 of the same network whose weights a training begins with.
+        init_from: A model.h5 of the same network whose weights a training begins with, or
+            ``pleura:fast`` (``network.name = "efficientnet"``, ``network.width = 16``).
         extra: Prepared folders whose images train too and never validate. No picture of theirs may
             validate. Images of patients who validate are left out as far as patients are known in
             both folders; otherwise that is for whoever makes them (``pleura simulate --exclude``).

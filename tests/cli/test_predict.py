@@ -19,6 +19,7 @@ from pleura.inference.job_store import JobStore
 from pleura.inference.predictor import load
 from pleura.models import shipped
 from pleura.models.bundle import OperatingPoint, current_versions, read_bundle, write_bundle
+from pleura.printable import rounded
 from pleura.synthesis.phantom import draw_phantom
 from tests.cli.interrupting import interrupt
 from tests.dicom_files import make_dicom
@@ -256,9 +257,9 @@ def test_json_says_everything(tiny_model, tests, tmp_path, capsys):
         "model": bundle.digest,
         "engine": load(tiny_model).engine.name,
         "pleura": current_versions()["pleura"],
-        "score_threshold": bundle.operating_point.score,
-        "mask_threshold": bundle.operating_point.mask,
-        "min_area": bundle.operating_point.min_area,
+        "score_threshold": rounded(bundle.operating_point.score),
+        "mask_threshold": rounded(bundle.operating_point.mask),
+        "min_area": rounded(bundle.operating_point.min_area),
         "submission": str(tmp_path / "submission.csv"),
         "predictions": str(tmp_path / "predictions.csv"),
         "parquet": str(tmp_path / "predictions.parquet"),

@@ -46,6 +46,8 @@ NOT_RUN: Mapping[str, str] = {
     "pleura prepare s3://": "a store and Ray; tests/cli has the one, tests/data both",
     "torchrun --nnodes": "further machines; tests/training has two processes",
     "pleura predict --watch": "goes on until Ctrl-C; tests/cli ends it",
+    "pleura train prepared --set network.name=efficientnet --set train.init_from": "a tiny model "
+    "stands in for the one that comes with pleura; tests/models/test_shipped.py begins with it",
     "echoscu": "a PACS is elsewhere",
     "storescu": "a PACS is elsewhere",
 }

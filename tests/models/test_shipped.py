@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from recipes.ship import ANSWERS, MOST_BYTES
 
+from pleura.config import Network
 from pleura.data.files import expand
 from pleura.errors import BundleError
 from pleura.inference.predictor import load
-from pleura.models import shipped
+from pleura.models import shipped, zoo
 from pleura.models.bundle import read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.model_file import read_model
 from pleura.models.weights import halve, rounded
+from pleura.training import setup
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,11 @@ def test_rounded_weights_take_half_the_room(tiny_bundle, tmp_path):
 def test_weights_that_were_not_rounded_are_not_halved(tiny_bundle):
     with pytest.raises(ValueError, match="not rounded to 16 bits"):
         halve(tiny_bundle.weights)
+
+
+def test_a_training_may_begin_with_the_default_model() -> None:
+    settings = zoo.complete(Network(name="efficientnet"))
+    begun = setup.begin_network(
+        settings, setup.read_start("pleura:fast", settings, np.zeros(0, np.uint64))
+    )
+    assert zoo.count_parameters(settings) == sum(one.numel() for one in begun.parameters())

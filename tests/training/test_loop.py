@@ -327,6 +327,18 @@ def test_a_training_begins_with_the_weights_of_another_model(start, prepared, tm
     assert set(first.trained_on.tolist()) <= set(trainer.run().trained_on.tolist())
 
 
+def test_a_training_begins_with_the_one_network_of_an_ensemble(start, prepared, tmp_path):
+    first = read_bundle(start)
+    ensemble = Network(name="ensemble", width=0, depth=0, members=[first.network], tta=True)
+    weights = {f"members.0.{name}": array for name, array in first.weights.items()}
+    write_bundle(replace(first, network=ensemble, weights=weights), tmp_path / "both.h5")
+    settings = replace(SETTINGS, init_from=str(tmp_path / "both.h5"), epochs=1)
+    trainer = Trainer(prepared, tmp_path, NETWORK, settings)
+    for name, array in network_arrays(trainer.learner.network).items():
+        assert np.array_equal(array, first.weights[name]), name
+    assert trainer.identity["train.init_from"] == read_bundle(tmp_path / "both.h5").digest
+
+
 def test_a_model_of_another_network_cannot_be_begun_with(start, prepared, tmp_path):
     wider = replace(NETWORK, width=8)
     with pytest.raises(ConfigError, match=r"model\.h5, a network with width 4, not 8; begin with"):

@@ -79,7 +79,7 @@ def read_start(path: str, network: Network, judges: NDArray[np.uint64]) -> Bundl
     if not path:
         return None
     bundle = read_bundle(path)
-    found = replace(bundle.network, pretrained=network.pretrained)
+    found = replace(_alone(bundle).network, pretrained=network.pretrained)
     if found != network:
         different = [
             f"{name} {getattr(found, name)!r}, not {value!r}"
@@ -99,12 +99,20 @@ def read_start(path: str, network: Network, judges: NDArray[np.uint64]) -> Bundl
     return bundle
 
 
+def _alone(bundle: Bundle) -> Bundle:
+    """Return an ensemble of one network as that network, such as ``pleura:fast``; others as is."""
+    if len(bundle.network.members) != 1:
+        return bundle
+    weights = {name.removeprefix("members.0."): value for name, value in bundle.weights.items()}
+    return replace(bundle, network=bundle.network.members[0], weights=weights)
+
+
 def begin_network(settings: Network, start: Bundle | None) -> nn.Module:
     """Return the network with the weights that it begins with."""
     if start is None:
         return zoo.begin(settings)
     network = zoo.build(settings)
-    checkpoint.restore_network(network, dict(start.weights))
+    checkpoint.restore_network(network, dict(_alone(start).weights))
     return network
 
 
