@@ -100,6 +100,9 @@ def test_the_site_builds_without_a_warning(tmp_path):
     built = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (built.returncode, built.stderr) == (0, "")
     assert (tmp_path / "site" / "index.html").is_file()
+    api = (tmp_path / "site" / "reference" / "api.html").read_text()
+    assert "Return type" not in api, "words before a colon were taken for a type"
+    assert "own pixels: " in api
     outside = re.compile(r'<(?:link|script|img)\b[^>]*(?:src|href)="(?:https?:)?//')
     pages = [*(tmp_path / "site").rglob("*.html")]
     assert not [page.name for page in pages if outside.search(page.read_text())]

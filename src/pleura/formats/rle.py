@@ -50,7 +50,9 @@ def rle2mask(text: str, shape: tuple[int, int], *, form: Form = "relative") -> N
         text: Pairs of whole numbers parted by blanks, or ``-1`` for an empty mask. Runs that touch
             (a gap of 0) are allowed.
         shape: ``(rows, columns)`` of the image.
-        form: How the first number of a pair is counted; see the module's docstring.
+        form: The first number of a pair: ``"relative"``, the pixels since the end of the run
+            before (SIIM-ACR); ``"absolute"``, the place of the run's first pixel, from 1 (Kaggle's
+            usual form).
 
     Returns:
         Bool array of shape `shape`, writable. It is contiguous down the columns (Fortran order):
@@ -94,7 +96,9 @@ def mask2rle(mask: NDArray[Any], *, form: Form = "relative") -> str:
 
     Args:
         mask: Shape ``(rows, columns)``, bool or integers; every value but 0 counts as inside.
-        form: How the first number of a pair is counted; see the module's docstring.
+        form: The first number of a pair: ``"relative"``, the pixels since the end of the run
+            before (SIIM-ACR); ``"absolute"``, the place of the run's first pixel, from 1 (Kaggle's
+            usual form).
 
     Raises:
         UsageError: The mask is not two-dimensional, has no pixels, or holds probabilities (floats),

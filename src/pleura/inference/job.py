@@ -74,7 +74,7 @@ def predict_files(
 
     Args:
         predictor: The model.
-        paths: DICOM files.
+        paths: DICOM files or plain pictures.
         settings: How, and where to.
         readers: The processes that open the files; by default they are started here, and ended.
 

@@ -170,7 +170,7 @@ class Predictor:
         memory at a time, however many there are.
 
         Args:
-            paths: DICOM files.
+            paths: DICOM files or plain pictures.
             batch: Images that go through the network together.
             readers: The processes that read; by default they are started here, and ended.
 
