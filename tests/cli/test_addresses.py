@@ -4,6 +4,8 @@ import hashlib
 import json
 import tarfile
 
+import cv2
+import numpy as np
 import pytest
 
 from pleura.cli.app import execute
@@ -110,6 +112,33 @@ def test_arrays_and_pictures_of_addresses_are_those_of_the_files(cohort, tmp_pat
             assert picture.read_bytes() == (tmp_path / "here.png").read_bytes()
     paths = [record.path for record in open_prepared(tmp_path / "there").train]
     assert all(path.startswith("s3://films/set/dicom-images-train/") for path in paths)
+
+
+@pytest.mark.slow
+def test_pictures_masks_and_labels_at_addresses_are_those_of_the_files(tmp_path, capsys, store):
+    data, random = tmp_path / "set", np.random.default_rng(0)
+    for number in range(20):
+        radiograph, mask = random.integers(0, 255, (128, 128), np.uint8), np.zeros((128, 128))
+        mask[:number, :number] = 255
+        for kind, picture in (("images", radiograph), ("masks", mask)):
+            (data / kind).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(data / kind / f"c{number}.png"), picture)
+    rows = [f"c{number},{number % 2}" for number in range(20)]
+    (data / "labels.csv").write_text("\n".join(["image,pneumothorax", *rows]))
+    put_folder(store, data, "set")
+    for name, place in (("here", str(data)), ("there", "s3://films/set")):
+        out = tmp_path / name
+        for verb, *words in (
+            ["prepare", f"--annotations={place}/masks", f"--out={out}/masks", "--size=64"],
+            ["prepare", f"--labels={place}/labels.csv", f"--out={out}/labels", "--size=64"],
+            ["folds", f"--annotations={place}/masks/*.png", f"--out={out}/folds.csv", "--k=2"],
+        ):
+            assert execute([verb, f"{place}/images", "--workers", "1", *words]) == 0
+    leave = ("index.parquet", "manifest.json")
+    for name in ("masks", "labels"):
+        there = files_of(tmp_path / "there" / name, *leave)
+        assert there == files_of(tmp_path / "here" / name, *leave)
+    assert files_of(tmp_path / "there")["folds.csv"] == files_of(tmp_path / "here")["folds.csv"]
 
 
 @pytest.mark.slow

@@ -150,12 +150,13 @@ def find_sources(settings: config.Data) -> Sources:
             )
         )
     stage_2 = any("stage_2_images" in path.parts for path in test)
+    around = _table_folders(folders)
     foreign: list[Path] = []
-    found = [] if settings.annotations else _find_tables(folders, _table_names(stage_2), foreign)
+    found = [] if settings.annotations else _find_tables(around, _table_names(stage_2), foreign)
     annotations = settings.annotations or next(iter(found), None)
-    patients = settings.patients or _find_table(folders, ["patients.csv"], foreign)
-    simulated = _find_table(folders, [SIMULATED], [])
-    submissions = _submissions(folders)
+    patients = settings.patients or _find_table(around, ["patients.csv"], foreign)
+    simulated = _find_table(around, [SIMULATED], [])
+    submissions = _submissions(around)
     others = [settings.fold_table, settings.labels.table, settings.test_annotations]
     used = {path_at(table).resolve() for table in (annotations, patients, *others) if table}
     used |= {
@@ -178,7 +179,7 @@ def find_sources(settings: config.Data) -> Sources:
         not_used=(
             *(_other_columns(path) for path in foreign),
             *(_comes_later(path, found[0]) for path in found[1:]),
-            *(_nobodys(path) for path in _tables_beside(folders) if path.resolve() not in used),
+            *(_nobodys(path) for path in _tables_beside(around) if path.resolve() not in used),
         ),
         reading=reading,
         match=settings.match,
@@ -288,8 +289,8 @@ def _bare(path: PurePath) -> str:
 
 
 def _tables_beside(folders: Sequence[Path]) -> list[Path]:
-    """Return the tables in a folder itself, or one below it where there are few of them."""
-    found = (path for folder in _table_folders(folders) for path in entries(folder))
+    """Return the tables in folders."""
+    found = (path for folder in folders for path in entries(folder))
     return [
         path
         for path in found
@@ -309,7 +310,7 @@ def _table_folders(folders: Sequence[Path]) -> list[Path]:
 
 
 def _submissions(folders: Sequence[Path]) -> tuple[Path, ...]:
-    found = (path for folder in _table_folders(folders) for path in entries(folder))
+    found = (path for folder in folders for path in entries(folder))
     return tuple(path for path in found if _SUBMISSION.fullmatch(path.name.lower()))
 
 
@@ -322,7 +323,7 @@ def _find_tables(folders: Sequence[Path], names: Iterable[str], foreign: list[Pa
     """Return the tables of `names`, in their order, and likewise."""
     found = []
     for name in dict.fromkeys(names):
-        for folder in _table_folders(folders):
+        for folder in folders:
             for candidate in (folder / name, folder / f"{name}.gz"):
                 if not is_file(candidate):
                     continue

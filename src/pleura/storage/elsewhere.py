@@ -30,8 +30,12 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 class AddressPath(PosixPath):
     """A path that begins with a scheme, and is written as an address."""
 
+    _shown = ""
+
     def __str__(self) -> str:
-        return _ADDRESS.sub(r"\1://", super().__str__(), count=1)
+        if not self._shown:
+            self._shown = _ADDRESS.sub(r"\1://", super().__str__(), count=1)
+        return self._shown
 
 
 def path_at(text: str | os.PathLike[str]) -> Path:
