@@ -1,6 +1,6 @@
 """`python -m pleura` is the `pleura` command."""
 
-from pleura.cli.app import main
+from pleura.cli.entry import main
 
 if __name__ == "__main__":
     main()

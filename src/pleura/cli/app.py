@@ -2,9 +2,11 @@
 
 import io
 import os
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -94,7 +96,26 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal has no letters for is no error
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    _stop_in_order()
     raise SystemExit(execute(sys.argv[1:]))
+
+
+def _stop_in_order() -> None:
+    """Let Ctrl-C and SIGTERM, unless they are ignored, end the work in order."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, _again)
+    raise KeyboardInterrupt
+
+
+def _again(number: int, _frame: FrameType | None) -> None:
+    """End at once at a second SIGTERM."""
+    os._exit(128 + number)
 
 
 def _speak_utf8() -> None:
@@ -184,8 +205,10 @@ def _came_of(error: BaseException | None, kind: type[BaseException]) -> bool:
 
 
 def _interrupted() -> int:
-    console.say("pleura: interrupted; what was finished is kept")
-    return console.INTERRUPTED
+    terminated = signal.getsignal(signal.SIGTERM) == _again
+    what = "ended by SIGTERM" if terminated else "interrupted"
+    console.say(f"pleura: {what}; what was finished is kept")
+    return console.TERMINATED if terminated else console.INTERRUPTED
 
 
 def _wrong_usage(error: typer.TyperException) -> int:

@@ -24,6 +24,7 @@ FAILED = 1
 WRONG_USAGE = 2
 SOME_INPUTS_FAILED = 3  # or were not assessed
 INTERRUPTED = 130
+TERMINATED = 143
 
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
