@@ -348,7 +348,7 @@ def trained_bundle(
         "device": "cpu",
     }
     return Bundle(
-        network=zoo.complete(NETWORK),
+        network=zoo.complete(plan.network),
         weights=weights,
         preprocessing=Preprocessing(prepared.size, PREPARATION),
         training=training,

@@ -9,6 +9,9 @@ WORK is what ``recipes.weights data`` made. ``ask`` keeps what the earlier ``bes
 radiographs that teach. ``train`` trains one network, and goes on where it was cut off. ``assemble``
 writes ``fast.h5`` (this network) and ``best.h5`` (with two of the earlier ones) into WORK.
 
+``train WORK lite2`` trains an EfficientNet-Lite2 that begins with ImageNet's weights. It did not
+ship.
+
 What ships is trained a last time by the same steps, as ``last``, in a folder that ``data --whole``
 made: the fifth of the patients that judged is among those that train. Nobody can judge it by the
 radiographs at hand, so its card tells the figures of the other one (``--told``).
@@ -20,12 +23,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from pleura.config import Network
 from pleura.data.arrays import open_prepared
 from pleura.data.prepare import prepare_pixels
 from pleura.engines.openvino_engine import OpenVINOEngine
 from pleura.evaluation.mix import SIIM
+from pleura.models import zoo
 from pleura.models.bundle import (
     Bundle,
     Calibration,
@@ -37,6 +43,7 @@ from pleura.models.bundle import (
 from pleura.models.card import write_card
 from pleura.models.weights import Arrays
 from pleura.stages.ensemble import combine
+from pleura.training.checkpoint import network_arrays
 from recipes.weights import FOLDS, SIZE, read_said, trained_bundle
 from recipes.weights_data import Radiographs, read_radiographs
 from recipes.weights_training import Plan, train
@@ -44,6 +51,12 @@ from recipes.weights_training import Plan, train
 PLANS = {
     "judged": Plan((SIZE,) * 2, 2e-4, seed=21),
     "last": Plan((SIZE,) * 2, 2e-4, seed=21),
+    "lite2": Plan(
+        (256,) * 12 + (SIZE,) * 10,
+        1e-3,
+        seed=31,
+        network=Network(name="efficientnet_lite2", width=16),
+    ),
 }
 
 CHOSEN_ON = 0.4
@@ -82,15 +95,16 @@ def main() -> None:
     assembling.add_argument("fast", type=Path)
     for command in (asking, assembling):
         command.add_argument("best", type=Path)
-    training.add_argument("--begin", type=Path, required=True)
+    training.add_argument("--begin", type=Path, help="a model; without: ImageNet's weights")
     assembling.add_argument("--told", type=Path, help="a folder whose models' figures are told")
     asked = parser.parse_args()
     radiographs = read_radiographs(asked.work, SIZE, FOLDS)
     if asked.command == "ask":
         ask(radiographs, read_bundle(asked.best), asked.work)
     elif asked.command == "train":
-        begin, out = first_network(asked.begin), asked.work / asked.name
-        train(radiographs, read_said(asked.work), PLANS[asked.name], begin, out)
+        plan, out = PLANS[asked.name], asked.work / asked.name
+        begin = first_network(asked.begin) if asked.begin else imagenet_network(plan)
+        train(radiographs, read_said(asked.work), plan, begin, out)
     else:
         assemble(asked.work, radiographs, asked.name, asked.fast, asked.best, asked.told)
 
@@ -109,6 +123,12 @@ def first_network(path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
     return members_of(read_bundle(path))[0].weights
+
+
+def imagenet_network(plan: Plan) -> Arrays:
+    """Return a network whose encoder has ImageNet's weights, and whose decoder has none."""
+    torch.manual_seed(plan.seed)
+    return network_arrays(zoo.begin(replace(plan.network, pretrained=True)))
 
 
 def assemble(

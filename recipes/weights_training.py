@@ -45,12 +45,14 @@ class Plan:
         rate: Largest learning rate; a cosine with a rise over the first 8 % of the steps.
         seed: Of order and augmentation.
         held: The fold that does not train; None: all radiographs of the challenge do.
+        network: What is trained.
     """
 
     sizes: tuple[int, ...]
     rate: float
     seed: int = 0
     held: int | None = None
+    network: Network = NETWORK
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +120,7 @@ def train(
     radiographs, label, drawn = taught(radiographs, said)
     belief = np.where((radiographs.known == "positive") & (said is None), 0.6, 1.0)
     beliefs = _beliefs(label, belief, drawn, soft=said is not None)
-    learner = _learner(begin)
+    learner = _learner(begin, plan.network)
     orders = _orders(radiographs, plan, whether_doubtful=said is not None)
     out.mkdir(parents=True, exist_ok=True)
     done = _resume(out / STATE, learner)
@@ -147,10 +149,10 @@ def train(
     return weights
 
 
-def _learner(begin: Arrays) -> Learner:
+def _learner(begin: Arrays, network: Network) -> Learner:
     accelerator = make_accelerator("bf16", accumulate=1)
     torch.set_num_threads(1)
-    return Learner(build(begin), SETTINGS, _loss, PREPROCESSING, accelerator)
+    return Learner(build(begin, network), SETTINGS, _loss, PREPROCESSING, accelerator)
 
 
 def _keep(path: Path, epoch: int, learner: Learner) -> None:
@@ -167,9 +169,9 @@ def _resume(path: Path, learner: Learner) -> int:
     return state.epoch
 
 
-def build(weights: Arrays) -> nn.Module:
+def build(weights: Arrays, settings: Network = NETWORK) -> nn.Module:
     """Return the network with these weights."""
-    network = zoo.build(zoo.complete(NETWORK))
+    network = zoo.build(zoo.complete(settings))
     floats = {
         name: np.asarray(array, np.float32) if array.dtype.kind == "f" else array
         for name, array in weights.items()
