@@ -370,6 +370,22 @@ def test_the_order_of_the_rows_does_not_matter(data):
     assert index_of(data).train == before
 
 
+def test_tables_are_looked_for_once_in_a_folder_and_not_in_a_closed_one(data, monkeypatch):
+    settings = config.Data(path=str(data))
+    (data / "other.csv").write_text("a,b\n1,2\n")
+    before = find_sources(settings)
+    (data / "self").symlink_to(".")
+    (data / "closed").mkdir()
+    (data / "closed" / "more.csv").write_text("a,b\n1,2\n")
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "closed" not in str(path) and access(path, mode)
+    )
+    found = find_sources(settings)
+    assert found.not_used == before.not_used
+    assert found.submissions == before.submissions
+
+
 def test_the_two_tables(data):
     index = index_of(data)
     indices, masks = data / "out" / "indices.parquet", data / "out" / "masks.parquet"

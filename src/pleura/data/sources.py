@@ -304,9 +304,17 @@ def _table_names(stage_2: bool) -> list[str]:
 
 
 def _table_folders(folders: Sequence[Path]) -> list[Path]:
-    """Return the folders that tables are looked for in: those named, and what lies in them."""
+    """Return the folders that tables are looked for in: those named, and what lies in them.
+
+    A folder that links lead to again is looked into once, and a closed one not at all: that it is
+    closed is said of what lies in it.
+    """
     inner = (path for folder in folders for path in entries(folder) if is_folder(path))
-    return list(dict.fromkeys([*folders, *inner]))
+    once: dict[str, Path] = {}
+    for folder in (*folders, *inner):
+        if not folder.is_dir() or os.access(folder, os.R_OK | os.X_OK):
+            once.setdefault(os.path.realpath(folder), folder)
+    return list(once.values())
 
 
 def _submissions(folders: Sequence[Path]) -> tuple[Path, ...]:
