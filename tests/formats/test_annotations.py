@@ -4,6 +4,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -574,3 +575,9 @@ def test_the_real_table_is_refused_as_absolute() -> None:
         pytest.skip(f"the real table is not here ({path})")
 
     assert refusal(path, form="absolute").startswith("3576 of 3576 mask rows do not fit as the ab")
+
+
+def test_exchanged_sides_are_named(table: Table) -> None:
+    found = replace(read_annotations(table("a,1 2")), sizes={"a": (4, 6)})
+    (problem,) = check_masks(found, {"a": (6, 4)}).problems
+    assert problem.reason.endswith("has 6 x 4, so rows and columns are exchanged: mend their order")

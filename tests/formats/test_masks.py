@@ -110,7 +110,7 @@ class TestPictures:
         with pytest.raises(AnnotationError, match="cannot be read as a mask"):
             read_mask_picture(path)
         Image.fromarray(255 * MASK.astype(np.uint8)).save(tmp_path / "m.jpg")
-        with pytest.raises(AnnotationError, match="cannot be read as a mask"):
+        with pytest.raises(AnnotationError, match="is a JPEG, whose edges are blurred"):
             read_mask_picture(tmp_path / "m.jpg")
 
     @pytest.mark.parametrize("grey", [0, 255])
@@ -133,6 +133,46 @@ class TestPictures:
         Image.fromarray(255 * MASK.astype(np.uint8)).save(path, exif=exif)
         with pytest.raises(AnnotationError, match=r"to be turned .*\(orientation 3\).*save it as"):
             read_mask_picture(path)
+
+    @pytest.mark.parametrize(
+        ("values", "label", "message"),
+        [
+            (np.linspace(0, 255, 54).reshape(SHAPE), "", "54 values from 0 to 255.*radiograph"),
+            (np.linspace(0, 0.9, 54).reshape(SHAPE), "", "as a map of probabilities does; thresh"),
+            (np.linspace(0, 0.9, 54).reshape(SHAPE), "1", "as a map of probabilities does; thresh"),
+            (255.0 * MASK, "1", "holds 255 inside, and not the 1 of `mask_label`; leave"),
+            (255.0 * MASK, "2", "holds 255 inside, and not the 2"),
+            (1.0 * MASK, "255", "holds 1 inside, and not the 255"),
+        ],
+    )
+    def test_why_values_are_no_mask(self, values, label, message, tmp_path):
+        Image.fromarray(values.astype(np.float32)).save(tmp_path / "m.tif")
+        with pytest.raises(AnnotationError, match=message):
+            read_mask_picture(tmp_path / "m.tif", label)
+
+    @pytest.mark.parametrize("label", ["", "255"])
+    def test_blurred_edges_are_no_labels(self, label, tmp_path):
+        values = np.zeros((64, 64), np.uint8)
+        values[20:40, 20:40] = 255
+        values[20, :40] = np.arange(0, 240, 6)
+        Image.fromarray(values).save(tmp_path / "m.png")
+        with pytest.raises(AnnotationError, match="as blurred edges do, which JPEG and resizing"):
+            read_mask_picture(tmp_path / "m.png", label)
+
+    def test_black_is_outside_wherever_it_stands_in_a_palette(self, tmp_path):
+        path = tmp_path / "m.png"
+        picture = Image.fromarray((~MASK).astype(np.uint8))
+        for inside, message in (((255, 255, 255), ""), ((255, 0, 0), "is in colour")):
+            picture.putpalette([*inside, 0, 0, 0])
+            picture.save(path)
+            if message:
+                with pytest.raises(AnnotationError, match=message):
+                    read_mask_picture(path)
+            else:
+                np.testing.assert_array_equal(read_mask_picture(path), MASK)
+        picture.putpalette([255, 255, 255, 255, 0, 0])  # no black at all: numbers are labels
+        picture.save(path)
+        np.testing.assert_array_equal(read_mask_picture(path), ~MASK)
 
     def test_a_file_of_pages_is_refused(self, tmp_path):
         page = Image.fromarray(255 * MASK.astype(np.uint8))
@@ -244,12 +284,15 @@ class TestCoco:
         ("drawn", "message"),
         [
             ({"size": [9, 6], "counts": [54]}, "has the size [9, 6], but its image has 6 x 9"),
+            ({"size": [9, 6], "counts": [54]}, "so rows and columns are exchanged: mend"),
             ({"size": [6, 9], "counts": [53]}, "add up to 53 pixels, but its image has 54"),
             ({"size": [6, 9], "counts": [-1, 55]}, "neither whole numbers nor packed"),
             ({"size": [6, 9], "counts": "~~~~~~~~~~"}, "hold what no packed counts hold"),
             ({"size": [6, 9], "counts": "Pa"}, "break off"),
             ({"size": [6, 9], "counts": "11"}, "add up to 2 pixels"),
             ([[1, 1, 2, 2]], "no list of x and y in turn"),
+            ([[0.1, 0.1, 0.3, 0.1, 0.3, 0.3]], "numbers of a polygon lie between 0 and 1; they"),
+            ([[0, 0, 0.9, 0, 0.9, 0.9, 0, 0.9]], "multiply x by the width"),  # covers a pixel
             ([[1, 1, 200, 2, 3, 4]], "outside its image of 6 x 9"),
             ([], "no segmentation"),
             (None, "a box alone is no mask"),
@@ -264,10 +307,45 @@ class TestCoco:
         assert (problem.image_id, problem.where) == ("a", "a")
         assert message in problem.reason
 
+    def test_ids_that_are_text_in_one_place_are_the_same(self, tmp_path):
+        annotation = {"image_id": "1", "category_id": "7", "segmentation": packed(MASK)}
+        found = read_masks(coco(tmp_path / "c.json", annotations=[annotation]))
+        assert found.masks == {"a": (mask2rle(MASK),), "sub/b": ()}
+
+    @pytest.mark.parametrize(
+        ("box", "right"),
+        [
+            ([2, 1, 2, 2], True),
+            ([2, 1, 4, 3], True),  # two corners, as some write it
+            ([0, 0, 0, 0], True),
+            ([], True),
+            ([3, 1, 3, 3], True),  # about
+            ([0, 0, 9, 6], False),
+        ],
+    )
+    def test_a_box_that_says_something_else(self, box, right, tmp_path):
+        annotation = {"image_id": 1, "category_id": 7, "segmentation": packed(MASK), "bbox": box}
+        found = read_masks(coco(tmp_path / "c.json", annotations=[annotation]))
+        assert ("a" in found.masks) == right
+        assert all(
+            "its bbox is [0, 0, 9, 6], but its segmentation lies in [2, 1, 2, 2]" in p.reason
+            for p in found.problems
+        )
+
+    @pytest.mark.parametrize(
+        ("counts", "message"),
+        [
+            ([0, 13, 2, 5, 1, 33], "more than half of the picture, with all corners; is it inv"),
+            ([1, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 7], "a whole mask if they run along the rows"),
+        ],
+    )
+    def test_counts_in_another_order(self, counts, message, tmp_path):
+        found = read_masks(coco(tmp_path / "c.json", {"size": list(SHAPE), "counts": counts}))
+        assert message in found.problems[0].reason
+
     @pytest.mark.parametrize(
         "drawn",
         [
-            [[0.1, 0.1, 0.3, 0.1, 0.3, 0.3]],  # shares of the side, in place of pixels
             [[1, 1, 1, 1, 1, 1]],
             {"size": list(SHAPE), "counts": [54]},
         ],
@@ -302,7 +380,7 @@ class TestCoco:
             read_masks(path)
         assert read_masks(path, MaskReading(label="7")).masks["a"]
 
-    @pytest.mark.parametrize("own", [0, 8, "7", None, [7]])
+    @pytest.mark.parametrize("own", [0, 8, "8", None, [7]])
     def test_an_annotation_of_no_category_is_no_negative(self, own, tmp_path):
         annotation = {"image_id": 1, "category_id": own, "segmentation": packed(MASK)}
         path = coco(tmp_path / "c.json", annotations=[annotation])
@@ -381,6 +459,33 @@ class TestFolders:
         np.testing.assert_array_equal(read_masks(tmp_path).mask("a", SHAPE), MASK | made((5, 5)))
         write_nifti_mask(tmp_path / "a.nii", np.zeros((3, 3), np.bool_))
         assert "but another one of this image has 3 x 3" in read_masks(tmp_path).problems[0].reason
+
+    def test_a_mask_whose_background_is_white_is_refused(self, tmp_path):
+        for name, mask in (("a", ~MASK), ("b", MASK)):
+            write_mask_picture(tmp_path / f"{name}.png", mask)
+            write_nifti_mask(tmp_path / "n" / f"{name}.nii.gz", mask)
+        found = read_masks(tmp_path)
+        assert list(found.masks) == ["b", "n/b"]
+        assert all("more than half of the picture, with" in p.reason for p in found.problems)
+
+    @pytest.mark.parametrize("values", [(2, 1), (1, (1, 2)), (255, 128)])
+    def test_a_value_alone_beside_other_labels_is_not_guessed(self, values, tmp_path):
+        for name, own in zip("ab", values, strict=True):
+            picture = np.zeros((8, 8), np.uint8)
+            picture[2, 2:4] = own
+            Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        write_mask_picture(tmp_path / "c.png", np.zeros((8, 8), np.bool_))
+        Image.fromarray(picture).save(tmp_path / "d.png")
+        found = read_masks(tmp_path)
+        assert list(found.masks) == ["c"]
+        assert "which may be another structure" in found.problems[0].reason
+        value = str(np.max(values[1]))
+        assert read_masks(tmp_path, MaskReading(label=value)).masks["d"]
+
+    def test_values_that_say_no_more_than_inside_are_alike(self, tmp_path):
+        write_mask_picture(tmp_path / "a.png", MASK)
+        Image.fromarray(MASK.astype(np.uint8)).save(tmp_path / "b.png")
+        assert len(read_masks(tmp_path).masks) == 2
 
     def test_a_folder_without_a_mask_is_refused(self, tmp_path):
         (tmp_path / "a.txt").write_text("nothing")

@@ -199,7 +199,7 @@ def test_a_mask_without_background_is_left_out(to, tmp_path):
     source = table_of(tmp_path / "s.csv", images)
     done = converted(source, "siim", tmp_path / "out", to)
     assert done.failures == (
-        ("b", f"b: its mask covers the whole image, which as {to} is read as inverted"),
+        ("b", f"b: its mask holds most of the image, which as {to} is read as inverted"),
     )
     assert list(unions(tmp_path / "out", to)) == ["a"]
 

@@ -27,6 +27,7 @@ from pleura.errors import (
 )
 from pleura.formats.csv_cells import cell, csv_line
 from pleura.formats.csv_table import BYTE_ORDER_MARK, UNCLOSED, fields_of, names_of, open_lines
+from pleura.formats.mask_picture import exchanged
 from pleura.formats.mask_size import Misfit, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
 from pleura.storage.atomic import atomic_path
@@ -309,10 +310,10 @@ def _of_another_size(
         if shape is None or shape == size or image_id not in annotations.masks:
             continue
         made, has = (f"{rows} x {columns}" for rows, columns in (size, shape))
-        reason = (
-            f"the mask has {made} pixels (rows x columns), but its image has {has}; resize the "
-            "mask, or take the image that it was drawn on"
+        way_out = exchanged(size, shape) or (
+            "; resize the mask, or take the image that it was drawn on"
         )
+        reason = f"the mask has {made} pixels (rows x columns), but its image has {has}{way_out}"
         problems.append(
             RowProblem(0, image_id, reason, "another-size", size, place=annotations.path.name)
         )

@@ -27,6 +27,7 @@ from pycocotools import mask as coco_mask
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.structures import names_another
 from pleura.errors import AnnotationError
+from pleura.formats.mask_picture import exchanged, is_inverted
 from pleura.formats.text_file import open_regular
 
 MAX_BYTES = 1 << 28
@@ -34,6 +35,12 @@ MAX_BYTES = 1 << 28
 
 MAX_PARTS = 5_000_000
 """A file with more lists and objects is refused: each takes twenty times its text in memory."""
+
+_BOX_SLACK_PX, _BOX_SLACK = 2, 0.02
+"""How far a box may lie off its segmentation: in pixels, and as a share of the longer side."""
+
+_SCATTERED = 4
+"""So many times the pieces that a mask has when its counts run along the rows."""
 
 NAME = "pneumothorax"
 """The category that is meant where there are several."""
@@ -92,30 +99,30 @@ def read_coco(path: str | os.PathLike[str], label: str = "") -> Iterator[CocoIma
     path = Path(path)
     content = _loaded(path)
     categories = _dicts(path, content, "categories")
-    listed = [one.get("id") for one in categories]
+    listed = [str(one.get("id")) for one in categories]
     category = _category(path, categories, label)
-    images: dict[Any, dict[str, Any]] = {}
+    images: dict[str, dict[str, Any]] = {}  # ids are told apart as text: some tools quote them
     for item in _dicts(path, content, "images"):
         key = item.get("id")
-        if isinstance(key, bool) or not isinstance(key, int | str) or key in images:
+        if isinstance(key, bool) or not isinstance(key, int | str) or str(key) in images:
             raise AnnotationError(f"{path}: images have an id each; {str(key)[:40]!r} is none")
-        images[key] = item
-    own: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
+        images[str(key)] = item
+    own: dict[str, list[dict[str, Any]]] = {key: [] for key in images}
     for item in _dicts(path, content, "annotations"):
         own_category = item.get("category_id")
-        if listed and own_category not in listed:
+        if listed and str(own_category) not in listed:
             raise AnnotationError(
                 f"{path}: an annotation has the category_id {own_category!r:.40}, which is none of "
                 "the file's categories; give it the id of one, or it would count for nothing"
             )
-        if category is not None and own_category != category:
+        if category is not None and str(own_category) != str(category):
             continue
         key = item.get("image_id")
-        if not isinstance(key, int | str) or key not in own:
+        if str(key) not in own:
             raise AnnotationError(
                 f"{path}: an annotation is of image {str(key)[:40]!r}, which the file does not list"
             )
-        own[key].append(item)
+        own[str(key)].append(item)
     for key, item in images.items():
         yield _image(path, item, own[key])
 
@@ -268,7 +275,7 @@ def _image(path: Path, item: dict[str, Any], own: Sequence[dict[str, Any]]) -> C
         )
     rows, columns = int(shape[0]), int(shape[1])  # type: ignore[arg-type]
     try:
-        masks = tuple(_mask(one.get("segmentation"), (rows, columns)) for one in own)
+        masks = tuple(_annotated(one, (rows, columns)) for one in own)
     except _Fault as fault:
         return CocoImage(name, (rows, columns), fault=str(fault))
     if not all(mask.any() for mask in masks):
@@ -280,6 +287,35 @@ def _image(path: Path, item: dict[str, Any], own: Sequence[dict[str, Any]]) -> C
     return CocoImage(name, (rows, columns), masks, score=max(scores, default=None))
 
 
+def _annotated(item: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    mask = _mask(item.get("segmentation"), shape)
+    stated = item.get("bbox")
+    listed = isinstance(stated, list) and len(stated) == 4 and mask.any()
+    numbers = listed and all(isinstance(n, int | float) and abs(n) < 1e6 for n in stated or ())
+    if stated and numbers and not _is_box_of(mask, stated):
+        raise _Fault(
+            f"its bbox is {stated}, but its segmentation lies in {_box(mask)} (x, y, width, "
+            "height); one of them is of another picture or order of pixels: keep the right one"
+        )
+    return mask
+
+
+def _is_box_of(mask: NDArray[np.bool_], stated: Sequence[float]) -> bool:
+    """Return whether a box is that of a mask, as x, y, width, height or as two corners."""
+    if not any(stated[2:]):  # as tools write that leave boxes out
+        return True
+    rows, columns = mask.shape
+    x, y, width, height = _box(mask)
+    lies = np.array([x, y, x + width, y + height])
+    first = np.array(stated, np.float64)
+    slack = _BOX_SLACK_PX + _BOX_SLACK * max(rows, columns)
+    for corners in (first, first + np.array([0, 0, first[0], first[1]])):
+        within = np.clip(corners, 0, [columns, rows, columns, rows])
+        if (np.abs(within - lies) <= slack).all():
+            return True
+    return False
+
+
 def _mask(drawn: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
     if isinstance(drawn, list):
         return _of_polygons(drawn, shape)
@@ -287,7 +323,7 @@ def _mask(drawn: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
         size = drawn.get("size") if isinstance(drawn, dict) else None
         raise _Fault(
             f"a segmentation has the size {str(size)[:40]}, but its image has "
-            f"{shape[0]} x {shape[1]} (rows x columns)"
+            f"{shape[0]} x {shape[1]} (rows x columns)" + exchanged(size, shape)
             if size
             else "an annotation has no segmentation; a box alone is no mask: give it with `labels`"
         )
@@ -300,10 +336,38 @@ def _mask(drawn: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
             f"its counts add up to {sum(numbers):,} pixels, but its image has "
             f"{shape[0] * shape[1]:,}"
         )
-    return _of_counts(numbers, shape)
+    mask = _of_counts(numbers, shape)
+    if numbers is counts:  # no library packed them: they are of somebody's own loop
+        _check_order(mask)
+    return mask
+
+
+def _check_order(mask: NDArray[np.bool_]) -> None:
+    """Check that counts begin with the background and run down the columns, as far as they tell."""
+    if is_inverted(mask):
+        raise _Fault(
+            "its mask holds more than half of the picture, with all corners; is it inverted? "
+            "Counts begin with the length of the background, be it 0"
+        )
+    if _pieces(mask) >= _SCATTERED * max(1, _pieces(mask.T.reshape(mask.shape))):
+        raise _Fault(
+            "its counts give scattered pieces, and a whole mask if they run along the rows; COCO's "
+            "run down the columns: write them so"
+        )
+
+
+def _pieces(mask: NDArray[np.bool_]) -> int:
+    return int(cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0]) - 1
 
 
 def _of_polygons(drawn: list[Any], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    flat = [n for polygon in drawn if isinstance(polygon, list) for n in polygon]
+    shares = all(isinstance(n, int | float) and 0 <= n <= 1 for n in flat)
+    if shares and any(n % 1 for n in flat):
+        raise _Fault(
+            "the numbers of a polygon lie between 0 and 1; they are to be pixels: multiply x by "
+            "the width and y by the height"
+        )
     for polygon in drawn:
         numbers = isinstance(polygon, list) and all(
             isinstance(n, int | float) and abs(n) < 1e6 for n in polygon

@@ -7,6 +7,7 @@ mask. A JPEG is refused, because its edges are blurred.
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})
 """What names of such files end in, in small letters."""
 
 _FORMATS = ("PNG", "TIFF", "BMP", "GIF")
+_WHOLE = frozenset({1.0, 255.0, 65535.0})
+"""What a mask writes inside, where its value says nothing more than that."""
+
+_MOST_LABELS = 32
+"""A file with more values is no map of labels, if none of them is named."""
+
+_SHARP = 0.8
+"""Share of the pixels that have the least or the largest value in a mask with blurred edges."""
+
+WHICH_LABEL = "name the one that is the pneumothorax with `mask_label`"
+"""How the message on a file that holds several values ends."""
+
 _MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "F", "RGB", "RGBA", "LA")
 
 
@@ -40,7 +53,15 @@ def read_mask_picture(path: str | os.PathLike[str], label: str = "") -> NDArray[
     Raises:
         AnnotationError: It cannot be read, has several pages or colours, or is no mask.
     """
-    path = Path(path)
+    return labelled_pixels(picture_values(Path(path)), Path(path), label)
+
+
+def picture_values(path: Path) -> NDArray[Any]:
+    """Return the numbers in a picture of a mask, (rows, columns).
+
+    Raises:
+        AnnotationError: It cannot be read, or has several pages or colours.
+    """
     try:
         quiet = warnings.catch_warnings(action="ignore")  # of metadata, which nobody asks for
         opened = open_regular(path, AnnotationError)
@@ -61,12 +82,17 @@ def read_mask_picture(path: str | os.PathLike[str], label: str = "") -> NDArray[
                 )
             if turned := orientation_of(picture):
                 raise AnnotationError(f"{path}: {RULE.format(turned)}")
-            values = np.asarray(picture)
+            values = np.asarray(_by_colour(picture))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if _is_jpeg(path):
+            raise AnnotationError(
+                f"{path}: is a JPEG, whose edges are blurred; write the mask "
+                "again from its source as PNG"
+            ) from error
         raise AnnotationError(
             f"{path}: cannot be read as a mask (PNG, TIFF, BMP or GIF); save it again as PNG"
         ) from error
-    return labelled_pixels(_plane(path, values), path, label)
+    return _plane(path, values)
 
 
 def write_mask_picture(path: Path, mask: NDArray[np.bool_]) -> None:
@@ -95,17 +121,19 @@ def labelled_pixels(values: NDArray[Any], path: Path, label: str) -> NDArray[np.
     """
     if values.dtype == bool:
         values = values.astype(np.uint8)
-    if label:
-        wanted = _number(path, label)
-        return np.asarray(values == wanted, np.bool_)
     found = np.unique(values)
     if not np.isfinite(found).all():
         raise AnnotationError(f"{path}: holds values that are no numbers; write 0 and 1")
+    many = len(found) > _MOST_LABELS and (not label or found[-1] in _WHOLE)
+    if len(found) > 2 and (many or (found != np.rint(found)).any()):
+        raise AnnotationError(f"{path}: {_why_no_labels(values, found)}")
+    if label:
+        return _named(values, found, path, label)
     if len(found) > 2:
         some = ", ".join(f"{value:g}" for value in found[:5].tolist())
         raise AnnotationError(
             f"{path}: holds {len(found)} values ({some}{', ...' * (len(found) > 5)}), but a mask "
-            "holds 0 and one other; name the one that is the pneumothorax with `mask_label`"
+            f"holds 0 and one other; {WHICH_LABEL}"
         )
     if found[0] != 0:
         raise AnnotationError(
@@ -113,6 +141,70 @@ def labelled_pixels(values: NDArray[Any], path: Path, label: str) -> NDArray[np.
             "inverted?"
         )
     return np.asarray(values != 0, np.bool_)
+
+
+def exchanged(size: Sequence[int], shape: Sequence[int]) -> str:
+    """Return the words for a size that is another one with its sides exchanged; "" where not."""
+    alike = list(size) == list(shape[::-1])
+    return ", so rows and columns are exchanged: mend their order" if alike else ""
+
+
+def is_whole(value: float) -> bool:
+    """Return whether a value inside a mask is one that says nothing more than that: 1, 255."""
+    return value in _WHOLE
+
+
+def is_inverted(mask: NDArray[np.bool_]) -> bool:
+    """Return whether a mask, (rows, columns), is evidently the background of one.
+
+    That is one that holds more than half of the picture and all four of its corners.
+    """
+    corners = mask[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return bool(corners.all()) and 2 * int(np.count_nonzero(mask)) > mask.size
+
+
+def _why_no_labels(values: NDArray[Any], found: NDArray[Any]) -> str:
+    """Return what a file seems to hold in place of labels, and the way out."""
+    least, most = found[0], found[-1]
+    said = f"holds {len(found)} values from {least:g} to {most:g}, "
+    if least >= 0 and most <= 1:
+        return said + "as a map of probabilities does; threshold it first (0 outside, 1 inside)"
+    if np.isin(values, (least, most)).mean() >= _SHARP:
+        return said + (
+            "as blurred edges do, which JPEG and resizing leave; write it again from its source, "
+            "or threshold it at the middle (0 outside, 255 inside)"
+        )
+    return said + "as a radiograph does; a mask holds 0 outside and one other value inside"
+
+
+def _named(values: NDArray[Any], found: NDArray[Any], path: Path, label: str) -> NDArray[np.bool_]:
+    """Return where a map holds the value that is named."""
+    wanted, inside = _number(path, label), found[found != 0].tolist()
+    alone = len(inside) == 1 and inside[0] in _WHOLE - {wanted}
+    if alone and (wanted in _WHOLE or inside[0] > 1):  # 1 may be another structure
+        raise AnnotationError(
+            f"{path}: holds {inside[0]:g} inside, and not the {wanted:g} of `mask_label`; leave "
+            "`mask_label` out, for this mask has one value alone"
+        )
+    return np.asarray(values == wanted, np.bool_)
+
+
+def _by_colour(picture: Image.Image) -> Image.Image:
+    """Return a picture whose values go by its palette's colours where black is not the first one.
+
+    Else the number of a colour is a label, as in maps of several structures.
+    """
+    palette = picture.getpalette() if picture.mode == "P" else None
+    if palette is None or not any(palette[:3]):
+        return picture
+    used = np.unique(np.asarray(picture)).tolist()
+    has_black = any(not any(palette[3 * n : 3 * n + 3]) for n in used)
+    return picture.convert("RGB") if has_black else picture
+
+
+def _is_jpeg(path: Path) -> bool:
+    with open_regular(path, AnnotationError) as file:
+        return file.read(3) == b"\xff\xd8\xff"
 
 
 def _number(path: Path, label: str) -> float:

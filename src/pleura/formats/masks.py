@@ -31,11 +31,16 @@ from pleura.formats.annotations import (
 )
 from pleura.formats.coco import image_names, read_coco
 from pleura.formats.mask_file import is_mask_file, read_mask_file
+from pleura.formats.mask_picture import WHICH_LABEL, is_whole
 from pleura.formats.rle import EMPTY, Form, mask2rle
 from pleura.storage.archive import is_folder, places, walk_files, why_closed
 from pleura.storage.elsewhere import path_at
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".txt")
+_OF_SEVERAL = (
+    "{}: holds the value {:g}, which may be another structure, for of these files {}; "
+    + WHICH_LABEL
+)
 _ENDINGS = ("_mask", "-mask", "_seg", "-seg")
 _TEXTS = {
     ".csv",
@@ -80,6 +85,7 @@ class _Mask(NamedTuple):
     shape: tuple[int, int] | None = None
     runs: str = EMPTY
     fault: str = ""
+    value: float = 0.0
 
 
 @dataclass(slots=True)
@@ -252,11 +258,13 @@ def _files(
 ) -> Annotations:
     found = _Found(path)
     maps = 0
+    read: list[_Mask] = []
     for file in files:
-        before = found.rows
-        for mask in _masks_in(file, _root_of(path), reading.label):
-            found.take(mask)
-        maps += found.rows == before
+        own = list(_masks_in(file, _root_of(path), reading.label))
+        read += own
+        maps += not own
+    for mask in read if reading.label else _of_one_value(read):
+        found.take(mask)
     if not found.rows:
         raise AnnotationError(
             f"{path}: holds maps of probabilities alone, which are no masks; threshold them first"
@@ -267,12 +275,27 @@ def _files(
     return found.annotations((*notes, *of_maps))
 
 
+def _of_one_value(masks: list[_Mask]) -> list[_Mask]:
+    """Return masks with a fault for those that may be of another structure than the others.
+
+    So it is where a file beside them holds several values, or another one: their values are labels.
+    """
+    several = next((mask.place for mask in masks if mask.fault.endswith(WHICH_LABEL)), "")
+    valued = {mask.value: mask.place for mask in reversed(masks) if mask.value}
+    if not several and (len(valued) < 2 or all(map(is_whole, valued))):
+        return masks
+    told = [f"{place} holds the value {value:g}" for value, place in sorted(valued.items())[:2]]
+    beside = f"{several} holds several values" if several else " and ".join(told)
+    said = {mask.place: _OF_SEVERAL.format(mask.place, mask.value, beside) for mask in masks}
+    return [mask._replace(fault=said[mask.place]) if mask.value else mask for mask in masks]
+
+
 def _masks_in(file: Path, folder: Path, label: str) -> Iterator[_Mask]:
     place = file.relative_to(folder).as_posix()
     key = key_of_mask(file, folder)
     try:
         for found in read_mask_file(file, label):
-            yield _Mask(found.image_id or key, place, found.shape, found.runs)
+            yield _Mask(found.image_id or key, place, found.shape, found.runs, value=found.value)
     except AnnotationError as error:
         yield _Mask(key, place, fault=str(error))
 

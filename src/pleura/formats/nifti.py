@@ -43,9 +43,17 @@ def read_nifti_mask(path: str | os.PathLike[str], label: str = "") -> NDArray[np
     Raises:
         AnnotationError: It cannot be read, is no single picture, is turned, or is no mask.
     """
-    path = Path(path)
+    return labelled_pixels(nifti_values(Path(path)), Path(path), label)
+
+
+def nifti_values(path: Path) -> NDArray[Any]:
+    """Return the numbers in a NIfTI file, (rows, columns).
+
+    Raises:
+        AnnotationError: It cannot be read, is no single picture, or is turned.
+    """
     try:
-        values = _slice(_opened(read_bytes(path, AnnotationError, MAX_FILE_BYTES)))
+        return _slice(_opened(read_bytes(path, AnnotationError, MAX_FILE_BYTES)))
     except AnnotationError:
         raise
     except (PictureError, DicomError) as error:
@@ -55,7 +63,6 @@ def read_nifti_mask(path: str | os.PathLike[str], label: str = "") -> NDArray[np
             f"{path}: cannot be read as NIfTI ({type(error).__name__}); copy it again from its "
             "source"
         ) from error
-    return labelled_pixels(values, path, label)
 
 
 def slice_of(content: bytes) -> NDArray[Any]:

@@ -33,7 +33,7 @@ from pleura.formats.annotations import (
 from pleura.formats.coco import CocoMask, coco_text
 from pleura.formats.csv_cells import text_of
 from pleura.formats.csv_table import columns_shown, open_table
-from pleura.formats.mask_picture import write_mask_picture
+from pleura.formats.mask_picture import is_inverted, write_mask_picture
 from pleura.formats.masks import MaskReading, file_of_mask, read_masks
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import EMPTY, Form, area_px, overlap_px, rle2mask, union, united
@@ -382,8 +382,9 @@ def _fault(image: _Image, to: MaskTarget) -> str:
     if to == "seg":
         return _unreferable(image)
     rows, columns = image.sized
-    if image.texts and area_px(united(image.texts)) == rows * columns:
-        return f"its mask covers the whole image, which as {to} is read as inverted"
+    large = image.texts and 2 * area_px(united(image.texts)) > rows * columns
+    if large and is_inverted(rle2mask(united(image.texts), (rows, columns))):
+        return f"its mask holds most of the image, which as {to} is read as inverted"
     return ""
 
 
