@@ -9,6 +9,7 @@ from pleura.cli.app import execute
 from pleura.config import Network
 from pleura.models import shipped, zoo
 from pleura.models.bundle import current_versions, read_bundle
+from pleura.printable import rounded
 
 
 def test_versions(capsys):

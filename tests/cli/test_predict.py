@@ -438,7 +438,9 @@ def test_ctrl_c_and_once_more(tiny_model, tmp_path, monkeypatch, capsys):
     assert ended.status == 130
     assert ended.out == ""
     lines = [
-        line for line in ended.err.split("\n") if not line.startswith(("flagged", "predicting"))
+        line
+        for line in ended.err.split("\n")
+        if not line.startswith(("flagged", "predicting", "converting"))
     ]
     told, last, end = lines
     assert re.fullmatch("[0-9] of 8 files are done; the same command goes on with the others", told)
