@@ -78,6 +78,24 @@ def test_a_window_for_other_values_is_left_out(radiograph, pixels, attributes, p
     assert note.text.endswith("it is left out")
 
 
+def test_the_first_window_that_fits_is_taken(radiograph):
+    several = {"WindowCenter": [60000, 127, 2048, 900], "WindowWidth": [10, 255, 4096, 400]}
+    found = radiograph(DEEP, **several)
+    expected = radiograph(DEEP, WindowCenter=2048, WindowWidth=4096)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    (note,) = found.header.notes
+    assert note.text.startswith("the window (0028,1050) Center 60000, ")
+    assert note.text.endswith("Center 2048, (0028,1051) Width 4096 is taken")
+
+
+@pytest.mark.parametrize(("most", "left_out"), [(4095, True), (4094, False), (3000, False)])
+def test_a_window_of_one_bit_more_than_the_pixels_end_with(radiograph, most, left_out):
+    pixels = np.minimum(DEEP, most)
+    pixels[0, 0] = most
+    found = radiograph(pixels, WindowCenter=4096, WindowWidth=8192, BitsStored=14)
+    assert [note.kind for note in found.header.notes] == ["window-of-other-values"] * left_out
+
+
 @pytest.mark.parametrize(
     ("pixels", "attributes"),
     [

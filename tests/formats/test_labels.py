@@ -242,6 +242,23 @@ class TestPublicSets:
         )
         assert self.said(table) == {"a": pytest.approx(2 / 3), "b": 0.0}
 
+    def test_a_row_for_each_finding_of_each_reader(self, tmp_path):
+        table = self.read(
+            tmp_path,
+            "image_id,class_name,class_id,rad_id\na,Cardiomegaly,3,R1\na,Pneumothorax,12,R1\n"
+            "a,Pneumothorax,12,R1\na,No finding,14,R2\nb,No finding,14,R1\nb,No finding,14,R2\n"
+            "c,No finding,14,R1\nc,Pneumothorax,12,R1\nd,Mass,1,R1\n",
+        )
+        assert self.said(table) == {"a": 0.5, "b": 0.0, "d": 0.0}
+        assert [problem.image_id for problem in table.problems] == ["c"]
+
+    def test_words_for_yes_and_no(self, tmp_path):
+        words = ("Yes", "y", "TRUE", "t", "positive", "present", "1.0", "1")
+        against = ("No", "n", "false", "F", "Negative", "absent", "0.0", "0")
+        rows = [f"{n},{word}" for n, word in enumerate((*words, *against))]
+        table = self.read(tmp_path, "\n".join(("image_id,pneumothorax", *rows)) + "\n")
+        assert [*self.said(table).values()] == [1.0] * 8 + [0.0] * 8
+
     def test_one_reader_who_says_two_things_is_refused(self, tmp_path):
         table = self.read(tmp_path, "image_id,who,Pneumothorax\na,R1,1\na,R1,0\n", reader="who")
         assert table.problems[0].code == "label-conflict"

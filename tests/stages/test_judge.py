@@ -186,6 +186,32 @@ def test_scores_that_are_no_probabilities(truth, tmp_path):
     assert names == {"roc", "precision-recall", "confusion-default"}
 
 
+@pytest.mark.parametrize("scores", [(-2.2, 0.7), (9.7, 67.6)])
+def test_half_of_what_is_no_probability_is_no_threshold(scores, truth, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "image,score\n" + "".join(f"{k},{scores[n % 2]}\n" for n, k in enumerate(NAMES))
+    )
+    said = f"between {scores[0]} and {scores[1]}, so they are no probabilities.*with `threshold`"
+    with pytest.raises(UsageError, match=said):
+        judge(table, truth)
+    table.write_text(
+        table.read_text().replace("\n", ",positive\n").replace("re,positive", "re,called")
+    )
+    assert judge(table, truth).evaluation.images == 8  # the column says who is called
+
+
+def test_decimal_commas_are_read_and_a_bad_threshold_is_said(truth, tmp_path):
+    table = tmp_path / "t.csv"
+    rows = "".join(f"{name};0,7;0,3\n" for name in NAMES[1:])
+    table.write_text(f"image;score;score_threshold\n{NAMES[0]};0,7;half\n{rows}")
+    found = judge(table, truth)
+    said = "line 2: score_threshold is 'half'; it must be a number"
+    assert (NAMES[0], said) in found.failures
+    assert found.evaluation.images == 7
+    assert {item.score for item in found.outcomes} == {0.7}
+
+
 def test_what_was_not_assessed_counts_in_no_figure(truth, tmp_path):
     rows = [
         f"{name},{'not assessed,' if n == 0 else 'positive,0.7'}" for n, name in enumerate(NAMES)

@@ -66,8 +66,13 @@ def evaluate(
         str, typer.Option(help="Its column of scores.", show_default="score, Pneumothorax")
     ] = "",
     threshold: Annotated[
-        float, typer.Option(help="From which score on an image without a mask is called positive.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help="From which score on an image without a mask is called positive; to be named "
+            "where scores are no probabilities.",
+            show_default="0.5",
+        ),
+    ] = None,
     image_size: options.ImageSize = "",
     images: Annotated[
         Path | None,

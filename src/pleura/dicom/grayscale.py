@@ -8,6 +8,7 @@ Source: DICOM PS3.3 C.7.6.3.1 (image pixel), C.7.5.1.1.2 (padding), C.11.1 (moda
 (VOI LUT and window), C.11.6 (presentation LUT shape).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -178,11 +179,14 @@ def render(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[Any]:
     return _apply(_full_table(stored_codes, rules), stored_codes)
 
 
-def fitted(stored_codes: NDArray[Any], rules: Grayscale) -> tuple[Grayscale, str]:
+def fitted(
+    stored_codes: NDArray[Any], rules: Grayscale, others: Iterable[Window] = ()
+) -> tuple[Grayscale, str]:
     """Return rules without a window or a table that is evidently one for other values.
 
     That is one that shows nearly all pixels black, or white; one of which they use the darkest or
-    the brightest quarter alone, or but an eighth; and a window half as wide again as all values
+    the brightest quarter alone, or but an eighth; one for a bit more than they end with; and a
+    window half as wide again as all values
     that the file can store, such as one for 16 bits over 12-bit pixels. It is left out, so that the
     pixels' own range counts. Of a table that shows them too dark, white becomes the largest value
     of the bits that its outputs take.
@@ -190,6 +194,8 @@ def fitted(stored_codes: NDArray[Any], rules: Grayscale) -> tuple[Grayscale, str
     Args:
         stored_codes: From :func:`codes`, (rows, columns).
         rules: The file's own rules.
+        others: Its further windows; the first of them that fits takes the place of the window that
+            is left out.
 
     Returns:
         The rules, and what was wrong with them, in words; "" where nothing was.
@@ -204,6 +210,10 @@ def fitted(stored_codes: NDArray[Any], rules: Grayscale) -> tuple[Grayscale, str
     if not found:
         return rules, ""
     words = f"{_in_words(rules.voi)} is one for other values, for {found}; it is left out"
+    for window in others:
+        tried = replace(rules, voi=window)
+        if not _misfit(stored_codes, tried, window):
+            return tried, f"{words}, and {_in_words(window)} is taken"
     return replace(rules, voi=None, voi_function="LINEAR"), words
 
 
@@ -225,10 +235,23 @@ def _misfit(stored_codes: NDArray[Any], rules: Grayscale, voi: LookupTable | Win
     if low == high:
         return ""
     ends = np.clip(_shares(np.array([low, high]), rules), 0, 1)
+    if isinstance(voi, Window) and _has_spare_bit(stored_codes, rules, voi):
+        return f"the pixels end at {(1 << round(np.log2(voi.width))) // 2 - 1}, one bit less"
     at_an_end = min(ends.max(), 1 - ends.min()) * 2**_UNUSED_BITS <= 1
     if rules.bits_stored > 8 and (at_an_end or np.ptp(ends) <= _LEAST_USED):
         return f"the pixels lie between {low:g} and {high:g}"
     return _hidden(_shares(values, rules), _histogram(some, len(values)) * ~padding)
+
+
+def _has_spare_bit(stored_codes: NDArray[Any], rules: Grayscale, window: Window) -> bool:
+    """Return whether a window spans all values of some bits, and the pixels those of one bit less.
+
+    Their largest value is then that of so many bits to the unit, where a sensor is white.
+    """
+    bits = round(np.log2(window.width))
+    whole = abs(window.width - 2**bits) <= 1 and abs(window.center - window.width / 2) <= 1
+    plain = rules.modality == Rescale() and not rules.signed and rules.padding is None
+    return whole and plain and bits > 8 and int(stored_codes.max()) == 2 ** (bits - 1) - 1
 
 
 def _hidden(shares: NDArray[np.float64], counts: NDArray[np.int64]) -> str:

@@ -204,7 +204,8 @@ def _open(
         rules = presentation_of(file.data, header)
         if padding is not None:
             rules = replace(rules, padding=(padding, padding))
-        rules, misfit = grayscale.fitted(codes, rules)
+        others = header.windows[1:] if isinstance(rules.voi, grayscale.Window) else ()
+        rules, misfit = grayscale.fitted(codes, rules, others)
         if misfit:
             file.data.note("window-of-other-values", misfit)
         pixels = grayscale.render(codes, rules)

@@ -51,7 +51,7 @@ ID_COLUMNS = (
 FINDING = "pneumothorax"
 """The column of labels, and the finding in a list, in any case, if none is named."""
 
-LIST_COLUMNS = ("Finding Labels", "Labels")
+LIST_COLUMNS = ("Finding Labels", "Labels", "class_name")
 """Lists of findings that are looked into where no column of labels is named or found."""
 
 READER = "rad_id"
@@ -70,7 +70,10 @@ _NO_LABELS = {"exclude", "unchanged", "suboptimal study"}
 """Findings of PadChest that say nothing of the radiograph if they stand alone."""
 
 _PATH = re.compile(r"[^\x00-\x1f\x7f]{1,512}/[^\x00-\x1f\x7f/]{1,255}")
-_WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_WORDS = dict.fromkeys(("true", "t", "yes", "y", "positive", "present"), 1.0)
+_WORDS |= dict.fromkeys(("false", "f", "no", "n", "negative", "absent"), 0.0)
+_NONE_FOUND = {"no finding", "no findings", "normal"}
+"""Findings that stand against every other one."""
 _LONG_SEXES = {"MALE": "M", "FEMALE": "F"}
 _SEXES, _VIEWS = ("M", "F", "O"), ("PA", "AP")
 
@@ -102,6 +105,8 @@ class ImageLabel:
         age: As written.
         view: ``PA``, ``AP`` or empty.
         uncertain: Whether somebody said that it is not certain.
+        finding: The one finding that its list holds, in small letters; empty where it is no list or
+            holds several.
     """
 
     line: int
@@ -114,6 +119,7 @@ class ImageLabel:
     age: str = ""
     view: str = ""
     uncertain: bool = False
+    finding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +351,12 @@ class _Table:
         if first.probability is None or second.probability is None:
             said, silent = (first, second) if second.probability is None else (second, first)
             return replace(said, line=first.line, patient=said.patient or silent.patient)
+        if first.finding and second.finding and not _NONE_FOUND & {first.finding, second.finding}:
+            higher = max(first, second, key=lambda label: label.probability or 0)
+            first, second = (
+                replace(one, probability=higher.probability) for one in (first, second)
+            )
+            first = replace(first, finding=higher.finding)
         for name in ("probability", "weight", "patient"):
             one, other = getattr(first, name), getattr(second, name)
             if one != other and (name != "patient" or (one and other)):
@@ -372,10 +384,12 @@ def _label(line: int, values: Mapping[str, str], wanted: _Wanted) -> ImageLabel:
     Raises:
         _Refused: A value is not understood, or two contradict each other.
     """
-    said, uncertain = [], False
+    said, uncertain, only = [], False, ""
     for column, weight in wanted.labels:
         name, finding = _listed(column)
         share = _has(values[name], finding) if finding else _certainty(name, values[name])
+        if finding and len(words := _findings(values[name])) == 1:
+            only = next(iter(words))
         if share == _UNCERTAIN:
             uncertain = True
         elif share is not None:
@@ -406,6 +420,7 @@ def _label(line: int, values: Mapping[str, str], wanted: _Wanted) -> ImageLabel:
         age=values.get(wanted.others["age"], ""),
         view=view if view in _VIEWS else "",
         uncertain=uncertain,
+        finding=only,
     )
 
 
@@ -428,7 +443,7 @@ def _certainty(name: str, text: str) -> float | None:
     """
     if not text:
         return None
-    return _UNCERTAIN if _number(text) == _UNCERTAIN else _share(name, text, words=True)
+    return _UNCERTAIN if number_of(text) == _UNCERTAIN else _share(name, text, words=True)
 
 
 def _has(text: str, finding: str) -> float | None:
@@ -437,12 +452,16 @@ def _has(text: str, finding: str) -> float | None:
     -1 where a longer word of it holds the finding's, as ``hydropneumothorax`` and ``no
     pneumothorax`` do: either may be meant.
     """
-    found = {word.strip().lower() for word in re.split(r"[|;,\[\]'\"]", text)} - {""}
+    found = _findings(text)
     if found <= _NO_LABELS:
         return None
     if finding not in found and any(finding in word for word in found):
         return _UNCERTAIN
     return float(finding in found)
+
+
+def _findings(text: str) -> set[str]:
+    return {word.strip().lower() for word in re.split(r"[|;,\[\]'\"]", text)} - {""}
 
 
 def _share(name: str, text: str, *, words: bool = False) -> float:
@@ -453,7 +472,7 @@ def _share(name: str, text: str, *, words: bool = False) -> float:
     """
     if words and text.lower() in _WORDS:
         return _WORDS[text.lower()]
-    number = _number(text)
+    number = number_of(text)
     if not 0 <= number <= 1:
         what = "0, 1 or a probability between them" if words else "a number from 0 to 1"
         raise _Refused(
@@ -462,7 +481,7 @@ def _share(name: str, text: str, *, words: bool = False) -> float:
     return number
 
 
-def _number(text: str) -> float:
+def number_of(text: str) -> float:
     """Return a number, with a point or a comma; NaN where it is none."""
     try:
         return float(text.replace(",", ".")) if text.isascii() and "_" not in text else math.nan
@@ -478,7 +497,7 @@ def _boxes(text: str) -> tuple[Box, ...]:
     """
     boxes = []
     for part in filter(str.strip, text.split(";")):
-        numbers = [_number(word) for word in re.split(r"[\s,]+", part.strip())]
+        numbers = [number_of(word) for word in re.split(r"[\s,]+", part.strip())]
         if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
             raise _Refused(
                 f"the box is {part.strip()[:40]!r}; it must be x, y, width and height in pixels, "
@@ -497,9 +516,9 @@ def _weighted(text: str) -> tuple[str, float]:
     name, colon, weight = text.rpartition(":")
     if not colon:
         return text, 1.0
-    if not 0 < _number(weight) <= 1:
+    if not 0 < number_of(weight) <= 1:
         raise UsageError(
             f"the column {text!r} of labels has the weight {weight!r}; write NAME or NAME:WEIGHT, "
             "the weight above 0 and up to 1"
         )
-    return name, _number(weight)
+    return name, number_of(weight)

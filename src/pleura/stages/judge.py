@@ -30,7 +30,7 @@ from pleura.evaluation.report import Report, write_report
 from pleura.evaluation.scores import Evaluation, summarise
 from pleura.formats.annotations import Annotations, check_masks
 from pleura.formats.csv_table import columns_shown, open_table
-from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
+from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, number_of, read_labels
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
 from pleura.formats.rle import rle2mask, united
 
@@ -41,6 +41,12 @@ SCORE_COLUMNS = ("score", "Pneumothorax", "pneumothorax", "probability", "predic
 
 _CALLED = {"positive": True, "negative": False, "1": True, "0": False}
 """What a column ``called`` may say beside "not assessed"."""
+
+_THRESHOLD = 0.5
+"""From which probability on an image is called, if nothing says it."""
+
+_ROUNDING = 1e-3
+"""So far beyond 0 or 1 a score is still a probability."""
 
 _SHOWN = 5
 
@@ -54,7 +60,7 @@ class Judging:
         labels: Of a truth that is a table of image labels; its table is the truth itself.
         score_column: The column of scores; empty: found by its name.
         threshold: From which score on an image is called positive, where neither a mask nor a
-            column ``called`` says so.
+            column ``called`` says so; None: 0.5, if the scores are probabilities.
         size: ``(rows, columns)`` of images whose run lengths do not say it.
         images: Folder of the radiographs: sizes, spacing (distances are then in mm, too), and what
             their headers say of age, sex and view.
@@ -65,11 +71,16 @@ class Judging:
     masks: MaskReading = field(default_factory=MaskReading)
     labels: config.Labels = field(default_factory=config.Labels)
     score_column: str = ""
-    threshold: float = 0.5
+    threshold: float | None = None
     size: tuple[int, int] | None = None
     images: Path | None = None
     patients: Path | None = None
     match: Match = ""
+
+    @property
+    def limit(self) -> float:
+        """The threshold in use."""
+        return _THRESHOLD if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +168,11 @@ def judge(
         AnnotationError: Masks cannot be read as a whole.
         UsageError: Run lengths do not say how large the images are, and nobody else does.
     """
-    if not math.isfinite(how.threshold):
+    if how.threshold is not None and not math.isfinite(how.threshold):
         raise UsageError(f"`threshold` {how.threshold}: a score is compared with a finite number")
     said, right = _predictions(predictions, scores, how), _truth(truth, how)
+    if how.threshold is None:
+        _check_probabilities(said)
     files, unread = _radiographs(right.ids, how)
     said, right = _fitting(said, right, how, files)
     paired = _paired(said, right, how, negatives or {}, files)
@@ -266,6 +279,21 @@ def _predictions(path: Path, scores: Path | None, how: Judging) -> _Predictions:
     return _Predictions(None, _read_scores(path, how))
 
 
+def _check_probabilities(said: _Predictions) -> None:
+    """Check that scores which alone say what is called positive can be held against 0.5."""
+    table = said.table
+    alone = [s for name, s in table.scores.items() if s is not None and name not in table.called]
+    if said.masks is not None or not alone:
+        return
+    least, most = min(alone), max(alone)
+    if least < -_ROUNDING or most > 1 + _ROUNDING:
+        raise UsageError(
+            f"the scores lie between {least:g} and {most:g}, so they are no probabilities, and "
+            f"{_THRESHOLD} says nothing of who is called positive; name the score from which on "
+            "with `threshold`: such as 0 of logits, 50 of per cent"
+        )
+
+
 def _read_scores(path: Path, how: Judging) -> _Scores:
     ids = (how.masks.image_column,) if how.masks.image_column else ID_COLUMNS
     wanted = (how.score_column,) if how.score_column else SCORE_COLUMNS
@@ -291,11 +319,9 @@ def _read_scores(path: Path, how: Judging) -> _Scores:
             if not fault and called == "not assessed":
                 found.scores[name] = None
                 continue
-            score = _number(row.values.get(column, ""))
-            if not fault and called and called not in _CALLED:
-                fault = f"called is {called[:20]!r}; it must be positive, negative or not assessed"
-            if not fault and not math.isfinite(score):
-                fault = f"{column} is {row.values.get(column, '')[:20]!r}; it must be a number"
+            score = number_of(row.values.get(column, ""))
+            limit = row.values.get("score_threshold", "")
+            fault = fault or _score_fault(row.values, column)
             if fault:
                 told = (name[:80] or f"line {row.line}", f"line {row.line}: {fault}")
                 found.problems.append(told)
@@ -305,10 +331,20 @@ def _read_scores(path: Path, how: Judging) -> _Scores:
             found.scores[name] = score
             if called in _CALLED:
                 found.called[name] = _CALLED[called]
-            threshold = _number(row.values.get("score_threshold", ""))
-            if math.isfinite(threshold):
-                found.thresholds[name] = threshold
+            if limit:
+                found.thresholds[name] = number_of(limit)
     return found
+
+
+def _score_fault(values: Mapping[str, str], column: str) -> str:
+    """Return what is wrong with a row of scores; empty where nothing is."""
+    called, limit = values.get("called", ""), values.get("score_threshold", "")
+    if called and called.lower() not in _CALLED:
+        return f"called is {called.lower()[:20]!r}; it must be positive, negative or not assessed"
+    for name, text in ((column, values.get(column, "")), ("score_threshold", limit or "0")):
+        if not math.isfinite(number_of(text)):
+            return f"{name} is {text[:20]!r}; it must be a number"
+    return ""
 
 
 class _Truth(NamedTuple):
@@ -517,8 +553,8 @@ def _outcome(
     by_threshold = called is None
     return replace(
         item,
-        threshold=how.threshold if by_threshold else item.threshold,
-        called=score >= how.threshold if by_threshold else bool(called),
+        threshold=how.limit if by_threshold else item.threshold,
+        called=score >= how.limit if by_threshold else bool(called),
         truth_px=0 if truth_mask is None else int(np.count_nonzero(truth_mask)),
     )
 
@@ -571,7 +607,7 @@ def _without_scores(
     notes = []
     if said.masks is None:
         notes.append(
-            f"An image is called positive from the score {how.threshold:g} on"
+            f"An image is called positive from the score {how.limit:g} on"
             + (", where no column called says otherwise." if said.table.called else ".")
         )
     if not all(0 <= item.score <= 1 for item in outcomes):
@@ -589,10 +625,3 @@ def _counted(names: Sequence[str], one: str, many: str) -> list[str]:
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     what = f"1 image {one}" if len(names) == 1 else f"{len(names):,} images {many}"
     return [f"{what}, and no figure counts them: {', '.join(names[:_SHOWN])}{more}."]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        return math.nan
