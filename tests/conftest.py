@@ -28,9 +28,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test asks the Hugging Face hub for anything; read once, when its client is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# Converted networks are kept here, one folder a session, and not in the user's own cache.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pleura-tests-")
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+# Converted networks are kept here, and not in the user's own cache: one folder a session, which the
+# processes that pytest-xdist starts inherit.
+if "PLEURA_TESTS_CACHE" not in os.environ:
+    os.environ["PLEURA_TESTS_CACHE"] = tempfile.mkdtemp(prefix="pleura-tests-")
+    atexit.register(shutil.rmtree, os.environ["PLEURA_TESTS_CACHE"], ignore_errors=True)
+os.environ["XDG_CACHE_HOME"] = os.environ["PLEURA_TESTS_CACHE"]
 
 REAL_DATA = Path(__file__).parents[1].parent / "shared" / "data"
 

@@ -31,6 +31,7 @@ def run_file(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_whole_run_and_once_more(run_file, tmp_path, capsys):
     command = ["run", str(run_file), *sets(SMALL)]
     assert execute(command) == 0

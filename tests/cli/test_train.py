@@ -182,6 +182,7 @@ def test_a_folder_that_is_not_prepared(tmp_path, capsys):
     assert "is not a finished prepared folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_once_more(small_prepared, tmp_path, capsys):
     out = tmp_path / "m"
     command = ["train", small_prepared.path, "--out", out, *settings("train.epochs=3")]

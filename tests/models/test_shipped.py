@@ -104,13 +104,8 @@ def test_the_default_ships():
     assert shipped.DEFAULT in shipped.names()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if name != shipped.DEFAULT else [])
-        for name in shipped.names()
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped.names())
 def test_its_answers_on_real_radiographs_stay_as_they_were(name, real_data):
     expected = json.loads((ANSWERS / f"{shipped.file_of(name).stem}.json").read_text())
     predictor = load(name, precision="fp32")

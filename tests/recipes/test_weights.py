@@ -116,6 +116,7 @@ def test_an_ensemble_is_taken_apart_again(tiny_bundle):
     assert combine(found).digest == combine([tiny_bundle, other]).digest
 
 
+@pytest.mark.slow
 def test_probabilities_are_brought_to_another_share_and_no_call_changes(tiny_bundle, radiographs):
     before = combine([replace(tiny_bundle, calibration=Calibration("platt", 0.5, 0.3))], tta=True)
     rows = np.arange(16)
@@ -130,6 +131,7 @@ def test_probabilities_are_brought_to_another_share_and_no_call_changes(tiny_bun
     )
 
 
+@pytest.mark.slow
 def test_seen_at_two_sizes_the_unlabelled_score_alike(tiny_bundle, radiographs):
     before = combine([replace(tiny_bundle, calibration=Calibration("platt", 0.5, 0.3))], tta=True)
     after = at_sizes(before, radiographs, SIIM.prevalence, (32, 64))

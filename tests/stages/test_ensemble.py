@@ -33,6 +33,7 @@ def test_the_file_of_an_ensemble_answers_with_the_mean(members, small_prepared, 
     assert found.scores == pytest.approx((alone[0].scores + alone[1].scores) / 2, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_members_of_two_sizes_each_see_their_own(members, small_prepared, tmp_path):
     small = replace(members[1], preprocessing=replace(members[1].preprocessing, size=32))
     write_bundle(combine([small, members[0]]), tmp_path / "both.h5")

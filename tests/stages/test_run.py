@@ -367,6 +367,7 @@ def test_other_phantoms_replace_the_ones_of_the_run_before(tmp_path):
 # ------------------------------------------------------------------ cut off and continued
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_continued(small, tmp_path, monkeypatch):
     settings = tiny(tmp_path / "out", small, train=config.Train(epochs=3, batch=4, folds=3))
     epochs, real = [], Trainer._epoch
