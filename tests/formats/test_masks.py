@@ -332,6 +332,13 @@ class TestCoco:
             for p in found.problems
         )
 
+    def test_boxes_that_are_written_as_polygons_are_no_masks(self, tmp_path):
+        box = [[1, 1, 4, 1, 4, 3, 1, 3]]
+        with pytest.raises(AnnotationError, match="all of its 10 segmentations are upright rect"):
+            read_masks(coco(tmp_path / "c.json", *[box] * 10))
+        for others in ([packed(MASK)], [[[1, 1, 4, 1, 4, 3]]]):
+            assert read_masks(coco(tmp_path / "c.json", *[box] * 10, *others)).masks["a"]
+
     @pytest.mark.parametrize(
         ("counts", "message"),
         [

@@ -306,6 +306,14 @@ def test_nothing_in_common_is_an_error(truth, tmp_path):
         judge(said, truth)
 
 
+def test_ids_that_lost_their_zeros_are_named(tmp_path):
+    for name, ids in (("t", ("0001.png", "0002.png")), ("p", ("1", "2"))):
+        rows = "".join(f"{own},{n}\n" for n, own in enumerate(ids))
+        (tmp_path / f"{name}.csv").write_text(f"image,pneumothorax\n{rows}")
+    with pytest.raises(DataError, match=r"; 1 may be 0001, for tables of numbers lose leading ze"):
+        judge(tmp_path / "p.csv", tmp_path / "t.csv")
+
+
 def test_a_column_that_is_not_there_is_named(truth, tmp_path):
     (tmp_path / "t.csv").write_text("image,p\na,1\n")
     with pytest.raises(DataError, match=r"found image, p; name them .* `score_column`"):

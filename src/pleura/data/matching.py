@@ -82,6 +82,26 @@ def _matched(names: Iterable[str], keys: "_Keys", match: Match) -> Matched:
     return Matched(found, ambiguous, twice)
 
 
+def without_zeros(names: Iterable[str], others: Iterable[str]) -> str:
+    """Return that names are others less their leading zeros, in words; empty where none is.
+
+    It is only said, for a number may also be the number of a row.
+    """
+
+    def bare(name: str) -> str:
+        stem = PurePosixPath(without_suffix(name)).name
+        return str(int(stem)) if stem.isascii() and stem.isdigit() and len(stem) < 99 else ""
+
+    said, meant = ({bare(name): name for name in own} for own in (names, others))
+    for number in [number for number in said if number and number in meant]:
+        if said[number] != meant[number]:
+            return (
+                f"{said[number][:40]} may be {meant[number][:40]}, for tables of numbers lose "
+                "leading zeros: write ids as text"
+            )
+    return ""
+
+
 def without_suffix(name: str) -> str:
     """Return a file's name or path as a table writes it, without its suffix, with ``/``."""
     path = PurePosixPath(name.strip().replace("\\", "/"))

@@ -39,6 +39,9 @@ MAX_PARTS = 5_000_000
 _BOX_SLACK_PX, _BOX_SLACK = 2, 0.02
 """How far a box may lie off its segmentation: in pixels, and as a share of the longer side."""
 
+_MANY = 10
+"""So many rectangles, and nothing else, are no masks that happen to be so."""
+
 _SCATTERED = 4
 """So many times the pieces that a mask has when its counts run along the rows."""
 
@@ -123,6 +126,12 @@ def read_coco(path: str | os.PathLike[str], label: str = "") -> Iterator[CocoIma
                 f"{path}: an annotation is of image {str(key)[:40]!r}, which the file does not list"
             )
         own[str(key)].append(item)
+    drawn = [item.get("segmentation") for items in own.values() for item in items]
+    if len(drawn) >= _MANY and all(map(_is_box, drawn)):
+        raise AnnotationError(
+            f"{path}: all of its {len(drawn):,} segmentations are upright rectangles, so they are "
+            "boxes, and no masks; give them with `labels` and `label_boxes`"
+        )
     for key, item in images.items():
         yield _image(path, item, own[key])
 
@@ -298,6 +307,15 @@ def _annotated(item: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.bool_
             "height); one of them is of another picture or order of pixels: keep the right one"
         )
     return mask
+
+
+def _is_box(drawn: Any) -> bool:
+    """Return whether a segmentation is one polygon, and that an upright rectangle."""
+    polygon = drawn[0] if isinstance(drawn, list) and len(drawn) == 1 else None
+    if not isinstance(polygon, list) or len(polygon) not in (8, 10):  # closed or not
+        return False
+    sides = (polygon[::2], polygon[1::2])
+    return all(isinstance(n, int | float) for n in polygon) and all(len(set(s)) == 2 for s in sides)
 
 
 def _is_box_of(mask: NDArray[np.bool_], stated: Sequence[float]) -> bool:

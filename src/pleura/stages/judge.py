@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pleura import config
 from pleura.choices import Match
-from pleura.data.matching import match_keys, match_names
+from pleura.data.matching import match_keys, match_names, without_zeros
 from pleura.data.patients import nih_patient, read_patients
 from pleura.data.scan import Failure, Scan, scan_files
 from pleura.data.sources import find_sources
@@ -178,6 +178,7 @@ def judge(
     paired = _paired(said, right, how, negatives or {}, files)
     paired.failures += unread
     if not paired.outcomes:
+        zeros = without_zeros(said.ids, right.ids)
         why = paired.failures[0] if paired.failures else None
         reason = f" ({why[0]}: {why[1]})" if why else ""
         for source, own, problems in (
@@ -192,8 +193,9 @@ def judge(
         raise DataError(
             f"{predictions}: none of its {len(said.ids):,} ids belongs to the {len(right.ids):,} "
             f"of {truth}; the first are {next(iter(said.ids), 'none')} and "
-            f"{next(iter(right.ids), 'none')}; name the column of ids with `image_column`, or what "
-            f"they are with `match`{reason}"
+            f"{next(iter(right.ids), 'none')}; "
+            + (zeros or "name the column of ids with `image_column`, or what they are with `match`")
+            + reason
         )
     evaluation = summarise(paired.outcomes, mixes=mixes)
     evaluation, more = _without_scores(evaluation, said, paired.outcomes, how)
