@@ -252,6 +252,15 @@ class TestPublicSets:
         assert self.said(table) == {"a": 0.5, "b": 0.0, "d": 0.0}
         assert [problem.image_id for problem in table.problems] == ["c"]
 
+    def test_a_list_without_any_known_finding_makes_nobody_negative(self, tmp_path):
+        message = r"no row of the column 'class_name' has 'pneumothorax' or 'No finding', so it may"
+        with pytest.raises(DataError, match=message):
+            self.read(tmp_path, "image_id,class_name\na,PTX\nb,Mass\n")
+        named = self.read(
+            tmp_path, "image_id,class_name\na,PTX\nb,Mass\n", columns=["class_name=ptx"]
+        )
+        assert self.said(named) == {"a": 1.0, "b": 0.0}
+
     def test_words_for_yes_and_no(self, tmp_path):
         words = ("Yes", "y", "TRUE", "t", "positive", "present", "1.0", "1")
         against = ("No", "n", "false", "F", "Negative", "absent", "0.0", "0")

@@ -19,7 +19,7 @@ no label.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -186,7 +186,7 @@ def read_labels(settings: "Labels") -> LabelTable:
         UsageError: A column of labels is given a weight that is none.
     """
     path = path_at(settings.table)
-    columns = [_weighted(text) for text in settings.columns]
+    asked = [_weighted(text) for text in settings.columns]
     ids = (settings.id,) if settings.id else ID_COLUMNS
 
     def has_ids(names: Sequence[str]) -> bool:
@@ -198,7 +198,7 @@ def read_labels(settings: "Labels") -> LabelTable:
                 f"{path}: a table of labels has a column of ids, named {' or '.join(ids)}; found "
                 f"{columns_shown(rows.columns)}; name it with `label_id`"
             )
-        columns = _found_columns(path, columns, rows.columns)
+        columns = _found_columns(path, asked, rows.columns)
         wanted = _Wanted(
             reader=settings.reader or (READER if READER in rows.columns else ""),
             others={
@@ -225,6 +225,8 @@ def read_labels(settings: "Labels") -> LabelTable:
         table = _Table(wanted)
         for row in rows.rows():
             table.take(row)
+    if columns != asked:
+        _require_findings(path, columns[0][0], table.found.values())
     return table.finished(settings.boxes_side, unused)
 
 
@@ -243,6 +245,21 @@ def _found_columns(
             f"its columns are {columns_shown(there)}; name the column of labels with `label_column`"
         )
     return [(found[0], 1.0)]
+
+
+def _require_findings(path: Path, column: str, labels: Collection[ImageLabel]) -> None:
+    """Refuse a list that was found by its name, if nothing in it is known: all would be negative.
+
+    Raises:
+        DataError: No row has a pneumothorax, or says that nothing was found.
+    """
+    name, finding = _listed(column)
+    known = (one.probability or one.uncertain or one.finding in _NONE_FOUND for one in labels)
+    if finding and labels and not any(known):
+        raise DataError(
+            f"{path}: no row of the column {name!r} has {finding!r} or 'No finding', so it may be no "
+            "list of findings; name the column of labels with `label_column`"
+        )
 
 
 def _listed(column: str) -> tuple[str, str]:
