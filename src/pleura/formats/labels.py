@@ -257,8 +257,8 @@ def _require_findings(path: Path, column: str, labels: Collection[ImageLabel]) -
     known = (one.probability or one.uncertain or one.finding in _NONE_FOUND for one in labels)
     if finding and labels and not any(known):
         raise DataError(
-            f"{path}: no row of the column {name!r} has {finding!r} or 'No finding', so it may be no "
-            "list of findings; name the column of labels with `label_column`"
+            f"{path}: no row of the column {name!r} has {finding!r} or 'No finding', so it may be "
+            "no list of findings; name the column of labels with `label_column`"
         )
 
 
