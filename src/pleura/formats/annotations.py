@@ -27,8 +27,7 @@ from pleura.errors import (
 )
 from pleura.formats.csv_cells import cell, csv_line
 from pleura.formats.csv_table import BYTE_ORDER_MARK, UNCLOSED, fields_of, names_of, open_lines
-from pleura.formats.mask_picture import exchanged
-from pleura.formats.mask_size import Misfit, find_misfits
+from pleura.formats.mask_size import Misfit, exchanged, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
 from pleura.storage.atomic import atomic_path
 from pleura.storage.elsewhere import path_at

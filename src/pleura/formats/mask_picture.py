@@ -7,7 +7,6 @@ mask. A JPEG is refused, because its edges are blurred.
 
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +140,6 @@ def labelled_pixels(values: NDArray[Any], path: Path, label: str) -> NDArray[np.
             "inverted?"
         )
     return np.asarray(values != 0, np.bool_)
-
-
-def exchanged(size: Sequence[int], shape: Sequence[int]) -> str:
-    """Return the words for a size that is another one with its sides exchanged; "" where not."""
-    alike = list(size) == list(shape[::-1])
-    return ", so rows and columns are exchanged: mend their order" if alike else ""
 
 
 def is_whole(value: float) -> bool:

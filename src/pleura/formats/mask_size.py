@@ -96,6 +96,12 @@ class Misfit:
     alike: tuple[int, int] | None = None
 
 
+def exchanged(size: Sequence[int], shape: Sequence[int]) -> str:
+    """Return the words for a size that is another one with its sides exchanged; "" where not."""
+    alike = list(size) == list(shape[::-1])
+    return ", so rows and columns are exchanged: mend their order" if alike else ""
+
+
 def find_misfits(
     texts: Sequence[str], shapes: Sequence[tuple[int, int]], form: Form = "relative"
 ) -> dict[int, Misfit]:
