@@ -170,7 +170,6 @@ def render(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[Any]:
         table or window; without one from the 0.1 % to the 99.9 % quantile of the pixels (over
         the whole range of values where the file has at most 8 bits). Padding is black. An image
         of one value is black.
-
     """
     if rules == _UNTOUCHED:
         return np.ascontiguousarray(stored_codes, np.uint8)
@@ -186,10 +185,9 @@ def fitted(
 
     That is one that shows nearly all pixels black, or white; one of which they use the darkest or
     the brightest quarter alone, or but an eighth; one for a bit more than they end with; and a
-    window half as wide again as all values
-    that the file can store, such as one for 16 bits over 12-bit pixels. It is left out, so that the
-    pixels' own range counts. Of a table that shows them too dark, white becomes the largest value
-    of the bits that its outputs take.
+    window half as wide again as all values that the file can store, such as one for 16 bits over
+    12-bit pixels. It is left out, so that the pixels' own range counts. Of a table that shows them
+    too dark, white becomes the largest value of the bits that its outputs take.
 
     Args:
         stored_codes: From :func:`codes`, (rows, columns).
@@ -231,7 +229,8 @@ def _misfit(stored_codes: NDArray[Any], rules: Grayscale, voi: LookupTable | Win
     if isinstance(voi, Window) and voi.width > _WIDER * (span + 1):
         return f"these pixels can differ by {span:g} at most"
     some = stored_codes[:: max(1, stored_codes.size // _BLOCK_PX)]
-    low, high = _robust_bounds(some, values, padding)
+    counts = _histogram(some, padding)
+    low, high = _robust_bounds(counts, values)
     if low == high:
         return ""
     ends = np.clip(_shares(np.array([low, high]), rules), 0, 1)
@@ -240,7 +239,7 @@ def _misfit(stored_codes: NDArray[Any], rules: Grayscale, voi: LookupTable | Win
     at_an_end = min(ends.max(), 1 - ends.min()) * 2**_UNUSED_BITS <= 1
     if rules.bits_stored > 8 and (at_an_end or np.ptp(ends) <= _LEAST_USED):
         return f"the pixels lie between {low:g} and {high:g}"
-    return _hidden(_shares(values, rules), _histogram(some, len(values)) * ~padding)
+    return _hidden(_shares(values, rules), counts)
 
 
 def _has_spare_bit(stored_codes: NDArray[Any], rules: Grayscale, window: Window) -> bool:
@@ -276,8 +275,7 @@ def _hidden(shares: NDArray[np.float64], counts: NDArray[np.int64]) -> str:
 def _fitted_table(
     stored_codes: NDArray[Any], rules: Grayscale, table: LookupTable
 ) -> tuple[Grayscale, str]:
-    present = _histogram(stored_codes, 1 << rules.bits_stored) > 0
-    present &= ~_is_padding(rules)
+    present = _histogram(stored_codes, _is_padding(rules)) > 0
     if not present.any():
         return rules, ""
     bits = bits_of(table.of(_modality_values(rules)[present]))
@@ -298,7 +296,8 @@ def completed(stored_codes: NDArray[Any], rules: Grayscale) -> Grayscale:
     """
     if rules.voi is not None or rules.bits_stored <= 8:
         return rules
-    low, high = _robust_bounds(stored_codes, _modality_values(rules), _is_padding(rules))
+    counts = _histogram(stored_codes, _is_padding(rules))
+    low, high = _robust_bounds(counts, _modality_values(rules))
     if low == high:
         return rules
     # The inverse of `_windowed`: its first value is black and its last one white.
@@ -366,7 +365,7 @@ def _full_table(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[np.uint
     if rules.voi is None:
         low, high = float(values.min()), float(values.max())
         if rules.bits_stored > 8:
-            low, high = _robust_bounds(stored_codes, values, padding)
+            low, high = _robust_bounds(_histogram(stored_codes, padding), values)
         if low == high:  # one value, or padding alone
             return np.zeros(len(values), np.uint16)
         share = (values - low) / (high - low)
@@ -406,15 +405,11 @@ def _windowed(values: NDArray[np.float64], window: Window, function: str) -> NDA
     return (values - (window.center - 0.5)) / (window.width - 1) + 0.5
 
 
-def _robust_bounds(
-    stored_codes: NDArray[Any], values: NDArray[np.float64], padding: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Return the 0.1 % and 99.9 % quantiles of the pixels that are no padding.
+def _robust_bounds(counts: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 0.1 % and 99.9 % quantiles of the pixels, by how many have each value.
 
     Where these coincide (nearly all pixels equal) it is the smallest and largest value instead.
     """
-    counts = _histogram(stored_codes, len(values))
-    counts[padding] = 0
     present = np.flatnonzero(counts)
     if present.size == 0:
         return 0.0, 0.0
@@ -427,12 +422,14 @@ def _robust_bounds(
     return (low, high) if high > low else (float(values[order[0]]), float(values[order[-1]]))
 
 
-def _histogram(stored_codes: NDArray[Any], length: int) -> NDArray[np.int64]:
+def _histogram(stored_codes: NDArray[Any], padding: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return how many pixels have each code; none has one that is padding."""
     # In blocks, because bincount widens its whole input to 64 bit.
     flat = stored_codes.reshape(-1)
-    counts = np.zeros(length, np.int64)
+    counts = np.zeros(len(padding), np.int64)
     for start in range(0, flat.size, _BLOCK_PX):
-        counts += np.bincount(flat[start : start + _BLOCK_PX], minlength=length)
+        counts += np.bincount(flat[start : start + _BLOCK_PX], minlength=len(padding))
+    counts[padding] = 0
     return counts
 
 
