@@ -370,10 +370,8 @@ class _Table:
             return replace(said, line=first.line, patient=said.patient or silent.patient)
         if first.finding and second.finding and not _NONE_FOUND & {first.finding, second.finding}:
             higher = max(first, second, key=lambda label: label.probability or 0)
-            first, second = (
-                replace(one, probability=higher.probability) for one in (first, second)
-            )
-            first = replace(first, finding=higher.finding)
+            first = replace(first, probability=higher.probability, finding=higher.finding)
+            second = replace(second, probability=higher.probability)
         for name in ("probability", "weight", "patient"):
             one, other = getattr(first, name), getattr(second, name)
             if one != other and (name != "patient" or (one and other)):
