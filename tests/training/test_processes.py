@@ -3,10 +3,12 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from torch.distributed import TCPStore
 
 from pleura.data.arrays import write_prepared
 from pleura.models.bundle import read_bundle
@@ -82,20 +84,65 @@ def test_a_process_that_is_killed_comes_back_and_the_history_is_that_of_an_unbro
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name in ("unbroken", "broken"):
         out = tmp_path / name
-        running = subprocess.Popen([*command, "--out", str(out)], env=env, stderr=subprocess.PIPE)
-        if name == "broken":
-            await_epochs(out, 2)
-            children = psutil.Process(running.pid).children()
-            ranked = [one for one in children if one.environ().get("LOCAL_RANK") == f"{rank}"]
-            ranked[0].kill()
-        _, said = running.communicate(timeout=300)
-        assert running.returncode == 0, said.decode()
+        with ended(
+            subprocess.Popen([*command, "--out", out], env=env, stderr=subprocess.PIPE)
+        ) as run:
+            if name == "broken":
+                await_epochs(out, 2)
+                children = psutil.Process(run.pid).children()
+                ranked = [one for one in children if one.environ().get("LOCAL_RANK") == f"{rank}"]
+                ranked[0].kill()
+            _, said = run.communicate(timeout=300)
+            assert run.returncode == 0, said.decode()
     broken, unbroken = (read_bundle(tmp_path / n / "model.h5") for n in ("broken", "unbroken"))
     for column in unbroken.history:
         if column not in ("seconds", "images_per_second"):
             assert broken.history[column] == unbroken.history[column], column
     for name, weights in unbroken.weights.items():
         assert (broken.weights[name] == weights).all(), name
+
+
+JOIN = """
+import sys, time, torch
+from pleura.training.setup import make_accelerator
+time.sleep(float(sys.argv[1]))
+print(make_accelerator("fp32", 1).reduce(torch.ones(1)).item())
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_are_started_again_do_not_wait_for_those_before():
+    """Though one is late, and the store still holds where it listened in the attempt before."""
+    store = TCPStore("127.0.0.1", 0, is_master=True)
+    for attempt in ("0", "1"):
+        with ExitStack() as both:
+            found = [joining(store.port, attempt, rank, late=3 * rank) for rank in (0, 1)]
+            for process in [both.enter_context(ended(process)) for process in found]:
+                said, _ = process.communicate(timeout=60)
+                assert said.decode().split() == ["2.0"]
+
+
+def joining(port, attempt, rank, late):
+    """Start one of two processes as torchrun does."""
+    env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    env |= {"GROUP_WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    env |= {"TORCHELASTIC_RESTART_COUNT": attempt, "TORCHELASTIC_USE_AGENT_STORE": True}
+    env = {**os.environ, **{name: str(value) for name, value in env.items()}}
+    command = [sys.executable, "-c", JOIN, str(late)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
+
+
+@contextmanager
+def ended(process):
+    """End the process, and those that it began, whatever happens."""
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+                process.kill()
 
 
 def await_epochs(out, count):

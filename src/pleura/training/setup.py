@@ -1,7 +1,8 @@
 """What a training is set up with: the device, the precision, the first weights, the batch."""
 
+import os
 from dataclasses import asdict, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from pleura.config import Network, Train
 from pleura.engines.threads import share_cores
@@ -32,7 +35,29 @@ def device_type() -> str:
 
 def is_main_process() -> bool:
     """Return whether this is the one process of a training that writes; a lone process is."""
-    return bool(PartialState(cpu=device_type() == "cpu").is_main_process)
+    return bool(_joined().is_main_process)
+
+
+def _joined() -> PartialState:
+    """Return where this process stands among those of its training, once all of them are there."""
+    return PartialState(cpu=device_type() == "cpu", **_store_of_restart())
+
+
+def _store_of_restart() -> dict[str, Any]:
+    """Return how processes that torchrun started again on one machine find each other.
+
+    torchrun keeps one store for all attempts, so that a process could be sent to the address where
+    another listened before it died, and wait there: each attempt has names of its own.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return {}  # several machines count apart, and have a new store each time (c10d)
+    store, rank, processes = next(rendezvous("env://"))
+    return {
+        "store": PrefixStore(f"attempt {attempt}", store),
+        "rank": rank,
+        "world_size": processes,
+    }
 
 
 def choose_precision(settings: Train) -> TrainedIn:
@@ -55,6 +80,7 @@ def make_accelerator(precision: TrainedIn, accumulate: int) -> Accelerator:
     if on_cpu:
         keep_freed_memory()
         share_cores()
+    _joined()
     AcceleratorState._reset_state()  # or it holds on to the precision of an earlier training
     return Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
