@@ -1,14 +1,18 @@
 """What audit, prepare, gallery and evaluate make of addresses: what they make of the same files."""
 
 import hashlib
+import inspect
 import json
 import tarfile
+from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
 import pytest
 
-from pleura.cli.app import execute
+from pleura.cli import options
+from pleura.cli.app import VERBS, execute
 from pleura.data.arrays import open_prepared
 from tests.remote.servers import serving
 
@@ -216,6 +220,16 @@ def test_results_are_not_written_to_an_address(tmp_path, monkeypatch, capsys):
         assert "results are written to a folder of this machine; name one, and copy it" in shown
         assert not any(secret in shown for secret in SECRETS)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_knows_what_it_writes(verb):
+    """An option of a folder or file that is written is :data:`options.Out`."""
+    written = {"out", "report", "per_image", "figures", "checklist"}
+    for option in inspect.signature(verb).parameters.values():
+        if get_args(option.annotation)[:1] in [(Path,), (Path | None,)]:
+            marked = get_args(options.Out)[1] in get_args(option.annotation)
+            assert marked == (option.name in written), option.name
 
 
 def test_a_cluster_reads_radiographs_alone(small_prepared, cohort, capsys):

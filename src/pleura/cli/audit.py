@@ -49,7 +49,7 @@ def audit(
     masks: options.MaskOptions = options.MASKS,
     labels: options.LabelOptions = options.LABELS,
     out: Annotated[
-        Path | None,
+        options.OutOrNone,
         typer.Option(help="Folder for audit.html, findings.json, indices and masks.parquet."),
     ] = None,
     headers: Annotated[
@@ -89,6 +89,7 @@ def audit(
     settings = sources.settings(masks, labels)
     _require_read(sources.name_radiographs, on)
     old = read_findings(compare) if compare is not None else None
+    settings = open_stores(settings)
 
     def compared(new: "Audit") -> "Audit":
         if old is None:
@@ -156,7 +157,6 @@ def _of_table(settings: "Data", out: Path | None) -> "Audit":
         raise UsageError("name a data folder, or a table with --annotations")
     if out is not None:
         raise UsageError("--out writes tables of a data folder; name the folder")
-    settings = open_stores(settings)
     return audit_table(
         path_at(settings.annotations),
         form=settings.rle,
@@ -180,7 +180,6 @@ def _of_folder(
     from pleura.storage.atomic import require_writable
     from pleura.storage.lock import locked_folder
 
-    settings = open_stores(settings)
     sources = find_sources(settings)
     if out is not None:
         require_writable(out)

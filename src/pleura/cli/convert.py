@@ -23,7 +23,7 @@ def convert(
         MaskTarget, typer.Option(help="The form to write; seg is DICOM SEG, and wants --images.")
     ],
     out: Annotated[
-        Path,
+        options.Out,
         typer.Option(
             help="The .csv or .json to write; for png, tiff, nifti and seg the folder.",
             show_default=False,

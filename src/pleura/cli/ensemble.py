@@ -10,7 +10,7 @@ from pleura.cli import console, options
 
 def ensemble(
     models: Annotated[list[Path], typer.Argument(help="Two or more model.h5.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The model.h5 to write.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="The model.h5 to write.", show_default=False)],
     tta: Annotated[
         bool,
         typer.Option("--tta", help="Let each see the mirror image too; one model is enough then."),

@@ -36,7 +36,7 @@ def evaluate(
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write an HTML page here, such as evaluation.html.")
+        options.OutOrNone, typer.Option(help="Write an HTML page here, such as evaluation.html.")
     ] = None,
     mix: options.MixNames = None,
     negatives: Annotated[
@@ -85,15 +85,15 @@ def evaluate(
     masks: options.MaskOptions = options.MASKS,
     columns: options.LabelColumns = options.LABEL_COLUMNS,
     per_image: Annotated[
-        Path | None,
+        options.OutOrNone,
         typer.Option(help="Write a row for each image here, as .csv and as .parquet."),
     ] = None,
     figures: Annotated[
-        Path | None,
+        options.OutOrNone,
         typer.Option(help="Write figures for a paper into this folder: PNG, SVG, PDF, CSV."),
     ] = None,
     checklist: Annotated[
-        Path | None,
+        options.OutOrNone,
         typer.Option(
             help="Write the checklists CLAIM 2024 and TRIPOD+AI here, filled from what pleura "
             "knows and open for the rest: .md, .csv or .html.",

@@ -16,7 +16,8 @@ def export(
     model: Annotated[Path, typer.Argument(help="A model.h5.", show_default=False)],
     to: Annotated[ExportTarget, typer.Option(help="The engine that runs it.", show_default=False)],
     out: Annotated[
-        Path, typer.Option(help="The file: .onnx, or .xml (with a .bin).", show_default=False)
+        options.Out,
+        typer.Option(help="The file: .onnx, or .xml (with a .bin).", show_default=False),
     ],
     check: Annotated[
         Path | None,

@@ -1,6 +1,5 @@
 """`pleura fetch`: the public data set from kaggle.com, in the layout that pleura reads."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from pleura.processes.progress import OnProgress
 
 def fetch(
     what: Annotated[str, typer.Argument(help="The data set: siim.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The data folder.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="The data folder.", show_default=False)],
     stage: Annotated[int, typer.Option(help="Of the challenge: 1 or 2.", min=1, max=2)] = 1,
     source: Annotated[
         str,

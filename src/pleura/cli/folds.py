@@ -20,7 +20,7 @@ def folds(
     data: options.DataFolders = None,
     k: Annotated[int, typer.Option("--k", help="Number of folds.", min=2, max=100)] = 5,
     seed: Annotated[int, typer.Option(help="The same seed gives the same folds.", min=0)] = 0,
-    out: Annotated[Path, typer.Option(help="The table to write.")] = Path("folds.csv"),
+    out: Annotated[options.Out, typer.Option(help="The table to write.")] = Path("folds.csv"),
     annotations: options.AnnotationTable = None,
     images: options.Images = None,
     patients: options.Patients = None,

@@ -11,7 +11,9 @@ from pleura.cli.stores import open_stores
 
 def gallery(
     data: options.DataFolders = None,
-    out: Annotated[Path, typer.Option(help="The picture to write (.png).")] = Path("gallery.png"),
+    out: Annotated[options.Out, typer.Option(help="The picture to write (.png).")] = Path(
+        "gallery.png"
+    ),
     negative: Annotated[int, typer.Option(help="Radiographs without a pneumothorax.", min=0)] = 8,
     positive: Annotated[int, typer.Option(help="Radiographs with one.", min=0)] = 8,
     tile: Annotated[int, typer.Option(help="Side of each in pixels.", min=64, max=2048)] = 384,

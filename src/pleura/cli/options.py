@@ -75,6 +75,9 @@ MixNames = Annotated[
         "SIIM-ACR set) or a prevalence such as 0.05; may be repeated.",
     ),
 ]
+_WRITTEN = "written"
+Out = Annotated[Path, _WRITTEN]
+OutOrNone = Annotated[Path | None, _WRITTEN]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,13 +322,18 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def writes_here(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command that refuses an address where it would make a folder of that name."""
+    written = [
+        one.name
+        for one in inspect.signature(command).parameters.values()
+        if _WRITTEN in getattr(one.annotation, "__metadata__", ())
+    ]
 
     @functools.wraps(command)
     def checked(**values: Any) -> Any:
         from pleura.errors import UsageError
 
-        for name in ("out", "report", "per_image", "figures", "checklist"):
-            place = url_of(str(values.get(name) or ""))
+        for name in written:
+            place = url_of(str(values[name] or ""))
             if scheme_of(place) in SCHEMES:
                 raise UsageError(
                     f"--{name.replace('_', '-')} {without_secrets(place)}: results are written to "
@@ -336,11 +344,11 @@ def writes_here(command: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def cluster_of(on: str, cpus: int) -> "Cluster | None":
+def cluster_of(on: str, cpus: int, gpus: float = 0.0) -> "Cluster | None":
     """Return the cluster that options name; None for this machine."""
     from pleura.cluster.shards import Cluster, Share
 
-    return None if on == "local" else Cluster(on, Share(cpus))
+    return None if on == "local" else Cluster(on, Share(cpus, gpus))
 
 
 def image_size(text: str) -> tuple[int, int] | None:

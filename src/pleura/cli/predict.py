@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="Folder for the results.", show_default=False)],
     items: Annotated[
         list[str] | None,
         typer.Argument(
@@ -133,7 +133,8 @@ def predict(
     model, inputs = _model_and_inputs(items or [])
     if batch != "auto" and not (batch.isdecimal() and int(batch) >= 1):
         raise UsageError(f"--batch {batch}: take a number from 1 on, or auto")
-    if on != "local" and watch is not None:
+    cluster = options.cluster_of(on, cpus, gpus)
+    if cluster is not None and watch is not None:
         raise UsageError(f"--on {on}: a folder is watched by one machine; leave out one of the two")
     if bool(inputs) == (watch is not None):
         raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
@@ -158,7 +159,7 @@ def predict(
         objects = held.enter_context(Objects(max_seconds))
         listed = Inputs(inputs, objects)
         files = None if watch else listed.count
-        readers = held.enter_context(open_readers(settings, files)) if on == "local" else None
+        readers = held.enter_context(open_readers(settings, files)) if cluster is None else None
         # They start while this is imported and the model is loaded.
         from pleura.inference.job import Job
         from pleura.models.model_file import read_model
@@ -176,13 +177,11 @@ def predict(
             together = _batch(batch, predictor, _MANY if files is None else files)
             how = job_settings(predictor, settings, out, together)
             watched = None if watch is None else _watched(watch, out)
-            if readers is None:
-                from pleura.cluster.shards import Share
+            if cluster is not None:
                 from pleura.stages import predict_on_ray
 
-                share = Share(cpus, gpus)
                 job = held.enter_context(
-                    predict_on_ray.open_job(on, share, predictor, bundles, settings, how)
+                    predict_on_ray.open_job(cluster, predictor, bundles, settings, how)
                 )
                 rows = _all_of(job, listed, told, progress, predict_on_ray.TURN)
             else:

@@ -1,6 +1,5 @@
 """`pleura prepare`: arrays that a network can read."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from pleura.cli.stores import open_stores
 
 
 def prepare(
-    out: Annotated[Path, typer.Option(help="Folder for the arrays.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="Folder for the arrays.", show_default=False)],
     size: Annotated[int, typer.Option(help="Side of the arrays in pixels, in steps of 32.")] = 512,
     sources: options.SourceOptions = options.SOURCES,
     masks: options.MaskOptions = options.MASKS,

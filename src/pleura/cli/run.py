@@ -39,7 +39,7 @@ def run(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("demo"),
+    out: Annotated[options.Out, typer.Option(help="Folder for everything.")] = Path("demo"),
     settings: options.Setting = None,
     as_json: options.AsJson = False,
 ) -> None:

@@ -12,7 +12,7 @@ def simulate(
     radiographs: Annotated[
         Path, typer.Argument(help="A folder of DICOM, JPEG or PNG radiographs.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="A new or empty folder.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="A new or empty folder.", show_default=False)],
     count: Annotated[int, typer.Option(help="Radiographs to write.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Side in pixels.", min=256, max=2048)] = 512,

@@ -22,7 +22,7 @@ def train(
     prepared: Annotated[
         Path, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="Folder for the results.", show_default=False)],
     run_file: options.RunFile = None,
     settings: options.Setting = None,
     folds: Annotated[

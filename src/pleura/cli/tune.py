@@ -18,7 +18,7 @@ def tune(
     prepared: Annotated[
         Path, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the study.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="Folder for the study.", show_default=False)],
     run_file: Annotated[
         Path,
         typer.Option(

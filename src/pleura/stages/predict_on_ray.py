@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pleura.cluster.ray_cluster import joined
-from pleura.cluster.shards import Shards, Share
+from pleura.cluster.shards import Cluster, Shards
 from pleura.config import Predict
 from pleura.errors import OutputError, UsageError
 from pleura.inference.job import Job, JobSettings, answered, named
@@ -83,8 +83,7 @@ Begin = Callable[[int], Workers]
 
 @contextlib.contextmanager
 def open_job(
-    where: str,
-    share: Share,
+    cluster: Cluster,
     predictor: Predictor,
     bundles: Sequence[Bundle],
     settings: Predict,
@@ -93,8 +92,7 @@ def open_job(
     """Yield a job whose files are answered by a cluster, joined until the block ends.
 
     Args:
-        where: As for :func:`pleura.cluster.ray_cluster.joined`.
-        share: What each worker takes of it.
+        cluster: Which, and what each worker takes of it.
         predictor: The models, as they answer here.
         bundles: The models, for the workers.
         settings: How to predict.
@@ -103,12 +101,12 @@ def open_job(
     Raises:
         UsageError: No cluster is there, or has no room.
     """
-    with joined(where) as ray:
+    with joined(cluster.where) as ray:
 
         def begin(files: int) -> Workers:
             there = replace(how, out=how.out.absolute())
             given = (bundles, settings, there, files > 1)
-            return Shards(ray, worker, given, share, most=-(-files // how.batch))
+            return Shards(ray, worker, given, cluster.share, most=-(-files // how.batch))
 
         with ClusterJob(predictor, how, begin) as job:
             yield job
