@@ -8,7 +8,7 @@ from scipy import ndimage
 from pleura.dicom.radiograph import read_radiograph
 from pleura.dicom.sides import true_columns
 from pleura.errors import MislabelledError
-from pleura.formats.plain_picture import read_plain_picture
+from pleura.formats.plain_picture import open_plain_picture
 from tests.dicom.test_codecs import rle
 from tests.dicom_files import make_dicom
 
@@ -68,7 +68,7 @@ def test_a_row_without_image_behind_a_sheared_picture_is_no_padding(tmp_path):
 def test_real_radiographs_have_their_sides(real_data):
     paths = sorted((real_data / "nih" / "images").glob("*.jpg"))[:40]
     for path in paths:
-        pixels = read_plain_picture(path)
+        pixels = open_plain_picture(path).pixels
         assert true_columns(pixels, pixels.size) is None
         for columns in (256, 1024):
             assert true_columns(pixels.reshape(-1, columns), pixels.size) == 512

@@ -13,7 +13,6 @@ from pleura.evaluation.intervals import Score
 from pleura.evaluation.paired import (
     EXACT,
     apart_interval,
-    area_and_error,
     compare_areas,
     compare_calls,
     paired_share_interval,
@@ -30,9 +29,9 @@ def test_hanleys_ratings_have_the_published_area_and_error():
     ratings = [np.repeat(np.arange(5), n) for n in ([33, 6, 6, 11, 2], [3, 2, 2, 11, 33])]
     scores = np.concatenate(ratings).astype(float)
     positive = np.repeat([False, True], [58, 51])
-    area, error = area_and_error(positive, scores, alone(109))
-    assert area == pytest.approx(0.8932, abs=5e-5)
-    assert error == pytest.approx(0.0307, abs=5e-5)
+    found = compare_areas(positive, scores, 0 * scores, alone(109))
+    assert 0.5 + found.difference.value == pytest.approx(0.8932, abs=5e-5)
+    assert found.error == pytest.approx(0.0307, abs=5e-5)
 
 
 def two_systems(seed, n=60):
@@ -98,7 +97,7 @@ def test_the_error_with_patients_of_both_labels_is_that_of_resampled_patients():
     trait = rng.normal(size=80)[groups]
     positive = rng.random(240) < 1 / (1 + np.exp(-trait))
     scores = positive + 1.5 * trait + rng.normal(size=240)
-    _, error = area_and_error(positive, scores, groups)
+    error = compare_areas(positive, scores, 0 * scores, groups).error
     areas = []
     for _ in range(2000):
         rows = np.concatenate([3 * who + np.arange(3) for who in rng.integers(80, size=80)])

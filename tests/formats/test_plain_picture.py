@@ -18,8 +18,8 @@ from pleura.errors import PictureError
 from pleura.formats import plain_picture
 from pleura.formats.plain_picture import (
     is_plain_picture,
+    open_plain_picture,
     parse_plain_picture,
-    read_plain_picture,
     signed_png,
 )
 from pleura.rendering.overlay import overlay, write_png
@@ -59,7 +59,7 @@ def save(tmp_path):
     ids=["8 bit", "16 bit", "three equal channels", "with opacity", "three and opacity"],
 )
 def test_a_png_comes_back_to_the_bit(save, pixels):
-    found = read_plain_picture(save(imagecodecs.png_encode(pixels)))
+    found = open_plain_picture(save(imagecodecs.png_encode(pixels))).pixels
     assert found.dtype == pixels.dtype
     np.testing.assert_array_equal(found, pixels if pixels.ndim == 2 else pixels[..., 0])
 
@@ -67,7 +67,9 @@ def test_a_png_comes_back_to_the_bit(save, pixels):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_jpeg_comes_back_nearly(save, channels):
     pixels = GREY if channels == 1 else np.stack([GREY] * 3, axis=-1)
-    found = read_plain_picture(save(imagecodecs.jpeg8_encode(pixels, level=95), "radiograph.jpg"))
+    found = open_plain_picture(
+        save(imagecodecs.jpeg8_encode(pixels, level=95), "radiograph.jpg")
+    ).pixels
     assert found.shape == GREY.shape
     assert np.abs(found.astype(int) - GREY).max() <= 4
 
@@ -89,9 +91,9 @@ def test_a_jpeg_that_breaks_off_is_no_radiograph(save, channels, progressive, en
     for share in (0.4, 0.7, 0.95):
         path = save(whole[: int(share * len(whole))] + end, "radiograph.jpg")
         with pytest.raises(PictureError, match=f"^{path}: .*(truncated|incomplete)"):
-            read_plain_picture(path)
+            open_plain_picture(path)
     lacks_nothing = save(whole.removesuffix(b"\xff\xd9") + end, "radiograph.jpg")
-    np.testing.assert_array_equal(read_plain_picture(lacks_nothing), right)
+    np.testing.assert_array_equal(open_plain_picture(lacks_nothing).pixels, right)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
@@ -103,17 +105,17 @@ def test_a_picture_that_is_to_be_turned_is_refused(save, kind):
         Image.fromarray(GREY).save(buffer, kind, exif=exif)
         return save(buffer.getvalue(), f"a.{kind}")
 
-    assert read_plain_picture(saved(1)).shape == GREY.shape
-    assert read_plain_picture(saved(9)).shape == GREY.shape  # there is no such
+    assert open_plain_picture(saved(1)).pixels.shape == GREY.shape
+    assert open_plain_picture(saved(9)).pixels.shape == GREY.shape  # there is no such
     for orientation in range(2, 9):
         path = saved(orientation)
         with pytest.raises(PictureError, match=rf"^{path}: says that it is to be turned .*save it"):
-            read_plain_picture(path)
+            open_plain_picture(path)
 
 
 def test_a_damaged_exif_block_is_none_of_the_picture(save):
     content = jpeg(exif=b"Exif\0\0II*\0" + b"\xff" * 40)
-    assert read_plain_picture(save(content, "a.jpg")).shape == (160, 96)
+    assert open_plain_picture(save(content, "a.jpg")).pixels.shape == (160, 96)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_a_damaged_exif_block_is_none_of_the_picture(save):
 def test_what_cannot_be_read_is_refused_with_its_path(save, content, message):
     path = save(content)
     with pytest.raises(PictureError) as caught:
-        read_plain_picture(path)
+        open_plain_picture(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
 
@@ -163,30 +165,30 @@ def test_colour_is_refused(save):
     with pytest.raises(
         PictureError, match=r"is in colour .channels differ by up to 255.; a radiograph"
     ):
-        read_plain_picture(save(imagecodecs.png_encode(pixels)))
+        open_plain_picture(save(imagecodecs.png_encode(pixels)))
 
 
 def test_folders_pipes_and_absent_files_are_refused(tmp_path):
     with pytest.raises(PictureError, match=r"absent.png: cannot be read \(No such file"):
-        read_plain_picture(tmp_path / "absent.png")
+        open_plain_picture(tmp_path / "absent.png")
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(PictureError, match="is a folder, a pipe or a device"):
-        read_plain_picture(tmp_path / "pipe.png")
+        open_plain_picture(tmp_path / "pipe.png")
 
 
 def test_a_huge_file_is_refused_before_it_is_read(save, monkeypatch):
     monkeypatch.setattr(plain_picture, "MAX_FILE_BYTES", 100)
     with pytest.raises(PictureError, match="has 101 bytes; at most 100 are read"):
-        read_plain_picture(save(bytes(101)))
+        open_plain_picture(save(bytes(101)))
 
 
 def test_a_picture_that_pleura_drew_is_no_radiograph(save, tmp_path):
     path = tmp_path / "overlay.png"
     write_png(path, overlay(GREY, np.zeros(GREY.shape, bool)))  # an empty mask leaves it grey
     with pytest.raises(PictureError, match=f"^{path}: is a picture that pleura drew, and results"):
-        read_plain_picture(path)
+        open_plain_picture(path)
     plain = png(4, 5, data=zlib.compress(bytes(24)))
-    assert read_plain_picture(save(plain)).shape == (4, 5)
+    assert open_plain_picture(save(plain)).pixels.shape == (4, 5)
     assert imagecodecs.png_decode(signed_png(plain)).shape == (4, 5)
 
 
@@ -199,10 +201,10 @@ def tiff(pixels, **options):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_tiff_comes_back_to_the_bit_and_white_on_black(save, dtype):
     pixels = GREY.astype(dtype) * (700 if dtype == np.uint16 else 1)
-    np.testing.assert_array_equal(read_plain_picture(save(tiff(pixels), "a.tif")), pixels)
+    np.testing.assert_array_equal(open_plain_picture(save(tiff(pixels), "a.tif")).pixels, pixels)
     # Pillow turns 8 bits round when it saves them so, and not 16.
     turned = tiff(pixels if dtype == np.uint8 else 65535 - pixels, tiffinfo={262: 0})
-    np.testing.assert_array_equal(read_plain_picture(save(turned, "b.tif")), pixels)
+    np.testing.assert_array_equal(open_plain_picture(save(turned, "b.tif")).pixels, pixels)
 
 
 @given(bits=st.integers(9, 16), least=st.floats(0, 0.9))
@@ -220,14 +222,14 @@ def nifti(values, affine=(-1.0, -1.0, 1.0, 1.0), pack=False):
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_a_slice_of_nifti_is_laid_as_itk_writes_it(save, pack):
-    found = read_plain_picture(save(nifti(GREY.T[:, :, None], pack=pack), "a.nii"))
+    found = open_plain_picture(save(nifti(GREY.T[:, :, None], pack=pack), "a.nii")).pixels
     np.testing.assert_array_equal(found, GREY)
     assert found.dtype == np.uint8
 
 
 def test_numbers_of_nifti_that_are_no_counts_are_stretched(save):
-    shares = read_plain_picture(save(nifti((GREY.T / 68).astype(np.float32))))
-    below = read_plain_picture(save(nifti(GREY.T.astype(np.int16) - 34)))
+    shares = open_plain_picture(save(nifti((GREY.T / 68).astype(np.float32)))).pixels
+    below = open_plain_picture(save(nifti(GREY.T.astype(np.int16) - 34))).pixels
     whole = np.rint(GREY / 68 * 65535)
     np.testing.assert_allclose(shares, whole, atol=1)
     np.testing.assert_array_equal(below, whole)
@@ -260,7 +262,7 @@ def test_twelve_bits_in_sixteen_are_stretched_over_them(bits, share):
 def test_what_of_tiff_and_nifti_cannot_be_read(save, content, message):
     path = save(content, "radiograph.tif")
     with pytest.raises(PictureError) as caught:
-        read_plain_picture(path)
+        open_plain_picture(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
 

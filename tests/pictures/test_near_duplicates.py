@@ -62,7 +62,7 @@ def as_hash(bits):
     return np.packbits(bits).tobytes().hex()
 
 
-def find(pictures, **options):
+def find(pictures):
     """Return the clusters of pixels, and the places that were read."""
     read = []
 
@@ -72,7 +72,7 @@ def find(pictures, **options):
 
     paths = [str(place) for place in range(len(pictures))]
     hashes = [measure(picture).hash for picture in pictures]
-    return find_clusters(hashes, paths, shrunk, **options), read
+    return find_clusters(hashes, paths, shrunk), read
 
 
 # ----------------------------------------------------------------------------- candidates
@@ -187,12 +187,6 @@ def test_copies_are_clustered_and_other_radiographs_are_not_read(radiographs):
     assert found == [(0, 3, 5, 7), (4, 6)]
     assert set(read) >= {0, 3, 4, 5, 6, 7}
     assert len(read) == len(set(read))
-
-
-def test_progress_is_told(radiographs):
-    told = []
-    find(radiographs, on_progress=lambda done, total: told.append((done, total)))
-    assert told == [(done, len(radiographs)) for done in range(1, len(radiographs) + 1)]
 
 
 def test_nothing_at_all():

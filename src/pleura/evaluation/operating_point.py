@@ -113,10 +113,8 @@ def _without_masks(annotated: Predictions) -> OperatingPoint:
     return OperatingPoint(score=float(1 / (1 + means[best])), mask=MASK_THRESHOLDS[best])
 
 
-def sensitive_threshold(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_], reached: float = REACHED
-) -> float | None:
-    """Return the highest threshold that at least a share `reached` of the positives reach.
+def sensitive_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
+    """Return the highest threshold that at least :data:`REACHED` of the positives reach.
 
     An image reaches a threshold at or below its score. Positives with equal scores are found
     together, so more than the share may be. The threshold lies midway to the next lower score of
@@ -126,14 +124,12 @@ def sensitive_threshold(
     if not found.size:
         return None
     # Less a hair: 0.95 * 20 may come out above 19.
-    last = found[max(math.ceil(reached * found.size - 1e-9), 1) - 1]
+    last = found[max(math.ceil(REACHED * found.size - 1e-9), 1) - 1]
     return float((last + np.max(scores[scores < last], initial=0.0)) / 2)
 
 
-def specific_threshold(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_], reached: float = REACHED
-) -> float | None:
-    """Return the lowest threshold that at least a share `reached` of the negatives do not reach.
+def specific_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
+    """Return the lowest threshold that at least :data:`REACHED` of the negatives do not reach.
 
     As for :func:`sensitive_threshold`, midway to the next higher score. None where there is no
     negative, or where so many of them have the score 1 that no threshold is above enough.
@@ -141,7 +137,7 @@ def specific_threshold(
     others = np.sort(scores[~positive])
     if not others.size:
         return None
-    last = others[max(math.ceil(reached * others.size - 1e-9), 1) - 1]
+    last = others[max(math.ceil(REACHED * others.size - 1e-9), 1) - 1]
     if last >= 1:
         return None
     return float((last + np.min(scores[scores > last], initial=1.0)) / 2)

@@ -102,19 +102,6 @@ def compare_areas(
     )
 
 
-def area_and_error(
-    positive: Bools, scores: Floats, groups: NDArray[np.int64]
-) -> tuple[float, float]:
-    """Return an area under the ROC curve and its standard error, as :func:`compare_areas` has it.
-
-    Both are NaN where all images have the same label, the error also where a label is on images of
-    one patient alone.
-    """
-    weights = patient_weights(groups)
-    area, apart = _placed(positive, scores, weights)
-    return area, math.sqrt(_variance(positive, apart, groups, weights))
-
-
 def compare_calls(
     among: Literal["positives", "negatives", "all"],
     rows: Bools,

@@ -60,16 +60,14 @@ class PaperFigure:
     rows: Sequence[Sequence[float | str]]
 
 
-def write_figures(
-    outcomes: Sequence[Outcome], evaluation: Evaluation, folder: Path, seed: int = 0
-) -> list[Path]:
+def write_figures(outcomes: Sequence[Outcome], evaluation: Evaluation, folder: Path) -> list[Path]:
     """Write each figure that the outcomes allow into a folder; return the files.
 
     Raises:
         OutputError: One could not be written.
     """
     written = []
-    for figure in paper_figures(outcomes, evaluation, seed):
+    for figure in paper_figures(outcomes, evaluation):
         for form in _FORMATS:
             path = folder / f"{figure.name}.{form}"
             write_bytes(path, _file(figure.draw, form, figure.name))
@@ -80,15 +78,13 @@ def write_figures(
     return written
 
 
-def paper_figures(
-    outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int = 0
-) -> list[PaperFigure]:
+def paper_figures(outcomes: Sequence[Outcome], evaluation: Evaluation) -> list[PaperFigure]:
     """Return the figures that the outcomes allow: no ROC curve where all have one label."""
     scored = not math.isnan(evaluation.auroc.value)
     curves = [_roc, _precision] if scored else []
     if scored and _probabilities(outcomes):
         curves += [_reliability, _decision]
-    made = [curve(outcomes, evaluation, seed) for curve in curves]
+    made = [curve(outcomes, evaluation) for curve in curves]
     if any(item.positive and item.annotated for item in outcomes):
         made += [_area(outcomes)]
         made += [_froc(outcomes)] if scored else []
@@ -128,11 +124,10 @@ def _file(draw: Callable[["Axes"], None], form: str, salt: str) -> bytes:
 
 def _band(
     outcomes: Sequence[Outcome],
-    seed: int,
     curve: Callable[[Ranking], Points | None],
 ) -> Points:
     """Return the 95 % band of a curve over :data:`_GRID`, by resamples of whole patients."""
-    draws = draw_patients([item.patient for item in outcomes], seed, RESAMPLES, weigh="patients")
+    draws = draw_patients([item.patient for item in outcomes], 0, RESAMPLES, weigh="patients")
     ranking, found = Ranking.of(outcomes), []
     for weights in draws.weights[1:]:
         points = curve(replace(ranking, weight=weights))
@@ -158,10 +153,10 @@ def _told(name: str, score: Any) -> str:
     return f"{name} {score.value:.2f} ({score.low:.2f} to {score.high:.2f})"
 
 
-def _roc(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> PaperFigure:
+def _roc(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigure:
     points = roc_points(Ranking.of(outcomes))
     assert points is not None  # there is an AUROC
-    low, high = _band(outcomes, seed, roc_points)
+    low, high = _band(outcomes, roc_points)
     told = {"default": (evaluation.specificity, evaluation.sensitivity)}
     told |= {item.name: (item.specificity, item.sensitivity) for item in evaluation.points[1:]}
     called_at = {name: (1 - cleared.value, found.value) for name, (cleared, found) in told.items()}
@@ -189,11 +184,11 @@ def _roc(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> Pape
     )
 
 
-def _precision(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> PaperFigure:
+def _precision(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigure:
     ranking = Ranking.of(outcomes)
     points = precision_points(ranking)
     assert points is not None
-    low, high = _band(outcomes, seed, precision_points)
+    low, high = _band(outcomes, precision_points)
     share = ranking.prevalence
 
     def draw(axes: "Axes") -> None:
@@ -211,7 +206,7 @@ def _precision(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -
     )
 
 
-def _reliability(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> PaperFigure:
+def _reliability(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigure:
     said, share, low, high, counts = reliability_points(outcomes)
 
     def draw(axes: "Axes") -> None:
@@ -235,7 +230,7 @@ def _reliability(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int)
     return PaperFigure("reliability", draw, ("mean_score", "share", "low", "high", "images"), rows)
 
 
-def _decision(outcomes: Sequence[Outcome], evaluation: Evaluation, seed: int) -> PaperFigure:
+def _decision(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigure:
     """Net benefit of calling from each threshold on (Vickers and Elkin 2006)."""
     ranking = Ranking.of(outcomes)
     share, weight = ranking.prevalence, ranking.weight / ranking.weight.sum()

@@ -7,6 +7,7 @@ swallows the rows behind it; so no value may run over several lines.
 import contextlib
 import csv
 import gzip
+import math
 import os
 import re
 import zlib
@@ -33,6 +34,7 @@ MAX_VALUES: Final = 10_000
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 
+_DELIMITERS = (",", ";", "\t")
 _SHOWN = 40
 _MOST_SHOWN = 12
 
@@ -111,9 +113,7 @@ UNCLOSED: Final = (
 
 @contextlib.contextmanager
 def open_table(
-    path: str | os.PathLike[str],
-    known: Callable[[Sequence[str]], bool],
-    delimiters: Sequence[str] = (",", ";", "\t"),
+    path: str | os.PathLike[str], known: Callable[[Sequence[str]], bool]
 ) -> Iterator[CsvTable]:
     """Yield a table with a row of column names, ``.csv`` or gzipped, in UTF-8.
 
@@ -121,7 +121,6 @@ def open_table(
         path: The file.
         known: Whether columns are those that are wanted; tried with each delimiter, and where it
             holds for none, the table is read with the first one.
-        delimiters: What may stand between values.
 
     Raises:
         DataError: The file cannot be read, or two of its columns have one name.
@@ -129,7 +128,7 @@ def open_table(
     table = path_at(path)
     with open_lines(table, DataError) as lines:
         line = next((text for _, text in lines if text.strip()), "").removeprefix(BYTE_ORDER_MARK)
-        found = [(names_of(line, delimiter), delimiter) for delimiter in delimiters]
+        found = [(names_of(line, delimiter), delimiter) for delimiter in _DELIMITERS]
         names, delimiter = next((pair for pair in found if known(pair[0])), found[0])
         while names and not names[-1]:
             names.pop()
@@ -197,6 +196,14 @@ def whole_number(text: str, most: int) -> int | None:
     digits = text.lstrip("0") or "0"
     number = int(digits) if len(digits) <= len(str(most)) else most + 1
     return number if number <= most else None
+
+
+def number_of(text: str) -> float:
+    """Return a number, with a point or a comma; NaN where it is none."""
+    try:
+        return float(text.replace(",", ".")) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan
 
 
 def _lines(

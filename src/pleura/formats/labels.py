@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pleura.dicom.suffixes import is_radiograph, suffix_of
 from pleura.errors import DataError, UsageError
 from pleura.formats.annotations import ID_COLUMN, id_fault
-from pleura.formats.csv_table import TableRow, columns_shown, open_table
+from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_table
 from pleura.storage.elsewhere import path_at
 
 if TYPE_CHECKING:
@@ -494,14 +494,6 @@ def _share(name: str, text: str, *, words: bool = False) -> float:
             f"{name} is {text[:20]!r}; it must be {what}, or empty where nothing is known"
         )
     return number
-
-
-def number_of(text: str) -> float:
-    """Return a number, with a point or a comma; NaN where it is none."""
-    try:
-        return float(text.replace(",", ".")) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        return math.nan
 
 
 def _boxes(text: str) -> tuple[Box, ...]:

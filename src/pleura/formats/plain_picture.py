@@ -71,7 +71,10 @@ class PlainPicture(NamedTuple):
     """A radiograph in a file without a header.
 
     Attributes:
-        pixels: As :func:`read_plain_picture` gives them.
+        pixels: (rows, columns) uint8, or uint16 of a file of more bits. 0 is black, for such files
+            are published so; only a TIFF may say otherwise, and is turned round then. Values of 9
+            to 15 bits in 16 are stretched to 0..65535 by the bits that the largest takes. A channel
+            of opacity is left out.
         kind: ``PNG``, ``JPEG``, ``TIFF`` or ``NIfTI``.
         content: The whole file.
         stamp: What the system said of it when it was opened.
@@ -83,27 +86,12 @@ class PlainPicture(NamedTuple):
     stamp: Stamp
 
 
-def read_plain_picture(path: str | os.PathLike[str]) -> NDArray[Any]:
+def open_plain_picture(path: str | os.PathLike[str]) -> PlainPicture:
     """Return the radiograph in a JPEG, PNG, TIFF or NIfTI file.
-
-    Returns:
-        (rows, columns) uint8, or uint16 of a file of more bits. 0 is black, for such files are
-            published so; only a TIFF may say otherwise, and is turned round then. Values of 9 to 15
-            bits in 16 are stretched to 0..65535 by the bits that the largest takes. A channel of
-            opacity is left out.
 
     Raises:
         PictureError: It cannot be read, is of no such kind, is in colour, too large, or corrupt;
             the message names the path, the value found and what to do.
-    """
-    return open_plain_picture(path).pixels
-
-
-def open_plain_picture(path: str | os.PathLike[str]) -> PlainPicture:
-    """Return the same with the bytes that it came from.
-
-    Raises:
-        PictureError: As for :func:`read_plain_picture`.
     """
     try:
         content, stamp = _load(Path(path))
@@ -124,7 +112,7 @@ def parse_plain_picture(content: bytes, name: str, stamp: Stamp | None = None) -
         stamp: What the system said of the file; left out, there is none.
 
     Raises:
-        PictureError: As for :func:`read_plain_picture`.
+        PictureError: As for :func:`open_plain_picture`.
     """
     try:
         kind, pixels, channels, white_is_zero = _decoded(content)

@@ -1,9 +1,12 @@
 """What is written for each answered file beside the tables: one protocol, a module per product."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pleura.dicom.square import squared
 from pleura.inference.prediction import Prediction
@@ -80,15 +83,7 @@ class Overlays(PerFile):
 
     def write(self, opened: "Opened", prediction: Prediction, out: Path) -> Wrote:
         """Write the picture."""
-        path = out / "overlays" / f"{prediction.image_id}.png"
-        if not prediction.assessed:
-            remove(path)
-            return Wrote()
-        aspect = prediction.frame.aspect
-        pixels = squared(opened.radiograph.pixels, aspect)
-        picture = overlay(pixels, squared(prediction.mask, aspect))
-        write_png(path, picture)
-        return Wrote()
+        return _written(out / self.name, opened, prediction, overlay, prediction.mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +97,21 @@ class Heatmaps(PerFile):
 
     def write(self, opened: "Opened", prediction: Prediction, out: Path) -> Wrote:
         """Write the picture."""
-        path = out / "heatmaps" / f"{prediction.image_id}.png"
-        if not prediction.assessed:
-            remove(path)
-            return Wrote()
+        return _written(out / self.name, opened, prediction, heat, prediction.probability)
+
+
+def _written(
+    folder: Path,
+    opened: "Opened",
+    prediction: Prediction,
+    lay: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.uint8]],
+    over: NDArray[Any],
+) -> Wrote:
+    """Write a radiograph with a mask or map laid over it; where it is not assessed remove it."""
+    path = folder / f"{prediction.image_id}.png"
+    if prediction.assessed:
         aspect = prediction.frame.aspect
-        pixels = squared(opened.radiograph.pixels, aspect)
-        picture = heat(pixels, squared(prediction.probability, aspect))
-        write_png(path, picture)
-        return Wrote()
+        write_png(path, lay(squared(opened.radiograph.pixels, aspect), squared(over, aspect)))
+    else:
+        remove(path)
+    return Wrote()

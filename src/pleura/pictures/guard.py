@@ -114,16 +114,15 @@ class Weights:
     limits: Floats
 
 
-def assess(pixels: NDArray[np.uint8] | NDArray[np.uint16], weights: Weights | None = None) -> Guard:
+def assess(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Guard:
     """Return how unlike a frontal chest radiograph a picture is.
 
     Args:
         pixels: ``(rows, columns)``, uint8 or uint16, at least one of each, 0 black (air) to the
             type's largest value white, as in :class:`pleura.dicom.radiograph.Radiograph`. A picture
             that is not square is judged as if it were stretched to one.
-        weights: What to judge with; None means ``guard.npz``.
     """
-    return assess_thumb(thumb_of(pixels), weights)
+    return assess_thumb(thumb_of(pixels))
 
 
 def assess_thumb(thumb: NDArray[np.uint8], weights: Weights | None = None) -> Guard:
@@ -133,7 +132,7 @@ def assess_thumb(thumb: NDArray[np.uint8], weights: Weights | None = None) -> Gu
 
     Args:
         thumb: ``(128, 128)`` uint8, as :func:`pleura.pictures.measures.thumb_of` returns it.
-        weights: As for :func:`assess`.
+        weights: What to judge with; None means ``guard.npz``.
     """
     spread = spread_of(inside_thumb(thumb))
     if spread <= BLANK_SPREAD:

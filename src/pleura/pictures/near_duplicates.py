@@ -1,7 +1,7 @@
 """Which pictures are nearly the same: one saved again, resized, windowed or trimmed a little.
 
 Two steps, because a hash alone takes radiographs of one patient for one radiograph: the perceptual
-    hash of
+hash of
 :mod:`pleura.pictures.measures` proposes, and the pixels decide (:func:`same_picture`). Mirrored and
 turned copies are not looked for. ``docs/explanation/pictures.md`` says what is found and what is
 mistaken.
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.pictures.measures import inside_frame, shrink
-from pleura.processes.progress import OnProgress
 
 RADIUS = 60
 """Differing bits, of 256, up to which two hashes are compared by their pixels."""
@@ -63,7 +62,6 @@ def find_clusters(
     hashes: Sequence[str],
     paths: Sequence[str],
     read: Callable[[str], NDArray[np.uint8]],
-    on_progress: OnProgress | None = None,
 ) -> list[tuple[int, ...]]:
     """Return the clusters of pictures that are nearly the same, as places in `hashes`.
 
@@ -77,17 +75,14 @@ def find_clusters(
             pictures out: they are never the same as another.
         paths: The file of each.
         read: Returns the picture in a file as :func:`small` makes it.
-        on_progress: Told (pictures compared, pictures in all).
 
     Returns:
         As :func:`clusters`.
     """
     shelf = _Shelf(paths, read)
     pairs: list[tuple[int, int]] = []
-    for done, (place, others) in enumerate(_proposals(_words(hashes), pairs), 1):
+    for place, others in _proposals(_words(hashes), pairs):
         pairs += [(other, place) for other in others if _alike(shelf[other], shelf[place])]
-        if on_progress is not None:
-            on_progress(done, len(hashes))
     return clusters(pairs, len(hashes))
 
 

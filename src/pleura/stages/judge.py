@@ -29,8 +29,8 @@ from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.report import Report, write_report
 from pleura.evaluation.scores import Evaluation, summarise
 from pleura.formats.annotations import Annotations, check_masks
-from pleura.formats.csv_table import columns_shown, open_table
-from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, number_of, read_labels
+from pleura.formats.csv_table import columns_shown, number_of, open_table
+from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
 from pleura.formats.rle import rle2mask, united
 
