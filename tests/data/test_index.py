@@ -186,8 +186,7 @@ def test_a_table_in_the_absolute_form_is_refused_with_the_way_out(data):
     (data / "train-rle.csv").write_text("ImageId,EncodedPixels\n" + rows)
     with pytest.raises(AnnotationError, match="`rle` absolute"):
         index_of(data)
-    sources = find_sources(config.Data(path=str(data)))
-    read = build_index(sources, form="absolute", workers=1)
+    read = index_of(data, rle="absolute")
     assert [record.area_px for record in read.train] == [0, 17, 45]
 
 

@@ -62,7 +62,7 @@ def radiographs(tmp_path):
 
 def index_of(folder, **settings):
     sources = find_sources(config.Data(path=str(folder), **settings))
-    return build_index(sources, form=settings.get("rle", "relative"), workers=1)
+    return build_index(sources, workers=1)
 
 
 def codes(index, folder, **settings):

@@ -212,6 +212,17 @@ def test_decimal_commas_are_read_and_a_bad_threshold_is_said(truth, tmp_path):
     assert {item.score for item in found.outcomes} == {0.7}
 
 
+def test_of_an_image_with_several_rows_none_counts(truth, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("image,score\n" + "".join(f"{n},0.5\n" for n in [*NAMES, *NAMES[:1] * 2]))
+    found = judge(table, truth)
+    assert NAMES[0] not in {item.image_id for item in found.outcomes}
+    assert [reason for name, reason in found.failures[:2]] == [
+        "line 10: comes twice; keep one row",
+        "line 11: comes twice; keep one row",
+    ]
+
+
 def test_what_was_not_assessed_counts_in_no_figure(truth, tmp_path):
     rows = [
         f"{name},{'not assessed,' if n == 0 else 'positive,0.7'}" for n, name in enumerate(NAMES)

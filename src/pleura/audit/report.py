@@ -49,7 +49,6 @@ TABLE_SHAPE = (1024, 1024)
 def audit_folder(
     sources: Sources,
     *,
-    form: RleForm = "relative",
     pixels: bool = True,
     workers: int = 0,
     journal: Path | None = None,
@@ -62,7 +61,6 @@ def audit_folder(
 
     Args:
         sources: What :func:`pleura.data.sources.find_sources` found.
-        form: How the table's run lengths are written.
         pixels: As for :func:`pleura.data.scan.scan_files`, and so the others.
         workers: Processes.
         journal: A file that keeps what is finished.
@@ -73,9 +71,9 @@ def audit_folder(
         AnnotationError, DataError: As :func:`pleura.data.index.build_index` says.
         OutputError: The journal cannot be written.
     """
-    wrong_form = None
+    wrong_form, form = None, sources.reading.form
     try:
-        tables = read_tables(sources, form=form)
+        tables = read_tables(sources)
     except OtherFormError as error:
         wrong_form = _wrong_form(sources.annotations, form, error)
         tables = read_tables(sources.without_annotations())

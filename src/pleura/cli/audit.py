@@ -188,7 +188,6 @@ def _of_folder(
     with console.progress("reading") as told:
         result, index = audit_folder(
             sources,
-            form=settings.rle,
             pixels=pixels,
             workers=workers,
             journal=journal,

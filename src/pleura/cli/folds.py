@@ -69,9 +69,7 @@ def folds(
         from pleura.data.sources import find_sources
 
         with console.progress("reading") as told:
-            index = build_index(
-                find_sources(settings), form=settings.rle, workers=workers, on_progress=told
-            )
+            index = build_index(find_sources(settings), workers=workers, on_progress=told)
         records = index.train
         console.say(index.set_aside)
         failures = index.failures

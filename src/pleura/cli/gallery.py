@@ -49,7 +49,7 @@ def gallery(
     settings = open_stores(settings)
     sources = replace(find_sources(settings), test=(), patients=None)
     with console.progress("reading") as told:
-        index = build_index(sources, form=settings.rle, workers=workers, on_progress=told)
+        index = build_index(sources, workers=workers, on_progress=told)
     # Before anything is drawn: where nothing can be, they are why.
     console.print_failures(index.failures)
     console.say_table_uses(index.tables, named.audit_command)

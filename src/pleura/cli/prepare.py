@@ -48,7 +48,6 @@ def prepare(
     with console.progress("reading") as told:
         index = build_index(
             find_sources(settings),
-            form=settings.rle,
             workers=wanted.workers,
             cluster=options.cluster_of(on, cpus),
             on_progress=told,

@@ -181,7 +181,6 @@ class Tables:
 def build_index(
     sources: Sources,
     *,
-    form: RleForm = "relative",
     workers: int = 0,
     cluster: Cluster | None = None,
     on_progress: OnProgress | None = None,
@@ -190,7 +189,6 @@ def build_index(
 
     Args:
         sources: What :func:`pleura.data.sources.find_sources` found.
-        form: How the table's run lengths are written.
         workers: Processes to read with; 0 means one per core.
         cluster: Where the files are read; None: by this machine.
         on_progress: Told (files read, files in all).
@@ -201,13 +199,13 @@ def build_index(
         DataError: The table matches none of the files, or the patient map or the fold table cannot
             be used.
     """
-    tables = read_tables(sources, form=form)
+    tables = read_tables(sources)
     paths = [*sources.train, *sources.test]
     scans = scan_files(paths, workers=workers, cluster=cluster, on_progress=on_progress)
     return make_index(sources, tables, scans)
 
 
-def read_tables(sources: Sources, *, form: RleForm = "relative") -> Tables:
+def read_tables(sources: Sources) -> Tables:
     """Return the tables of `sources`: what is wrong with them shows before any file is read.
 
     Raises:
@@ -215,9 +213,7 @@ def read_tables(sources: Sources, *, form: RleForm = "relative") -> Tables:
     """
     annotations, patients, folds = sources.annotations, sources.patients, sources.folds
     return Tables(
-        annotations=None
-        if annotations is None
-        else read_masks(annotations, replace(sources.reading, form=form)),
+        annotations=None if annotations is None else read_masks(annotations, sources.reading),
         patients=None if patients is None else read_patients(patients),
         folds=None if folds is None else read_folds(folds),
         drawn_on={} if sources.simulated is None else read_drawn_on(sources.simulated),

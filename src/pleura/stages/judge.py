@@ -29,7 +29,7 @@ from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.report import Report, write_report
 from pleura.evaluation.scores import Evaluation, summarise
 from pleura.formats.annotations import Annotations, check_masks
-from pleura.formats.csv_table import columns_shown, number_of, open_table
+from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_table
 from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
 from pleura.formats.rle import rle2mask, united
@@ -40,7 +40,8 @@ SCORE_COLUMNS = ("score", "Pneumothorax", "pneumothorax", "probability", "predic
 """Where scores are looked for, in this order, if no column is named."""
 
 _CALLED = {"positive": True, "negative": False, "1": True, "0": False}
-"""What a column ``called`` may say beside "not assessed"."""
+_NOT_ASSESSED = "not assessed"
+"""What a column ``called`` may say."""
 
 _THRESHOLD = 0.5
 """From which probability on an image is called, if nothing says it."""
@@ -109,12 +110,35 @@ class _Scores:
         called: Whether it was called positive, where a column says so.
         thresholds: From which score on, likewise.
         problems: Each row that could not be used, with its reason.
+        repeated: Ids of several rows.
     """
 
     scores: dict[str, float | None] = field(default_factory=dict)
     called: dict[str, bool] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    repeated: set[str] = field(default_factory=set)
+
+    def take(self, row: TableRow, name: str, column: str) -> None:
+        """Take the row of an image in, or its fault; of several for one image none counts."""
+        if name in self.scores:
+            self.repeated.add(name)
+        twice = "comes twice; keep one row" if name in self.repeated else ""
+        fault = row.fault or twice or _score_fault(row.values, column)
+        if fault:
+            self.problems.append((name[:80] or f"line {row.line}", f"line {row.line}: {fault}"))
+            for own in (self.scores, self.called, self.thresholds):
+                own.pop(name, None)
+            return
+        called, limit = row.values.get("called", "").lower(), row.values.get("score_threshold", "")
+        if called == _NOT_ASSESSED:
+            self.scores[name] = None
+            return
+        self.scores[name] = number_of(row.values.get(column, ""))
+        if called in _CALLED:
+            self.called[name] = _CALLED[called]
+        if limit:
+            self.thresholds[name] = number_of(limit)
 
     def renamed(self, names: Mapping[str, str]) -> "_Scores":
         """Return the same with other ids for those that `names` holds."""
@@ -142,6 +166,21 @@ class _Predictions:
     def ids(self) -> list[str]:
         ids = dict.fromkeys(self.masks.masks if self.masks is not None else ())
         return list(ids | dict.fromkeys(self.table.scores))
+
+    def texts(self, name: str) -> Sequence[str] | None:
+        """Return the run lengths of an image; None where scores are all that was predicted.
+
+        Raises:
+            DataError: Of mask and score, which are predicted of others, it has one.
+        """
+        if self.masks is None:
+            return None
+        texts = self.masks.masks.get(name)
+        if texts is None:
+            raise DataError("has a score and no predicted mask")
+        if self.table.scores and self.table.scores.get(name) is None:
+            raise DataError("has a predicted mask and no score")
+        return texts
 
 
 def judge(
@@ -178,25 +217,7 @@ def judge(
     paired = _paired(said, right, how, negatives or {}, files)
     paired.failures += unread
     if not paired.outcomes:
-        zeros = without_zeros(said.ids, right.ids)
-        why = paired.failures[0] if paired.failures else None
-        reason = f" ({why[0]}: {why[1]})" if why else ""
-        for source, own, problems in (
-            (predictions, said.ids, said.problems),
-            (truth, right.ids, right.problems),
-        ):
-            if problems and not own:
-                name, fault = problems[0]
-                raise DataError(
-                    f"{source}: none of its {len(problems):,} rows can be used; {name}: {fault}"
-                )
-        raise DataError(
-            f"{predictions}: none of its {len(said.ids):,} ids belongs to the {len(right.ids):,} "
-            f"of {truth}; the first are {next(iter(said.ids), 'none')} and "
-            f"{next(iter(right.ids), 'none')}; "
-            + (zeros or "name the column of ids with `image_column`, or what they are with `match`")
-            + reason
-        )
+        raise DataError(_why_none(said, right, paired, str(predictions), str(truth)))
     evaluation = summarise(paired.outcomes, mixes=mixes)
     evaluation, more = _without_scores(evaluation, said, paired.outcomes, how)
     if how.patients is None and all(item.patient == item.image_id for item in paired.outcomes):
@@ -313,36 +334,17 @@ def _read_scores(path: Path, how: Judging) -> _Scores:
             )
         found = _Scores()
         for row in table.rows():
-            name = row.values.get(id_column, "")
-            fault = row.fault
-            if not fault and name in found.scores:
-                fault = "comes twice; keep one row"
-            called = row.values.get("called", "").lower()
-            if not fault and called == "not assessed":
-                found.scores[name] = None
-                continue
-            score = number_of(row.values.get(column, ""))
-            limit = row.values.get("score_threshold", "")
-            fault = fault or _score_fault(row.values, column)
-            if fault:
-                told = (name[:80] or f"line {row.line}", f"line {row.line}: {fault}")
-                found.problems.append(told)
-                for own in (found.scores, found.called, found.thresholds):
-                    own.pop(name, None)
-                continue
-            found.scores[name] = score
-            if called in _CALLED:
-                found.called[name] = _CALLED[called]
-            if limit:
-                found.thresholds[name] = number_of(limit)
+            found.take(row, row.values.get(id_column, ""), column)
     return found
 
 
 def _score_fault(values: Mapping[str, str], column: str) -> str:
     """Return what is wrong with a row of scores; empty where nothing is."""
-    called, limit = values.get("called", ""), values.get("score_threshold", "")
-    if called and called.lower() not in _CALLED:
-        return f"called is {called.lower()[:20]!r}; it must be positive, negative or not assessed"
+    called, limit = values.get("called", "").lower(), values.get("score_threshold", "")
+    if called == _NOT_ASSESSED:
+        return ""
+    if called and called not in _CALLED:
+        return f"called is {called[:20]!r}; it must be positive, negative or not assessed"
     for name, text in ((column, values.get(column, "")), ("score_threshold", limit or "0")):
         if not math.isfinite(number_of(text)):
             return f"{name} is {text[:20]!r}; it must be a number"
@@ -368,6 +370,27 @@ class _Truth(NamedTuple):
         masks = [] if self.masks is None else [(p.image_id, str(p)) for p in self.masks.problems]
         labels = [] if self.labels is None else [(p.image_id, str(p)) for p in self.labels.problems]
         return [(name, f"truth: {said}") for name, said in masks + labels]
+
+    def label(self, name: str) -> ImageLabel | None:
+        """Return what a table of labels says of an image."""
+        return None if self.labels is None else self.labels.labels[name]
+
+
+def _why_none(
+    said: _Predictions, right: _Truth, paired: "_Paired", predictions: str, truth: str
+) -> str:
+    """Return why the two sides have no image in common."""
+    for source, side in ((predictions, said), (truth, right)):
+        if side.problems and not side.ids:
+            name, fault = side.problems[0]
+            return f"{source}: none of its {len(side.problems):,} rows can be used; {name}: {fault}"
+    advice = "name the column of ids with `image_column`, or what they are with `match`"
+    return (
+        f"{predictions}: none of its {len(said.ids):,} ids belongs to the {len(right.ids):,} "
+        f"of {truth}; the first are {next(iter(said.ids), 'none')} and "
+        f"{next(iter(right.ids), 'none')}; {without_zeros(said.ids, right.ids) or advice}"
+        + "".join(f" ({name}: {fault})" for name, fault in paired.failures[:1])
+    )
 
 
 def _truth(path: Path, how: Judging) -> _Truth:
@@ -469,96 +492,108 @@ def _paired(
         extra=[name for name in said.ids if name not in used],
     )
     patients = {} if how.patients is None else read_patients(how.patients)
+    beside = _Beside(patients, negatives, files)
     for name in truth.ids:
         own = matched.names.get(name)
         if own is None or name in several:
             continue
-        label = None if truth.labels is None else truth.labels.labels[name]
+        label = truth.label(name)
         if label is not None and label.probability is None:
             paired.without_label += 1
         elif own in said.table.scores and said.table.scores[own] is None:
             paired.not_assessed += 1
         else:
             try:
-                item = _outcome(
-                    name, own, said, truth.masks, label, patients, how, negatives, files.get(name)
-                )
-                paired.outcomes.append(item)
+                paired.outcomes.append(_outcome(name, own, said, truth, how, beside))
             except (RleError, DataError) as error:
                 paired.failures.append((name, str(error)))
     return paired
 
 
+class _Beside(NamedTuple):
+    """What is known beside the two sides, by the ids of the truth."""
+
+    patients: Mapping[str, str]
+    negatives: Mapping[str, str]
+    files: Mapping[str, Scan]
+
+
 def _outcome(
-    name: str,
-    own: str,
-    said: _Predictions,
-    truth: Annotations | None,
-    label: ImageLabel | None,
-    patients: Mapping[str, str],
-    how: Judging,
-    negatives: Mapping[str, str],
-    file: Scan | None,
+    name: str, own: str, said: _Predictions, truth: _Truth, how: Judging, beside: _Beside
 ) -> Outcome:
     """Return how the prediction `own` fares against the truth of `name`."""
-    given = said.table.scores.get(own)
-    texts = said.masks.masks.get(own) if said.masks is not None else None
-    if said.masks is not None and texts is None:
-        raise DataError("has a score and no predicted mask")
-    if said.masks is not None and said.table.scores and given is None:
-        raise DataError("has a predicted mask and no score")
-    right = None if truth is None else truth.masks[name]
-    positive = bool(right) if right is not None else bool(label and (label.probability or 0) > 0.5)
-    sizes = [table.sizes.get(key) for table, key in ((truth, name), (said.masks, own)) if table]
-    found = {size for size in sizes if size is not None}
-    if len(found) > 1:
-        wrong, has = (f"{size[0]} x {size[1]}" for size in (sizes[1] or (0, 0), sizes[0] or (0, 0)))
-        raise DataError(f"its predicted mask has {wrong} pixels, but the true one has {has}")
-    size = next(iter(found), how.size)
-    if file is not None:
-        shape = (file.rows, file.columns)
-        if found and size is not None and size != shape:
-            raise DataError(
-                f"its mask has {size[0]} x {size[1]} pixels, but its radiograph {file.path} has "
-                f"{shape[0]} x {shape[1]}"
-            )
-        size = shape
+    texts, given = said.texts(own), said.table.scores.get(own)
+    right = None if truth.masks is None else truth.masks.masks[name]
+    label, file = truth.label(name), beside.files.get(name)
     both = right is not None and texts is not None
+    size = _size(_stated(said.masks, own), _stated(truth.masks, name), file) or how.size
     if size is None and (both or texts):
         raise UsageError(
             "run lengths do not say how large the images are; give `image_size` ROWSxCOLUMNS, such "
             "as 1024x1024, or the folder of the radiographs with `images`"
         )
-    shape = size or (1, 1)
-    truth_mask = None if right is None or truth is None else _mask(right, truth, shape, size)
-    mask = np.zeros(shape, np.bool_)
-    if texts is not None and said.masks is not None:
-        mask = rle2mask(united(texts, form=said.masks.form), shape)
-    patient = patients.get(name) or (label.patient if label is not None else "")
-    number = nih_patient(PurePosixPath(name).name)
-    traits = _traits(negatives.get(name, ""), label, file)
-    called = bool(texts) if texts is not None else said.table.called.get(own)
-    score = given if given is not None else float(bool(called))
+    mask = _mask(texts, said.masks, size or (1, 1))
+    true = None if right is None or size is None else _mask(right, truth.masks, size)
+    called = said.table.called.get(own) if texts is None else bool(texts)
+    score = float(bool(called)) if given is None else given
     item = outcome(
         name,
         score,
         mask,
-        truth_mask if both else None,
-        patient or (None if number is None else f"nih {number}"),
-        traits,
-        labelled_positive=positive,
+        true if both else None,
+        _patient(name, label, beside.patients),
+        _traits(beside.negatives.get(name, ""), label, file),
+        labelled_positive=bool(label and (label.probability or 0) > 0.5) or bool(right),
         spacing_mm=None if file is None else file.measure_mm,
     )
     item = replace(item, threshold=said.table.thresholds.get(own))
     if both:
         return item
-    by_threshold = called is None
-    return replace(
-        item,
-        threshold=how.limit if by_threshold else item.threshold,
-        called=score >= how.limit if by_threshold else bool(called),
-        truth_px=0 if truth_mask is None else int(np.count_nonzero(truth_mask)),
-    )
+    item = replace(item, truth_px=0 if true is None else int(np.count_nonzero(true)))
+    if called is None:
+        return replace(item, threshold=how.limit, called=score >= how.limit)
+    return replace(item, called=called)
+
+
+def _stated(masks: Annotations | None, name: str) -> tuple[int, int] | None:
+    return None if masks is None else masks.sizes.get(name)
+
+
+def _size(
+    predicted: tuple[int, int] | None, true: tuple[int, int] | None, file: Scan | None
+) -> tuple[int, int] | None:
+    """Return the size that masks and a radiograph state; None where none does.
+
+    Raises:
+        DataError: They state several.
+    """
+    if predicted and true and predicted != true:
+        wrong, has = (f"{rows} x {columns}" for rows, columns in (predicted, true))
+        raise DataError(f"its predicted mask has {wrong} pixels, but the true one has {has}")
+    found = predicted or true
+    if file is None:
+        return found
+    shape = (file.rows, file.columns)
+    if found and found != shape:
+        raise DataError(
+            f"its mask has {found[0]} x {found[1]} pixels, but its radiograph {file.path} has "
+            f"{shape[0]} x {shape[1]}"
+        )
+    return shape
+
+
+def _mask(
+    texts: Sequence[str] | None, table: Annotations | None, shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    if texts is None or table is None:
+        return np.zeros(shape, np.bool_)
+    return rle2mask(united(texts, form=table.form), shape)
+
+
+def _patient(name: str, label: ImageLabel | None, patients: Mapping[str, str]) -> str | None:
+    number = nih_patient(PurePosixPath(name).name)
+    known = patients.get(name) or (label.patient if label is not None else "")
+    return known or (None if number is None else f"nih {number}")
 
 
 def _radiographs(
@@ -581,13 +616,6 @@ def _traits(negatives: str, label: ImageLabel | None, file: Scan | None) -> Trai
     if label is not None:
         sex, age, view = sex or label.sex, age or label.age, view or label.view
     return Traits(negatives=negatives, sex=sex, age_years=age_years(age), view=view)
-
-
-def _mask(
-    texts: Sequence[str], table: Annotations, shape: tuple[int, int], size: tuple[int, int] | None
-) -> NDArray[np.bool_] | None:
-    """Return a true mask; None where its size is not known."""
-    return None if size is None else rle2mask(united(texts, form=table.form), shape)
 
 
 def _without_scores(

@@ -201,7 +201,7 @@ class _Job:
 
         def make() -> Values:
             workers, journal = self.settings.prepare.workers, folder / ".audit.journal"
-            tables = read_tables(sources, form=self.data.rle)
+            tables = read_tables(sources)
             with self.listener.progress("reading", "files") as told:
                 scans = scan_files(
                     [*sources.train, *sources.test],
