@@ -1,16 +1,19 @@
 """What of a table was not used is told: how many, which kinds, and where to read more."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from pleura import config
+from pleura.audit.report import audit_index
 from pleura.cli.app import execute
 from pleura.data.index import build_index
 from pleura.data.sources import find_sources
 from pleura.data.table_use import TableUse, table_use
+from pleura.errors import DataError
 from tests.dicom_files import make_dicom
 
 
@@ -91,3 +94,55 @@ def test_preparing_says_it(data, tmp_path, capsys):
 def test_a_table_that_is_used_whole_says_nothing():
     assert table_use("t.csv", ids=["a"], known={"a", "b"}) == ()
     assert TableUse("t.csv").as_json()["unread"] == ""
+
+
+ZEROS = "7 may be 0007, for tables of numbers lose leading zeros: write ids as text"
+
+
+def radiographs_0007_and_19(folder, suffix):
+    for number, name in enumerate(("0007", "19")):
+        pixels = np.random.default_rng(number).integers(0, 255, (64, 64), np.uint8)
+        content = cv2.imencode(".png", pixels)[1].tobytes()
+        if suffix == ".dcm":
+            content = make_dicom(pixels, SOPInstanceUID=f"1.3.{number}")
+        (folder / f"{name}{suffix}").write_bytes(content)
+
+
+def settings_of(folder, kind):
+    """Return settings for a folder and its one table, of masks or of labels."""
+    if kind == "labels":
+        return config.Data(str(folder), labels=config.Labels(table=str(folder / "t.csv")))
+    return config.Data(str(folder), annotations=str(folder / "t.csv"))
+
+
+TABLES = {"masks": "ImageId,EncodedPixels\n7,-1\n", "labels": "image,pneumothorax\n7,0\n"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".dcm"])
+@pytest.mark.parametrize("kind", list(TABLES))
+def test_ids_that_lost_their_zeros_are_named(kind, suffix, tmp_path):
+    radiographs_0007_and_19(tmp_path, suffix)
+    (tmp_path / "t.csv").write_text(TABLES[kind])
+    settings = settings_of(tmp_path, kind)
+    with pytest.raises(DataError, match=f"; {ZEROS}"):
+        build_index(find_sources(settings), workers=1)
+    (tmp_path / "t.csv").write_text(TABLES[kind] + TABLES[kind].splitlines()[1].replace("7", "19"))
+    sources = find_sources(settings)
+    index = build_index(sources, workers=1)
+    (use,) = index.tables
+    assert ZEROS in str(use)
+    found = {one.code: one for one in audit_index(index, sources).findings}
+    code = {"masks": "rows-without-file", "labels": "labels-without-file"}[kind]
+    assert [item.note for item in found[code].items] == [ZEROS]
+
+
+def test_folds_and_patients_that_lost_their_zeros_are_named(tmp_path):
+    radiographs_0007_and_19(tmp_path, ".png")
+    (tmp_path / "t.csv").write_text("image,pneumothorax\n0007,0\n")
+    (tmp_path / "folds.csv").write_text("image_id,fold\n7,0\n")
+    (tmp_path / "p.csv").write_text("ImageId,patient\n7,a\n")
+    settings = settings_of(tmp_path, "labels")
+    for table in ({"fold_table": "folds.csv"}, {"patients": "p.csv"}):
+        named = {name: str(tmp_path / path) for name, path in table.items()}
+        with pytest.raises(DataError, match=f"; {ZEROS}"):
+            build_index(find_sources(replace(settings, **named)), workers=1)

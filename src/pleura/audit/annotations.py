@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pleura.audit.findings import Finding, Item, found
 from pleura.audit.orientation import lying_otherwise, orientation_evidence
 from pleura.data.index import Index
+from pleura.data.matching import without_zeros
 from pleura.data.records import ImageRecord
 from pleura.formats import rle
 from pleura.formats.annotations import Annotations, RowProblem
@@ -60,7 +61,7 @@ def annotation_findings(index: Index) -> Iterator[Finding]:
     refused |= {problem.image_id for problem in index.bad_labels}
     unlabelled = [record.image_id for record in index.unlabelled]
     yield found("unlabelled", (Item(i) for i in unlabelled if i not in refused))
-    yield found("rows-without-file", map(Item, index.rows_without_file))
+    yield found("rows-without-file", _without_file(index.rows_without_file, index))
     yield found("annotated-test", map(Item, index.annotated_test))
     yield from _problems(index.bad_annotations)
     yield from _label_findings(index)
@@ -90,7 +91,7 @@ def _label_findings(index: Index) -> Iterator[Finding]:
     yield found("labels-differ", (Item(record.image_id, which) for record, which in differ))
     if index.labels.table is not None:
         yield found("label-uncertain", map(Item, index.labels.table.uncertain))
-    yield found("labels-without-file", map(Item, index.labels.without_file))
+    yield found("labels-without-file", _without_file(index.labels.without_file, index))
     alone = [record for record in index.train if not record.mask_known]
     boxes = sum(bool(record.boxes) for record in alone)
     yield found(
@@ -98,6 +99,11 @@ def _label_findings(index: Index) -> Iterator[Finding]:
         (Item(r.image_id, f"{r.label:g}, believed {r.label_weight:g}") for r in alone),
         {"images with boxes": boxes} if boxes else None,
     )
+
+
+def _without_file(ids: Sequence[str], index: Index) -> Iterator[Item]:
+    zeros = without_zeros(ids, index.names)
+    return (Item(image_id, zeros.get(image_id, "")) for image_id in ids)
 
 
 def table_findings(table: Annotations, records: Sequence[ImageRecord]) -> Iterator[Finding]:

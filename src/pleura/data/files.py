@@ -66,11 +66,13 @@ class Listing:
             which it cannot be told what it is: reading them says why.
         archives: Archives, which are not looked into.
         passed: How many others were passed over, by what they are: their suffix, or words.
+        pictures: Those of them that are pictures.
     """
 
     files: list[Path] = field(default_factory=list)
     archives: list[Path] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
+    pictures: list[Path] = field(default_factory=list)
 
     @property
     def others(self) -> str:
@@ -211,6 +213,7 @@ def sorted_out(
             drawn.append(path)
         else:
             listing.passed[reason] += 1
+            listing.pictures.extend([path] * is_picture(path))
     listing.files[:], others = _or_pictures(listing.files, drawn)
     listing.passed.update(others)
     listing.files.sort()

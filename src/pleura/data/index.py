@@ -23,7 +23,7 @@ from pleura.data.fold_table import FOLD_COLUMNS, read_folds
 from pleura.data.folds import fold_records
 from pleura.data.groups import Bearer, IdUse, group_by, judge_ids
 from pleura.data.image_labels import ImageLabels, find_labels, labelled
-from pleura.data.matching import match_names
+from pleura.data.matching import first_without_zeros, match_names, names_of
 from pleura.data.patients import nih_patient, read_drawn_on, read_patients, siim_patient
 from pleura.data.records import ImageRecord
 from pleura.data.scan import Failure, FailureCode, Scan, scan_files
@@ -103,6 +103,7 @@ class Index:
         scans: What each readable file says of itself, by path, duplicates included.
         own_ids: What the patient id of each of these files is good for, by path.
         not_read: How many files were passed over as no radiographs, by suffix.
+        names: What tables may call the images.
         tables: What of each table was not used, of those of which not all was.
     """
 
@@ -122,6 +123,7 @@ class Index:
     scans: Mapping[str, Scan] = field(default_factory=dict)
     own_ids: Mapping[str, IdUse] = field(default_factory=dict)
     not_read: Mapping[str, int] = field(default_factory=dict)
+    names: Sequence[str] = ()
     tables: tuple[TableUse, ...] = ()
 
     @property
@@ -258,6 +260,7 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         records = fold_records(records, tables.folds, f"{sources.folds}")
     described = [record.image_id for record in test if record.image_id in masks]
     here = files.known | files.names_unread
+    names = [*sources.unnamed, *names_of(files.scans.values())]
     return Index(
         records=tuple(records),
         unreadable=files.unreadable,
@@ -275,9 +278,10 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         scans=files.scans,
         own_ids=own_ids,
         not_read=sources.not_read,
+        names=names,
         tables=(
             *sources.not_used,
-            *_label_uses(table, labels, bad_labels, here),
+            *_label_uses(table, labels, bad_labels, here, names),
             *_map_uses(sources, tables, here, foreign=foreign_map),
         ),
     )
@@ -333,7 +337,7 @@ def _check_table(
     shapes = {record.image_id: (record.rows, record.columns) for record in [*test, *train]}
     table = check_masks(_brought(table, [*train, *test], match), shapes)
     if table.masks and train and known.isdisjoint({*table.masks, *table.refused}):
-        _refuse_foreign_table(table, train[0])
+        _refuse_foreign_table(table, train)
     return table
 
 
@@ -352,6 +356,7 @@ def _label_uses(
     labels: ImageLabels,
     bad_labels: Sequence[LabelProblem],
     here: set[str],
+    names: Sequence[str],
 ) -> Iterator[TableUse]:
     """Yield what was not used of the tables of masks and labels; `here` are all images' ids."""
     if annotations is not None:
@@ -364,6 +369,7 @@ def _label_uses(
             ids=annotations.masks,
             known=here,
             columns=annotations.unused,
+            names=names,
         )
     if labels.table is not None:
         yield from table_use(
@@ -371,6 +377,7 @@ def _label_uses(
             codes=[problem.code for problem in bad_labels],
             ids=[name for name in labels.without_file if name not in here],
             columns=labels.table.unused,
+            names=names,
         )
 
 
@@ -387,7 +394,7 @@ def _map_uses(
     ):
         if path is not None and table is not None:
             unused = unused_columns(path, columns)
-            yield from table_use(path, ids=table, known=here, columns=unused)
+            yield from table_use(path, ids=table, known=here, columns=unused, names=here)
 
 
 def records_of_table(table: Annotations, patients: Path | None = None) -> tuple[ImageRecord, ...]:
@@ -503,7 +510,11 @@ def _by_map(ids: Sequence[str], table: Mapping[str, str], name: str) -> list[str
     if ids and not any(patients):
         raise DataError(
             f"{name}: none of the {len(table):,} images of this patient map is here; the first "
-            f"image here is {ids[0]}; name the map of these files with `patients`, or move it away"
+            f"image here is {ids[0]}; "
+            + (
+                first_without_zeros(table, ids)
+                or "name the map of these files with `patients`, or move it away"
+            )
         )
     return patients
 
@@ -706,9 +717,14 @@ def _brought(table: Annotations, records: Sequence[ImageRecord], match: Match) -
     return renamed(table, dict(matched.names))
 
 
-def _refuse_foreign_table(table: Annotations, example: ImageRecord) -> None:
+def _refuse_foreign_table(table: Annotations, records: Sequence[ImageRecord]) -> None:
+    zeros = first_without_zeros(table.masks, names_of(records))
     raise DataError(
         f"{table.path}: none of its {len(table.masks)} ids belongs to a file found; the first id "
-        f"is {next(iter(table.masks))}, the first file's is {example.image_id}; name the table of "
-        "these files with `annotations`, or its column of ids with `image_column`"
+        f"is {next(iter(table.masks))}, the first file's is {records[0].image_id}; "
+        + (
+            zeros
+            or "name the table of these files with `annotations`, or its column of ids with "
+            "`image_column`"
+        )
     )

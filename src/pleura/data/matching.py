@@ -82,8 +82,14 @@ def _matched(names: Iterable[str], keys: "_Keys", match: Match) -> Matched:
     return Matched(found, ambiguous, twice)
 
 
-def without_zeros(names: Iterable[str], others: Iterable[str]) -> str:
-    """Return that names are others less their leading zeros, in words; empty where none is.
+def names_of(images: Iterable[Named]) -> list[str]:
+    """Return what tables may call images: their ids, and the names of their files."""
+    stems = ((image.image_id, stem_of(Path(image.path))) for image in images)
+    return [name for own, stem in stems for name in (own, stem, stem.removesuffix(_CHANNEL))]
+
+
+def without_zeros(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Return of each name that is another one less its leading zeros what is to be said of it.
 
     It is only said, for a number may also be the number of a row.
     """
@@ -92,14 +98,18 @@ def without_zeros(names: Iterable[str], others: Iterable[str]) -> str:
         stem = PurePosixPath(without_suffix(name)).name
         return str(int(stem)) if stem.isascii() and stem.isdigit() and len(stem) < 99 else ""
 
-    said, meant = ({bare(name): name for name in own} for own in (names, others))
-    for number in [number for number in said if number and number in meant]:
-        if said[number] != meant[number]:
-            return (
-                f"{said[number][:40]} may be {meant[number][:40]}, for tables of numbers lose "
-                "leading zeros: write ids as text"
-            )
-    return ""
+    meant = {number: name for name in others if (number := bare(name))}
+    return {
+        name: f"{name[:40]} may be {meant[number][:40]}, for tables of numbers lose leading zeros: "
+        "write ids as text"
+        for name in names
+        if (number := bare(name)) in meant and meant[number] != name
+    }
+
+
+def first_without_zeros(names: Iterable[str], others: Iterable[str]) -> str:
+    """Return the first of :func:`without_zeros`; empty where there is none."""
+    return next(iter(without_zeros(names, others).values()), "")
 
 
 def without_suffix(name: str) -> str:

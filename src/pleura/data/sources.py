@@ -31,8 +31,9 @@ from typing import Literal
 from pleura import config
 from pleura.choices import Match
 from pleura.data.files import DOCUMENTS, Listing, sorted_out
+from pleura.data.matching import first_without_zeros
 from pleura.data.table_use import TableUse
-from pleura.dicom.suffixes import PICTURES, is_picture, stem_of, suffix_of
+from pleura.dicom.suffixes import is_picture, stem_of, suffix_of
 from pleura.errors import DataError
 from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of
 from pleura.formats.labels import LabelTable, read_labels
@@ -82,6 +83,7 @@ class Sources:
         not_used: The tables beside the radiographs that are not read, with the reason.
         reading: How the masks are to be read.
         match: What tables call an image by.
+        unnamed: Names of the pictures that no table names, and that are no radiographs so.
     """
 
     root: Path
@@ -98,6 +100,7 @@ class Sources:
     not_used: tuple[TableUse, ...] = ()
     reading: MaskReading = field(default_factory=MaskReading)
     match: Match = ""
+    unnamed: tuple[str, ...] = ()
 
     def without_annotations(self) -> "Sources":
         """Return the same files without their annotation table."""
@@ -139,14 +142,17 @@ def find_sources(settings: config.Data) -> Sources:
         return said
 
     train, test, listed = _split(settings, named if own_places else [], root, in_tables)
+    unnamed = tuple(_bare(picture) for picture in listed.pictures)
     if not train and not test:
-        pictures = sum(listed.passed[suffix] for suffix in PICTURES)
+        zeros = first_without_zeros(in_tables(), unnamed) if unnamed else ""
         raise DataError(
             f"{', '.join(map(str, named))}: holds no DICOM file ({listed.others}); name the folder "
             "that holds the radiographs, for example the one above dicom-images-train"
             + (
                 "; of pictures those are taken that the masks (`annotations`) or the labels "
-                "(`labels`) name, and none of these is named" * bool(pictures)
+                f"(`labels`) name, and none of these is named{'; ' * bool(zeros)}{zeros}"
+                if unnamed
+                else ""
             )
         )
     stage_2 = any("stage_2_images" in path.parts for path in test)
@@ -183,6 +189,7 @@ def find_sources(settings: config.Data) -> Sources:
         ),
         reading=reading,
         match=settings.match,
+        unnamed=unnamed,
     )
 
 
@@ -238,7 +245,11 @@ def _split(
 
     if settings.images and settings.test_images:
         listed, more = below(places(settings.images)), below(places(settings.test_images))
-        both = Listing(archives=listed.archives + more.archives, passed=listed.passed + more.passed)
+        both = Listing(
+            archives=listed.archives + more.archives,
+            passed=listed.passed + more.passed,
+            pictures=listed.pictures + more.pictures,
+        )
         return listed.files, more.files, both
     train: list[Path] = []
     test: list[Path] = []

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pleura.data.matching import first_without_zeros
 from pleura.formats.annotations import columns_of
 from pleura.formats.csv_table import columns_shown, shown
 
@@ -26,6 +27,7 @@ class TableUse:
             calls it.
         unknown: How many of its ids are none of the images.
         example: The first of these ids.
+        zeros: That one of them may have lost its leading zeros, in words.
         columns: Columns that were not read.
         unread: Why nothing of it was used; empty where something was.
         finding: What the audit calls that, where it is a finding.
@@ -37,6 +39,7 @@ class TableUse:
     example: str = ""
     columns: tuple[str, ...] = ()
     unread: str = ""
+    zeros: str = ""
     finding: UnreadFinding | Literal[""] = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class TableUse:
         if self.unknown:
             ids = "id is none" if self.unknown == 1 else "ids are none"
             said.append(f"{self.unknown:,} {ids} of the images, such as {shown(self.example)}")
+            said += [self.zeros] * bool(self.zeros)
         if self.columns:
             word = "this column is" if len(self.columns) == 1 else "these columns are"
             said.append(f"{word} not used: {columns_shown(self.columns)}")
@@ -67,6 +71,7 @@ def table_use(
     ids: Iterable[str] = (),
     known: Collection[str] = (),
     columns: Iterable[str] = (),
+    names: Iterable[str] = (),
 ) -> tuple[TableUse, ...]:
     """Return what of a table was not used; nothing where all of it was.
 
@@ -76,6 +81,7 @@ def table_use(
         ids: The ids that it names.
         known: Those of the images.
         columns: Its columns that were not read.
+        names: What a table may call the images.
     """
     unknown = [one for one in dict.fromkeys(ids) if one not in known]
     use = TableUse(
@@ -84,6 +90,7 @@ def table_use(
         len(unknown),
         unknown[0] if unknown else "",
         tuple(columns),
+        zeros=first_without_zeros(unknown, names) if unknown else "",
     )
     return (use,) if use.refused or use.unknown or use.columns else ()
 
