@@ -312,3 +312,26 @@ def test_a_longer_word_in_a_list_is_neither(word, tmp_path):
         "c": 0.0,
     }
     assert found.uncertain == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (("0", "0", "100", "0", "100", "1"), "2 rows .* such as 100, so its 0 and 1 may mean"),
+        (("0.3", "87,5", "0.9", "12"), "2 rows of the column 'pneumothorax' hold a number outside"),
+        (
+            ("1", "2", "1", "2", "1", "1"),
+            "2 rows .* write 0 for negative, 1 for positive or a prob",
+        ),
+        (("-3.2", "0.2", "-0.1", "4"), r"3 rows .*\(per cent: divide by 100\)"),
+    ],
+)
+def test_numbers_of_another_scale_are_no_labels(labels, said, table):
+    rows = "".join(f"i{place};{label}\n" for place, label in enumerate(labels))
+    with pytest.raises(DataError, match=said):
+        table(f"image;pneumothorax\n{rows}")
+
+
+def test_a_few_numbers_outside_are_slips_of_their_rows(table):
+    found = table("image,pneumothorax\na,0\nb,1\nc,yes\nd,11\ne,10\nf,-1\n")
+    assert [problem.image_id for problem in found.problems] == ["d", "e"]

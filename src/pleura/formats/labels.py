@@ -19,6 +19,7 @@ no label.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -225,6 +226,8 @@ def read_labels(settings: "Labels") -> LabelTable:
         table = _Table(wanted)
         for row in rows.rows():
             table.take(row)
+    for column, numbers in table.numbers.items():
+        _require_shares(path, column, numbers)
     if columns != asked:
         _require_findings(path, columns[0][0], table.found.values())
     return table.finished(settings.boxes_side, unused)
@@ -245,6 +248,32 @@ def _found_columns(
             f"its columns are {columns_shown(there)}; name the column of labels with `label_column`"
         )
     return [(found[0], 1.0)]
+
+
+def _require_shares(path: Path, column: str, numbers: Mapping[float, int]) -> None:
+    """Refuse a column that is in per cent, logits or classes: its 0 and 1 say something else there.
+
+    One number that cannot be, or a few, are slips, and their rows alone are refused.
+
+    Args:
+        path: The table.
+        column: The column.
+        numbers: Number -> in how many rows it stands.
+
+    Raises:
+        DataError: More rows hold a number outside 0..1 than a positive label, or none a negative
+            one.
+    """
+    outside = [number for number in numbers if not 0 <= number <= 1]
+    rows = sum(numbers[number] for number in outside)
+    negatives = any(0 <= number <= 0.5 for number in numbers)
+    positives = sum(count for number, count in numbers.items() if 0.5 < number <= 1)
+    if rows > max(1, positives * negatives):
+        raise DataError(
+            f"{path}: {rows:,} rows of the column {column!r} hold a number outside 0 to 1, such "
+            f"as {outside[0]:g}, so its 0 and 1 may mean something else; write 0 for negative, 1 "
+            "for positive or a probability between them (per cent: divide by 100)"
+        )
 
 
 def _require_findings(path: Path, column: str, labels: Collection[ImageLabel]) -> None:
@@ -319,6 +348,7 @@ class _Table:
     readers: dict[str, dict[str, ImageLabel]] = field(default_factory=dict)
     uncertain: set[str] = field(default_factory=set)
     problems: list[LabelProblem] = field(default_factory=list)
+    numbers: dict[str, Counter[float]] = field(default_factory=dict)
 
     def take(self, row: TableRow) -> None:
         """Take in one row."""
@@ -330,6 +360,7 @@ class _Table:
             return self._refuse(line, repr(image_id[:64]), _Fault(fault))
         if broken:
             return self._refuse(line, image_id, _Fault(broken))
+        self._count(values)
         try:
             label = _label(line, values, self.wanted)
             if label.uncertain:
@@ -345,6 +376,13 @@ class _Table:
         except _Refused as refused:
             self._refuse(line, image_id, refused.fault)
         return None
+
+    def _count(self, values: Mapping[str, str]) -> None:
+        """Count the numbers in the columns of labels."""
+        for name in (name for name, _ in self.wanted.labels if name in values):
+            number = _WORDS.get(values[name].lower(), number_of(values[name]))
+            if math.isfinite(number) and number != _UNCERTAIN:
+                self.numbers.setdefault(name, Counter())[number] += 1
 
     def finished(self, boxes_side: float, unused: tuple[str, ...]) -> LabelTable:
         """Return what was read; an image with a problem has no label."""
