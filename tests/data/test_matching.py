@@ -246,3 +246,24 @@ def test_a_category_has_to_be_named(radiographs):
     content["categories"] = [{"id": 1, "name": "air"}, {"id": 2, "name": "lung"}]
     (radiographs / "masks.json").write_text(json.dumps(content))
     assert said(index_of(radiographs, **settings, mask_label="air")) == WANTED
+
+
+def test_boxes_that_are_drawn_as_masks_are_named(tmp_path):
+    folder, masks = tmp_path / "data", tmp_path / "masks"
+    for number in range(12):
+        write_radiograph(folder / f"case_{number}.dcm", number, f"1.2.{number}")
+        mask = mask_of(number)
+        mask[50:55, 30:40] = number % 2
+        write_mask_picture(masks / f"case_{number}.png", mask)
+    rows = "".join(f"1.2.{n},{mask2rle(mask_of(n))}\n" for n in range(12))
+    (tmp_path / "t.csv").write_text(f"ImageId,EncodedPixels\n{rows}")
+    for source in (masks, tmp_path / "t.csv"):
+        index = index_of(folder, annotations=str(source))
+        assert codes(index, folder)["boxes"].count == 12
+        (use,) = index.tables
+        assert str(use).startswith(f"{source}: 12 of 12 masks are upright rectangles, so they are")
+    (masks / "case_11.png").unlink()
+    (masks / "case_9.png").unlink()
+    for number in (8, 10):
+        write_mask_picture(masks / f"case_{number}.png", np.tri(*SHAPE, dtype=np.bool_))
+    assert not index_of(folder, annotations=str(masks)).tables

@@ -332,6 +332,16 @@ class TestCoco:
             for p in found.problems
         )
 
+    @pytest.mark.parametrize(("count", "share"), [(3, 0.2), (10, 0.3)])
+    def test_polygons_in_another_scale(self, count, share, tmp_path):
+        end = 100 * share
+        drawn = [[[1, 1, end, 1, end, 12 + n / 2, 2, 19]] for n in range(count)]
+        image = {"id": 1, "file_name": "a.png", "height": 100, "width": 100}
+        path = coco(tmp_path / "c.json", *drawn, images=[image])
+        with pytest.raises(AnnotationError, match=f"all of its {count} segm.*may be per cent, or"):
+            read_masks(path)
+        assert read_masks(coco(path, *drawn[1:], images=[image])).positives == 1
+
     def test_boxes_that_are_written_as_polygons_are_no_masks(self, tmp_path):
         box = [[1, 1, 4, 1, 4, 3, 1, 3]]
         with pytest.raises(AnnotationError, match="all of its 10 segmentations are upright rect"):

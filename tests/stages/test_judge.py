@@ -391,3 +391,16 @@ def test_no_patient_is_written(truth, tmp_path):
     rows = pl.read_csv(table)
     assert rows["group"].to_list() == [1, 1, 1, 1, 2, 2, 2, 2]
     assert rows["fold"].to_list() == [3, *[None] * 7]
+
+
+def test_masks_that_are_boxes_are_named(tmp_path):
+    mask = np.zeros((64, 48), np.bool_)
+    mask[10:20, 5:15] = True
+    for name in ("p", "t"):
+        for number in range(10):
+            write_mask_picture(tmp_path / name / f"{number}.png", mask)
+    notes = judge(tmp_path / "p", tmp_path / "t").notes
+    assert [note for note in notes if "10 of 10 masks are upright rectangles" in note] == [
+        note for note in notes if str(tmp_path) in note
+    ]
+    assert sum("are boxes" in note for note in notes) == 2

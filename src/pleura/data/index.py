@@ -370,6 +370,7 @@ def _label_uses(
             known=here,
             columns=annotations.unused,
             names=names,
+            notes=annotations.boxes,
         )
     if labels.table is not None:
         yield from table_use(

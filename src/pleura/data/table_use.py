@@ -27,7 +27,7 @@ class TableUse:
             calls it.
         unknown: How many of its ids are none of the images.
         example: The first of these ids.
-        zeros: That one of them may have lost its leading zeros, in words.
+        notes: What else is to be said of it, in words.
         columns: Columns that were not read.
         unread: Why nothing of it was used; empty where something was.
         finding: What the audit calls that, where it is a finding.
@@ -39,12 +39,16 @@ class TableUse:
     example: str = ""
     columns: tuple[str, ...] = ()
     unread: str = ""
-    zeros: str = ""
+    notes: tuple[str, ...] = ()
     finding: UnreadFinding | Literal[""] = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields by their names."""
-        return asdict(self) | {"refused": dict(self.refused), "columns": list(self.columns)}
+        return asdict(self) | {
+            "refused": dict(self.refused),
+            "columns": list(self.columns),
+            "notes": list(self.notes),
+        }
 
     def __str__(self) -> str:
         """Return the same as a sentence."""
@@ -57,11 +61,10 @@ class TableUse:
         if self.unknown:
             ids = "id is none" if self.unknown == 1 else "ids are none"
             said.append(f"{self.unknown:,} {ids} of the images, such as {shown(self.example)}")
-            said += [self.zeros] * bool(self.zeros)
         if self.columns:
             word = "this column is" if len(self.columns) == 1 else "these columns are"
             said.append(f"{word} not used: {columns_shown(self.columns)}")
-        return f"{self.table}: {'; '.join(said)}"
+        return f"{self.table}: {'; '.join([*said, *self.notes])}"
 
 
 def table_use(
@@ -72,6 +75,7 @@ def table_use(
     known: Collection[str] = (),
     columns: Iterable[str] = (),
     names: Iterable[str] = (),
+    notes: Iterable[str] = (),
 ) -> tuple[TableUse, ...]:
     """Return what of a table was not used; nothing where all of it was.
 
@@ -82,7 +86,9 @@ def table_use(
         known: Those of the images.
         columns: Its columns that were not read.
         names: What a table may call the images.
+        notes: What else is to be said of it.
     """
+    notes = list(notes)
     unknown = [one for one in dict.fromkeys(ids) if one not in known]
     use = TableUse(
         str(table),
@@ -90,9 +96,9 @@ def table_use(
         len(unknown),
         unknown[0] if unknown else "",
         tuple(columns),
-        zeros=first_without_zeros(unknown, names) if unknown else "",
+        notes=(*filter(None, [first_without_zeros(unknown, names)]), *notes),
     )
-    return (use,) if use.refused or use.unknown or use.columns else ()
+    return (use,) if use.refused or use.unknown or use.columns or use.notes else ()
 
 
 def unused_columns(table: str | os.PathLike[str], read: Collection[str]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from pleura.errors import (
 )
 from pleura.formats.csv_cells import cell, csv_line
 from pleura.formats.csv_table import BYTE_ORDER_MARK, UNCLOSED, fields_of, names_of, open_lines
+from pleura.formats.mask_boxes import boxes_among
 from pleura.formats.mask_size import Misfit, exchanged, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
 from pleura.storage.atomic import atomic_path
@@ -57,6 +58,7 @@ NoteCode = Literal[
     "repeated-rows",
     "probability-maps",
     "not-a-mask",
+    "boxes",
 ]
 
 
@@ -100,6 +102,15 @@ class TableNote:
     code: NoteCode
     count: int
     says: str = ""
+
+
+def box_notes(
+    masks: Mapping[str, Sequence[str]], shapes: Mapping[str, tuple[int, int]], form: Form
+) -> tuple[TableNote, ...]:
+    """Return a note where masks are boxes; `shapes` are ``(rows, columns)`` by image id."""
+    boxes = boxes_among(masks.items(), shapes, form)
+    drawn = sum(map(bool, masks.values()))
+    return (TableNote("boxes", boxes, f"{boxes:,} of {drawn:,} masks"),) if boxes else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +169,16 @@ class Annotations:
     def refused(self) -> frozenset[str]:
         """The ids of the images left out because of a problem."""
         return frozenset(problem.image_id for problem in self.problems)
+
+    @property
+    def boxes(self) -> list[str]:
+        """That masks are boxes, in words; nothing where they are not."""
+        return [
+            f"{note.says} are upright rectangles, so they are boxes, which say nothing of where a "
+            "pneumothorax ends: give them with `labels` and `label_boxes`"
+            for note in self.notes
+            if note.code == "boxes"
+        ]
 
     def overlapping(self) -> tuple[str, ...]:
         """Return the ids of the images of which two texts share a pixel, in file order."""
@@ -291,8 +312,10 @@ def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]])
         if mask.fault is not None
     ]
     bad = {problem.image_id for problem in problems}
+    unsized = {key: own for key, own in shapes.items() if key not in annotations.sizes}
     return replace(
         annotations,
+        notes=(*annotations.notes, *box_notes(annotations.masks, unsized, annotations.form)),
         masks={key: texts for key, texts in annotations.masks.items() if key not in bad},
         lines={key: lines for key, lines in annotations.lines.items() if key not in bad},
         problems=_by_line([*annotations.problems, *problems]),

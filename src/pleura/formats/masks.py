@@ -26,6 +26,7 @@ from pleura.formats.annotations import (
     Annotations,
     RowProblem,
     TableNote,
+    box_notes,
     columns_of,
     read_annotations,
 )
@@ -129,7 +130,7 @@ class _Found:
             masks=good,
             lines={key: (0,) * max(1, len(texts)) for key, texts in good.items()},
             problems=tuple(self.problems),
-            notes=notes,
+            notes=(*notes, *box_notes(good, self.sizes, "relative")),
             last={key: texts[-1] if texts else EMPTY for key, texts in good.items()},
             sizes=self.sizes,
             scores={key: score for key, score in self.scores.items() if key in good},
