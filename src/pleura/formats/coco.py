@@ -459,7 +459,7 @@ def _reach(mask: NDArray[np.bool_]) -> float:
     """Return how far a mask lies from the upper left corner, as a share of the sides."""
     rows, columns = mask.shape
     left, top, width, height = _box(mask)
-    return max((left + width) / columns, (top + height) / rows)
+    return float(max((left + width) / columns, (top + height) / rows))
 
 
 def _box(mask: NDArray[np.bool_]) -> list[int]:
