@@ -48,11 +48,11 @@ def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return intersection over union of two masks, 1 where both are empty.
 
     Args:
-        truth: Any shape, bool or 0..1.
-        prediction: The same shape.
+        truth: Any shape: bool, whole numbers (0 outside, any other inside, such as 255) or 0..1.
+        prediction: The same shape, likewise.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: The shapes differ, or a float is not in 0..1.
     """
     x, y = _same_shape(truth, prediction)
     both, total = _overlap(x, y)
@@ -155,6 +155,15 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Return the mean squared distance of probabilities from the labels; NaN without an image.
 
     0 is perfect; answering the prevalence q everywhere gives q (1 - q).
+
+    Args:
+        labels: ``(n,)`` bool.
+        probabilities: ``(n,)``, 0..1.
+
+    Raises:
+        ValueError: The lengths differ.
+
+    Source: Brier, Monthly Weather Review 1950; 78: 1.
     """
     truth, values = _same_shape(labels, probabilities)
     return _share((values.astype(float) - truth.astype(bool)) ** 2)
@@ -195,6 +204,14 @@ def expected_calibration_error(
     calibrated score: chance alone keeps a bin's share of positives away from its mean. NaN without
     an image.
 
+    Args:
+        labels: ``(n,)`` bool.
+        probabilities: ``(n,)``, 0..1.
+        bins: As for :func:`equal_mass_bins`.
+
+    Raises:
+        ValueError: The lengths differ.
+
     Source: Nixon et al., CVPR workshops 2019.
     """
     truth, values = _same_shape(labels, probabilities)
@@ -205,13 +222,29 @@ def expected_calibration_error(
 
 
 def sensitivity(labels: ArrayLike, decisions: ArrayLike) -> float:
-    """Return the share of positives that were called positive; NaN where there are none."""
+    """Return the share of positives that were called positive; NaN where there are none.
+
+    Args:
+        labels: ``(n,)`` bool: whether an image is positive.
+        decisions: ``(n,)`` bool: whether it was called positive.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
     truth, called = _same_shape(labels, decisions)
     return _share(called.astype(bool)[truth.astype(bool)])
 
 
 def specificity(labels: ArrayLike, decisions: ArrayLike) -> float:
-    """Return the share of negatives that were called negative; NaN where there are none."""
+    """Return the share of negatives that were called negative; NaN where there are none.
+
+    Args:
+        labels: ``(n,)`` bool: whether an image is positive.
+        decisions: ``(n,)`` bool: whether it was called positive.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
     truth, called = _same_shape(labels, decisions)
     return _share(~called.astype(bool)[~truth.astype(bool)])
 
@@ -222,6 +255,9 @@ def positive_dice(dice: ArrayLike, labels: ArrayLike) -> float:
     Args:
         dice: ``(n,)`` Dice of each image.
         labels: ``(n,)`` bool, whether the image has a pneumothorax.
+
+    Raises:
+        ValueError: The lengths differ.
     """
     values, truth = _same_shape(dice, labels)
     return _share(values[truth.astype(bool)])

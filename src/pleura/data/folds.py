@@ -76,7 +76,7 @@ def assign_folds(records: Sequence[ImageRecord], folds: int, seed: int = 0) -> N
         seed: The same seed gives the same folds.
 
     Returns:
-        ``(len(records),)`` int64 in 0..folds-1.
+        ``(records,)``, 0 to folds - 1.
 
     Raises:
         DataError: There are fewer groups than folds, an unlabelled record, or a fold table with
@@ -154,8 +154,8 @@ def group_numbers(records: Sequence[ImageRecord]) -> NDArray[np.int64]:
     """Return the group of each record: what a patient or a cluster holds together has one number.
 
     Returns:
-        ``(len(records),)`` int64. Two images of one patient have one number, two of one cluster
-        too, and so have those linked over a third, be it among `records` or not.
+        ``(records,)``, from 0. Two images of one patient have one number, and so have two of one
+        cluster, and two that a third links, whether that is among `records` or not.
     """
     return group_by(
         [record.patient for record in records],
@@ -169,7 +169,7 @@ def report_folds(records: Sequence[ImageRecord], folds: NDArray[np.int64]) -> Fo
 
     Args:
         records: Labelled records.
-        folds: ``(len(records),)`` int64, the fold of each, each fold with one image or more.
+        folds: ``(records,)``: the fold of each, from 0, each fold with one image or more.
     """
     groups = group_numbers(records)
     positive = np.array([bool(record.positive) for record in records])
@@ -221,6 +221,11 @@ def write_fold_table(records: Sequence[ImageRecord], folds: NDArray[np.int64], p
 
     Columns: ``image_id``, ``fold``, ``group`` (the number of its patient or cluster), ``positive``
     (0 or 1) and ``area_px``, which is empty where the mask is not known.
+
+    Args:
+        records: The images.
+        folds: ``(records,)``: the fold of each, from 0.
+        path: The file.
 
     Raises:
         OutputError: The file could not be written.

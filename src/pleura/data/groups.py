@@ -20,11 +20,16 @@ IdUse = Literal["groups", "shared", "unique", ""]
 
 
 def group_by(*labels: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Return a number for each place, equal where a label is shared or others link them.
+    """Return the number of each place's group: places that share a label are in one group.
+
+    So are places that others link: one shares a label with the first and another with the second.
 
     Args:
         labels: Sequences of one length: patients, clusters, hashes ... None and an empty text are
             no label.
+
+    Returns:
+        ``(places,)``, numbered from 0 in the order of the groups' first places.
     """
     pairs = []
     for own in labels:

@@ -69,7 +69,10 @@ class AnyRadiograph:
         return prepare_pixels(self.pixels, size, self.aspect)
 
     def squared(self, mask: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the pixels and a mask over them as they are looked at: with square pixels."""
+        """Return the pixels and a mask ``(rows, columns)`` over them as screens show them.
+
+        Both have square pixels then, and the same shape.
+        """
         return squared(self.pixels, self.aspect), squared(mask, self.aspect)
 
 

@@ -233,5 +233,5 @@ def _fault(columns: Mapping[str, Sequence[Any]]) -> str:
 
 
 def image_keys(records: Sequence[ImageRecord]) -> NDArray[np.uint64]:
-    """Return the first 64 bits of each record's pixel hash, as a bundle keeps them."""
+    """Return ``(records,)``: the first 64 bits of each pixel hash, as a bundle keeps them."""
     return np.array([int(record.pixel_hash[:16], 16) for record in records], np.uint64)

@@ -172,7 +172,7 @@ def scan_files(
 
 
 def pixel_hash(pixels: NDArray[np.generic]) -> str:
-    """Return a 128-bit hash (hex) of the size, type and values of C-contiguous pixels.
+    """Return a 128-bit hash (hex) of the shape, dtype and values of C-contiguous pixels.
 
     XXH3 is no cryptographic hash: it tells pictures apart that differ by accident, not ones that
     were made to collide.

@@ -81,7 +81,7 @@ class LookupTable:
         return outputs
 
     def between(self, lowest: float, highest: float) -> NDArray[np.uint16]:
-        """Return the entries that inputs from `lowest` to `highest` can have: at least one."""
+        """Return the entries ``(n,)``, 1 or more, that inputs from `lowest` to `highest` have."""
         last = len(self.entries) - 1
         start, end = (int(np.clip(one - self.first, 0, last)) for one in (lowest, highest))
         return self.entries[start : end + 1]
@@ -146,7 +146,7 @@ def codes(
 
 
 def bits_of(outputs: NDArray[Any]) -> int:
-    """Return the bits that the largest of these outputs takes, at least 1."""
+    """Return the bits that the largest of outputs, of any shape, takes: at least 1."""
     return max(1, int(outputs.max()).bit_length())
 
 
@@ -291,8 +291,12 @@ def _fitted_table(
 def completed(stored_codes: NDArray[Any], rules: Grayscale) -> Grayscale:
     """Return `rules` with the window that :func:`render` takes where the file names none.
 
-    That is so for files of more than 8 bits; all others, and a picture of one value, come back as
-    they are.
+    That is so for files of more than 8 bits. For all others, and for a picture of one value, the
+    rules come back as they are.
+
+    Args:
+        stored_codes: From :func:`codes`, (rows, columns).
+        rules: The file's own rules.
     """
     if rules.voi is not None or rules.bits_stored <= 8:
         return rules

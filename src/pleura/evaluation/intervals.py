@@ -61,7 +61,7 @@ class Draws:
     groups: NDArray[np.int64]
 
     def among(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Draws":
-        """Return the same draws of some of the images alone."""
+        """Return the same draws of some images alone: ``(images,)`` bool, or ``(n,)`` places."""
         return Draws(self.weights[:, rows], self.groups[rows])
 
     def reweighted(self, parts: NDArray[np.int64], shares: Sequence[float]) -> "Draws":
@@ -93,7 +93,7 @@ class Draws:
         return self.divide(self.weights @ above, self.weights @ below)
 
     def divide(self, above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a ratio of sums, NaN where there is nothing to divide by."""
+        """Return `above` over `below`, in the shape of `above`; NaN where `below` is 0."""
         nothing = np.full(above.shape, np.nan)
         quotient: NDArray[np.float64] = np.divide(above, below, out=nothing, where=below != 0)
         return quotient
@@ -124,13 +124,13 @@ class Draws:
     ) -> Score:
         """Return a figure in 0..1 with its 95 % interval, also where every resample says the same.
 
-        That is so where all or none are counted, and a percentile interval would have no width.
-        Then the interval is Wilson's, with as many cases as there are patients: 36 of 36 is 0.90
-        to 1. A figure that rests on one patient still has none.
+        They do where the figure is 0 or 1, and a percentile interval would have no width. Then the
+        interval is Wilson's, with as many cases as there are patients: 36 of 36 is 0.90 to 1. A
+        figure that rests on one patient still has none.
 
         Args:
             samples: As for :meth:`score`.
-            among: The images that are counted.
+            among: ``(images,)`` bool: the images it is about, where these are not all.
             bounds: What gives the interval in place of Wilson's, from the figure and the number of
                 patients.
         """
@@ -141,7 +141,7 @@ class Draws:
         return Score(found.value, float(low), float(high))
 
     def patients(self, among: NDArray[np.bool_] | None = None) -> int:
-        """Return of how many patients some of the images are."""
+        """Return how many patients the images, or those of ``(images,)`` `among`, come from."""
         return len(np.unique(self.groups if among is None else self.groups[among]))
 
 
@@ -177,6 +177,9 @@ def patient_weights(groups: Sequence[str]) -> NDArray[np.float64]:
 
     Args:
         groups: The patient of each image.
+
+    Returns:
+        ``(images,)``, more than 0 and at most 1.
     """
     _, numbers = np.unique(np.array(list(groups), dtype=str), return_inverse=True)
     return np.asarray(1 / np.bincount(numbers)[numbers], np.float64)
@@ -207,7 +210,12 @@ def average_precision_samples(
     """Return the average precision in each sample.
 
     It is the sum over thresholds, from the highest score down, of the precision there times the
-    recall gained; images of equal score are gained together.
+    recall gained. Images of equal score are gained together.
+
+    Args:
+        positive: ``(images,)`` bool.
+        scores: ``(images,)``, higher meaning more likely positive.
+        draws: The samples.
     """
 
     def gained(found: NDArray[np.float64], alarms: NDArray[np.float64]) -> Samples:

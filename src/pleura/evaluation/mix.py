@@ -68,7 +68,7 @@ masks of the challenge's second table (``stage_2_train.csv``)."""
 
 
 def size_class(share: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return which of :data:`SIZES` each share of the image falls into, from 0."""
+    """Return which of :data:`SIZES`, from 0, each of ``(n,)`` shares of an image falls into."""
     edges = [low for _, low, _ in SIZES[1:]]
     return np.searchsorted(edges, share, side="right").astype(np.int64)
 

@@ -116,9 +116,14 @@ def _without_masks(annotated: Predictions) -> OperatingPoint:
 def sensitive_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
     """Return the highest threshold that at least :data:`REACHED` of the positives reach.
 
-    An image reaches a threshold at or below its score. Positives with equal scores are found
-    together, so more than the share may be. The threshold lies midway to the next lower score of
-    any image, where rounding cannot move one across. None where there is no positive.
+    An image reaches every threshold up to its score. Positives of equal score reach the same ones,
+    so more than the share may reach this one. It lies midway to the next lower score of any image,
+    so that rounding moves no image across. None where there is no positive.
+
+    Args:
+        scores: ``(images,)``, 0..1.
+        positive: ``(images,)`` bool.
+        reached: The share, 0..1.
     """
     found = np.sort(scores[positive])[::-1]
     if not found.size:
@@ -131,8 +136,13 @@ def sensitive_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]
 def specific_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
     """Return the lowest threshold that at least :data:`REACHED` of the negatives do not reach.
 
-    As for :func:`sensitive_threshold`, midway to the next higher score. None where there is no
-    negative, or where so many of them have the score 1 that no threshold is above enough.
+    It lies midway to the next higher score of any image. None where there is no negative, or where
+    so many negatives have the score 1 that no threshold lies above enough of them.
+
+    Args:
+        scores: ``(images,)``, 0..1.
+        positive: ``(images,)`` bool.
+        reached: The share, 0..1.
     """
     others = np.sort(scores[~positive])
     if not others.size:

@@ -191,7 +191,14 @@ def apart_interval(ours: Score, theirs: Score) -> tuple[float, float]:
 
 
 def patient_weights(groups: NDArray[np.int64]) -> Floats:
-    """Return what each image weighs where patients count the same: 1 / n of n images."""
+    """Return what each image weighs where patients count the same: 1 / n of a patient's n images.
+
+    Args:
+        groups: ``(images,)``: the patient of each image, numbered from 0.
+
+    Returns:
+        ``(images,)``, more than 0 and at most 1.
+    """
     counts = np.bincount(groups) if groups.size else np.ones(1)
     return 1 / counts[groups]
 

@@ -366,7 +366,7 @@ def _distances(outcomes: Sequence[Outcome], table: "Table", draws: Draws) -> tup
 
 
 def about(name: str, table: "Table") -> NDArray[np.bool_] | None:
-    """Return the images that a figure is about, None for all of them."""
+    """Return ``(images,)``: which images a figure is about; None where it is about all."""
     if name in ("positive_dice", "positive_iou"):
         return table.positive & table.annotated
     if name in ("sensitivity", "average_precision"):
@@ -449,7 +449,7 @@ class Table:
         )
 
     def reaching(self, name: str, score: float) -> NDArray[np.bool_]:
-        """Return which images reach the threshold `score` of the operating point `name`."""
+        """Return ``(images,)``: which reach the threshold `score` of the operating point `name`."""
         return np.array(
             [
                 own >= score if reached is None else name in reached

@@ -78,7 +78,7 @@ class CocoMask(NamedTuple):
         name: Its file name.
         mask: The union of its lesions, (rows, columns) bool.
         score: Its score, if there is one.
-        lesions: Each as it was drawn; none: the connected parts of the mask.
+        lesions: Each as it was drawn, (rows, columns) bool; none: the connected parts of the mask.
     """
 
     name: str
@@ -204,21 +204,22 @@ def coco_text(items: Iterable[CocoMask], *, polygons: bool) -> tuple[str, list[s
 
 
 def lesions_of(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Return the connected parts of a mask; pixels that share a corner are connected."""
+    """Return the parts of a mask, each ``(rows, columns)``; pixels with a common corner connect."""
     count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     return [parts == number for number in range(1, count)]
 
 
 def packed(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return a mask as COCO's packed run lengths."""
+    """Return a mask ``(rows, columns)`` as COCO's packed run lengths: its size and their text."""
     found = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": list(mask.shape), "counts": found["counts"].decode("ascii")}
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[list[float]]:
-    """Return the outer outlines of a mask as COCO polygons, x and y in turn; holes are lost.
+    """Return the outer outlines of a mask ``(rows, columns)`` as COCO polygons; holes are lost.
 
-    They run along the borders of pixels, so that filling them gives the same pixels.
+    A polygon is x and y in turn, in pixels, 0 at the outer border of the first one. It runs along
+    the borders of pixels, so that filling it gives the same pixels.
     """
     twice = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(twice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -95,7 +95,7 @@ def picture_values(path: Path) -> NDArray[Any]:
 
 
 def write_mask_picture(path: Path, mask: NDArray[np.bool_]) -> None:
-    """Write a mask as PNG or TIFF, 0 outside and 255 inside.
+    """Write a mask ``(rows, columns)`` as PNG, or TIFF by its suffix: 0 outside, 255 inside.
 
     Raises:
         OutputError: The file could not be written.

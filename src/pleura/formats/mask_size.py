@@ -228,6 +228,13 @@ def touching(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[n
     """Return the share of a mask that lies on itself when shifted by 0, 1, 2 ... pixels.
 
     Only other runs count, `_NEXT` of them behind each: what a run shares with itself is left out.
+
+    Args:
+        starts: ``(runs,)``: the first pixel of each run, counted down the columns from 0, rising.
+        lengths: ``(runs,)``: the pixels of each.
+
+    Returns:
+        ``(_MOST,)``, one share for each shift.
     """
     ends = starts + lengths
     apart = np.arange(1, min(_NEXT, starts.size - 1) + 1)

@@ -83,7 +83,9 @@ def slice_of(content: bytes) -> NDArray[Any]:
 
 
 def write_nifti_mask(path: Path, mask: NDArray[np.bool_]) -> None:
-    """Write a mask as NIfTI of one slice, 0 outside and 1 inside, as ITK lays a picture.
+    """Write a mask ``(rows, columns)`` as NIfTI of one slice, 0 outside and 1 inside.
+
+    The slice lies as ITK lays a picture: ``(columns, rows, 1)``, x and y turned round.
 
     Raises:
         OutputError: The file could not be written.

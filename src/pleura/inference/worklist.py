@@ -227,9 +227,11 @@ def stored_map(prepared_map: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def packed(stored: NDArray[np.uint8]) -> str:
-    """Return a map as base64 of its deflated (zlib) bytes, each row less the one above, modulo 256.
+    """Return a map ``(rows, columns)`` as base64 of its deflated (zlib) bytes.
 
-    Not a PNG, because browsers that guard against fingerprints change the pixels a page reads.
+    Each row is stored less the one above, modulo 256.
+
+    It is no PNG, because browsers that guard against fingerprinting change the pixels a page reads.
     """
     steps = np.diff(stored, axis=0, prepend=np.zeros((1, stored.shape[1]), np.uint8))
     return base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode("ascii")

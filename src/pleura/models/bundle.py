@@ -151,7 +151,7 @@ class Calibration:
 
 
 def score_logit(scores: ArrayLike) -> NDArray[np.float64]:
-    """Return ``log(p / (1 - p))`` of scores in 0..1, float64, finite also for 0 and 1."""
+    """Return ``log(p / (1 - p))`` of scores in 0..1, in their shape, finite also for 0 and 1."""
     inside = np.clip(np.asarray(scores, np.float64), _SMALLEST, 1 - _SMALLEST)
     return np.asarray(np.log(inside) - np.log1p(-inside), np.float64)
 
@@ -184,7 +184,7 @@ class Bundle:
 
     Attributes:
         network: Its name and settings, defaults filled in.
-        weights: Parameter and buffer arrays by name.
+        weights: Parameters and buffers by name, each of a shape and dtype of its own.
         preprocessing: How its input is made.
         operating_point: The thresholds in use.
         presets: Other thresholds by name: ``sensitive`` and ``specific`` reach 0.95 of either on

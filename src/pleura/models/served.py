@@ -7,6 +7,8 @@ comes over the skip connection is convolved by itself and added, so nothing is p
 either; a 1 x 1 convolution is taken before doubling, not after.
 
 Equal but for rounding, and in evaluation mode only: batch normalisation is folded into the weights.
+
+Shapes: B batch, C channels, H rows, W columns.
 """
 
 import torch
@@ -45,7 +47,7 @@ class ServedUpResidual(nn.Module):
         self.shortcut_skip = _convolution(beside[:, below:])
 
     def forward(self, below_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """Return the block's output, the size of the skip."""
+        """Return the block's output, in the shape of the skip: twice as large as what is below."""
         x = torch.relu(self.below(below_BCHW) + self.skip(skip_BCHW))
         near = functional.interpolate(
             self.shortcut_below(below_BCHW), scale_factor=2.0, mode="nearest"

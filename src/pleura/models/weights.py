@@ -9,19 +9,23 @@ from numpy.typing import NDArray
 from pleura.errors import BundleError
 
 Arrays = dict[str, NDArray[np.generic]]
+"""Name -> array, each of a shape and dtype of its own."""
 
 
 def rounded(arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-    """Return the arrays with the weights of convolutions and layers rounded to 16-bit numbers.
+    """Return the arrays, in their shapes, with weights rounded to numbers that 16 bits hold.
 
-    They stay float32. Vectors (biases, and what normalisation keeps) are left as they are: they are
-    few, and a variance may lie outside the range of 16 bits.
+    They stay float32. Arrays of one axis (biases, and what normalisation keeps) are left as they
+    are: they are few, and a variance may lie outside the range of 16 bits.
     """
     return widen(_narrowed(arrays))
 
 
 def halve(arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-    """Return what :func:`rounded` gives with the rounded weights as float16.
+    """Return rounded arrays, in their shapes, with the weights as float16.
+
+    Args:
+        arrays: From :func:`rounded`.
 
     Raises:
         ValueError: A weight is not one of 16 bits: the arrays were not rounded.
@@ -35,7 +39,7 @@ def halve(arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
 
 
 def widen(arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-    """Return the arrays with float16 made float32."""
+    """Return the arrays, in their shapes, with float16 made float32."""
     return {
         name: array.astype(np.float32) if array.dtype == np.float16 else array
         for name, array in arrays.items()
@@ -60,7 +64,10 @@ def digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
 
 
 def check_finite(arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Raise BundleError where a number is NaN or infinite, and so would be every answer."""
+    """Raise BundleError where a number of arrays, of any shape, is NaN or infinite.
+
+    With such a weight every answer would be NaN.
+    """
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BundleError(f"its weights {name} are not all finite numbers")

@@ -153,7 +153,7 @@ def measure_thumb(thumb: NDArray[np.uint8], maps: Maps | None = None) -> Picture
     """Return what a picture says by itself, from its thumb.
 
     Args:
-        thumb: As :func:`thumb_of` returns it.
+        thumb: ``(128, 128)`` uint8, as :func:`thumb_of` returns it.
         maps: As for :func:`measure`.
     """
     top, bottom, left, right = _frame(thumb)
@@ -271,13 +271,13 @@ def shrink(pixels: NDArray[Any], side: int) -> NDArray[np.uint8]:
 
 
 def inside_thumb(thumb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a thumb, as :func:`thumb_of` gives it, without the lines of one grey around it."""
+    """Return a thumb, ``(128, 128)`` as :func:`thumb_of` gives it, without an even frame."""
     top, bottom, left, right = _frame(thumb)
     return thumb[top : _THUMB - bottom, left : _THUMB - right]
 
 
 def inside_frame(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return `pixels` as uint8 without the rows and columns of one grey around them."""
+    """Return `pixels`, ``(rows, columns)`` uint8 or uint16, as uint8 without an even frame."""
     picture = np.asarray(pixels)
     if picture.dtype != np.uint8:
         picture = cv2.convertScaleAbs(np.ascontiguousarray(picture), alpha=1 / 257)
@@ -346,7 +346,7 @@ def _pale_frame(thumb: NDArray[np.uint8]) -> bool:
 
 
 def spread_of(picture: NDArray[np.uint8]) -> int:
-    """Return the grey levels between the darkest and the lightest hundredth of a picture."""
+    """Return the grey levels between a picture's darkest and lightest hundredth; any shape."""
     low, high = _spread(np.bincount(picture.ravel(), minlength=256))
     return high - low
 
@@ -377,7 +377,10 @@ def _look(inside: NDArray[np.uint8]) -> Floats:
 
 
 def ranked(picture: NDArray[np.uint8]) -> Floats:
-    """Return each pixel's rank among all, from -1 to 1, equal for equal greys of 256."""
+    """Return each pixel's rank among all, from -1 to 1, in the picture's shape.
+
+    Pixels of one grey have one rank.
+    """
     levels = np.bincount(picture.ravel(), minlength=256)
     ranks = (levels.cumsum() - 0.5 * levels) * (2 / picture.size) - 1
     return np.asarray(ranks.astype(np.float32)[picture])
@@ -386,8 +389,12 @@ def ranked(picture: NDArray[np.uint8]) -> Floats:
 def margins_of(look: Floats, maps: Maps) -> dict[str, float]:
     """Return for each fault of posture how far the best posture with it is ahead of those without.
 
-    For ``mirrored`` it is how much more the look, were it upright, resembles a mirrored radiograph;
-    where it seems inverted, that is asked of its negative.
+    For ``mirrored`` it is how much more the look resembles a mirrored radiograph than one that is
+    not, if it is upright. Where the picture seems inverted, its negative is asked.
+
+    Args:
+        look: ``(576,)``, as :func:`look_of` returns it.
+        maps: What the margins are computed with.
     """
     values = (maps.weights @ look + maps.bias).tolist()
     margins = {

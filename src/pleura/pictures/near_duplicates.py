@@ -74,7 +74,7 @@ def find_clusters(
         hashes: 256 bits each (hex), as :attr:`pleura.pictures.measures.Picture.hash`. Leave blank
             pictures out: they are never the same as another.
         paths: The file of each.
-        read: Returns the picture in a file as :func:`small` makes it.
+        read: Returns the picture in a file as :func:`small` makes it, ``(256, 256)``.
 
     Returns:
         As :func:`clusters`.
@@ -121,7 +121,7 @@ def clusters(pairs: Iterable[tuple[int, int]], count: int) -> list[tuple[int, ..
 
 
 def components(pairs: Iterable[tuple[int, int]], count: int) -> NDArray[np.int64]:
-    """Return a number for each of `count` places, equal for places that `pairs` connect.
+    """Return ``(count,)`` numbers, one for each place, equal for places that `pairs` connect.
 
     The numbers run from 0 on, in the order of each component's first place.
     """

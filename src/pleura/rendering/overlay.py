@@ -15,6 +15,8 @@ from pleura.formats.plain_picture import signed_png
 from pleura.storage.atomic import write_bytes
 
 Picture = NDArray[np.uint8]
+"""``(rows, columns, 3)``, blue, green, red."""
+
 Colour = tuple[int, int, int]
 
 MASK_COLOUR: Colour = (28, 153, 255)
@@ -61,7 +63,7 @@ def overlay(
 
 
 def as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a radiograph's pixels, uint8 or uint16, as uint8; the largest value stays white.
+    """Return pixels of any shape, uint8 or uint16, as uint8; the largest value stays white.
 
     Raises:
         UsageError: They are neither.
@@ -124,7 +126,10 @@ def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
 
 
 def resize(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
-    """Return a picture of another size: means where it shrinks, else linear in between."""
+    """Return a picture, ``(rows, columns)`` or with colours, at another size.
+
+    Where it shrinks, a pixel is the mean of those it covers; else they are interpolated linearly.
+    """
     shrinks = rows < pixels.shape[0]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (columns, rows), interpolation=how), np.uint8)

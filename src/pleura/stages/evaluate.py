@@ -70,14 +70,14 @@ FAILURES = 16
 
 
 def said_of(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> Iterator[Probabilities]:
-    """Yield what `engine` says of each of `rows` of ``X_train``, in order."""
+    """Yield what `engine` says of each of ``(n,)`` `rows` of ``X_train``, in order."""
     for start in range(0, len(rows), BATCH):
         piece = rows[start : start + BATCH]
         yield from engine.probabilities(np.asarray(prepared.x_train[piece])).each()
 
 
 def counted_on(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> Predictions:
-    """Return what `engine` says of `rows` of ``X_train``, counted beside the truth, in order."""
+    """Return what `engine` says of ``(n,)`` `rows` of ``X_train``, counted beside the truth."""
     said = said_of(engine, prepared, rows)
     return count_predictions(prepared, zip(rows, said, strict=True))
 
@@ -132,8 +132,8 @@ def evaluate_model(
         bundle: The model.
         prepared: The folder.
         engine: What runs the network; torch on the CPU by default.
-        leave_out: Pictures that do not count either, as in :attr:`Bundle.trained_on`: those that
-            trained another model, which is held against this one.
+        leave_out: ``(n,)`` uint64, as in :attr:`Bundle.trained_on`: pictures that do not count
+            either, because they trained the model that this one is compared with.
         counted: What the network says of these very images, where it was counted before.
         mixes: Other sets to re-weigh the figures to.
         negatives: Image id -> what kind of negative it is, for parts of their own.
@@ -272,7 +272,7 @@ def compare_models(
 
 
 def unseen_rows(bundle: Bundle, prepared: Prepared) -> NDArray[np.int64]:
-    """Return the rows of ``X_train`` whose images did not train the model.
+    """Return the rows ``(n,)`` of ``X_train`` whose images did not train the model.
 
     Raises:
         DataError: The folder holds what a teacher says in place of a truth.

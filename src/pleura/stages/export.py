@@ -31,6 +31,7 @@ from pleura.synthesis.phantom import draw_phantom
 
 Kind = Literal["onnx", "openvino"]
 Masks = NDArray[np.bool_]
+"""``(n, S, S)``."""
 
 TOLERANCE = 5e-4
 """What a probability in float32 may be off torch's; rounding gives 1e-6 to 1e-4, by network."""
@@ -65,7 +66,7 @@ class Pictures:
     source: str
 
     def rows(self, which: NDArray[np.bool_] | slice, note: str = "") -> "Pictures":
-        """Return those of `which`."""
+        """Return those of `which`, ``(n,)`` bool or a slice, with `note` behind their source."""
         masks = None if self.masks is None else self.masks[which]
         return Pictures(self.pixels[which], masks, self.source + note)
 

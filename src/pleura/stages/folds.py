@@ -173,7 +173,7 @@ def keep_said(bundle: Bundle, trainer: Trainer) -> Path:
 
 
 def read_said(path: Path) -> tuple[NDArray[np.int64], Iterator[Probabilities]]:
-    """Return the rows of ``X_train`` that are a fold's, and what is said of each.
+    """Return the rows ``(n,)`` of ``X_train`` that are a fold's, and what is said of each.
 
     Maps are kept in steps of 1/255.
 

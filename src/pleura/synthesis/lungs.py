@@ -82,7 +82,11 @@ def find_lungs(pixels: NDArray[Any]) -> Lungs:
 
 
 def equalise(thumb: NDArray[np.uint8]) -> Floats:
-    """Return an 8-bit picture as the network sees it: SIDE x SIDE, levels spread over -1..1."""
+    """Return a picture ``(rows, columns)`` uint8 as the network of the lungs sees it.
+
+    Returns:
+        ``(SIDE, SIDE)`` float32, its levels spread evenly over -1..1.
+    """
     if thumb.shape != (SIDE, SIDE):
         thumb = prepare_pixels(thumb, SIDE)
     levels = np.cumsum(np.bincount(thumb.ravel(), minlength=256)) / thumb.size

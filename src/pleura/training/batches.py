@@ -205,8 +205,8 @@ class Batches(Sampler[list[Item]]):
     """Batches of an epoch's images, each with its place; what fills no step is left out.
 
     Args:
-        order: From an epoch to its images in their order, as many in each epoch.
-        images: How many that are.
+        order: From an epoch to its images ``(images,)`` in their order.
+        images: How many images each epoch has.
         batch: Images in a batch; fewer where there are fewer images.
         accumulate: Batches in a step; where there are too few for one, all are a step.
     """

@@ -111,26 +111,26 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def network_arrays(network: nn.Module) -> stored.Arrays:
-    """Return the parameters and buffers of `network` as arrays by name, copied."""
+    """Return the parameters and buffers of `network` as arrays by name, in their shapes, copied."""
     return plain_arrays(network.state_dict())
 
 
 def plain_arrays(values: Mapping[str, torch.Tensor]) -> stored.Arrays:
-    """Return tensors as arrays by name, copied."""
+    """Return tensors as arrays by name, in their shapes, copied."""
     return {
         name: value.detach().cpu().contiguous().numpy().copy() for name, value in values.items()
     }
 
 
 def restore_average(average: MovingAverage, arrays: stored.Arrays, updates: int) -> None:
-    """Put back into `average` the values and the count that were taken out of one like it."""
+    """Put back into `average` the values, in their shapes, and the count of one like it."""
     for name, value in average.values.items():
         value.copy_(_tensor(arrays[name]))
     average.updates = updates
 
 
 def optimizer_arrays(optimizer: torch.optim.Optimizer) -> stored.Arrays:
-    """Return the optimizer's state as arrays named ``<parameter number>.<state>``, copied."""
+    """Return the optimizer's state, in its shapes, by ``<parameter number>.<state>``, copied."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}.{name}": torch.as_tensor(value).detach().cpu().contiguous().numpy().copy()

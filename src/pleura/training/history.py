@@ -40,7 +40,7 @@ def best_epochs(history: History, count: int) -> list[int]:
 
 @dataclass(slots=True)
 class Sums:
-    """Running sums over an epoch: loss times images, images, and the two halves of Dice."""
+    """Running sums of an epoch, ``(4,)``: loss times images, images, and Dice's two halves."""
 
     values: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
 

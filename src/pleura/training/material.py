@@ -49,7 +49,7 @@ class Material:
         return round(len(self._own) * share / (1 - share))
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the images of an epoch, by their place among those that train, in order."""
+        """Return an epoch's images in order, ``(images,)`` places among those that train."""
         rows = self._drawn(self._own, len(self._own), epoch)
         if not self.extra:
             return rows
@@ -80,7 +80,7 @@ class Material:
         return Images((self.prepared, rows), empty_masks=self._settings.empty_masks)
 
     def keys(self) -> NDArray[np.uint64]:
-        """Return the keys of all pictures that train."""
+        """Return the keys ``(n,)`` of all pictures that train, see :func:`image_keys`."""
         return image_keys([*self._own, *self._further])
 
     @property

@@ -95,12 +95,12 @@ def read_start(path: str, network: Network, judges: NDArray[np.uint64]) -> Bundl
     Args:
         path: Of the model; empty for none.
         network: What is trained.
-        judges: Keys of the pictures that validate.
+        judges: ``(n,)``: keys of the pictures that validate.
 
     Raises:
         BundleError: The model cannot be read.
         ConfigError: It is another network.
-        DataError: Images that validate trained it.
+        DataError: It was trained on images that validate.
     """
     if not path:
         return None

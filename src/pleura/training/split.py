@@ -16,7 +16,7 @@ from pleura.training.batches import Rows
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows of the prepared training arrays: which train and which validate."""
+    """Rows ``(n,)`` of the prepared training arrays: which train and which validate."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]

@@ -149,7 +149,7 @@ _LEFT_BORDER = PchipInterpolator(
 
 @dataclass(frozen=True, slots=True)
 class Chest:
-    """The borders of one patient's chest on one radiograph; every method works on arrays."""
+    """The borders of one patient's chest on one radiograph; all lengths are in body units."""
 
     person: Person
     pose: Pose
@@ -160,16 +160,16 @@ class Chest:
         return self.person.length * self.pose.breath
 
     def depth(self, y: Floats) -> Floats:
-        """Return the height `y` as a share of the way from the apex (0) to the angle (1)."""
+        """Return heights, of any shape, as shares of the way from the apex (0) to the angle (1)."""
         return (y - self.person.apex_y) / self.length
 
     def wall(self, y: Floats) -> Floats:
-        """Return the inner half-width of the chest at height `y`."""
+        """Return the inner half-width of the chest, for `y` of any shape."""
         t = np.clip(self.depth(y), 0.0, 1.44)
         return np.asarray(_WALL(np.sqrt(t)) * self.person.half_width, dtype=np.float64)
 
     def border(self, side: Side, y: Floats) -> Floats:
-        """Return the distance of the mediastinum's border from the midline at height `y`."""
+        """Return how far the mediastinum's border is from the midline, for `y` of any shape."""
         person = self.person
         t = np.clip(self.depth(y), 0.0, 1.4)
         heart = person.heart * (1.16 if self.pose.view == "AP" else 1.0)
@@ -186,7 +186,7 @@ class Chest:
         return np.asarray(base + side * self.pose.turn * bottom, dtype=np.float64)
 
     def diaphragm(self, side: Side, x: Floats) -> Floats:
-        """Return the height of the diaphragm's dome at the distance `x` from the midline."""
+        """Return the height of the diaphragm's dome, for `x` (from the midline) of any shape."""
         person = self.person
         floor = person.apex_y + self.length
         high = 0.0 if side < 0 else 0.022 * person.wobble[3]
@@ -413,6 +413,6 @@ def _wrap(angle: Floats) -> Floats:
 
 
 def ramp(value: Floats, start: float, stop: float) -> Floats:
-    """Return a smooth step from 0 at `start` to 1 at `stop`."""
+    """Return a smooth step from 0 at `start` to 1 at `stop`, for values of any shape."""
     t = np.clip((value - start) / (stop - start), 0.0, 1.0)
     return np.asarray(t * t * (3 - 2 * t), dtype=np.float64)

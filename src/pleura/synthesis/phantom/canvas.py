@@ -11,6 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from pleura.synthesis.phantom.anatomy import Floats, Pose, Side
 
 Image = NDArray[np.float32]
+"""``(rows, columns)``, both the `size` of a :class:`Plate` or the `count` of a :class:`Grid`."""
 
 SIDES: tuple[Side, Side] = (-1, 1)
 SPAN = 1.44
@@ -39,7 +40,7 @@ class Plate:
         )
 
     def carry(self, grid: Image) -> Image:
-        """Return a body grid resampled onto the radiograph."""
+        """Return a body grid ``(count, count)`` resampled onto the radiograph, ``(size, size)``."""
         corners = _grid_points(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), grid.shape[0])
         matrix = cv2.getAffineTransform(
             np.array([[0, 0], [1, 0], [0, 1]], dtype=np.float32),
@@ -63,7 +64,13 @@ def _grid_points(indices: Floats, count: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A square grid in body units with x as a row and y as a column."""
+    """A square grid over the body.
+
+    Attributes:
+        count: Points a side.
+        x: (1, count), where the columns lie, body units.
+        y: (count, 1), where the rows lie.
+    """
 
     count: int
     x: Floats = field(init=False)
@@ -84,7 +91,7 @@ class Grid:
         return np.zeros((self.count, self.count), dtype=np.uint8)
 
     def blur(self, image: NDArray[np.generic], sigma: float) -> Image:
-        """Return `image` blurred by `sigma` body units."""
+        """Return `image`, ``(count, count)``, blurred by `sigma` body units."""
         pixels = sigma * self.count / SPAN
         if pixels < 0.2:
             return image.astype(np.float32)
@@ -92,12 +99,15 @@ class Grid:
 
 
 def fixed(points: Floats) -> NDArray[np.int32]:
-    """Return pixel positions as the fixed-point int32 numbers that cv2 draws at."""
+    """Return pixel positions, of any shape, as the fixed-point int32 numbers that cv2 draws at."""
     return np.round(points * (1 << SHIFT)).astype(np.int32)
 
 
 def blurred(image: Image, sigma: float) -> Image:
-    """Return `image` blurred by `sigma` pixels, at a lower resolution where nobody can tell."""
+    """Return `image`, ``(rows, columns)``, blurred by `sigma` pixels.
+
+    A strong blur is computed at a lower resolution, which does not show.
+    """
     factor = int(sigma // 4)
     if factor < 2:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
@@ -118,7 +128,15 @@ def tube(
     widths: Sequence[float],
     value: float,
 ) -> None:
-    """Draw a bone with a bright rim along `line`; `widths` are half-widths from start to end."""
+    """Draw a bone with a bright rim along a line.
+
+    Args:
+        grid: The body.
+        canvas: ``(count, count)``, drawn on.
+        line: ``(n, 2)`` as (x, y), body units.
+        widths: Half of its width at even distances from start to end, body units.
+        value: How bright it is, up to 255.
+    """
     place = np.linspace(0, 1, len(line))
     half = np.interp(place, np.linspace(0, 1, len(widths)), widths)
     lift = np.array([0.0, -0.0012])
@@ -146,7 +164,10 @@ def curve(points: Floats, count: int = 32) -> Floats:
 
 
 def smooth_loop(points: Floats) -> Floats:
-    """Return a closed outline with its corners cut three times (Chaikin)."""
+    """Return a closed outline (n, 2) with its corners cut three times, (8 n, 2).
+
+    Source: Chaikin, Computer Graphics and Image Processing 1974; 3: 346.
+    """
     for _ in range(3):
         ahead = np.roll(points, -1, axis=0)
         points = np.stack([0.75 * points + 0.25 * ahead, 0.25 * points + 0.75 * ahead], axis=1)

@@ -1,4 +1,7 @@
-"""What is not of the body: electrodes, lines, tubes and drains, and letters on the radiograph."""
+"""What is not of the body: electrodes, lines, tubes and drains, and letters on the radiograph.
+
+Shapes: a canvas is ``(size, size)`` uint8, `size` the plate's; it is drawn on in place.
+"""
 
 from collections.abc import Sequence
 
@@ -34,7 +37,7 @@ def devices(rng: np.random.Generator, plate: Plate, chest: Chest, lungs: Sequenc
 
 
 def attenuation_of(plate: Plate, canvas: NDArray[np.uint8]) -> Image:
-    """Return what the devices drawn on `canvas` stop of the rays (no unit, 1.6 at the most)."""
+    """Return what the devices drawn on `canvas` stop of the rays, 0 to 1.6 (no unit)."""
     soft = blurred(canvas.astype(np.float32), 0.6 * plate.size / 1024 + 0.2)
     return soft * np.float32(1.6 / 255)
 
@@ -117,7 +120,7 @@ def draw_drain(
 
 
 def draw_markers(rng: np.random.Generator, plate: Plate, grey: NDArray[np.uint8]) -> None:
-    """Write the side letter, bedside words and a dark collimated margin, in place."""
+    """Write the side letter, bedside words and a dark collimated margin on the radiograph."""
     size = plate.size
     value = int(rng.integers(215, 256))
     scale = size / 1024

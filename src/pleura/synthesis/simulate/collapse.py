@@ -63,7 +63,7 @@ class Collapse:
 
     @property
     def loose(self) -> NDArray[np.bool_]:
-        """Where along the border there is air."""
+        """Where along the border there is air: (300,), at :data:`PLACES`."""
         return self.thickness > _FAINT * self.outline.size
 
     @property

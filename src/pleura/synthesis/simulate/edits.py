@@ -83,7 +83,12 @@ class Strength:
 
 
 def around(attenuation: Image, outline: Outline) -> EditedLung:
-    """Return the window of a radiograph around one lung."""
+    """Return the window of a radiograph around one lung.
+
+    Args:
+        attenuation: (rows, columns), the whole radiograph in steps from lung to soft tissue.
+        outline: The lung's border.
+    """
     rows, columns = attenuation.shape
     margin = round(0.05 * outline.size)
     low = np.floor(outline.points.min(axis=0)).astype(int) - margin
@@ -113,7 +118,10 @@ def draw_strength(rng: np.random.Generator, collapse: Collapse) -> Strength:
 def lesion(
     rng: np.random.Generator, lung: EditedLung, collapse: Collapse, strength: Strength
 ) -> tuple[Image, NDArray[np.bool_]]:
-    """Return the change that a pneumothorax makes in the window, and the air's mask there."""
+    """Return the change that a pneumothorax makes, and the mask of its air.
+
+    Both are (rows, columns) of the window.
+    """
     unit = lung.unit
     mask = collapse.mask[lung.window]
     outside = _soft(mask, 0.6 * unit)
@@ -137,9 +145,10 @@ def _collapsed(
 
 
 def fake(rng: np.random.Generator, lung: EditedLung, collapse: Collapse, kind: str) -> Image:
-    """Return the change of an edit that shows no pneumothorax, made of parts of one that does.
+    """Return the change of an edit that shows no pneumothorax, (rows, columns) of the window.
 
-    Most have the lung that is left changed as with a pneumothorax, so that this alone tells little.
+    It is made of parts of one that does. In most, the lung that is left is changed as it is with a
+    pneumothorax, so that this alone tells little.
     """
     change = _part(rng, lung, collapse, kind)
     if kind == "density" or rng.random() < _LIKE_COLLAPSED:
@@ -289,7 +298,13 @@ def _has_air_at(collapse: Collapse, height: float) -> bool:
 
 
 def blurred_line(canvas: NDArray[np.uint8], width: int, sigma: float) -> Image:
-    """Return a drawn line blurred by `sigma` pixels, as bright in its middle as it was drawn."""
+    """Return a drawn line blurred, as bright in its middle as it was drawn.
+
+    Args:
+        canvas: (rows, columns) with the line.
+        width: The line's, in pixels.
+        sigma: Of the blur, in pixels.
+    """
     peak = math.erf(width / (math.sqrt(8) * sigma))
     soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), sigma)
     return np.asarray(soft / np.float32(peak), dtype=np.float32)

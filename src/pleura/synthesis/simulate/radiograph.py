@@ -18,7 +18,8 @@ from pleura.synthesis.simulate.collapse import (
     draw_shape,
 )
 from pleura.synthesis.simulate.distractors import draw_distractors
-from pleura.synthesis.simulate.response import Image, find_response, mediastinum
+from pleura.synthesis.simulate.response import find_response, mediastinum
+from pleura.synthesis.simulate.tissue import Image
 from pleura.synthesis.simulate.wall import Outline, Side, find_outline
 
 Kind = Literal["pneumothorax", "edited", "untouched", "original"]

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -27,14 +25,14 @@ class Response:
     top: float
     step: float
 
-    def attenuation(self, grey: NDArray[np.uint8]) -> Image:
-        """Return grey levels as attenuation, float32, in steps from lung to soft tissue."""
+    def attenuation(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return grey levels of any shape as attenuation, in steps from lung to soft tissue."""
         share = (np.arange(256) + 0.5) / self.top
         share = np.clip(share, None, 1 - 0.5 / self.top)
         return np.asarray((np.log(share / (1 - share)) / self.step).astype(np.float32)[grey])
 
-    def grey(self, attenuation: Image) -> Image:
-        """Return attenuation as grey levels, float32, not yet rounded."""
+    def grey(self, attenuation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return attenuation, of any shape, as grey levels, not yet rounded nor cut off."""
         share = 1 / (1 + np.exp(-attenuation * np.float32(self.step)))
         return np.asarray(share * np.float32(self.top) - np.float32(0.5))
 
@@ -55,7 +53,15 @@ def find_response(grey: NDArray[np.uint8], lungs: NDArray[np.bool_]) -> Response
 
 
 def mediastinum(grey: NDArray[np.uint8], lungs: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the pixels of the mediastinum: between the two fields, in their rows."""
+    """Return the pixels of the mediastinum: between the two fields, in the rows that both have.
+
+    Args:
+        grey: (rows, columns).
+        lungs: (2, rows, columns).
+
+    Returns:
+        (n,) grey levels; all of the radiograph where nothing lies between the fields.
+    """
     rows = np.flatnonzero(lungs[0].any(axis=1) & lungs[1].any(axis=1))
     columns = np.arange(grey.shape[1])
     last = grey.shape[1] - 1 - lungs[0][rows, ::-1].argmax(axis=1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
+"""(rows, columns)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
