@@ -1,17 +1,22 @@
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import psutil
 import pytest
 from torch.distributed import TCPStore
 
 from pleura.data.arrays import write_prepared
+from pleura.errors import UsageError
 from pleura.models.bundle import read_bundle
+from pleura.training.setup import is_main_process
 
 
 @pytest.mark.slow
@@ -70,36 +75,73 @@ def test_two_processes_equal_one_with_a_double_batch(small_index, tmp_path):
         assert two.weights[name] == pytest.approx(weights, abs=1e-5), name
 
 
+@pytest.fixture(scope="module")
+def command(small_index, tmp_path_factory):
+    """What torchrun is to start: a training of two processes, which goes on where it was."""
+    prepared = tmp_path_factory.mktemp("prepared") / "p"
+    write_prepared(small_index.train, [], prepared, size=32, workers=1)
+    settings = ["train.epochs=8", "train.batch=2", "train.folds=3", "network.width=4"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    return ["--max-restarts", "3", "-m", "pleura", "train", str(prepared), "--resume", *words]
+
+
+@pytest.fixture(scope="module")
+def unbroken(command, tmp_path_factory):
+    """A training of two processes that nobody kills."""
+    out = tmp_path_factory.mktemp("unbroken") / "m"
+    with ended(torchrun(out, ["--nproc-per-node", "2", *command])) as run:
+        require_success(run)
+    return read_bundle(out / "model.h5")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_killed_comes_back_and_the_history_is_that_of_an_unbroken_run(
-    small_index, tmp_path, rank
+    unbroken, command, tmp_path, rank
 ):
-    write_prepared(small_index.train, [], tmp_path / "p", size=32, workers=1)
-    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2"]
-    torchrun += ["--max-restarts", "3"]
-    settings = ["train.epochs=6", "train.batch=2", "train.folds=3", "network.width=4"]
-    command = [*torchrun, "-m", "pleura", "train", str(tmp_path / "p"), "--resume"]
-    command += [word for setting in settings for word in ("--set", setting)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name in ("unbroken", "broken"):
-        out = tmp_path / name
-        with ended(
-            subprocess.Popen([*command, "--out", out], env=env, stderr=subprocess.PIPE)
-        ) as run:
-            if name == "broken":
-                await_epochs(out, 2)
-                children = psutil.Process(run.pid).children()
-                ranked = [one for one in children if one.environ().get("LOCAL_RANK") == f"{rank}"]
-                ranked[0].kill()
-            _, said = run.communicate(timeout=300)
-            assert run.returncode == 0, said.decode()
-    broken, unbroken = (read_bundle(tmp_path / n / "model.h5") for n in ("broken", "unbroken"))
-    for column in unbroken.history:
-        if column not in ("seconds", "images_per_second"):
-            assert broken.history[column] == unbroken.history[column], column
-    for name, weights in unbroken.weights.items():
-        assert (broken.weights[name] == weights).all(), name
+    with ended(torchrun(tmp_path / "m", ["--nproc-per-node", "2", *command])) as run:
+        await_epochs(tmp_path / "m", 2)
+        children = psutil.Process(run.pid).children()
+        ranked = [one for one in children if one.environ().get("LOCAL_RANK") == f"{rank}"]
+        ranked[0].kill()
+        require_success(run)
+    require_equal(read_bundle(tmp_path / "m" / "model.h5"), unbroken)
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_killed_comes_back_and_the_history_is_that_of_an_unbroken_run(
+    unbroken, command, tmp_path
+):
+    """The second of two; the machines are two torchrun on this one."""
+    with socket.socket() as free, ExitStack() as machines:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+        free.close()
+
+        def machine(is_host):
+            shape = ["--nnodes", "2", "--nproc-per-node", "1", "--local-addr", "127.0.0.1"]
+            shape += ["--rdzv-backend", "c10d", "--rdzv-endpoint", where]
+            shape += ["--rdzv-conf", f"is_host={is_host}"]
+            env = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+            begun = torchrun(tmp_path / "m", [*shape, *command], env)
+            return machines.enter_context(ended(begun))
+
+        first, second = machine(is_host=True), machine(is_host=False)
+        await_epochs(tmp_path / "m", 2)
+        end(second)
+        again = machine(is_host=False)
+        require_success(first)
+        require_success(again)
+    require_equal(read_bundle(tmp_path / "m" / "model.h5"), unbroken)
+
+
+def test_machines_that_would_not_find_each_other_again_do_not_begin(monkeypatch):
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    message = r"would not find each other; export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on each mach"
+    with pytest.raises(UsageError, match=message):
+        is_main_process()
 
 
 JOIN = """
@@ -132,6 +174,28 @@ def joining(port, attempt, rank, late):
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
 
 
+def torchrun(out, words, env=None):
+    """Start torchrun; what it says goes to a file beside the results."""
+    path = str(Path(sys.executable).with_name("torchrun"))
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    with NamedTemporaryFile(dir=out.parent, suffix=".txt", delete=False) as said:
+        begun = subprocess.Popen([path, *words, "--out", str(out)], env=env, stderr=said)
+    begun.said = Path(said.name)
+    return begun
+
+
+def require_success(run):
+    assert run.wait(timeout=300) == 0, run.said.read_text()
+
+
+def require_equal(broken, unbroken):
+    for column in unbroken.history:
+        if column not in ("seconds", "images_per_second"):
+            assert broken.history[column] == unbroken.history[column], column
+    for name, weights in unbroken.weights.items():
+        assert (broken.weights[name] == weights).all(), name
+
+
 @contextmanager
 def ended(process):
     """End the process, and those that it began, whatever happens."""
@@ -139,10 +203,17 @@ def ended(process):
         try:
             yield process
         finally:
-            if process.poll() is None:
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    child.kill()
-                process.kill()
+            end(process)
+
+
+def end(process):
+    """Kill a process and those that it began, before it begins others."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGSTOP)
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
 
 
 def await_epochs(out, count):

@@ -40,7 +40,26 @@ def is_main_process() -> bool:
 
 def _joined() -> PartialState:
     """Return where this process stands among those of its training, once all of them are there."""
+    _require_new_stores()
     return PartialState(cpu=device_type() == "cpu", **_store_of_restart())
+
+
+def _require_new_stores() -> None:
+    """Raise UsageError where processes of several machines would not find each other a second time.
+
+    torchrun keeps the address of the store that it had at first. So a machine that comes back waits
+    for one that nobody tells it, and all others look for the one that died with its machine.
+    """
+    told = os.environ
+    if (
+        told.get("GROUP_WORLD_SIZE", "1") != "1"
+        and told.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        and told.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    ):
+        raise UsageError(
+            "torchrun is to start processes of several machines again (--max-restarts), which then "
+            "would not find each other; export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on each machine"
+        )
 
 
 def _store_of_restart() -> dict[str, Any]:
@@ -51,7 +70,7 @@ def _store_of_restart() -> dict[str, Any]:
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if attempt == "0" or os.environ.get("GROUP_WORLD_SIZE") != "1":
-        return {}  # several machines count apart, and have a new store each time (c10d)
+        return {}  # several machines count apart, and have a new store each time
     store, rank, processes = next(rendezvous("env://"))
     return {
         "store": PrefixStore(f"attempt {attempt}", store),
