@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,8 @@ import pytest
 from pleura.cli import options
 from pleura.cli.app import VERBS, execute
 from pleura.data.arrays import open_prepared
+from tests.dicom_files import make_dicom
+from tests.remote.pacs import address, pacs
 from tests.remote.servers import serving
 
 SECRETS = ("the-secret-key", "AKIATHEKEYID", "5ec3e7", "me:secret")
@@ -79,6 +82,30 @@ def test_an_audit_of_addresses_is_that_of_the_files(cohort, tmp_path, capsys, st
     for secret in SECRETS:
         assert secret not in shown.out + shown.err
         assert secret.encode() not in written
+
+
+@pytest.mark.slow
+def test_an_audit_of_a_pacs_is_that_of_its_files(cohort, tmp_path, capsys):
+    data = tmp_path / "set"
+    shutil.copytree(cohort / "dicom-images-train", data)
+    report = make_dicom(StudyInstanceUID="1.2", SeriesInstanceUID="1.3", Modality="SR")
+    (data / "report.dcm").write_bytes(report)
+    files = [path.read_bytes() for path in data.rglob("*.dcm")]
+    table = ["--annotations", str(cohort / "train-rle.csv")]
+    with pacs(*files) as server:
+        for name, place in (("here", str(data)), ("there", address(server))):
+            assert execute(["audit", place, *table, "--out", str(tmp_path / name)]) in (0, 3)
+    found = {
+        name: {one["code"]: one["count"] for one in findings(tmp_path / name)["findings"]}
+        for name in ("here", "there")
+    }
+    assert found["there"] == found["here"]
+    assert found["there"]["other-object"] == 1
+    masks = [files_of(tmp_path / name)["masks.parquet"] for name in ("here", "there")]
+    assert masks[0] == masks[1]
+    shown = capsys.readouterr()
+    assert "the-password" not in shown.out + shown.err
+    assert not any(b"the-password" in one for one in files_of(tmp_path / "there").values())
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import pytest
 
 from pleura.cli.app import execute
 from pleura.inference.job import Job
+from tests.dicom_files import make_dicom
+from tests.remote import pacs
 from tests.remote.servers import serving
 
 
@@ -129,3 +131,29 @@ def test_no_model_is_read_from_an_address(tmp_path, capsys):
     assert status == 2
     said = "s3://films/model.h5: models are read from files; copy it here, and name the copy"
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_pacs_gives_the_answers_of_files_to_the_byte(tiny_model, tests, tmp_path, capsys):
+    films = [path.read_bytes() for path in sorted(tests.rglob("*.dcm"))]
+    report = make_dicom(StudyInstanceUID="1.2", SeriesInstanceUID="1.3", Modality="SR")
+    command = ["predict", str(tiny_model), "--answer-flagged", "--overlays"]
+    assert execute([*command, str(tests), "--out", str(tmp_path / "here")]) == 0
+    with pacs.pacs(*films, report) as server:
+        server.faults[:] = ["500", "503"]
+        there = f"{pacs.address(server)}?StudyDate=20260101-&PatientName=Doe"
+        assert execute([*command, there, "--out", str(tmp_path / "there")]) == 0
+        files = [one for one in server.asked if "/instances/" in one]
+        assert not server.faults
+    assert len(files) == len(films)  # no other was fetched
+    found = without_places(tmp_path / "there")
+    assert sorted(found, key=str) == sorted(without_places(tmp_path / "here"), key=str)
+    for path in tmp_path.glob("here/*/*.png"):
+        other = tmp_path / "there" / path.relative_to(tmp_path / "here")
+        assert other.read_bytes() == path.read_bytes()
+    shown = capsys.readouterr()
+    assert "1 other file: 1 .sr" in shown.err
+    written = b"".join(path.read_bytes() for path in (tmp_path / "there").rglob("*.*"))
+    for secret in ("the-password", "Doe"):
+        assert secret not in shown.out + shown.err
+        assert secret.encode() not in written

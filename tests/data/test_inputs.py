@@ -16,6 +16,7 @@ from pleura.errors import AddressError, DataError, UsageError
 from pleura.remote.address import Address
 from pleura.remote.objects import Objects
 from tests.dicom_files import make_dicom
+from tests.remote.pacs import USER, address, pacs
 from tests.remote.servers import serving
 
 FILM = make_dicom()
@@ -215,7 +216,7 @@ def test_a_table_that_is_no_list_stays_a_bad_input(ask, tmp_path):
         ("", "", "names no file; give each row an address or a path"),
         ("a.dcm", "12", "has the digest '12'; write sha256: or md5: and hexadecimal digits"),
         ("a.dcm", "0" * 40, "has the digest '00000000000000000000'; write sha256:"),
-        ("ftp://h/a.dcm", "", "has an address of ftp://; s3, gs, az, http, https and file are re"),
+        ("ftp://h/a.dcm", "", "has an address of ftp://; s3, gs, az, http, https, dicomweb+http"),
     ],
 )
 def test_a_row_that_cannot_be_read(ask, tmp_path, text, digest, said):
@@ -244,3 +245,32 @@ def test_a_turn_holds_a_few(ask, store, tmp_path):
     (tmp_path / "y.dcm").write_bytes(FILM)
     turns = Inputs(["s3://films/in", str(tmp_path / "y.dcm")], ask).turns(3)
     assert [len(turn) for turn in turns] == [3, 3]
+
+
+def test_what_a_pacs_holds(ask, tmp_path):
+    files = {
+        f"{study}.{number}": make_dicom(
+            StudyInstanceUID=f"1.{study}",
+            SeriesInstanceUID=f"1.{study}.{number}",
+            SOPInstanceUID=f"1.{study}.{number}.0",
+            Modality=modality,
+        )
+        for study, number, modality in [(1, 1, "CR"), (1, 2, "SR"), (2, 1, "DX"), (3, 1, "CT")]
+    }
+    with pacs(*files.values()) as server:
+        service = address(server)
+        shown = f"{address(server, '')}/studies/1.{{0}}/series/1.{{0}}.1/instances/1.{{0}}.1.0.dcm"
+        one, two = shown.format(1), shown.format(2)
+        found, passed = listed(ask, service)
+        assert (names(found), passed) == ([one, two], {".ct": 1, ".sr": 1})
+        assert [ask.fetch(*item).content for item in found.items()] == [files["1.1"], files["2.1"]]
+        assert names(listed(ask, f"{service}/studies/?ModalitiesInStudy=DX")[0]) == [two]
+        assert names(listed(ask, f"{service}/studies/1.1")[0]) == [one]
+        assert names(listed(ask, f"{service}/studies/1.2/series/1.2.1/")[0]) == [two]
+        single = f"{service}/studies/1.3/series/1.3.1/instances/1.3.1.0"  # named, so it is meant
+        assert names(listed(ask, single)[0]) == [single.replace(f"{USER}@", "")]
+        (tmp_path / "l.csv").write_text(f"url\n{service}/studies/1.2\n{single}\n")
+        assert names(listed(ask, tmp_path / "l.csv")[0])[0] == two
+        told = r"studies/1.3: holds no radiograph \(CR, DX\) \(1 other file: 1 .ct\); see how its "
+        with pytest.raises(DataError, match=told):
+            listed(ask, f"{service}/studies/1.3")

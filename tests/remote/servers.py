@@ -3,8 +3,9 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from email.message import Message
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -19,12 +20,14 @@ class Server:
         upstream: ``HOST:PORT`` of a server that is asked in its place.
         faults: What happens to the next requests that bring a file, each once: a status such as
             "503", "cut" (it breaks off), "slow" (it never ends).
+        answer: Returns status, content and headers for a path and the headers of a request.
         asked: The methods and paths that were asked for.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     upstream: str = ""
     faults: list[str] = field(default_factory=list)
+    answer: Callable[[str, Message], tuple[int, bytes, dict[str, str]]] | None = None
     asked: list[str] = field(default_factory=list)
     address: str = ""
 
@@ -60,6 +63,8 @@ def serving(**how: object) -> Iterator[Server]:
         do_HEAD = do_GET  # noqa: N815
 
         def _found(self, path: str) -> tuple[int, bytes, dict[str, str]]:
+            if server.answer is not None:
+                return server.answer(self.path, self.headers)
             if server.upstream:
                 upstream = HTTPConnection(server.upstream, timeout=30)
                 upstream.request(self.command, self.path, headers=dict(self.headers.items()))

@@ -15,6 +15,7 @@ import pydicom
 import pytest
 
 from pleura.choices import RESULT_KINDS
+from pleura.cli.app import execute
 from tests import dicom_tools
 from tests.results.made import KEY, MOMENT, answer, source_file, write_results
 
@@ -147,3 +148,25 @@ def test_a_pacs_takes_the_results_of_real_radiographs(pacs, real_data, tmp_path,
         for path in paths:
             dataset = pydicom.dcmread(path)
             assert retrieve(pacs, dataset) == dataset, path
+
+
+@pytest.mark.slow
+def test_what_a_pacs_holds_is_answered_as_its_files_are(pacs, cohort, tiny_model, tmp_path, capsys):
+    films = sorted(cohort.glob("dicom-images-test/**/*.dcm"))
+    store(pacs, films)
+    study = pydicom.dcmread(films[0]).StudyInstanceUID
+    command = ["predict", str(tiny_model), "--answer-flagged", "--json"]
+    answers = {}
+    for name, place in [
+        ("here", [str(path) for path in films]),
+        ("all", [f"dicomweb+{pacs}?ModalitiesInStudy=CR&StudyDate=19010101-"]),
+        ("one", [f"dicomweb+{pacs}/studies/{study}"]),
+    ]:
+        execute([*command, *place, "--out", str(tmp_path / name)])
+        rows = map(json.loads, capsys.readouterr().out.splitlines()[:-1])
+        answers[name] = {
+            row["image_id"]: (row["called"], row["score"], row["rle"], row["error"]) for row in rows
+        }
+    assert answers["here"].items() <= answers["all"].items()
+    assert answers["one"].items() <= answers["here"].items()
+    assert len(answers["one"]) == 1

@@ -15,7 +15,16 @@ from pleura.data.address_list import ADDRESS_COLUMNS, is_list, sources_in
 from pleura.data.files import ARCHIVES, HIDDEN, expand, in_words, passed_over_by_name
 from pleura.errors import AddressError, ArchiveError, DataError, UsageError
 from pleura.processes.workers import ahead
-from pleura.remote.address import SCHEMES, Address, Source, path_of, scheme_of, without_secrets
+from pleura.remote.address import (
+    SCHEMES,
+    WEB,
+    Address,
+    Source,
+    path_of,
+    scheme_of,
+    without_secrets,
+)
+from pleura.remote.dicomweb import is_dicomweb, is_instance
 from pleura.remote.objects import (
     AHEAD_BYTES,
     FETCHED_AHEAD,
@@ -33,6 +42,7 @@ Turn = dict[Source, Stamp | None]
 
 _Listed = tuple[Source, Stamp | None]
 _MAGIC = frozenset("*?[")
+_UNTOLD_BYTES = 16 << 20  # what is brought from a server that does not say it: a large radiograph
 
 
 class Inputs:
@@ -113,7 +123,9 @@ class Inputs:
             yield from self._members(text)
         elif self._lists and is_list(_plain_name(text)):
             yield from self._listed(text)
-        elif scheme_of(text) in ("http", "https"):
+        elif is_dicomweb(text) and not is_instance(text):
+            yield from self._below(text, None)
+        elif scheme_of(text) in WEB:
             yield Address(text), None
         else:
             yield from self._stored(text)
@@ -152,8 +164,9 @@ class Inputs:
         if not found:
             others = self.passed - before
             what = f" ({in_words(others)})" if others else ""
+            kind = "radiograph (CR, DX)" if is_dicomweb(url) else "DICOM file"
             raise DataError(
-                f"{without_secrets(url)}: holds no DICOM file{what}; see how its address is written"
+                f"{without_secrets(url)}: holds no {kind}{what}; see how its address is written"
             )
 
     def _members(self, url: str) -> Iterator[_Listed]:
@@ -203,6 +216,8 @@ class Inputs:
         text = source.url if isinstance(source, Address) else str(source)
         if is_archive(PurePosixPath(_plain_name(text))):
             return self._members(text) if not _is_path(text) else self._named([text])
+        if is_dicomweb(text) and not is_instance(text):
+            return self._below(text, None)
         return [(source, stamp_at(source) if isinstance(source, Path) else None)]
 
 
@@ -233,9 +248,9 @@ def brought(
 
 
 def _bytes_of(one: tuple[Source, Stamp | None]) -> int:
-    """Return how much memory what is brought takes: none for a path, and where nobody knows."""
+    """Return how much memory what is brought takes: none for a path, and for what nobody asked."""
     source, stamp = one
-    return 0 if stamp is None or isinstance(source, Path) else stamp.size
+    return 0 if stamp is None or isinstance(source, Path) else stamp.size or _UNTOLD_BYTES
 
 
 def _is_path(text: str) -> bool:

@@ -21,6 +21,7 @@ from pleura.data.inputs import Inputs, is_more_than_paths, require_known
 from pleura.errors import DataError
 from pleura.remote.address import (
     SCHEMES,
+    WEB,
     Address,
     Source,
     path_of,
@@ -155,7 +156,7 @@ class _Found:
     def add(self, text: str, listed: Iterable[Listed]) -> None:
         """Add what a text names."""
         paths = self.take(listed)
-        pattern = glob.has_magic(text) and not scheme_of(text).startswith("http")
+        pattern = glob.has_magic(text) and scheme_of(text) not in WEB
         if pattern or is_list(Address(text).name):
             self._places[shown(text)] = paths
 

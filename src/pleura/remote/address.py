@@ -14,12 +14,15 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pleura.storage.archive import Member
 
-SCHEMES = ("s3", "gs", "az", "http", "https")
+DICOMWEB = ("dicomweb+http", "dicomweb+https")
+WEB = ("http", "https", *DICOMWEB)
+"""What addresses with a server's name begin with."""
+
+SCHEMES = ("s3", "gs", "az", *WEB)
 """What an address may begin with; ``file://`` is a path, written in another way."""
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_AS_PATH = re.compile(f"^({'|'.join((*SCHEMES, 'file'))}):/(?!/)", re.IGNORECASE)
-_WEB = ("http", "https")
+_AS_PATH = re.compile(f"^({'|'.join(map(re.escape, (*SCHEMES, 'file')))}):/(?!/)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,9 +50,9 @@ class Address:
         """The last part of its name, as a file would be called."""
         if self.member is not None:
             return PurePosixPath(self.member.name).name
-        path = urlsplit(self.url).path if self.scheme in _WEB else self.url
+        path = urlsplit(self.url).path if self.scheme in WEB else self.url
         name = PurePosixPath(path).name
-        return unquote(name) if self.scheme in _WEB else name
+        return unquote(name) if self.scheme in WEB else name
 
     @property
     def scheme(self) -> str:
@@ -109,7 +112,7 @@ def without_secrets(url: str) -> str:
         >>> without_secrets("https://me:pw@host.org/a.dcm?X-Signature=1f")
         'https://host.org/a.dcm'
     """
-    if scheme_of(url) not in _WEB:
+    if scheme_of(url) not in WEB:
         return re.sub(r"^([A-Za-z0-9+.-]+://)[^/@]*@", r"\1", url) if scheme_of(url) else url
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

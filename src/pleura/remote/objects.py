@@ -18,7 +18,21 @@ from datetime import datetime
 from typing import Any, Self
 
 from pleura.errors import AddressError, ArchiveError, InputError
-from pleura.remote.address import Address, scheme_of, without_secrets
+from pleura.remote.address import DICOMWEB, WEB, Address, scheme_of, without_secrets
+from pleura.remote.dicomweb import (
+    BROKE_OFF,
+    FILE,
+    LIST,
+    TOKEN,
+    Rows,
+    file_in,
+    has_token,
+    headers,
+    is_dicomweb,
+    names_below,
+    plain_url,
+    rows_in,
+)
 from pleura.storage.archive import HEADER_BYTES, unpack
 from pleura.storage.content import Stamp
 
@@ -39,9 +53,7 @@ AHEAD_BYTES = 256 << 20
 
 _PART_BYTES = 1 << 18
 _PACKAGES = {
-    "s3": "pip install 'pleura[s3]' brings",
-    "http": "pip install 'pleura[s3]' brings",
-    "https": "pip install 'pleura[s3]' brings",
+    **dict.fromkeys(("s3", *WEB), "pip install 'pleura[s3]' brings"),
     "gs": "pip install gcsfs brings",
     "az": "pip install adlfs brings",
 }
@@ -49,8 +61,9 @@ _RIGHTS = {
     "s3": "the usual places of AWS: environment, ~/.aws, role",
     "gs": "the usual places of Google Cloud: gcloud auth application-default login, role",
     "az": "the usual places of Azure: AZURE_STORAGE_ACCOUNT_NAME and others, az login",
+    **dict.fromkeys(DICOMWEB, f"~/.netrc, {TOKEN}, or user and password in the address"),
 }
-_BROKE_OFF = "broke off"
+_NOTHING_SAID = Stamp(0, 0, 0, 0)
 _NONE_THERE = {404, 410}
 _NO_RIGHT = {401, 403, 407}
 _FOR_A_WHILE = {408, 425, 429}
@@ -135,9 +148,9 @@ class Objects:
         part = (None, None) if member is None else (member.start, member.start + known)
 
         def whole(store: Any, path: str, run: Callable[..., Any]) -> bytes:
-            content = bytes(run("cat_file", path, start=part[0], end=part[1]))
+            content = _read(address.url, run, path, *part)
             if known and len(content) != known:
-                raise OSError(errno.EIO, _BROKE_OFF)
+                raise OSError(errno.EIO, BROKE_OFF)
             return content
 
         if member is not None and member.fault:
@@ -162,7 +175,7 @@ class Objects:
             )
 
             def part(store: Any, path: str, run: Callable[..., Any]) -> bytes:
-                return bytes(run("cat_file", path, start=start, end=end))
+                return _read(address.url, run, path, start, end)
 
             try:
                 found = self._asked(address.url, str(address), part)
@@ -195,6 +208,8 @@ class Objects:
         Raises:
             AddressError: The store could not be asked, or does not answer whoever asks.
         """
+        if is_dicomweb(url):
+            return {"type": "file"}  # nobody says more of an instance
 
         def info(store: Any, path: str, run: Callable[..., Any]) -> Mapping[str, Any] | None:
             try:
@@ -208,13 +223,14 @@ class Objects:
     def below(self, url: str) -> Iterator[tuple[str, Stamp]]:
         """Yield address and stamp of each object below an address, page by page.
 
-        A store of the S3 kind is asked for a thousand at a time, others folder by folder.
+        A store of the S3 kind is asked for a thousand at a time, a PACS study by study, others
+        folder by folder.
 
         Raises:
             AddressError: It could not be listed.
         """
-        pages = self._pages_of_s3 if scheme_of(url) == "s3" else self._folders
-        for page in pages(url):
+        ways = {"s3": self._pages_of_s3, **dict.fromkeys(DICOMWEB, self._studies)}
+        for page in ways.get(scheme_of(url), self._folders)(url):
             yield from page
 
     @contextlib.contextmanager
@@ -263,6 +279,16 @@ class Objects:
             if not found.get("IsTruncated"):
                 return
             more = {"ContinuationToken": found["NextContinuationToken"]}
+
+    def _studies(self, url: str) -> Iterator[list[tuple[str, Stamp]]]:
+        def ask(url: str) -> Rows:
+            def listed(store: Any, path: str, run: Callable[..., Any]) -> bytes:
+                return bytes(run("cat_file", path, headers=headers(url, LIST)))
+
+            return rows_in(self._asked(url, without_secrets(url), listed), url)
+
+        for names in names_below(url, ask, self._pool.map):
+            yield [(name, _NOTHING_SAID) for name in names]
 
     def _folders(self, url: str) -> Iterator[list[tuple[str, Stamp]]]:
         scheme, waiting = scheme_of(url), [url.rstrip("/")]
@@ -324,7 +350,7 @@ class Objects:
 
         scheme = scheme_of(url)
         try:
-            store, path = fsspec.core.url_to_fs(url, **_options(scheme, self._seconds))
+            store, path = fsspec.core.url_to_fs(plain_url(url), **_options(url, self._seconds))
         except ImportError as error:
             raise AddressError(
                 f"{shown}: what reads {scheme}:// is not installed; {_PACKAGES[scheme]} it"
@@ -334,6 +360,15 @@ class Objects:
         if hasattr(store, "retries"):
             store.retries = 1
         return store, path
+
+
+def _read(
+    url: str, run: Callable[..., Any], path: str, start: int | None, end: int | None
+) -> bytes:
+    """Return what lies at an address, or a part of it; DICOMweb gives no parts."""
+    if is_dicomweb(url):
+        return file_in(bytes(run("cat_file", path, headers=headers(url, FILE))))[start:end]
+    return bytes(run("cat_file", path, start=start, end=end))
 
 
 def pattern_of(url: str) -> re.Pattern[str]:
@@ -364,14 +399,17 @@ def _nanoseconds(moment: Any) -> int:
     return int.from_bytes(hashlib.blake2b(str(moment).encode(), digest_size=7).digest())
 
 
-def _options(scheme: str, seconds: float) -> dict[str, Any]:
+def _options(url: str, seconds: float) -> dict[str, Any]:
     """Return how a store is to be asked: once, for attempts are counted here; nothing is kept."""
+    scheme = scheme_of(url)
     if scheme == "s3":
         tried_once = {"total_max_attempts": 1}
         limits = {"connect_timeout": _CONNECT_S, "read_timeout": seconds, "retries": tried_once}
         # One connection: an object is not looked at before it is fetched.
         return {"config_kwargs": limits, "use_listings_cache": False, "max_concurrency": 1}
-    if scheme in ("http", "https"):
+    if scheme in DICOMWEB:  # .netrc is not looked at beside a token
+        return {"use_listings_cache": False, "client_kwargs": {"trust_env": not has_token(url)}}
+    if scheme in WEB:
         return {"use_listings_cache": False}
     return {}
 
@@ -392,7 +430,8 @@ def _reason(error: Exception, scheme: str) -> tuple[str, bool]:
     """Return why an object could not be had, and whether that may pass."""
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status in _NONE_THERE:
-        return "there is no such object, or no such bucket", False
+        inside = "DICOMweb service" if scheme in DICOMWEB else "bucket"
+        return f"there is no such object, or no such {inside}", False
     if _lacks_rights(error) or status in _NO_RIGHT:
         where = _RIGHTS.get(scheme, "its signature, or user and password in it")
         return f"may not be read: check what gives the right to ({where})", False
@@ -405,7 +444,7 @@ def _reason(error: Exception, scheme: str) -> tuple[str, bool]:
     name = type(error).__name__
     if "Connect" in name:
         return "its server cannot be reached", True
-    cut_off = isinstance(error, OSError) and error.strerror == _BROKE_OFF
+    cut_off = isinstance(error, OSError) and error.strerror == BROKE_OFF
     if cut_off or "Payload" in name or "IncompleteRead" in name:
         return "broke off on the way", True
     return f"could not be fetched ({name})", True
