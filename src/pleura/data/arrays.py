@@ -106,6 +106,14 @@ class Prepared:
         """Return the annotated mask of a row of ``x_train``, ``(size, size)``."""
         return np.asarray(self.y_train[row], np.bool_)
 
+    def require_size(self, size: int) -> None:
+        """Raise DataError where a model that wants another size is given this folder."""
+        if self.size != size:
+            raise DataError(
+                f"{self.path}: is prepared at {self.size} pixels, the model wants {size}; "
+                f"prepare it again with `size` {size}"
+            )
+
     def check(self) -> None:
         """Compare all arrays with the manifest, to the last image.
 

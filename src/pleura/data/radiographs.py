@@ -122,9 +122,8 @@ def parse_any_radiograph(content: bytes, name: str = "the bytes", path: Path = P
     Raises:
         InputError: As for :func:`open_any_radiograph`.
     """
-    unpacked = gunzip(content) if is_gzip(content) else content
-    if data_start(unpacked) is None and is_plain_picture(unpacked):
-        return _of_picture(path, parse_plain_picture(unpacked, name))
+    if (picture := _picture_in(content)) is not None:
+        return _of_picture(path, parse_plain_picture(picture, name))
     return parse_radiograph(content, name)
 
 
@@ -148,10 +147,15 @@ def parse_any_header(content: bytes, name: str, path: Path) -> Header:
     Raises:
         InputError: As for :func:`open_any_radiograph`.
     """
-    unpacked = gunzip(content) if is_gzip(content) else content
-    if data_start(unpacked) is None and is_plain_picture(unpacked):
-        return parse_any_radiograph(content, name, path).radiograph.header
+    if (picture := _picture_in(content)) is not None:
+        return _of_picture(path, parse_plain_picture(picture, name)).radiograph.header
     return parse_header(content, name)
+
+
+def _picture_in(content: bytes) -> bytes | None:
+    """Return the bytes of a plain picture, unpacked; None where these are of none."""
+    unpacked = gunzip(content) if is_gzip(content) else content
+    return unpacked if data_start(unpacked) is None and is_plain_picture(unpacked) else None
 
 
 def _of_picture(path: Path, picture: PlainPicture) -> Opened:

@@ -5,11 +5,11 @@ the browser to fetch anything. It names images by UID, never a patient.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import cycle
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from markupsafe import Markup
@@ -19,10 +19,11 @@ from pleura.evaluation import charts
 from pleura.evaluation.comparison import CALLS_ABOUT, METHODS, Comparison, p_value
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.outcomes import Outcome
-from pleura.evaluation.scores import FIGURES, OF_MASKS, By, Evaluation, Naive
+from pleura.evaluation.scores import FIGURES, OF_MASKS, By, Evaluation, Naive, Stratum
 from pleura.rendering.page import picture_source, render
 from pleura.storage.atomic import write_text
 
+Item = TypeVar("Item")
 Kind = Literal["found", "missed", "false-alarm", "empty"]
 
 KINDS: Mapping[Kind, str] = {
@@ -296,6 +297,22 @@ class _Table:
     groups: tuple[tuple[str, tuple[tuple[_Cell, ...], ...]], ...]
 
 
+def _rows(
+    items: Sequence[Item], columns: Mapping[str, Callable[[Item], _Cell]]
+) -> tuple[tuple[_Cell, ...], ...]:
+    """Return a row for each item, of what each column says of it."""
+    return tuple(tuple(cell(item) for cell in columns.values()) for item in items)
+
+
+def _table(
+    title: str,
+    meaning: str,
+    items: Sequence[Item],
+    columns: Mapping[str, Callable[[Item], _Cell]],
+) -> _Table:
+    return _Table(title, meaning, tuple(columns), (("", _rows(items, columns)),))
+
+
 def _with_something(table: _Table) -> _Table:
     """Return a table without the columns that say nothing of anything."""
     rows = [row for _, rows in table.groups for row in rows]
@@ -336,34 +353,21 @@ def _tables(report: Report) -> list[_Table]:
 
 
 def _mixes(evaluation: Evaluation) -> _Table:
-    rows = tuple(
-        (
-            _Cell(item.name),
-            _Cell(f"{100 * item.prevalence:.3g} %"),
-            _Cell(_number(item.all_empty_dice)),
-            _cell(item.mean_dice),
-            _cell(item.positive_dice),
-            _cell(item.auroc),
-            _cell(item.sensitivity),
-            _cell(item.specificity),
-        )
-        for item in evaluation.mixes
-    )
-    return _Table(
+    return _table(
         "Expected elsewhere",
         "The same images, weighed so that the share of positives, and where it is known the share "
         "of each size, are those of another set.",
-        (
-            "",
-            "prevalence",
-            "mean Dice of answering none",
-            "mean Dice",
-            "positive Dice",
-            "AUROC",
-            "sensitivity",
-            "specificity",
-        ),
-        (("", rows),),
+        evaluation.mixes,
+        {
+            "": lambda item: _Cell(item.name),
+            "prevalence": lambda item: _Cell(f"{100 * item.prevalence:.3g} %"),
+            "mean Dice of answering none": lambda item: _Cell(_number(item.all_empty_dice)),
+            "mean Dice": lambda item: _cell(item.mean_dice),
+            "positive Dice": lambda item: _cell(item.positive_dice),
+            "AUROC": lambda item: _cell(item.auroc),
+            "sensitivity": lambda item: _cell(item.sensitivity),
+            "specificity": lambda item: _cell(item.specificity),
+        },
     )
 
 
@@ -461,114 +465,78 @@ def _all_figures(evaluation: Evaluation) -> _Table:
 
 
 def _distances(evaluation: Evaluation) -> _Table:
-    rows = tuple(
-        (
-            _Cell("in mm" if item.unit == "mm" else "in pixels of the file"),
-            _cell(item.hausdorff95, digits=1),
-            _cell(item.surface_distance, digits=1),
-            *(
-                _Cell(f"{count:,}")
-                for count in (item.images, item.missed, item.false_alarms, item.both_empty)
-            ),
-        )
-        for item in evaluation.distances
-    )
-    return _Table(
+    return _table(
         "Distance of the outlines",
         "The mean over images that have both a true and an answered outline; in mm over those "
         "whose spacing can be believed. Where a mask is empty there is no distance: such images "
         "are counted beside it, and none of them is in the mean.",
-        (
-            "",
-            "Hausdorff (95 %)",
-            "mean distance",
-            "images with both",
-            "missed",
-            "false alarms",
-            "both empty",
-        ),
-        (("", rows),),
+        evaluation.distances,
+        {
+            "": lambda item: _Cell("in mm" if item.unit == "mm" else "in pixels of the file"),
+            "Hausdorff (95 %)": lambda item: _cell(item.hausdorff95, digits=1),
+            "mean distance": lambda item: _cell(item.surface_distance, digits=1),
+            "images with both": lambda item: _Cell(f"{item.images:,}"),
+            "missed": lambda item: _Cell(f"{item.missed:,}"),
+            "false alarms": lambda item: _Cell(f"{item.false_alarms:,}"),
+            "both empty": lambda item: _Cell(f"{item.both_empty:,}"),
+        },
     )
 
 
 def _points(evaluation: Evaluation) -> _Table:
-    rows = tuple(
-        (
-            _Cell(item.name),
-            _Cell(f"{item.point.score:.3f}"),
-            _Cell(f"{item.point.mask:.2f}"),
-            _Cell(f"{100 * item.point.min_area:.3g} %"),
-            _cell(item.sensitivity),
-            _cell(item.specificity),
-        )
-        for item in evaluation.points
-    )
-    return _Table(
+    return _table(
         "Operating points",
         "The default calls an image that keeps a mask; the others are thresholds of the score "
         "alone. Sensitive and specific reached 0.95 on the images they were chosen on. The rule "
         "calls where the probability exceeds 1 / (1 + d), d the Dice expected on a positive.",
-        ("", "score", "mask", "smallest area", "sensitivity", "specificity"),
-        (("", rows),),
+        evaluation.points,
+        {
+            "": lambda item: _Cell(item.name),
+            "score": lambda item: _Cell(f"{item.point.score:.3f}"),
+            "mask": lambda item: _Cell(f"{item.point.mask:.2f}"),
+            "smallest area": lambda item: _Cell(f"{100 * item.point.min_area:.3g} %"),
+            "sensitivity": lambda item: _cell(item.sensitivity),
+            "specificity": lambda item: _cell(item.specificity),
+        },
     )
 
 
 def _predictive_values(evaluation: Evaluation) -> _Table:
-    rows = tuple(
-        (
-            _Cell(f"{100 * item.prevalence:.3g} %"),
-            _cell(item.positive),
-            _cell(item.negative),
-        )
-        for item in evaluation.predictive_values
-    )
-    return _Table(
+    return _table(
         "Predictive values",
         "What an answer at the default operating point means where this share of patients has a "
         "pneumothorax: by Bayes' rule from the sensitivity and specificity above.",
-        ("prevalence", "called, and has one", "not called, and has none"),
-        (("", rows),),
+        evaluation.predictive_values,
+        {
+            "prevalence": lambda item: _Cell(f"{100 * item.prevalence:.3g} %"),
+            "called, and has one": lambda item: _cell(item.positive),
+            "not called, and has none": lambda item: _cell(item.negative),
+        },
     )
 
 
 def _strata(evaluation: Evaluation) -> _Table:
+    def unless(part: By, name: str) -> Callable[[Stratum], _Cell]:
+        return lambda item: _Cell("") if item.by == part else _cell(getattr(item, name))
+
+    columns: dict[str, Callable[[Stratum], _Cell]] = {
+        "": lambda item: _Cell(item.name),
+        "images": lambda item: _Cell(f"{item.images:,}"),
+        "positive": lambda item: _Cell(f"{item.positives:,}"),
+        "mean Dice": unless("size", "mean_dice"),
+        "positive Dice": unless("negatives", "positive_dice"),
+        "AUROC": lambda item: _cell(item.auroc),
+        "sensitivity": unless("negatives", "sensitivity"),
+        "specificity": unless("size", "specificity"),
+    }
     strata = [item for item in evaluation.strata if item.images]
-    groups = tuple(
-        (
-            heading,
-            tuple(
-                (
-                    _Cell(item.name),
-                    _Cell(f"{item.images:,}"),
-                    _Cell(f"{item.positives:,}"),
-                    _Cell("") if by == "size" else _cell(item.mean_dice),
-                    _Cell("") if by == "negatives" else _cell(item.positive_dice),
-                    _cell(item.auroc),
-                    _Cell("") if by == "negatives" else _cell(item.sensitivity),
-                    _Cell("") if by == "size" else _cell(item.specificity),
-                )
-                for item in strata
-                if item.by == by
-            ),
-        )
-        for by, heading in _PARTS.items()
-        if any(item.by == by for item in strata)
-    )
+    parts = {heading: [item for item in strata if item.by == by] for by, heading in _PARTS.items()}
     return _Table(
         "By part of the images",
         "The sizes, as shares of the image, hold positives only, and their AUROC is against all "
         "images without a pneumothorax; that of a kind of negative is against all images with one.",
-        (
-            "",
-            "images",
-            "positive",
-            "mean Dice",
-            "positive Dice",
-            "AUROC",
-            "sensitivity",
-            "specificity",
-        ),
-        groups,
+        tuple(columns),
+        tuple((heading, _rows(items, columns)) for heading, items in parts.items() if items),
     )
 
 

@@ -142,12 +142,7 @@ def evaluate_model(
     Raises:
         DataError: The folder has another size than the model, or every image trained the model.
     """
-    size = bundle.preprocessing.size
-    if size != prepared.size:
-        raise DataError(
-            f"{prepared.path}: is prepared at {prepared.size} pixels, the model wants {size}; "
-            f"prepare it again with `size` {size}"
-        )
+    prepared.require_size(bundle.preprocessing.size)
     trained = np.isin(image_keys(prepared.train), bundle.trained_on)
     rows = unseen_rows(bundle, prepared)
     if leave_out is not None:

@@ -216,11 +216,7 @@ def take_pictures(path: Path | None, size: int, most: int) -> Pictures:
         pixels = np.stack([read_shown(one, size).pixels for one in chosen])
         return Pictures(pixels, None, f"{len(chosen)} radiographs of {path}")
     prepared = open_prepared(path)
-    if prepared.size != size:
-        raise DataError(
-            f"{path}: is prepared at {prepared.size} pixels, the model wants {size}; prepare it "
-            f"again with `size` {size}"
-        )
+    prepared.require_size(size)
     if not len(prepared.x_train):
         raise DataError(f"{path}: holds no labelled radiograph; name another folder")
     annotated = np.flatnonzero(prepared.annotated)

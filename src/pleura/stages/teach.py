@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 from pleura.data.arrays import Prepared, write_soft
 from pleura.engines.engine import Engine
 from pleura.engines.torch_engine import TorchEngine
-from pleura.errors import DataError
 from pleura.models.bundle import Bundle
-
-BATCH = 8
-"""Images that go through the network together."""
+from pleura.stages.evaluate import said_of
 
 
 def teach(
@@ -38,12 +35,7 @@ def teach(
         DataError: The folder has another size than the model.
         UsageError, OutputError: As for :func:`pleura.data.arrays.write_soft`.
     """
-    size = bundle.preprocessing.size
-    if size != prepared.size:
-        raise DataError(
-            f"{prepared.path}: is prepared at {prepared.size} pixels, the model wants {size}; "
-            f"prepare it again with `size` {size}"
-        )
+    prepared.require_size(bundle.preprocessing.size)
     return write_soft(prepared, out, _said(bundle, prepared, engine), weight=weight)
 
 
@@ -51,7 +43,5 @@ def _said(
     bundle: Bundle, prepared: Prepared, engine: Engine | None
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
     engine = engine or TorchEngine(bundle)
-    for start in range(0, len(prepared.train), BATCH):
-        found = engine.probabilities(np.asarray(prepared.x_train[start : start + BATCH]))
-        scores = bundle.calibration.apply(found.scores)
-        yield from zip(found.maps, scores.tolist(), strict=True)
+    for said in said_of(engine, prepared, np.arange(len(prepared.train))):
+        yield said.maps[0], float(bundle.calibration.apply(said.scores)[0])
