@@ -22,7 +22,7 @@ MODULES = {
 ARRAYS = {"NDArray", "ArrayLike", "Tensor"}
 SIDE = r"[\w.]+(?: ?[-+*/] ?[\w.]+)*"
 SHAPE = re.compile(
-    rf"\({SIDE}(?:,\s+{SIDE})+\)|\((?:{SIDE},|\.\.\.)\)|\b(?:shapes?|scalars?)\b", re.IGNORECASE
+    rf"``\((?:{SIDE}(?:,\s+{SIDE})+|{SIDE},|\.\.\.)\)|\b(?:shapes?|scalars?)\b", re.IGNORECASE
 )
 """``(rows, columns)``, ``(n,)``, ``(1 + resamples, images)``, ``(...)``, or the word."""
 

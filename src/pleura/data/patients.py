@@ -111,7 +111,7 @@ def siim_columns(patients: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
     lowest first, because so they pack best.
 
     Returns:
-        ``gaps`` (4, images) and ``patients`` (2, images), uint8.
+        ``gaps`` ``(4, images)`` and ``patients`` ``(2, images)``, uint8.
 
     Raises:
         DataError: A patient is no number up to 65,535, or two images have the same key.

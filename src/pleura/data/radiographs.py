@@ -49,7 +49,7 @@ class AnyRadiograph:
     """One picture and what is known of it.
 
     Attributes:
-        pixels: (rows, columns), uint8 or uint16, 0 black.
+        pixels: ``(rows, columns)``, uint8 or uint16, 0 black.
         age: Years, or None.
         sex: "M", "F", "O" or "".
         view: "PA", "AP" or "".

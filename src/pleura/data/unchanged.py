@@ -25,7 +25,7 @@ class Shown(NamedTuple):
 
     Attributes:
         pixels: ``(size, size)`` uint8, prepared.
-        shape: (rows, columns) of the file.
+        shape: ``(rows, columns)`` of the file.
         aspect: Height of one of its pixels divided by its width.
     """
 

@@ -82,7 +82,7 @@ class Decoded(NamedTuple):
     """One frame.
 
     Attributes:
-        pixels: Stored values (rows, columns), uint8 or uint16 (int8 or int16 where a JPEG 2000
+        pixels: Stored values ``(rows, columns)``, uint8 or uint16 (int8 or int16 where a JPEG 2000
             frame is signed), C-contiguous, writable.
         lossy: Whether they may differ from those that were encoded.
         transfer_syntax_uid: How they are compressed.
@@ -147,7 +147,7 @@ def decode_jpeg(content: bytes) -> NDArray[Any]:
         content: The file, baseline or progressive. It may lack its end marker.
 
     Returns:
-        (rows, columns) or (rows, columns, 3) uint8.
+        ``(rows, columns)`` or ``(rows, columns, 3)`` uint8.
 
     Raises:
         TruncatedError: It breaks off.

@@ -65,7 +65,7 @@ class LookupTable:
 
     Attributes:
         first: The input that the first entry belongs to.
-        entries: Outputs, uint16 (n,).
+        entries: Outputs, uint16 ``(n,)``.
         bits: Outputs are shares of 2**bits - 1; 1 to 16 in a VOI table, and without a meaning in a
             modality table, whose outputs are values.
     """
@@ -119,13 +119,13 @@ def codes(
     """Return stored values as plain codes 0 .. 2**bits_stored - 1, high bits cleared.
 
     Args:
-        stored: Values as decoded (rows, columns), 8 or 16 bit, signed or not.
+        stored: Values as decoded ``(rows, columns)``, 8 or 16 bit, signed or not.
         bits_stored: How many low bits hold the pixel.
         signed: Whether these bits are two's complement.
         overlay_bits: Whether the file keeps an overlay in the bits above (a retired practice).
 
     Returns:
-        Codes (rows, columns), uint8 or uint16; `stored` itself where nothing had to change.
+        Codes ``(rows, columns)``, uint8 or uint16; `stored` itself where nothing had to change.
 
     Raises:
         DicomError: A pixel does not fit `bits_stored`.
@@ -160,11 +160,11 @@ def render(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[Any]:
     """Return the picture: 0 is black and air, the largest value of the dtype white and bone.
 
     Args:
-        stored_codes: From :func:`codes`, (rows, columns).
+        stored_codes: From :func:`codes`, ``(rows, columns)``.
         rules: The file's own rules.
 
     Returns:
-        (rows, columns), C-contiguous. uint8 for a file of at most 8 bits without modality
+        ``(rows, columns)``, C-contiguous. uint8 for a file of at most 8 bits without modality
         transformation, table or window: 8-bit MONOCHROME2 comes back untouched, MONOCHROME1 as
         255 - x, fewer bits are stretched to 0..255. Else uint16 over 0..65535: through the file's
         table or window; without one from the 0.1 % to the 99.9 % quantile of the pixels (over
@@ -190,7 +190,7 @@ def fitted(
     too dark, white becomes the largest value of the bits that its outputs take.
 
     Args:
-        stored_codes: From :func:`codes`, (rows, columns).
+        stored_codes: From :func:`codes`, ``(rows, columns)``.
         rules: The file's own rules.
         others: Its further windows; the first of them that fits takes the place of the window that
             is left out.
@@ -295,7 +295,7 @@ def completed(stored_codes: NDArray[Any], rules: Grayscale) -> Grayscale:
     rules come back as they are.
 
     Args:
-        stored_codes: From :func:`codes`, (rows, columns).
+        stored_codes: From :func:`codes`, ``(rows, columns)``.
         rules: The file's own rules.
     """
     if rules.voi is not None or rules.bits_stored <= 8:

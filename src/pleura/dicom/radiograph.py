@@ -64,7 +64,7 @@ class Radiograph:
 
     Attributes:
         header: What the file says of itself.
-        pixels: (rows, columns), uint8 or uint16, C-contiguous and writable. 0 is black, most
+        pixels: ``(rows, columns)``, uint8 or uint16, C-contiguous and writable. 0 is black, most
             transparent, air; the largest value of the dtype is white, whatever the file's own
             photometric interpretation. See :func:`pleura.dicom.grayscale.render`.
     """
@@ -284,7 +284,7 @@ def _stored_values(
 ) -> tuple[NDArray[Any], str, int | None]:
     """Return the pixels as stored, and the UID of the transfer syntax that they are in.
 
-    They are (rows, columns), 8 or 16 bit, writable, within their bits. Pixel data
+    They are ``(rows, columns)``, 8 or 16 bit, writable, within their bits. Pixel data
     shows itself whether it is compressed, whatever the transfer syntax says. Last comes the value
     that padding was changed to, None where it was left as it is.
     """

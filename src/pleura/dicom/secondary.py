@@ -42,7 +42,7 @@ def write_secondary_capture(
 
     Args:
         path: The file; its folders are made.
-        pixels: (rows, columns) uint8, MONOCHROME2 (low is dark).
+        pixels: ``(rows, columns)`` uint8, MONOCHROME2 (low is dark).
         sop_uid: SOP Instance UID, at most 64 characters.
         study_uid: Study Instance UID.
         series_uid: Series Instance UID.

@@ -46,7 +46,7 @@ class SegmentedMask:
 
     Attributes:
         image_id: SOP Instance UID of the radiograph it is of.
-        mask: (rows, columns) bool.
+        mask: ``(rows, columns)`` bool.
     """
 
     image_id: str
@@ -64,7 +64,7 @@ def is_segmentation(path: str | os.PathLike[str]) -> bool:
 
 
 def read_segmentation(path: str | os.PathLike[str], label: str = "") -> list[SegmentedMask]:
-    """Return the masks in a segmentation, one for each radiograph that it is of.
+    """Return the masks in a segmentation, ``(rows, columns)``, one for each radiograph it is of.
 
     A map of probabilities is no mask, and gives none.
 
@@ -132,7 +132,7 @@ def _required(data: DataSet, tag: int) -> int:
 def _frames(
     data: DataSet, uid: str, count: int, shape: tuple[int, int]
 ) -> Callable[[int], NDArray[Any]]:
-    """Return what gives a frame by its number, from 0: values (rows, columns), uint8 or uint16."""
+    """Return what gives a frame by its number from 0: ``(rows, columns)``, uint8 or uint16."""
     bits = _required(data, _BITS)
     if PIXEL_DATA not in data or bits not in (1, 8, 16):
         raise DicomError(f"{name(_BITS)} is {bits}; frames of 1, 8 and 16 bits are read")

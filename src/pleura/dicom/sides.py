@@ -43,7 +43,7 @@ def true_columns(stored: NDArray[Any], in_file: int) -> int | None:
     twice side by side, resemble one another too, and so do their halves.
 
     Args:
-        stored: Values (rows, columns), as they follow one another in the file.
+        stored: Values ``(rows, columns)``, as they follow one another in the file.
         in_file: How many values the file has, which may be more.
     """
     values, columns = stored.reshape(-1), stored.shape[1]

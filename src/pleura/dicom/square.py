@@ -11,7 +11,7 @@ from pleura.dicom.limits import MAX_PIXELS
 
 
 def square_shape(rows: int, columns: int, aspect: float) -> tuple[int, int]:
-    """Return the (rows, columns) that a picture has once its pixels are square.
+    """Return the ``(rows, columns)`` that a picture has once its pixels are square.
 
     The side along which pixels are longer grows, the other stays; both are less where the picture
     would have more than `MAX_PIXELS`.

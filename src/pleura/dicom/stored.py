@@ -32,7 +32,7 @@ def within_bits(
     Where these would jump, the bits belong to the values, and Bits Stored is wrong.
 
     Args:
-        stored: Values as decoded (rows, columns), 8 or 16 bit, signed or not.
+        stored: Values as decoded ``(rows, columns)``, 8 or 16 bit, signed or not.
         bits_stored: How many low bits hold the pixel.
         signed: Whether these bits are two's complement.
         lossy: Whether they were decoded from a lossy frame.
@@ -68,7 +68,7 @@ def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bo
     on a dark ground jumps as well, but by more than anything beside it in either reading.
 
     Args:
-        stored: Values within their bits (rows, columns).
+        stored: Values within their bits ``(rows, columns)``.
         bits_stored: How many low bits hold the pixel.
         signed: Whether they are said to be two's complement.
     """
@@ -106,7 +106,7 @@ def order_contradicts(stored: NDArray[Any]) -> bool:
     other way round.
 
     Args:
-        stored: Values of 16 bits (rows, columns), in the order that the file states.
+        stored: Values of 16 bits ``(rows, columns)``, in the order that the file states.
     """
     step = max(1, stored.shape[0] // _ROWS_FOR_SIGN)
     looked_at = stored[::step]
@@ -124,7 +124,7 @@ def samples_contradict(stored: NDArray[Any]) -> bool:
     all together are not. Grey colours are the same value thrice.
 
     Args:
-        stored: Values (rows, columns), as they follow one another in the file.
+        stored: Values ``(rows, columns)``, as they follow one another in the file.
     """
     step = max(1, stored.shape[0] // _ROWS_FOR_SIGN)
     looked_at = np.ascontiguousarray(stored[::step])
@@ -156,7 +156,7 @@ def recode_padding(
     """Return stored values whose padding fits their bits, which it may do by mistake alone.
 
     Args:
-        stored: Values as decoded (rows, columns), 8 or 16 bit.
+        stored: Values as decoded ``(rows, columns)``, 8 or 16 bit.
         padding: The lowest and the highest word that mark a pixel as padding, as unsigned numbers.
         bits_stored: How many low bits hold the pixel.
         signed: Whether these bits are two's complement.

@@ -45,7 +45,7 @@ class Served(nn.Module):
         self.scale, self.shift = 1 / (255 * std), mean / std
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return maps (N, S, S) and scores (N,) for (N, S, S) uint8 pixels."""
+        """Return maps ``(N, S, S)`` and scores ``(N,)`` for ``(N, S, S)`` uint8 pixels."""
         outputs = self.network(pixels[:, None].float() * self.scale - self.shift)
         return torch.sigmoid(outputs.mask.float())[:, 0], torch.sigmoid(outputs.score.float())
 

@@ -58,8 +58,8 @@ class CocoImage:
 
     Attributes:
         name: Its file name as written.
-        shape: (rows, columns).
-        masks: One for each annotation, (rows, columns) bool; none: no pneumothorax.
+        shape: ``(rows, columns)``.
+        masks: One for each annotation, ``(rows, columns)`` bool; none: no pneumothorax.
         fault: Why its annotations cannot be trusted; empty where they can.
         score: The highest score of its annotations, where they have any.
     """
@@ -76,9 +76,9 @@ class CocoMask(NamedTuple):
 
     Attributes:
         name: Its file name.
-        mask: The union of its lesions, (rows, columns) bool.
+        mask: The union of its lesions, ``(rows, columns)`` bool.
         score: Its score, if there is one.
-        lesions: Each as it was drawn, (rows, columns) bool; none: the connected parts of the mask.
+        lesions: Each as it was drawn, ``(rows, columns)`` bool; none: the parts of the mask.
     """
 
     name: str
@@ -162,7 +162,7 @@ def coco_text(items: Iterable[CocoMask], *, polygons: bool) -> tuple[str, list[s
     """Return masks as a COCO file, one annotation for each lesion, and what was lost.
 
     Args:
-        items: The masks.
+        items: The masks, ``(rows, columns)`` each.
         polygons: Whether as polygons, else as packed run lengths, which lose nothing.
 
     Returns:

@@ -28,7 +28,7 @@ class FoundMask(NamedTuple):
 
     Attributes:
         image_id: The radiograph that the file itself says it is of; "" where it says none.
-        shape: (rows, columns).
+        shape: ``(rows, columns)``.
         runs: Where it is, as :func:`pleura.formats.rle.mask2rle` writes it.
         value: What the file has inside; 0 where that is nothing, or a SEG.
     """
@@ -48,7 +48,7 @@ def is_mask_file(path: Path) -> bool:
 
 
 def read_mask_file(path: Path, label: str = "") -> list[FoundMask]:
-    """Return the masks in a file; none in a map of probabilities.
+    """Return the masks in a file, as run lengths with their shapes; none in a probability map.
 
     Args:
         path: The file.

@@ -47,7 +47,7 @@ def read_mask_picture(path: str | os.PathLike[str], label: str = "") -> NDArray[
         label: The value that is the pneumothorax, where the picture holds several.
 
     Returns:
-        (rows, columns) bool.
+        ``(rows, columns)`` bool.
 
     Raises:
         AnnotationError: It cannot be read, has several pages or colours, or is no mask.
@@ -56,7 +56,7 @@ def read_mask_picture(path: str | os.PathLike[str], label: str = "") -> NDArray[
 
 
 def picture_values(path: Path) -> NDArray[Any]:
-    """Return the numbers in a picture of a mask, (rows, columns).
+    """Return the numbers in a picture of a mask, ``(rows, columns)``.
 
     Raises:
         AnnotationError: It cannot be read, or has several pages or colours.
@@ -111,7 +111,7 @@ def labelled_pixels(values: NDArray[Any], path: Path, label: str) -> NDArray[np.
     """Return where a map of labels holds the one that is the pneumothorax.
 
     Args:
-        values: (rows, columns) numbers, 0 outside.
+        values: ``(rows, columns)`` numbers, 0 outside.
         path: The file they are from, for messages.
         label: The value that is wanted; empty: the only one beside 0.
 
@@ -148,7 +148,7 @@ def is_whole(value: float) -> bool:
 
 
 def is_inverted(mask: NDArray[np.bool_]) -> bool:
-    """Return whether a mask, (rows, columns), is evidently the background of one.
+    """Return whether a mask, ``(rows, columns)``, is evidently the background of one.
 
     That is one that holds more than half of the picture and all four of its corners.
     """

@@ -71,10 +71,10 @@ class PlainPicture(NamedTuple):
     """A radiograph in a file without a header.
 
     Attributes:
-        pixels: (rows, columns) uint8, or uint16 of a file of more bits. 0 is black, for such files
-            are published so; only a TIFF may say otherwise, and is turned round then. Values of 9
-            to 15 bits in 16 are stretched to 0..65535 by the bits that the largest takes. A channel
-            of opacity is left out.
+        pixels: ``(rows, columns)`` uint8, or uint16 of a file of more bits. 0 is black, as such
+            files are published; only a TIFF may say otherwise, and is inverted then. Values of 9 to
+            15 bits in 16 are stretched to 0..65535 by the bits that the largest takes. A channel of
+            opacity is left out.
         kind: ``PNG``, ``JPEG``, ``TIFF`` or ``NIfTI``.
         content: The whole file.
         stamp: What the system said of it when it was opened.
@@ -302,7 +302,7 @@ def grey(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
     """Return the one plane of a grey picture.
 
     Args:
-        pixels: (rows, columns) or (rows, columns, channels), uint8 or uint16.
+        pixels: ``(rows, columns)`` or ``(rows, columns, channels)``, uint8 or uint16.
         channels: How many the file says that it has; of 2 and 4 the last is opacity.
 
     Raises:

@@ -89,7 +89,7 @@ class ScoreHead(nn.Module):
         self.trust = nn.Parameter(torch.ones(1))
 
     def forward(self, features_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
-        """Return logits (B,)."""
+        """Return logits ``(B,)``."""
         pooled_BC = torch.cat([features_BCHW.mean((2, 3)), features_BCHW.amax((2, 3))], dim=1)
         top_B1 = top_logit(mask_B1HW.detach())[:, None]
         score_B1: Tensor = self.features(pooled_BC) + self.trust * top_B1
@@ -97,7 +97,7 @@ class ScoreHead(nn.Module):
 
 
 def top_logit(mask_B1HW: Tensor) -> Tensor:
-    """Return the mean of the largest four-hundredth of the logits, (B,), after pooling by 4."""
+    """Return the mean of the largest four-hundredth of the logits, ``(B,)``, after pooling by 4."""
     flat_BN = functional.avg_pool2d(mask_B1HW, _POOLING).flatten(1)
     count = max(1, round(flat_BN.shape[1] * _TOP_SHARE))
     return flat_BN.topk(count, dim=1).values.mean(1)
@@ -168,7 +168,7 @@ class Levels(nn.Module):
     coarser: CoarserHeads
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        """Return the logits for normalised radiographs ``(B, 1, H, W)``."""
         x, levels, decoded = x_B1HW, [], []
         for encoder in self.encoders:
             x = encoder(x)

@@ -31,7 +31,7 @@ class CNN(nn.Module):
         self.score = ScoreHead(sizes[-1])
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        """Return the logits for normalised radiographs ``(B, 1, H, W)``."""
         features = self.encoder(x_B1HW)
         mask: Tensor = self.head(self.decoder(features))
         return Outputs(mask, self.score(features, mask))

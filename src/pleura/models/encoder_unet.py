@@ -28,7 +28,7 @@ class Map(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """What an encoder must be: pictures with ones (B, 2, H, W) in, a map per entry of `maps` out.
+    """What an encoder must be: pictures with ones, ``(B, 2, H, W)``, in; one map per `maps` out.
 
     Attributes:
         maps: What it returns, finest first.
@@ -73,7 +73,7 @@ class EncoderUNet(nn.Module):
         self.score = ScoreHead(encoder.maps[-1].channels)
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        """Return the logits for normalised radiographs ``(B, 1, H, W)``."""
         features = self.encoder(with_ones(x_B1HW))
         rough = self.head(self.decoder(features))
         mask = functional.interpolate(rough, size=x_B1HW.shape[-2:], mode="bilinear")

@@ -37,7 +37,7 @@ class Ensemble(nn.Module):
         self.sizes = [list(own) for own in sizes]
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        """Return the logits for normalised radiographs ``(B, 1, H, W)``."""
         side = x_B1HW.shape[3]
         seen = self.sizes or [[side]] * len(self.members)
         pictures = {size: reduced(x_B1HW, size) for size in sorted({*chain(*seen)})}

@@ -33,7 +33,7 @@ IMAGENET = Colours((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def with_ones(x_B1HW: Tensor) -> Tensor:
-    """Return the radiographs with a channel of ones behind, (B, 2, H, W)."""
+    """Return the radiographs with a channel of ones behind, ``(B, 2, H, W)``."""
     return torch.cat([x_B1HW, torch.ones_like(x_B1HW)], dim=1)
 
 

@@ -35,7 +35,7 @@ class SegResNet(nn.Module):
         self.score = ScoreHead(width * 2**depth)
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        """Return the logits for normalised radiographs ``(B, 1, H, W)``."""
         features, levels = self.body.encode(x_B1HW)
         mask = self.body.decode(features, levels[::-1])
         return Outputs(mask, self.score(features, mask))

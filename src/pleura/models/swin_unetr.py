@@ -50,7 +50,7 @@ class SwinUNETR(nn.Module):
         self.score = ScoreHead(sizes[-1])
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        """Return the logits for normalised radiographs ``(B, 1, H, W)``."""
         x = self.patches(x_B1HW)
         levels = [_normalised(x)]
         for stage in self.stages:

@@ -42,7 +42,7 @@ class UNet(nn.Module):
         self.coarser = CoarserHeads(sizes, deep_supervision)
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
-        """Return the logits for normalised radiographs (B, 1, H, W)."""
+        """Return the logits for normalised radiographs ``(B, 1, H, W)``."""
         x = self.stem(x_B1HW)
         levels: list[Tensor] = []
         decoded: list[Tensor] = []

@@ -143,7 +143,7 @@ def identify_drawn(
 
     Args:
         source: The radiograph.
-        mask: (rows, columns).
+        mask: ``(rows, columns)``.
         made_with: What made it, where pleura answered it.
         version: Of the program that writes it.
         moment: When it is written.

@@ -66,7 +66,7 @@ def drawn_segmentation(
 
     Args:
         source: The radiograph.
-        mask: (rows, columns) of its pixels; an empty one says that there is none.
+        mask: ``(rows, columns)`` of its pixels; an empty one says that there is none.
         identity: Of the file.
         automatic: Whether pleura answered it.
     """

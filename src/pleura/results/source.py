@@ -89,7 +89,7 @@ class SourceImage:
 
     Attributes:
         dataset: Valid values only; what highdicom wants of a source image.
-        pixels: (rows, columns), the picture as a viewer shows it, from `Radiograph.pixels`.
+        pixels: ``(rows, columns)``, the picture as a viewer shows it, from `Radiograph.pixels`.
         rules: How its stored values become that picture.
         geometry: How large its pixels are.
         burned_in: What the file says of burned-in text: "YES", "NO" or "".

@@ -122,7 +122,7 @@ def write_drawn(
 
     Args:
         source: The radiograph.
-        mask: (rows, columns) of its pixels; an empty one is written too.
+        mask: ``(rows, columns)`` of its pixels; an empty one is written too.
         path: The file.
         made_with: What made it, where pleura answered it.
         version: Of the program that writes it.

@@ -53,8 +53,8 @@ class Lungs:
     """The lung fields of one radiograph.
 
     Attributes:
-        mask: (2, rows, columns) bool: the lung in the left half of the picture (the patient's right
-            one on an upright radiograph), and the one in the right half.
+        mask: ``(2, rows, columns)`` bool: the lung in the left half of the picture (the patient's
+            right one on an upright radiograph), and the one in the right half.
         doubt: Why the fields must not be used; "" where nothing speaks against them.
     """
 
@@ -66,11 +66,11 @@ def find_lungs(pixels: NDArray[Any]) -> Lungs:
     """Return the lung fields of a frontal radiograph.
 
     Args:
-        pixels: (rows, columns), uint8 or uint16, 0 black and air, upright.
+        pixels: ``(rows, columns)``, uint8 or uint16, 0 black and air, upright.
 
     Returns:
-        The fields at the radiograph's own size, each one connected and without holes. Where `doubt`
-        is not empty they are a guess to look at and not to build on.
+        The fields, ``(2, rows, columns)``, each one connected and without holes. Where `doubt` is
+        not empty they are a guess to look at and not to build on.
     """
     thumb = prepare_pixels(pixels, SIDE)
     plain, mirrored, smaller = _answers(thumb)
@@ -94,7 +94,7 @@ def equalise(thumb: NDArray[np.uint8]) -> Floats:
 
 
 def _answers(thumb: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
-    """Return both maps (2, SIDE, SIDE) in 0..1 for a radiograph, its mirror image, a smaller one.
+    """Return maps ``(2, SIDE, SIDE)`` in 0..1 for a radiograph, its mirror image, a smaller one.
 
     All are brought back to the radiograph's own place.
     """
@@ -110,7 +110,7 @@ def _answers(thumb: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
 
 
 def _answer(seen: Floats) -> Floats:
-    """Return the network's two maps for one picture (SIDE, SIDE), 0..1."""
+    """Return the network's two maps for one picture ``(SIDE, SIDE)``, 0..1."""
     weights = _weights()
     x, kept, number = seen[None], [], 0
     for level in range(len(WIDTHS)):
@@ -130,7 +130,7 @@ def _answer(seen: Floats) -> Floats:
 
 
 def _convolved(x: Floats, weight: Floats, bias: Floats) -> Floats:
-    """Return a 3 x 3 convolution of (channels, rows, columns) with zeros around, and its ReLU."""
+    """Return the ReLU of a 3 x 3 convolution of ``(channels, rows, columns)``, zeros around."""
     channels, rows, columns = x.shape
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
     stack = np.empty((channels, 9, rows, columns), dtype=np.float32)

@@ -12,8 +12,8 @@ and the mean is over the images that have a pixel to be believed, each by its mo
 batch of which most masks are unknown trains the mask by the others as strongly as a batch of these.
 The sum of these weights counts as 1 where it is less, so what is hardly believed stays small.
 
-Shapes: B batch, H rows, W columns, N = H x W pixels; tensors are (B, 1, H, W) where nothing else is
-said; a weight is (B, 1, H, W) or (B, 1, 1, 1).
+Shapes: B batch, H rows, W columns, N = H x W pixels; tensors are ``(B, 1, H, W)`` where nothing
+else is said; a weight is ``(B, 1, H, W)`` or ``(B, 1, 1, 1)``.
 """
 
 from collections.abc import Sequence

@@ -198,7 +198,7 @@ class Chest:
         return np.asarray(floor + high * (1 - out) - dome, dtype=np.float64)
 
     def gap(self, side: Side, x: Floats, y: Floats) -> Floats:
-        """Return how far (x, y) lies inside the visible lung field; negative outside of it."""
+        """Return how far inside the lung field points of any shape lie; negative outside."""
         out = np.abs(x) * np.where(x * side >= 0, 1.0, -1.0)
         apex = 4.0 * (y - self.person.apex_y)
         inside = np.minimum(self.wall(y) - out, out - self.border(side, y))
@@ -213,10 +213,10 @@ class Lung:
     Attributes:
         side: Which lung.
         hilum: (x, y), body units.
-        field: (360,) float64, distance from the hilum to the lung field's border in the
+        field: ``(360,)`` float64, distance from the hilum to the lung field's border in the
             directions of :data:`ANGLES`.
-        pleura: (360,) float64, the same for the visceral pleura; equal to `field` where the lung
-            touches the wall.
+        pleura: ``(360,)`` float64, the same for the visceral pleura; equal to `field` where the
+            lung touches the wall.
     """
 
     side: Side
@@ -225,7 +225,7 @@ class Lung:
     pleura: Floats
 
     def points(self, radius: Floats, angles: Floats = ANGLES) -> Floats:
-        """Return the (n, 2) points at `radius` and `angles` around the hilum."""
+        """Return the ``(n, 2)`` points at `radius` and `angles` around the hilum."""
         x = self.hilum[0] + self.side * radius * np.cos(angles)
         return np.stack([x, self.hilum[1] + radius * np.sin(angles)], axis=1)
 
@@ -286,7 +286,7 @@ def draw_collapse(rng: np.random.Generator, lung: Lung, area: float) -> Lung:
 
 
 def _draw_shape(rng: np.random.Generator, area: float) -> Floats:
-    """Return (360,) weights in 0..1: how far the lung leaves the wall in each direction."""
+    """Return ``(360,)`` weights in 0..1: how far the lung leaves the wall in each direction."""
     size = np.log(area / 0.008)
     middling = np.exp(-0.6 * max(size - 0.8, 0.0) ** 2)
     kinds = np.array(
@@ -328,7 +328,7 @@ def _ring_area(outer: Floats, inner: Floats) -> float:
 
 
 def rib(chest: Chest, side: Side, number: int) -> tuple[Floats, Floats]:
-    """Return a rib's middle line as its (n, 2) back part and (m, 2) front part.
+    """Return a rib's middle line as its ``(n, 2)`` back part and ``(m, 2)`` front part.
 
     Args:
         chest: Whose rib.
@@ -357,7 +357,7 @@ def vessel_tree(rng: np.random.Generator, lung: Lung) -> tuple[Floats, Floats]:
     pleura, so that a collapsed lung's vessels lie closer together.
 
     Returns:
-        (n, 2, 2) float64 ends of straight pieces as (x, y), body units; (n,) diameters.
+        ``(n, 2, 2)`` float64 ends of straight pieces as (x, y), body units; ``(n,)`` diameters.
     """
     # Positions are relative to the hilum, mirrored so that +x points to the chest wall.
     trunks = 0.35 * np.sort(rng.uniform(-1.6, 1.6, 8)) + 0.65 * np.linspace(-1.7, 1.6, 8)
@@ -404,7 +404,7 @@ def _carry(lung: Lung, points: Floats) -> Floats:
 
 
 def _around(values: Floats, angle: Floats) -> Floats:
-    """Return the (360,) `values` over :data:`ANGLES` at any `angle`."""
+    """Return the ``(360,)`` `values` over :data:`ANGLES` at any `angle`."""
     return np.asarray(np.interp(angle, ANGLES, values, period=2 * np.pi), dtype=np.float64)
 
 

@@ -30,7 +30,7 @@ class Plate:
     pose: Pose
 
     def place(self, points: Floats) -> Floats:
-        """Return body points (..., 2) as radiograph pixels, the first pixel's centre at 0."""
+        """Return body points ``(..., 2)`` as radiograph pixels, the first pixel's centre at 0."""
         pose = self.pose
         x, y = points[..., 0], points[..., 1] - 0.5
         cos, sin = pose.zoom * np.cos(pose.tilt), pose.zoom * np.sin(pose.tilt)
@@ -57,7 +57,7 @@ class Plate:
 
 
 def _grid_points(indices: Floats, count: int) -> Floats:
-    """Return grid indices (..., 2) as body points."""
+    """Return grid indices ``(..., 2)`` as body points."""
     step = SPAN / count
     return np.asarray((indices + 0.5) * step + np.array([_LEFT, _TOP]), dtype=np.float64)
 
@@ -68,8 +68,8 @@ class Grid:
 
     Attributes:
         count: Points a side.
-        x: (1, count), where the columns lie, body units.
-        y: (count, 1), where the rows lie.
+        x: ``(1, count)``, where the columns lie, body units.
+        y: ``(count, 1)``, where the rows lie.
     """
 
     count: int
@@ -82,12 +82,12 @@ class Grid:
         object.__setattr__(self, "y", (centres + _TOP)[:, None])
 
     def fill(self, canvas: NDArray[np.uint8], outline: Floats, value: int) -> None:
-        """Fill the body-unit polygon `outline` (n, 2) on `canvas` with `value`, edges smooth."""
+        """Fill a polygon ``(n, 2)`` in body units on `canvas` ``(count, count)``, edges smooth."""
         pixels = (outline - np.array([_LEFT, _TOP])) * self.count / SPAN - 0.5
         cv2.fillPoly(canvas, [fixed(pixels)], value, cv2.LINE_AA, SHIFT)
 
     def blank(self) -> NDArray[np.uint8]:
-        """Return an empty (count, count) uint8 canvas of this grid."""
+        """Return an empty ``(count, count)`` uint8 canvas of this grid."""
         return np.zeros((self.count, self.count), dtype=np.uint8)
 
     def blur(self, image: NDArray[np.generic], sigma: float) -> Image:
@@ -145,7 +145,7 @@ def tube(
 
 
 def strip(line: Floats, half: Floats) -> Floats:
-    """Return the outline of a band of half-width `half` (n,) around `line` (n, 2)."""
+    """Return the outline of a band of half-width `half` ``(n,)`` around `line` ``(n, 2)``."""
     along = np.gradient(line, axis=0)
     length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)
     across = np.stack([-along[:, 1], along[:, 0]], axis=1) / length[:, None] * half[:, None]
@@ -158,13 +158,13 @@ def mirrored(right: Floats) -> Floats:
 
 
 def curve(points: Floats, count: int = 32) -> Floats:
-    """Return `count` points of a smooth curve through `points` (n, 2)."""
+    """Return `count` points of a smooth curve through `points` ``(n, 2)``."""
     place = np.linspace(0, 1, len(points))
     return np.asarray(PchipInterpolator(place, points)(np.linspace(0, 1, count)), dtype=np.float64)
 
 
 def smooth_loop(points: Floats) -> Floats:
-    """Return a closed outline (n, 2) with its corners cut three times, (8 n, 2).
+    """Return a closed outline ``(n, 2)`` with its corners cut three times, ``(8 n, 2)``.
 
     Source: Chaikin, Computer Graphics and Image Processing 1974; 3: 346.
     """

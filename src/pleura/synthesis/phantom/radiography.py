@@ -37,11 +37,11 @@ class Phantom:
     """A made-up radiograph whose pneumothorax is known exactly.
 
     Attributes:
-        pixels: (size, size) uint8, MONOCHROME2: bone bright, air dark.
-        mask: (size, size) bool, air between the chest wall and the visceral pleura; all False
+        pixels: ``(size, size)`` uint8, MONOCHROME2: bone bright, air dark.
+        mask: ``(size, size)`` bool, air between the chest wall and the visceral pleura; all False
             without a pneumothorax.
-        lungs: (2, size, size) bool, the lung fields in the left and the right half of the picture,
-            air in the pleural space included.
+        lungs: ``(2, size, size)`` bool, the lung fields in the left and the right half of the
+            picture, air in the pleural space included.
         age: Years.
         sex: "M" or "F".
         view: "PA" or "AP".
@@ -136,7 +136,7 @@ def _inside(plate: Plate, radius: Floats, lung: Lung) -> NDArray[np.bool_]:
 def _expose(
     rng: np.random.Generator, plate: Plate, chest: Chest, lungs: Sequence[Lung]
 ) -> NDArray[np.uint8]:
-    """Return the radiograph of `chest` as (size, size) uint8."""
+    """Return the radiograph of `chest` as ``(size, size)`` uint8."""
     grid = Grid(round(SPAN * min(plate.size, 512)))
     soft, tissue = soft_tissue(rng, grid, chest, lungs)
     depth = plate.carry(_SOFT * soft + bones(rng, grid, chest))

@@ -49,10 +49,10 @@ class Collapse:
     Attributes:
         outline: The lung's border as it was, or with a deeper costophrenic angle.
         shape: Where the air is.
-        thickness: (300,) float64, pixels of air at :data:`PLACES`.
-        pleura: (300, 2) float64, where the visceral pleura lies; on the border where there is no
-            air.
-        mask: (rows, columns) bool, the air.
+        thickness: ``(300,)`` float64, pixels of air at :data:`PLACES`.
+        pleura: ``(300, 2)`` float64 as (x, y), where the visceral pleura lies; on the border where
+            there is no air.
+        mask: ``(rows, columns)`` bool, the air.
     """
 
     outline: Outline
@@ -63,7 +63,7 @@ class Collapse:
 
     @property
     def loose(self) -> NDArray[np.bool_]:
-        """Where along the border there is air: (300,), at :data:`PLACES`."""
+        """Where along the border there is air: ``(300,)``, at :data:`PLACES`."""
         return self.thickness > _FAINT * self.outline.size
 
     @property
@@ -109,7 +109,7 @@ def draw_collapse(
         outline: The lung's border.
         shape: Where the air is.
         area_px: Wanted area on this radiograph, pixels.
-        radiograph: (rows, columns).
+        radiograph: ``(rows, columns)``.
 
     Returns:
         None where the air would be thinner than :data:`THINNEST` however short it is drawn, thicker
@@ -133,7 +133,7 @@ def draw_collapse(
 
 
 def _profile(rng: np.random.Generator, shape: Shape, length: float) -> Floats:
-    """Return (300,) weights in 0..1: how thick the air is along the border.
+    """Return ``(300,)`` weights in 0..1: how thick the air is along the border.
 
     `length` below 1 draws it shorter, so that a small area still has a thickness.
     """
@@ -169,7 +169,7 @@ def _profile(rng: np.random.Generator, shape: Shape, length: float) -> Floats:
 
 
 def _directions(outline: Outline, shape: Shape) -> Floats:
-    """Return (300, 2) unit vectors along which the pleura leaves the border."""
+    """Return ``(300, 2)`` unit vectors along which the pleura leaves the border."""
     towards = np.array(outline.hilum) - outline.points
     towards /= np.maximum(np.hypot(*towards.T), 1e-9)[:, None]
     pull = {"whole": 0.75, "apicolateral": 0.3, "apical": 0.1}.get(shape, 0.0)

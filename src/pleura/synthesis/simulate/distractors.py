@@ -38,7 +38,7 @@ class Distractors:
 
     Attributes:
         names: Keys of :data:`CHANCES`.
-        change: (size, size) float32, more attenuation, in steps from lung to soft tissue.
+        change: ``(size, size)`` float32, more attenuation, in steps from lung to soft tissue.
     """
 
     names: tuple[str, ...]

@@ -36,8 +36,8 @@ class EditedLung:
         outline: The lung's border, in the radiograph's pixels.
         left: First column of the window.
         top: First row of the window.
-        field: (rows, columns) bool, the lung field in the window.
-        attenuation: (rows, columns) float32, steps.
+        field: ``(rows, columns)`` bool, the lung field in the window.
+        attenuation: ``(rows, columns)`` float32, steps.
         layers: Its layers.
     """
 
@@ -60,7 +60,7 @@ class EditedLung:
         return self.outline.size / 512
 
     def local(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return radiograph positions (n, 2) as positions in the window."""
+        """Return radiograph positions ``(n, 2)`` as positions in the window."""
         return np.asarray(points - np.array([self.left, self.top]), dtype=np.float64)
 
 
@@ -86,7 +86,7 @@ def around(attenuation: Image, outline: Outline) -> EditedLung:
     """Return the window of a radiograph around one lung.
 
     Args:
-        attenuation: (rows, columns), the whole radiograph in steps from lung to soft tissue.
+        attenuation: ``(rows, columns)``, the whole radiograph in steps from lung to soft tissue.
         outline: The lung's border.
     """
     rows, columns = attenuation.shape
@@ -120,7 +120,7 @@ def lesion(
 ) -> tuple[Image, NDArray[np.bool_]]:
     """Return the change that a pneumothorax makes, and the mask of its air.
 
-    Both are (rows, columns) of the window.
+    Both are ``(rows, columns)`` of the window.
     """
     unit = lung.unit
     mask = collapse.mask[lung.window]
@@ -145,7 +145,7 @@ def _collapsed(
 
 
 def fake(rng: np.random.Generator, lung: EditedLung, collapse: Collapse, kind: str) -> Image:
-    """Return the change of an edit that shows no pneumothorax, (rows, columns) of the window.
+    """Return the change of an edit that shows no pneumothorax, ``(rows, columns)`` of the window.
 
     It is made of parts of one that does. In most, the lung that is left is changed as it is with a
     pneumothorax, so that this alone tells little.
@@ -251,7 +251,7 @@ def _crowded(lung: EditedLung, collapse: Collapse) -> Image:
 
 
 def _radii(points: NDArray[np.float64], centre: tuple[float, float]) -> NDArray[np.float64]:
-    """Return (360,) distances of a closed line from `centre`, over directions from 0 to 2 pi."""
+    """Return ``(360,)`` distances of a closed line from `centre`, in directions from 0 to 2 pi."""
     ahead = np.roll(points, -1, axis=0)
     dense = np.concatenate([points + share * (ahead - points) for share in (0.0, 0.34, 0.67)])
     dx, dy = (dense - np.array(centre)).T
@@ -301,7 +301,7 @@ def blurred_line(canvas: NDArray[np.uint8], width: int, sigma: float) -> Image:
     """Return a drawn line blurred, as bright in its middle as it was drawn.
 
     Args:
-        canvas: (rows, columns) with the line.
+        canvas: ``(rows, columns)`` with the line.
         width: The line's, in pixels.
         sigma: Of the blur, in pixels.
     """

@@ -83,10 +83,10 @@ class Simulated:
     """A radiograph with its exact mask.
 
     Attributes:
-        pixels: (size, size) uint8.
-        mask: (size, size) bool, the air in the pleural space; empty without a pneumothorax.
-        region: (size, size) bool, where the air was drawn, or would have been.
-        lung: (size, size) bool, the lung that it was, or would have been, drawn in.
+        pixels: ``(size, size)`` uint8.
+        mask: ``(size, size)`` bool, the air in the pleural space; empty without a pneumothorax.
+        region: ``(size, size)`` bool, where the air was drawn, or would have been.
+        lung: ``(size, size)`` bool, the lung that it was, or would have been, drawn in.
         parameters: What was drawn.
     """
 
@@ -110,7 +110,7 @@ def simulate(
     not depend on it. Pixels that no drawing reaches keep their value to the bit.
 
     Args:
-        radiograph: (size, size) uint8, 256 or more, upright, without a pneumothorax.
+        radiograph: ``(size, size)`` uint8, 256 or more, upright, without a pneumothorax.
         lungs: Its fields, from :func:`pleura.synthesis.lungs.find_lungs`.
         rng: Source of everything random; the same state gives the same bytes.
         prevalence: Chance of a pneumothorax, 0 to 1.

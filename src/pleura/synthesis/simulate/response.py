@@ -41,8 +41,8 @@ def find_response(grey: NDArray[np.uint8], lungs: NDArray[np.bool_]) -> Response
     """Return the response of a radiograph whose lung fields are known.
 
     Args:
-        grey: (rows, columns) uint8.
-        lungs: (2, rows, columns) bool, both not empty.
+        grey: ``(rows, columns)`` uint8.
+        lungs: ``(2, rows, columns)`` bool, both not empty.
     """
     top = float(max(int(grey.max()) + 8, 200))
     plain = Response(top, 1.0)
@@ -56,11 +56,11 @@ def mediastinum(grey: NDArray[np.uint8], lungs: NDArray[np.bool_]) -> NDArray[np
     """Return the pixels of the mediastinum: between the two fields, in the rows that both have.
 
     Args:
-        grey: (rows, columns).
-        lungs: (2, rows, columns).
+        grey: ``(rows, columns)``.
+        lungs: ``(2, rows, columns)``.
 
     Returns:
-        (n,) grey levels; all of the radiograph where nothing lies between the fields.
+        ``(n,)`` grey levels; all of the radiograph where nothing lies between the fields.
     """
     rows = np.flatnonzero(lungs[0].any(axis=1) & lungs[1].any(axis=1))
     columns = np.arange(grey.shape[1])

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
-"""(rows, columns)."""
+"""``(rows, columns)``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layers:
-    """A radiograph's attenuation as a sum of three layers, each (rows, columns) float32, in steps.
+    """A radiograph's attenuation as a sum of three layers, each ``(rows, columns)``, in steps.
 
     Attributes:
         smooth: Soft tissue, and ribs with their edges.
@@ -34,7 +34,7 @@ def split(attenuation: Image, size: int) -> Layers:
     short, so that steep and oriented ones go back into the smooth layer.
 
     Args:
-        attenuation: (rows, columns) float32, in steps from lung to soft tissue.
+        attenuation: ``(rows, columns)`` float32, in steps from lung to soft tissue.
         size: Width of the whole radiograph in pixels, which says how wide a vessel is.
     """
     unit = size / 512

@@ -36,8 +36,8 @@ class Outline:
 
     Attributes:
         side: Which half of the picture it lies in.
-        points: (300, 2) float64 as (x, y), at :data:`PLACES`.
-        inward: (300, 2) float64, unit vectors from the border into the lung.
+        points: ``(300, 2)`` float64 as (x, y), at :data:`PLACES`.
+        inward: ``(300, 2)`` float64, unit vectors from the border into the lung.
         hilum: (x, y), where vessels and bronchi enter.
         size: Width of the radiograph in pixels.
         sulcus: Pixels by which the costophrenic angle was drawn down, see :meth:`deepened`.
@@ -58,7 +58,7 @@ class Outline:
         return replace(self, points=points, inward=_inward(points), sulcus=self.sulcus + by)
 
     def field(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return what the outline encloses, as bool (rows, columns)."""
+        """Return what the outline encloses, as bool ``(rows, columns)``."""
         return filled([self.points], shape)
 
     @property
@@ -73,7 +73,7 @@ class Outline:
 
 
 def filled(outlines: list[Floats], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the union of closed outlines (n, 2) as bool (rows, columns)."""
+    """Return the union of closed outlines ``(n, 2)`` as bool ``(rows, columns)``."""
     canvas = np.zeros(shape, dtype=np.uint8)
     for outline in outlines:
         cv2.fillPoly(canvas, [np.round(outline * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
@@ -86,8 +86,8 @@ def find_outline(
     """Return the border of one lung, its wall snapped to the radiograph.
 
     Args:
-        grey: (rows, columns) float32, the radiograph in any unit that grows from air to bone.
-        field: (rows, columns) bool, one connected lung field.
+        grey: ``(rows, columns)`` float32, the radiograph in any unit that grows from air to bone.
+        field: ``(rows, columns)`` bool, one connected lung field.
         side: Which half of the picture it lies in.
         snap: Whether to do that; without it the border is the field's own.
     """
@@ -106,7 +106,7 @@ def find_outline(
 
 
 def _contour(field: NDArray[np.bool_]) -> Floats:
-    """Return the border of the field as (n, 2) points, one a pixel or so, smoothed."""
+    """Return the border of the field as ``(n, 2)`` points, one a pixel or so, smoothed."""
     outlines, _ = cv2.findContours(field.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     longest = max(outlines, key=len)[:, 0].astype(np.float64)
     return _smooth(longest, field.shape[1] / 150)
