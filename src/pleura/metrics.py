@@ -182,9 +182,12 @@ def equal_mass_bins(probabilities: ArrayLike, bins: int | None = None) -> NDArra
     Equal probabilities share a bin, so some may stay empty.
 
     Args:
-        probabilities: ``(n,)`` numbers.
+        probabilities: ``(n,)`` numbers, 0..1.
         bins: How many; by default :data:`ECE_BINS`, or fewer so that each has its
             :data:`ECE_IMAGES`, but at least one.
+
+    Returns:
+        ``(n,)`` int64, 0 to bins - 1, rising with the probability.
     """
     values = np.asarray(probabilities, np.float64)
     if not values.size:

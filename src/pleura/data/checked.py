@@ -109,7 +109,7 @@ class CheckedArray:
 
 
 def piece_digest(block: NDArray[Any]) -> str:
-    """Return the digest of ``(n, ...)``: up to `PIECE` images that follow one another."""
+    """Return the digest of images ``(n, ...)`` of any dtype, n at most `PIECE`, in their order."""
     return digest(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
 
 

@@ -69,9 +69,13 @@ class AnyRadiograph:
         return prepare_pixels(self.pixels, size, self.aspect)
 
     def squared(self, mask: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the pixels and a mask ``(rows, columns)`` over them as screens show them.
+        """Return the pixels and a mask over them as screens show them: with square pixels.
 
-        Both have square pixels then, and the same shape.
+        Args:
+            mask: ``(rows, columns)`` bool, the shape of the pixels.
+
+        Returns:
+            Both in one shape, dtypes as they were.
         """
         return squared(self.pixels, self.aspect), squared(mask, self.aspect)
 

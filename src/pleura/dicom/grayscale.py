@@ -146,7 +146,7 @@ def codes(
 
 
 def bits_of(outputs: NDArray[Any]) -> int:
-    """Return the bits that the largest of outputs, of any shape, takes: at least 1."""
+    """Return the bits that the largest of outputs, of any shape and dtype, takes: at least 1."""
     return max(1, int(outputs.max()).bit_length())
 
 
@@ -160,7 +160,7 @@ def render(stored_codes: NDArray[Any], rules: Grayscale) -> NDArray[Any]:
     """Return the picture: 0 is black and air, the largest value of the dtype white and bone.
 
     Args:
-        stored_codes: From :func:`codes`, ``(rows, columns)``.
+        stored_codes: From :func:`codes`, ``(rows, columns)`` uint8 or uint16.
         rules: The file's own rules.
 
     Returns:
@@ -183,14 +183,19 @@ def fitted(
 ) -> tuple[Grayscale, str]:
     """Return rules without a window or a table that is evidently one for other values.
 
-    That is one that shows nearly all pixels black, or white; one of which they use the darkest or
-    the brightest quarter alone, or but an eighth; one for a bit more than they end with; and a
-    window half as wide again as all values that the file can store, such as one for 16 bits over
-    12-bit pixels. It is left out, so that the pixels' own range counts. Of a table that shows them
-    too dark, white becomes the largest value of the bits that its outputs take.
+    So is a window or a table
+
+    - that shows nearly all pixels black, or white;
+    - of which the pixels use only the darkest or the brightest quarter, or no more than an eighth.
+
+    So is a window for one bit more than the pixels end with, and one half as wide again as all
+    values that the file can store, such as a window for 16 bits over 12-bit pixels.
+
+    It is left out, and the pixels' own range counts. A table that shows them too dark is kept, but
+    white becomes the largest value of the bits that its outputs take.
 
     Args:
-        stored_codes: From :func:`codes`, ``(rows, columns)``.
+        stored_codes: From :func:`codes`, ``(rows, columns)`` uint8 or uint16.
         rules: The file's own rules.
         others: Its further windows; the first of them that fits takes the place of the window that
             is left out.
@@ -295,7 +300,7 @@ def completed(stored_codes: NDArray[Any], rules: Grayscale) -> Grayscale:
     rules come back as they are.
 
     Args:
-        stored_codes: From :func:`codes`, ``(rows, columns)``.
+        stored_codes: From :func:`codes`, ``(rows, columns)`` uint8 or uint16.
         rules: The file's own rules.
     """
     if rules.voi is not None or rules.bits_stored <= 8:

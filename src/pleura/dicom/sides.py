@@ -37,13 +37,13 @@ Steps = Callable[[int], NDArray[np.int64]]
 def true_columns(stored: NDArray[Any], in_file: int) -> int | None:
     """Return how long the rows of a picture are, where that is evidently not Columns; else None.
 
-    Then values resemble those that lie one row of that length further on, and not those a little
-    before or behind. Where the header's own rows have nothing in common, all lengths are tried,
-    else those that use up the values. Rows of twice their length, which show the picture
-    twice side by side, resemble one another too, and so do their halves.
+    At the right length a value resembles the one that lies a row further on, and not those a little
+    before or behind that. Where rows of the header's length have nothing in common, all lengths are
+    tried, else those that divide the number of values. Rows of twice the right length, which show
+    the picture twice side by side, resemble one another too, and so do rows of half of it.
 
     Args:
-        stored: Values ``(rows, columns)``, as they follow one another in the file.
+        stored: Values ``(rows, columns)`` of 8 or 16 bit, in the file's order.
         in_file: How many values the file has, which may be more.
     """
     values, columns = stored.reshape(-1), stored.shape[1]

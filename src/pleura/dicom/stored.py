@@ -64,11 +64,11 @@ def within_bits(
 def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bool:
     """Return whether Pixel Representation tears apart a picture that is whole the other way.
 
-    Read with the wrong sign, values that differ by one lie at either end of the scale. A marker
-    on a dark ground jumps as well, but by more than anything beside it in either reading.
+    Read with the wrong sign, some values that differ by one lie at opposite ends of the scale. A
+    marker on a dark ground jumps too, but with either sign by more than anything beside it.
 
     Args:
-        stored: Values within their bits ``(rows, columns)``.
+        stored: Values within their bits, ``(rows, columns)``, 8 or 16 bit.
         bits_stored: How many low bits hold the pixel.
         signed: Whether they are said to be two's complement.
     """
@@ -102,11 +102,11 @@ def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bo
 def order_contradicts(stored: NDArray[Any]) -> bool:
     """Return whether the two bytes of each value are evidently exchanged.
 
-    Then neighbours differ as values do that have nothing to do with one another, and are alike the
-    other way round.
+    Then neighbours differ like values that have nothing to do with one another, and are alike once
+    the bytes are exchanged.
 
     Args:
-        stored: Values of 16 bits ``(rows, columns)``, in the order that the file states.
+        stored: ``(rows, columns)``, 16 bit, bytes in the order that the file states.
     """
     step = max(1, stored.shape[0] // _ROWS_FOR_SIGN)
     looked_at = stored[::step]
@@ -119,12 +119,12 @@ def order_contradicts(stored: NDArray[Any]) -> bool:
 def samples_contradict(stored: NDArray[Any]) -> bool:
     """Return whether what is read as one value is a part of one, or holds several.
 
-    So values of two bytes that are read as two of one byte, two of one byte read as one of two,
-    and colours or an opacity side by side: every second, third or fourth value is a picture, and
-    all together are not. Grey colours are the same value thrice.
+    That is so where a value of two bytes is read as two values of one byte, or two of one byte as
+    one of two; and where colours, or grey and opacity, stand side by side. Then every second, third
+    or fourth value makes a picture, and all together do not. A grey in colours is one value thrice.
 
     Args:
-        stored: Values ``(rows, columns)``, as they follow one another in the file.
+        stored: Values ``(rows, columns)`` of 8 or 16 bit, in the file's order.
     """
     step = max(1, stored.shape[0] // _ROWS_FOR_SIGN)
     looked_at = np.ascontiguousarray(stored[::step])

@@ -56,7 +56,7 @@ def read_mask_picture(path: str | os.PathLike[str], label: str = "") -> NDArray[
 
 
 def picture_values(path: Path) -> NDArray[Any]:
-    """Return the numbers in a picture of a mask, ``(rows, columns)``.
+    """Return the numbers in a picture of a mask, ``(rows, columns)`` of the file's dtype.
 
     Raises:
         AnnotationError: It cannot be read, or has several pages or colours.
@@ -111,9 +111,12 @@ def labelled_pixels(values: NDArray[Any], path: Path, label: str) -> NDArray[np.
     """Return where a map of labels holds the one that is the pneumothorax.
 
     Args:
-        values: ``(rows, columns)`` numbers, 0 outside.
+        values: ``(rows, columns)`` of any dtype, 0 outside.
         path: The file they are from, for messages.
         label: The value that is wanted; empty: the only one beside 0.
+
+    Returns:
+        ``(rows, columns)`` bool.
 
     Raises:
         AnnotationError: It holds several values and none is named, or no background.

@@ -47,7 +47,7 @@ def read_nifti_mask(path: str | os.PathLike[str], label: str = "") -> NDArray[np
 
 
 def nifti_values(path: Path) -> NDArray[Any]:
-    """Return the numbers in a NIfTI file, ``(rows, columns)``.
+    """Return the numbers in a NIfTI file, ``(rows, columns)`` of the file's dtype.
 
     Raises:
         AnnotationError: It cannot be read, is no single picture, or is turned.
@@ -66,7 +66,7 @@ def nifti_values(path: Path) -> NDArray[Any]:
 
 
 def slice_of(content: bytes) -> NDArray[Any]:
-    """Return the one slice in the bytes of a NIfTI file: ``(rows, columns)`` of any numbers.
+    """Return the one slice in the bytes of a NIfTI file, ``(rows, columns)`` of its dtype.
 
     Raises:
         PictureError: It is corrupt, no single picture, or turned; the message lacks the name.

@@ -151,7 +151,7 @@ class Calibration:
 
 
 def score_logit(scores: ArrayLike) -> NDArray[np.float64]:
-    """Return ``log(p / (1 - p))`` of scores in 0..1, in their shape, finite also for 0 and 1."""
+    """Return ``log(p / (1 - p))`` of scores of any shape, 0..1, as float64, finite for all."""
     inside = np.clip(np.asarray(scores, np.float64), _SMALLEST, 1 - _SMALLEST)
     return np.asarray(np.log(inside) - np.log1p(-inside), np.float64)
 

@@ -97,7 +97,7 @@ def write_sealed(
         kind: What it is.
         version: The format of its text and groups, and the version of pleura.
         about: The text's table, plain values.
-        groups: Group -> name -> array of numbers, of any shape.
+        groups: Group -> name -> array of numbers or bool, of any shape.
 
     Raises:
         OutputError: The file could not be written.

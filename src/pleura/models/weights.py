@@ -64,7 +64,7 @@ def digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
 
 
 def check_finite(arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Raise BundleError where a number of arrays, of any shape, is NaN or infinite.
+    """Raise BundleError where a float of the arrays, of any shape, is NaN or infinite.
 
     With such a weight every answer would be NaN.
     """

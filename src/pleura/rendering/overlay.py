@@ -76,7 +76,7 @@ def as_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def check_shape(name: str, other: NDArray[Any], pixels: NDArray[Any]) -> None:
-    """Raise UsageError where a mask or map, called `name`, is not of the radiograph's shape."""
+    """Raise UsageError where a mask or map, called `name`, has not the shape of the pixels."""
     if other.shape != pixels.shape:
         raise UsageError(
             f"the {name} is {other.shape} but the radiograph {pixels.shape}; bring them to one "

@@ -91,7 +91,7 @@ class Grid:
         return np.zeros((self.count, self.count), dtype=np.uint8)
 
     def blur(self, image: NDArray[np.generic], sigma: float) -> Image:
-        """Return `image`, ``(count, count)``, blurred by `sigma` body units."""
+        """Return `image`, ``(count, count)`` of any dtype, blurred by `sigma` body units."""
         pixels = sigma * self.count / SPAN
         if pixels < 0.2:
             return image.astype(np.float32)
