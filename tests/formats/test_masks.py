@@ -21,9 +21,9 @@ from pleura.formats.coco import (
     packed,
     read_coco,
 )
-from pleura.formats.mask_picture import read_mask_picture, write_mask_picture
+from pleura.formats.mask_picture import labelled_pixels, picture_values, write_mask_picture
 from pleura.formats.masks import MaskReading, names_in, read_masks
-from pleura.formats.nifti import read_nifti_mask, write_nifti_mask
+from pleura.formats.nifti import nifti_values, write_nifti_mask
 from pleura.formats.rle import mask2rle
 
 SHAPE = (6, 9)
@@ -38,6 +38,14 @@ def made(*pixels: tuple[int, int]) -> np.ndarray:
 
 
 MASK = made((1, 2), (2, 2), (2, 3))
+
+
+def read_mask_picture(path, label=""):
+    return labelled_pixels(picture_values(path), path, label)
+
+
+def read_nifti_mask(path):
+    return labelled_pixels(nifti_values(path), path, "")
 
 
 def write_json(path: Path, **content: object) -> Path:

@@ -1,9 +1,10 @@
-"""One file with masks: a picture, a NIfTI file, a DICOM Segmentation.
+"""Files with masks: pictures, NIfTI files, DICOM Segmentations.
 
-Whoever drew it is a stranger, and four libraries take part. So it is opened in a process of its
-own, which may be killed, and whose answer is text.
+Whoever drew them is a stranger, and four libraries take part. So they are opened, a few at a time,
+in processes that may be killed, and whose answer is text.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.segmentation import is_segmentation, read_segmentation
 from pleura.dicom.suffixes import DICOM_SUFFIXES, suffix_of
-from pleura.errors import AnnotationError, InputError
+from pleura.errors import AnnotationError, InputError, LimitError, is_about_memory
 from pleura.formats import mask_picture, nifti
 from pleura.formats.mask_picture import is_inverted, labelled_pixels, picture_values
 from pleura.formats.nifti import nifti_values
 from pleura.formats.rle import mask2rle
-from pleura.processes.guarded import guarded
-from pleura.processes.isolation import Reply
+from pleura.processes.guarded import guarded_list
+from pleura.processes.isolation import next_file
 
 
 class FoundMask(NamedTuple):
@@ -47,46 +48,58 @@ def is_mask_file(path: Path) -> bool:
     return suffix.removesuffix(".gz") in {"", *DICOM_SUFFIXES} and is_segmentation(path)
 
 
-def read_mask_file(path: Path, label: str = "") -> list[FoundMask]:
-    """Return the masks in a file, as run lengths with their shapes; none in a probability map.
+def read_mask_files(
+    paths: Sequence[Path], label: str = ""
+) -> Iterator[list[FoundMask] | AnnotationError]:
+    """Yield the masks in each file, run lengths with their shapes, or why there are none.
+
+    A map of probabilities holds none.
 
     Args:
-        path: The file.
+        paths: The files.
         label: Which value or segment is the pneumothorax, where there are several.
 
     Raises:
-        AnnotationError: It cannot be read, or holds no mask.
         PleuraError: A process that reads could not be started.
     """
+    found = guarded_list(partial(_found, label=label), paths, name=str)
+    for path, masks in zip(paths, found, strict=True):
+        if isinstance(masks, LimitError | str):
+            yield AnnotationError(str(masks))
+            continue
+        try:
+            yield [_checked(*mask) for mask in masks]
+        except (TypeError, ValueError):
+            yield AnnotationError(f"{path}: cannot be read as a mask (no answer); save it again")
+
+
+def _found(paths: Sequence[Path], label: str) -> list[list[FoundMask] | str]:
+    """Return the masks in each file, or why there are none; this runs in the other process."""
+    found = []
+    for path in paths:
+        found.append(_found_in(path, label))
+        next_file()
+    return found
+
+
+def _found_in(path: Path, label: str) -> list[FoundMask] | str:
     try:
-        reply = guarded(partial(_found, label=label), path, path)
+        masks = _masks(path, label)
     except InputError as error:
-        raise AnnotationError(str(error)) from error
+        if error.__cause__ is not None and is_about_memory(error.__cause__):
+            raise  # alone it has all the memory for itself
+        return str(error)
     except OSError as error:
-        raise AnnotationError(
-            f"{path}: cannot be read as a mask ({error.strerror or error}); save it again"
-        ) from error
-    try:
-        return [_checked(*found) for found in reply.fields["masks"]]
-    except (LookupError, TypeError, ValueError) as error:
-        raise AnnotationError(
-            f"{path}: cannot be read as a mask (no answer); save it again"
-        ) from error
-
-
-def _found(path: Path, label: str) -> Reply:
-    """Return the masks in a file; this is what runs in the other process."""
-    masks = _masks(path, label)
+        return f"{path}: cannot be read as a mask ({error.strerror or error}); save it again"
     if any(is_inverted(mask) for _, mask, _ in masks):
-        raise AnnotationError(
+        return (
             f"{path}: its mask holds more than half of the picture, with all corners; is it "
             "inverted? The background is 0, which is black"
         )
-    found = [
+    return [
         FoundMask(image_id, (mask.shape[0], mask.shape[1]), mask2rle(mask), value)
         for image_id, mask, value in masks
     ]
-    return Reply({"masks": found})
 
 
 def _masks(path: Path, label: str) -> list[tuple[str, NDArray[np.bool_], float]]:

@@ -5,7 +5,6 @@ several structures does, the one that is the pneumothorax has to be named: a gue
 mask. A JPEG is refused, because its edges are blurred.
 """
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,22 +36,6 @@ WHICH_LABEL = "name the one that is the pneumothorax with `mask_label`"
 """How the message on a file that holds several values ends."""
 
 _MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "F", "RGB", "RGBA", "LA")
-
-
-def read_mask_picture(path: str | os.PathLike[str], label: str = "") -> NDArray[np.bool_]:
-    """Return the mask in a picture.
-
-    Args:
-        path: The file.
-        label: The value that is the pneumothorax, where the picture holds several.
-
-    Returns:
-        ``(rows, columns)`` bool.
-
-    Raises:
-        AnnotationError: It cannot be read, has several pages or colours, or is no mask.
-    """
-    return labelled_pixels(picture_values(Path(path)), Path(path), label)
 
 
 def picture_values(path: Path) -> NDArray[Any]:

@@ -14,7 +14,7 @@ inside says that there is no pneumothorax; a radiograph without a file is unlabe
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from pleura.formats.annotations import (
     read_annotations,
 )
 from pleura.formats.coco import image_names, read_coco
-from pleura.formats.mask_file import is_mask_file, read_mask_file
+from pleura.formats.mask_file import FoundMask, is_mask_file, read_mask_files
 from pleura.formats.mask_picture import WHICH_LABEL, is_whole
 from pleura.formats.rle import EMPTY, Form, mask2rle
 from pleura.storage.archive import is_folder, places, walk_files, why_closed
@@ -260,8 +260,8 @@ def _files(
     found = _Found(path)
     maps = 0
     read: list[_Mask] = []
-    for file in files:
-        own = list(_masks_in(file, _root_of(path), reading.label))
+    for file, masks in zip(files, read_mask_files(files, reading.label), strict=True):
+        own = _of_file(file, _root_of(path), masks)
         read += own
         maps += not own
     for mask in read if reading.label else _of_one_value(read):
@@ -291,14 +291,14 @@ def _of_one_value(masks: list[_Mask]) -> list[_Mask]:
     return [mask._replace(fault=said[mask.place]) if mask.value else mask for mask in masks]
 
 
-def _masks_in(file: Path, folder: Path, label: str) -> Iterator[_Mask]:
+def _of_file(file: Path, folder: Path, masks: list[FoundMask] | AnnotationError) -> list[_Mask]:
     place = file.relative_to(folder).as_posix()
     key = key_of_mask(file, folder)
-    try:
-        for found in read_mask_file(file, label):
-            yield _Mask(found.image_id or key, place, found.shape, found.runs, value=found.value)
-    except AnnotationError as error:
-        yield _Mask(key, place, fault=str(error))
+    if isinstance(masks, AnnotationError):
+        return [_Mask(key, place, fault=str(masks))]
+    return [
+        _Mask(one.image_id or key, place, one.shape, one.runs, value=one.value) for one in masks
+    ]
 
 
 def _coco(path: Path, reading: MaskReading) -> Annotations:

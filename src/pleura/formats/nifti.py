@@ -7,7 +7,6 @@ radiograph itself has no place in space that it could be turned back to.
 Source: NIfTI-1; ITK's NiftiImageIO, which negates the first two axes (LPS to RAS).
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from pleura.dicom.inflating import gunzip
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.signature import is_gzip
 from pleura.errors import AnnotationError, DicomError, PictureError
-from pleura.formats.mask_picture import labelled_pixels
 from pleura.formats.text_file import read_bytes
 from pleura.storage.atomic import atomic_path
 
@@ -28,22 +26,6 @@ SUFFIXES = (".nii", ".nii.gz")
 
 MAX_FILE_BYTES = 512 << 20
 _NIFTI_2 = (540).to_bytes(4, "little")  # how the second version begins: bytes of its header
-
-
-def read_nifti_mask(path: str | os.PathLike[str], label: str = "") -> NDArray[np.bool_]:
-    """Return the mask in a NIfTI file.
-
-    Args:
-        path: The file.
-        label: The value that is the pneumothorax, where the file holds several.
-
-    Returns:
-        ``(rows, columns)`` bool.
-
-    Raises:
-        AnnotationError: It cannot be read, is no single picture, is turned, or is no mask.
-    """
-    return labelled_pixels(nifti_values(Path(path)), Path(path), label)
 
 
 def nifti_values(path: Path) -> NDArray[Any]:
