@@ -1,4 +1,4 @@
-"""Frozen descriptions of a run, read from and written to TOML strictly.
+"""The settings of a run, read from TOML and written to it, strictly.
 
 A run file has one table per stage; every key has a default, so an empty file is a whole run except
 for the data::
@@ -77,8 +77,10 @@ class Labels:
         table: The CSV; none where it is empty.
         id: Its column of ids; empty: found by its name.
         columns: Its columns of labels, each ``NAME`` or ``NAME:WEIGHT``. The first that is not
-            empty counts: 0, 1 or a probability between them, believed as far as its weight says.
-        weight: Its column of how far a label is believed, 0 to 1, times the weight of `columns`.
+            empty counts: 0, 1 or a probability between them. The weight, 0 to 1, says how far it is
+            believed.
+        weight: Its column of how far a label is believed, 0 to 1; multiplied by the weight of
+            `columns`.
         boxes: Its column of rectangles in which a pneumothorax lies, ``NAME`` or ``NAME:WEIGHT``.
         boxes_side: Longer side in pixels of the picture the boxes were drawn in; 0: the file's.
         patient: Its column that says who is on it; empty: the one of that name, if there is one.
@@ -104,7 +106,7 @@ class Data:
 
     Attributes:
         path: The folder with radiographs and table, a ZIP or tar file of them, or a glob.
-        also: Further such, and files.
+        also: Further folders, archives and globs, or single files.
         images: The folder of the training radiographs.
         test_images: The folder of the test radiographs.
         annotations: The masks: a table of run lengths, a COCO file, or a folder of masks.
@@ -215,23 +217,25 @@ class Train:
     Attributes:
         epochs: Passes over the images that train.
         batch: Images in a batch, or ``auto``: the largest power of two that fits into memory.
-        accumulate: Batches in a step.
+        accumulate: Batches whose gradients are averaged for one step of the weights.
         learning_rate: The highest learning rate.
         weight_decay: Decay of the weights; biases and norms are not decayed.
-        schedule: How the rate moves; plateau: halved after 5 epochs that were no better.
-        warmup: Share of the steps in which the rate rises.
-        encoder_rate: Share of the rate that the deepest stage of an encoder that can be pretrained
-            follows at.
-        layer_decay: The factor from each stage of it to the one nearer to the picture.
-        freeze: Epochs in which such an encoder stands still.
+        schedule: How the learning rate changes; plateau: halved after 5 epochs that were no better.
+        warmup: Share of the steps in which the learning rate rises.
+        encoder_rate: Learning rate of the deepest stage of an encoder that can be pretrained, as a
+            share of `learning_rate`.
+        layer_decay: Each stage of such an encoder learns at this share of the rate of the next
+            deeper one; 1: all alike.
+        freeze: Epochs at the beginning in which such an encoder is not trained.
         clip: Largest norm of a step's gradient; 0: any.
         ema: Decay of a moving average of the weights, which is then what is validated and kept,
             such as 0.99; 0: none.
-        loss: What the mask is trained by.
+        loss: The loss of the mask.
         image_loss: Weight of the image score's cross-entropy beside the mask's loss.
-        empty_masks: How far an image without a mask that is labelled negative counts as one with
-            an empty mask, times its belief; 0: not at all.
-        box_loss: Weight of the demand that a box holds some pixel of a pneumothorax.
+        empty_masks: An image that is labelled negative, and of which nobody drew a mask, counts as
+            one with an empty mask, with this weight times how far its label is believed; 0: it does
+            not.
+        box_loss: Weight of the loss that asks for some pixel of a pneumothorax in each box.
         positive_fraction: Share of positives in the first epoch, falling to the true share in the
             last, such as 0.8; 0: images as they are.
         augment: Strength of the augmentation; 0: none.
@@ -239,23 +243,25 @@ class Train:
             evenly among them and `prepare.size`.
         init_from: A model.h5 of the same network whose weights a training begins with, or
             ``pleura:fast`` (``network.name = "efficientnet"``, ``network.width = 16``).
-        extra: Prepared folders whose images train too and never validate. No picture of theirs may
-            validate. Images of patients who validate are left out as far as patients are known in
-            both folders; otherwise that is for whoever makes them (``pleura simulate --exclude``).
-        extra_share: Share of an epoch's images that is theirs.
+        extra: Further prepared folders whose images train and never validate. A picture that
+            validates may not be among them. Images of patients who validate are left out where
+            patients are known in both folders; otherwise leave them out when you make the folder
+            (``pleura simulate --exclude``).
+        extra_share: Share of an epoch's images that come from `extra`.
         keep: Which epoch is kept: the one that validates best, or the last, so that nothing is
             chosen by the images that validate.
         patience: End after so many epochs that were no better; 0: never.
-        average_best: The mean of the weights of so many best epochs is kept where it validates no
-            worse.
+        average_best: Keep the mean of the weights of so many best epochs, where it validates no
+            worse than the best of them.
         calibration: What makes a probability of the score; isotonic needs 50 images of either label
             and is platt below.
         folds: Parts into which the images are split, by patient where patients are known.
         fold: The one that validates, from 0.
         seed: The same seed gives the same numbers on one machine.
-        precision: Of the arithmetic; auto: bf16 where the processor has it; fp16 is for a GPU.
-        track: What else is told of the epochs: event files for TensorBoard in the training's
-            folder, or MLflow (extra ``pleura[mlflow]``).
+        precision: Of the numbers computed with; auto: bf16 where the processor has it; fp16 is for
+            a GPU.
+        track: Where the figures of each epoch go as well: to event files for TensorBoard in the
+            training's folder, or to MLflow (extra ``pleura[mlflow]``).
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
@@ -312,12 +318,13 @@ class Predict:
         worklist: Write the worklist.
         dicom: DICOM results to write.
         deidentify: Keep the patient out of them.
-        operating_point: Which of the thresholds that the model holds.
+        operating_point: Which of the model's thresholds are used; sensitive: fewer pneumothoraces
+            missed; specific: fewer false alarms; rule: highest expected mean Dice.
         tta: Average over the picture and its mirror image.
         answer_flagged: Answer what is flagged as no frontal chest radiograph too.
         engine: What runs the network.
-        device: cpu or cuda.
-        precision: Of the arithmetic; auto: bf16 where the processor has it.
+        device: cpu, cuda or cuda:N.
+        precision: Of the numbers computed with; auto: bf16 where the processor has it.
         workers: Processes that open files; 0: half the cores, 2 to 8.
         max_seconds: Time that one file may take.
         max_memory: Memory in MiB that one file may take.
@@ -371,7 +378,7 @@ class Tune:
     """What a search over settings tries.
 
     Attributes:
-        trials: It ends after so many.
+        trials: How many trainings it tries.
         warmup: Epochs before a trial may be pruned.
         seed: Of the search.
         space: For each ``section.key`` a list of values, or a range: a table with `low` and `high`,

@@ -64,9 +64,9 @@ class Radiograph:
 
     Attributes:
         header: What the file says of itself.
-        pixels: ``(rows, columns)``, uint8 or uint16, C-contiguous and writable. 0 is black, most
-            transparent, air; the largest value of the dtype is white, whatever the file's own
-            photometric interpretation. See :func:`pleura.dicom.grayscale.render`.
+        pixels: ``(rows, columns)``, uint8 or uint16, C-contiguous and writable. 0 is black (air),
+            the largest value of the dtype is white (bone), also where the file itself is
+            MONOCHROME1. See :func:`pleura.dicom.grayscale.render`.
     """
 
     header: Header
@@ -85,7 +85,7 @@ class Radiograph:
     def spacing_mm(self) -> tuple[float, float] | None:
         """Distance between (rows, columns) in mm; None where the file does not say.
 
-        It is what the file says: measure by `header.geometry`, which tells what to believe.
+        It is what the file says, which may be wrong: measure by `header.geometry`.
         """
         return self.header.spacing_mm
 
@@ -143,7 +143,10 @@ def parse_header(content: bytes, name: str = "the bytes") -> Header:
 
 
 def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
-    """Return the picture in a file: one monochrome frame, air black and bone white.
+    """Return the picture in a DICOM file: one monochrome frame, air black and bone white.
+
+    Args:
+        path: The file, plain or gzipped.
 
     Raises:
         DicomError: It cannot be read faithfully; the message names the path, the value found,

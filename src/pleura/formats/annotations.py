@@ -226,20 +226,20 @@ def read_annotations(
     r"""Return what an annotation table says, one entry per image.
 
     The table is a CSV file in UTF-8, plain or gzipped, with the columns ``ImageId`` and
-    ``EncodedPixels``; blanks around names and values and a byte-order mark are passed over. A table
-    of two columns without a header is read when its first row is an annotation.
+    ``EncodedPixels``. Blanks around names and values, and a byte-order mark, do no harm. A table of
+    two columns may lack its header.
 
-    A row that cannot be trusted takes its image out of the result, because half a mask is a wrong
-    mask: a malformed row, or a row ``-1`` beside a row with a mask. A row repeated word for word is
-    used once.
+    An image with a row that cannot be trusted (a malformed one, or ``-1`` beside a mask) is left
+    out and is among the `problems`, because half a mask is a wrong mask. A row repeated word for
+    word is used once.
 
     Args:
         path: The table.
         form: The run-length form of the table, ``"relative"`` for SIIM-ACR's.
-        shape: ``(rows, columns)`` that every image is known to have; runs that leave it are
-            problems. ``None`` leaves this to :func:`check_masks`, or :meth:`Annotations.mask`.
-        columns: Names of the columns of ids and of run lengths, where they are others. Where that
-            of ids is named, an id may be a file's name or path.
+        shape: ``(rows, columns)``, where all images have the same; runs that leave it are problems.
+            None leaves this to :func:`check_masks`, or :meth:`Annotations.mask`.
+        columns: Names of the column of ids and of that of run lengths, where they are others; ""
+            for the usual one. Where that of ids is named, an id may be a file's name or path.
 
     Raises:
         AnnotationError: The file cannot be read, is not such a table, or is unreasonably large.

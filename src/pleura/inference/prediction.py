@@ -21,14 +21,15 @@ class Prediction:
     """The answer for one radiograph, over the file's own pixels.
 
     Attributes:
-        image_id: SOP Instance UID of the radiograph.
+        image_id: SOP Instance UID of the radiograph; of a plain picture, its file's name without
+            the suffix.
         score: How likely the image shows a pneumothorax, 0..1: the calibrated probability, before
-            any threshold. Where the image is not assessed it counts for nothing, nor does the map.
-        mask: ``(rows, columns)`` bool after the operating point; empty where the image is not
-            called positive.
+            any threshold. Where the image is not assessed, neither the score nor the map counts.
+        mask: ``(rows, columns)`` bool of the file, after the operating point; all False where the
+            image is not called positive.
         prepared_map: ``(S, S)`` float32, 0..1, the network's map over the prepared square.
         frame: Where the file's pixels lie in that square.
-        seconds: Time the network spent on it, its share of a batch.
+        seconds: Time the network spent on it; of a batch, its share.
         flags: What speaks against an answer, as :func:`pleura.pictures.flags.judge` names it.
         assessed: Whether the answer counts: nothing is flagged, or it was asked for all the same.
         guard: How far the picture is from a frontal chest radiograph; None where nobody looked.

@@ -32,7 +32,7 @@ class Predictor:
     Args:
         bundle: The model.
         engine: What runs its network; by default what :func:`open_engine` takes for the CPU.
-        others: Further models whose networks the engine runs too, alike in all but their weights.
+        others: Further models that the engine averages with, alike in all but their weights.
         answer_flagged: Whether radiographs that are flagged are answered all the same; else they
             are not assessed.
 
@@ -92,17 +92,18 @@ class Predictor:
     def predict(self, radiograph: Any) -> Prediction: ...
 
     def predict(self, radiograph: Any) -> Prediction | list[Prediction]:
-        """Return the prediction for one radiograph, of a list those of each.
+        """Return the prediction for a radiograph; for a list, the predictions in its order.
 
         Args:
-            radiograph: The path of a DICOM file or a plain picture, or its bytes; a
-                :class:`pleura.Radiograph`; a data set of pydicom; or pixels as for
-                :meth:`predict_pixels`: an array, or a picture of PIL. Or a list of all this.
+            radiograph: The path of a DICOM file or a plain picture (PNG, JPEG, TIFF, NIfTI), or its
+                bytes; a :class:`pleura.Radiograph`; a data set of pydicom; or pixels as for
+                :meth:`predict_pixels`, as an array or a picture of PIL, where equal channels count
+                as one. Or a list of any of these.
 
         Raises:
             InputError: It is not a radiograph that pleura can read.
-            UsageError: It is nothing of all this, or pixels of another shape or dtype.
-            AnswerError: The network gives no finite number for it.
+            UsageError: It is none of these, or pixels of another shape or dtype.
+            AnswerError: The network's answer for it is not a finite number.
         """
         from pleura.dicom.radiograph import Radiograph  # elsewhere other processes do it
         from pleura.inference import reading
@@ -141,7 +142,7 @@ class Predictor:
 
         Raises:
             UsageError: The pixels are of another shape or dtype.
-            AnswerError: The network gives no finite number for them.
+            AnswerError: The network's answer for them is not a finite number.
         """
         if pixels.ndim != 2 or not pixels.size or pixels.dtype not in (np.uint8, np.uint16):
             raise UsageError(
@@ -164,10 +165,10 @@ class Predictor:
         batch: int = 4,
         readers: Readers | None = None,
     ) -> Generator[Prediction | Failed]:
-        """Yield the prediction, or a :class:`Failed`, for each file, in order.
+        """Yield the prediction for each file, in order, or a :class:`Failed` that says why not.
 
-        Files are read and prepared in other processes that may be killed, and only a few are in
-        memory at a time, however many there are.
+        Files are read in other processes, which are killed where a file takes too long or too much
+        memory. Only a few files are in memory at a time, however many there are.
 
         Args:
             paths: DICOM files or plain pictures.
@@ -184,7 +185,7 @@ class Predictor:
             yield from line.beside(self._to_be_shown, line.run(read, self.engine))
 
     def decided(self, ran: Ran | Failed) -> Prediction | Failed:
-        """Return what the thresholds make of what the network says, or why there is no answer."""
+        """Return what the thresholds make of the network's answer, or why there is none."""
         if isinstance(ran, Failed):
             return ran
         try:
@@ -235,8 +236,8 @@ def averaged(members: Sequence[Predictor], *, tta: bool = False) -> Predictor:
 
     Args:
         members: One or more.
-        tta: Whether each sees the picture mirrored left to right too. The thresholds stay
-            those that were chosen without.
+        tta: Whether each also sees the picture mirrored left to right. The thresholds stay those
+            that were chosen without it.
 
     Raises:
         BundleError: They prepare images in different ways.
@@ -271,10 +272,13 @@ def load(
             a model that comes with pleura, such as ``pleura:fast``, the default.
         ensemble: More models of these kinds, to average with.
         tta: Whether to average over the picture and its mirror image.
-        engine: What runs it, as for :func:`pleura.engines.choice.open_engine`.
+        engine: What runs it: ``torch``, ``openvino``, ``onnx``, or ``auto``, the fastest there is;
+            see :func:`pleura.engines.choice.open_engine`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` takes bf16 where the device has it; ``fp32`` is the reference.
-        operating_point: Its name: ``default``, ``sensitive``, ``specific`` or ``rule``.
+        operating_point: Which of the model's thresholds are used: ``default``, ``sensitive`` (fewer
+            pneumothoraces missed), ``specific`` (fewer false alarms) or ``rule`` (highest expected
+            mean Dice).
         answer_flagged: Whether what is flagged as no frontal chest radiograph is answered all the
             same. Left out, it is called "not assessed".
 

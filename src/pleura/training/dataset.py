@@ -18,20 +18,25 @@ DatasetPart = Literal["train", "validation", "all", "test"]
 class Dataset(data.Dataset[Any]):
     """The images of a prepared folder, as ``pleura prepare`` writes it.
 
-    An item is a dict: ``image``, ``(1, size, size)`` float32 in 0..1; ``mask``, ``(1, size, size)``
-    float32 in 0..1, zeros where it is not known; ``label``, how likely it shows a pneumothorax, NaN
-    where nobody said; ``annotated``, whether the mask is known; ``image_id``. Test images have
-    neither mask nor label.
+    An item is a dict:
 
-    It may go to the workers of a ``DataLoader``: they open the folder themselves.
+    - ``image``: tensor ``(1, size, size)`` float32, 0..1;
+    - ``mask``: tensor ``(1, size, size)`` float32, 0..1, zeros where it is not known;
+    - ``label``: scalar tensor float32, how likely the image shows a pneumothorax, NaN where nobody
+      said;
+    - ``annotated``: bool, whether the mask is known;
+    - ``image_id``: str.
+
+    Items of test images are ``image`` and ``image_id`` alone. A ``DataLoader`` may have workers:
+    each opens the folder itself.
 
     Args:
         folder: The prepared folder.
-        part: ``train`` or ``validation``, the two sides of a fold, on which no patient is twice;
-            ``all`` of both; or ``test``.
-        transform: Is given each item, and returns what is to come in its place: a transform of
-            MONAI for dicts, say.
-        fold: Which fold validates. The folds are those that ``pleura train`` takes.
+        part: ``train``, or ``validation``: one fold, of whose patients none is in ``train``;
+            ``all``: both; or ``test``.
+        transform: Takes an item and returns what stands in its place: a transform of MONAI for
+            dicts, for example.
+        fold: Which fold validates, from 0. The folds are those that ``pleura train`` takes.
         folds: How many there are.
 
     Raises:
