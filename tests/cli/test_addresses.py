@@ -261,8 +261,12 @@ def test_every_command_knows_what_it_writes(verb):
 
 def test_a_cluster_reads_radiographs_alone(small_prepared, cohort, capsys):
     table = str(cohort / "train-rle.csv")
-    for words in ([str(small_prepared.path)], ["--annotations", table]):
-        assert execute(["audit", *words, "--on", "ray"]) == 2
+    for words in (
+        ["audit", str(small_prepared.path)],
+        ["audit", "--annotations", table],
+        ["folds", "--annotations", table],
+    ):
+        assert execute([*words, "--on", "ray"]) == 2
         assert "--on ray: only the radiographs of a data folder are read by a cluster" in (
             capsys.readouterr().err
         )

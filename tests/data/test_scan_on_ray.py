@@ -35,14 +35,19 @@ def test_where_no_cluster_is(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["audit", "prepare"])
-def test_the_results_are_those_of_one_machine(verb, cohort, tmp_path, store, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("verb", "file"),
+    [("audit", ""), ("prepare", ""), ("gallery", "sheet.png"), ("folds", "folds.csv")],
+)
+def test_the_results_are_those_of_one_machine(
+    verb, file, cohort, tmp_path, store, capsys, monkeypatch
+):
     monkeypatch.setattr(scan_on_ray, "SHARD", 9)
     put_folder(store, cohort, "set")
     store.put({"set/torn.dcm": next(cohort.rglob("*.dcm")).read_bytes()[:-100]})
     command = [verb, "s3://films/set", *(["--size", "64"] if verb == "prepare" else [])]
     for name, how in (("here", ["--workers", "1"]), ("there", ["--on", "ray", "--cpus", "1"])):
-        assert execute([*command, "--out", str(tmp_path / name), *how]) == 3
+        assert execute([*command, "--out", str(tmp_path / name / file), *how]) == 3
     if verb == "audit":
         assert findings(tmp_path / "there") == findings(tmp_path / "here")
     assert files_of(tmp_path / "there", "findings.json") == (

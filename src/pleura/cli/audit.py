@@ -84,10 +84,10 @@ def audit(
     if sources.data is not None and len(sources.data) == 1:
         folder = Path(sources.data[0])
         if (folder / "manifest.json").is_file():
-            _require_read(False, on)
+            options.require_read(False, on)
             return _of_prepared(folder, out, as_json)
     settings = sources.settings(masks, labels)
-    _require_read(sources.name_radiographs, on)
+    options.require_read(sources.name_radiographs, on)
     old = read_findings(compare) if compare is not None else None
     settings = open_stores(settings)
 
@@ -119,14 +119,6 @@ def audit(
             _print_changes(result.changes)
     failed = any(finding.code in _FAILED for finding in result.findings)
     return console.SOME_INPUTS_FAILED if failed or _reaches(result, fail_on) else console.DONE
-
-
-def _require_read(radiographs: bool, on: str) -> None:
-    """See that a cluster has something to read."""
-    from pleura.errors import UsageError
-
-    if on != "local" and not radiographs:
-        raise UsageError(f"--on {on}: only the radiographs of a data folder are read by a cluster")
 
 
 def _of_prepared(folder: Path, out: Path | None, as_json: bool) -> int:

@@ -27,6 +27,8 @@ def folds(
     masks: options.MaskOptions = options.MASKS,
     labels: options.LabelOptions = options.LABELS,
     workers: options.Workers = 0,
+    on: options.On = "local",
+    cpus: options.Cpus = 0,
     as_json: options.AsJson = False,
 ) -> int:
     """Split the labelled images into folds of like prevalence and areas, a patient in one each.
@@ -34,7 +36,7 @@ def folds(
     Where patients are not known, near-duplicates stay together instead. With --annotations alone
     (no folder) the table is split by itself. `pleura prepare` and `pleura train` read the table
     with --fold-table. Exits with 3 where inputs failed, or if a patient or a cluster came apart,
-    which must not happen.
+    which must not happen. With --on a Ray cluster reads the files.
     """
     from dataclasses import asdict
 
@@ -44,6 +46,7 @@ def folds(
 
     sources = options.SourceOptions(data, annotations, images, patients=patients)
     settings = sources.settings(masks, labels)
+    options.require_read(sources.name_radiographs, on)
     require_writable(out.parent)
     console.hold(locked_file(out, "folds"))
     settings = open_stores(settings)
@@ -69,7 +72,12 @@ def folds(
         from pleura.data.sources import find_sources
 
         with console.progress("reading") as told:
-            index = build_index(find_sources(settings), workers=workers, on_progress=told)
+            index = build_index(
+                find_sources(settings),
+                workers=workers,
+                cluster=options.cluster_of(on, cpus),
+                on_progress=told,
+            )
         records = index.train
         console.say(index.set_aside)
         failures = index.failures

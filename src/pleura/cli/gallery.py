@@ -22,11 +22,14 @@ def gallery(
     masks: options.MaskOptions = options.MASKS,
     seed: Annotated[int, typer.Option(help="Another seed chooses others.", min=0)] = 0,
     workers: options.Workers = 0,
+    on: options.On = "local",
+    cpus: options.Cpus = 0,
     as_json: options.AsJson = False,
 ) -> int:
     """Draw radiographs without a pneumothorax and, below, some with the annotated area laid over.
 
     These are spread from the smallest area to the largest. Test images are not read.
+    With --on a Ray cluster reads the others, and those that are drawn are read here once more.
     """
     from dataclasses import replace
 
@@ -49,7 +52,8 @@ def gallery(
     settings = open_stores(settings)
     sources = replace(find_sources(settings), test=(), patients=None)
     with console.progress("reading") as told:
-        index = build_index(sources, workers=workers, on_progress=told)
+        cluster = options.cluster_of(on, cpus)
+        index = build_index(sources, workers=workers, cluster=cluster, on_progress=told)
     # Before anything is drawn: where nothing can be, they are why.
     console.print_failures(index.failures)
     console.say_table_uses(index.tables, named.audit_command)

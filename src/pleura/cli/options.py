@@ -368,3 +368,11 @@ def image_size(text: str) -> tuple[int, int] | None:
     if not (0 < rows <= 65_535 and 0 < columns <= 65_535):
         raise UsageError(f"--image-size {text}: a side has from 1 to 65535 pixels")
     return rows, columns
+
+
+def require_read(radiographs: bool, on: str) -> None:
+    """See that a cluster has something to read."""
+    from pleura.errors import UsageError
+
+    if on != "local" and not radiographs:
+        raise UsageError(f"--on {on}: only the radiographs of a data folder are read by a cluster")
