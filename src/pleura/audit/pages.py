@@ -15,7 +15,7 @@ from pleura.data.index import Index
 from pleura.data.records import ImageRecord, write_index, write_masks
 from pleura.errors import LimitError
 from pleura.processes.guarded import guarded_list
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 
 GALLERY = 24
 """Pictures of each of the two galleries."""
@@ -39,7 +39,7 @@ def write_audit(
     out: Path,
     *,
     workers: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> WrittenAudit:
     """Write all files of an audit into `out`; return their paths.
 
@@ -94,7 +94,7 @@ def _of_findings(audit: Audit) -> Iterable[str]:
 
 
 def _thumbs(
-    radiographs: Mapping[str, ToShow], workers: int, on_progress: OnProgress | None
+    radiographs: Mapping[str, ToShow], workers: int, on_progress: OnProgress
 ) -> Mapping[str, Thumb]:
     made = guarded_list(
         read_thumbs,

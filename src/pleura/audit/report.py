@@ -39,7 +39,7 @@ from pleura.formats.rle import Form as RleForm
 from pleura.formats.rle import other_form
 from pleura.formats.text_file import read_text
 from pleura.printable import json_text, rounded
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.storage.atomic import write_text
 
 TABLE_SHAPE = (1024, 1024)
@@ -53,7 +53,7 @@ def audit_folder(
     workers: int = 0,
     journal: Path | None = None,
     cluster: Cluster | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> tuple[Audit, Index]:
     """Return the audit of a data folder, and the index that it is of.
 

@@ -49,7 +49,7 @@ from pleura.errors import DataError, InputError, LimitError, OutputError, UsageE
 from pleura.formats import rle
 from pleura.processes.guarded import guarded_map
 from pleura.processes.isolation import Reply, next_file
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.processes.workers import CHUNK, chunks
 from pleura.storage import seal
 from pleura.storage.atomic import way_out
@@ -162,7 +162,7 @@ def write_prepared(
     *,
     size: int,
     workers: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> Prepared:
     """Write the prepared folder for `train` and `test`; return it opened.
 
@@ -348,7 +348,7 @@ def _write_arrays(
     size: int,
     fingerprint: str,
     workers: int,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "manifest.json").unlink(missing_ok=True)
@@ -404,7 +404,7 @@ def _finish(
 
 
 def _all_filled(
-    work: Sequence[_Chunk], store: Store, workers: int, on_progress: OnProgress | None
+    work: Sequence[_Chunk], store: Store, workers: int, on_progress: OnProgress
 ) -> dict[int, _Filled]:
     """Fill all chunks and return what is in them; those that the store knows stay as they are.
 
@@ -425,8 +425,7 @@ def _all_filled(
         filled[chunk.number] = found
         store.put(str(chunk.number), json.dumps(found))
         done += len(chunk.slots)
-        if on_progress is not None:
-            on_progress(done, total)
+        on_progress(done, total)
     return filled
 
 

@@ -40,7 +40,7 @@ from pleura.formats.masks import read_masks, renamed
 from pleura.formats.rle import Form as RleForm
 from pleura.pictures.near_duplicates import find_clusters, small
 from pleura.processes.guarded import guarded_picture
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.processes.workers import one_thread
 
 Reason = Literal["same-uid", "same-pixels"]
@@ -185,7 +185,7 @@ def build_index(
     *,
     workers: int = 0,
     cluster: Cluster | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> Index:
     """Return the index of the files and tables in `sources`; every file is read and decoded.
 

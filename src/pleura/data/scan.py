@@ -36,7 +36,7 @@ from pleura.errors import (
 from pleura.pictures.measures import Picture, measure_thumb, thumb_of
 from pleura.processes.guarded import guarded_list
 from pleura.processes.isolation import next_file
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.storage.content import stamp_at
 from pleura.storage.database import Store
 from pleura.storage.elsewhere import path_at
@@ -143,7 +143,7 @@ def scan_files(
     workers: int = 0,
     journal: Path | None = None,
     cluster: "Cluster | None" = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> list[Scan | Failure]:
     """Return a scan, or the reason why there is none, for each file, in order.
 
@@ -195,7 +195,7 @@ def _texts(
     pixels: bool,
     key: bytes,
     workers: int,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
 ) -> Iterator[str | Failure]:
     """Yield the scan of each file as a text, or why there is none."""
     scan = partial(_scan_chunk, pixels=pixels, key=key)
@@ -207,13 +207,13 @@ def _texts(
             yield one if isinstance(one, str) else Failure(*one)
 
 
-_Read = Callable[[Sequence[str], bytes, OnProgress | None], Iterator[tuple[str, str | Failure]]]
+_Read = Callable[[Sequence[str], bytes, OnProgress], Iterator[tuple[str, str | Failure]]]
 
 
 def _read_all(
     names: Sequence[str],
     key: bytes,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
     *,
     pixels: bool,
     workers: int,
@@ -228,14 +228,13 @@ def _read_all(
     read = partial(_of_shard, pixels=pixels, key=key, workers=workers or cluster.share.cpus)
     for done, (name, found) in enumerate(read_on(cluster, names, read), 1):
         yield name, _died(name) if found is None else found
-        if on_progress is not None:
-            on_progress(done, len(names))
+        on_progress(done, len(names))
 
 
 def _of_shard(
     names: Sequence[str], *, pixels: bool, key: bytes, workers: int
 ) -> list[str | Failure]:
-    return list(_texts(names, pixels, key, workers, None))
+    return list(_texts(names, pixels, key, workers, untold))
 
 
 def _died(name: str) -> Failure:
@@ -364,7 +363,7 @@ def _journalled(
     pixels: bool,
     read: _Read,
     journal: Path,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
 ) -> list[Scan | Failure]:
     """Scan what the journal does not hold yet; what could not be read is tried again."""
     what = "pictures" if pixels else "headers"
@@ -380,8 +379,7 @@ def _journalled(
         offset, total = len(known), len(names)
 
         def told(done: int, _: int) -> None:
-            if on_progress is not None:
-                on_progress(offset + done, total)
+            on_progress(offset + done, total)
 
         for name, text in read(todo, bytes.fromhex(hashed_with), told):
             known[name] = _told(text)

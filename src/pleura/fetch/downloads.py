@@ -144,9 +144,7 @@ def _is_plain(name: str) -> bool:
     )
 
 
-def place_all(
-    offers: Mapping[PurePosixPath, Offer], out: Path, on_progress: OnProgress | None
-) -> int:
+def place_all(offers: Mapping[PurePosixPath, Offer], out: Path, on_progress: OnProgress) -> int:
     """Put each offer in its place below `out` and return how many were not there.
 
     A file is made as a hard link where that goes, else as a copy, and appears whole or not at all.
@@ -177,8 +175,7 @@ def place_all(
                     archives[offer.path] = stack.enter_context(_opened(offer.path))
                 _put(offer, target, archives.get(offer.path))
                 placed += 1
-            if on_progress is not None:
-                on_progress(done, len(offers))
+            on_progress(done, len(offers))
     return placed
 
 

@@ -34,7 +34,7 @@ from pleura.errors import (
 )
 from pleura.fetch.downloads import Found, place_all, shown
 from pleura.formats.annotations import read_annotations
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.storage.atomic import require_writable
 from pleura.storage.lock import locked_folder
 
@@ -141,7 +141,7 @@ def fetch_siim(
     stage: Stage = 1,
     dataset: str = DATASET,
     on_begin: Callable[[tuple[str, ...]], None] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> Fetched:
     """Bring a stage of the SIIM-ACR set into `out` and return what is there then.
 
@@ -180,7 +180,7 @@ def _placed(
     sources: Sequence["_Source"],
     out: Path,
     stage: Stage,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
 ) -> Fetched:
     """Download the sources and put what they hold into its places."""
     layout = LAYOUTS[stage]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pleura import errors
 from pleura.errors import LimitError, PleuraError, is_about_memory
 from pleura.processes.isolation import Isolated, Limits, Reply
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.processes.workers import CHUNK, ahead, chunks
 from pleura.storage import elsewhere
 
@@ -86,7 +86,7 @@ def guarded_list(
     *,
     name: Callable[[Item], object],
     workers: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> Iterator[Any]:
     """Yield one value for each item, in order; `function` makes them of a few items at a time.
 
@@ -113,8 +113,7 @@ def guarded_list(
     )
     for piece, parts in zip(pieces, replies, strict=True):
         done += len(piece)
-        if on_progress is not None:
-            on_progress(done, len(items))
+        on_progress(done, len(items))
         for part in parts:
             if isinstance(part, LimitError):
                 yield part

@@ -4,3 +4,7 @@ from collections.abc import Callable
 
 OnProgress = Callable[[int, int], None]
 """Told (done, of so many)."""
+
+
+def untold(done: int, total: int) -> None:
+    """Tell nobody."""

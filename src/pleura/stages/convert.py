@@ -41,7 +41,7 @@ from pleura.inference.tables import Provenance, read_made_with
 from pleura.models.bundle import OperatingPoint
 from pleura.processes.guarded import guarded
 from pleura.processes.isolation import Reply
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.results.source import require_referable
 from pleura.results.writing import write_drawn
 from pleura.storage.archive import is_file, is_folder
@@ -140,7 +140,7 @@ def convert(
     *,
     workers: int = 0,
     on_loss: Callable[[ConversionLoss], None] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> ConvertedMasks:
     """Write the masks of `source` in another form, whole or not at all.
 
@@ -166,8 +166,6 @@ def convert(
             "these with `images`"
         )
     table, losses, failures = _read(source, how.reading)
-    answers = _answers(source)
-    made_with = None if answers is None else _made_with(answers.parent)
     files: dict[str, Scan] = {}
     root = Path()
     if how.images is not None:
@@ -179,13 +177,8 @@ def convert(
     if not images:
         why = f"; the first reason: {failures[0][1]}" if failures else ""
         raise DataError(f"{source}: holds no mask that can be converted{why}")
-    content = ""
-    losses += _lost(images, how.to)
-    if how.to == "coco":
-        content, other = coco_text(_for_coco(images), polygons=how.polygons)
-        if other:
-            says = f"{_images(len(other))} other pixels as polygons, whose holes are filled"
-            losses.append(ConversionLoss("polygons", len(other), f"{says} ({other[0]})"))
+    content, in_polygons = _as_coco(images, how)
+    losses += [*_lost(images, how.to), *in_polygons]
     if on_loss is not None:
         for loss in losses:
             on_loss(loss)
@@ -200,6 +193,8 @@ def convert(
     elif how.to in _TABLES:
         write_mask_table(out, ((image.name, image.texts) for image in images))
     else:
+        answers = _answers(source)
+        made_with = None if answers is None else _made_with(answers.parent)
         _write_files(images, out, _SUFFIXES[how.to], made_with, on_progress)
     return ConvertedMasks(
         len(images),
@@ -208,6 +203,16 @@ def convert(
         tuple(failures),
         how.to in _TABLES and not all(is_id(image.name) for image in images),
     )
+
+
+def _as_coco(images: Sequence[_Image], how: Conversion) -> tuple[str, list[ConversionLoss]]:
+    """Return the text of a COCO file, where one is wanted, and what its polygons lose."""
+    if how.to != "coco":
+        return "", []
+    content, other = coco_text(_for_coco(images), polygons=how.polygons)
+    says = f"{_images(len(other))} other pixels as polygons, whose holes are filled"
+    lost = [ConversionLoss("polygons", len(other), f"{says} ({other[0]})")] if other else []
+    return content, lost
 
 
 def _require_new(source: Path, out: Path, to: MaskTarget) -> None:
@@ -433,7 +438,7 @@ def _write_files(
     out: Path,
     suffix: str,
     made_with: Provenance | None,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
 ) -> None:
     with atomic_folder(out) as folder:
         for done, image in enumerate(images, 1):
@@ -445,8 +450,7 @@ def _write_files(
             else:
                 write = write_nifti_mask if suffix == ".nii.gz" else write_mask_picture
                 write(folder / name, image.mask)
-            if on_progress is not None:
-                on_progress(done, len(images))
+            on_progress(done, len(images))
 
 
 def _require_referable(path: Path) -> Reply:

@@ -37,7 +37,7 @@ from pleura.inference.prediction import Prediction, finish
 from pleura.inference.row import Row
 from pleura.models.bundle import Bundle, Calibration
 from pleura.models.zoo import count_parameters
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.rendering.notice import CHANGED, notice, why
 from pleura.rendering.overlay import overlay
 from pleura.training.curves import curves_svg
@@ -120,7 +120,7 @@ def evaluate_model(
     counted: Predictions | None = None,
     mixes: Sequence[Mix] = (),
     negatives: Mapping[str, str] = MappingProxyType({}),
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> Validation:
     """Score a model on the labelled images of a prepared folder that did not train it.
 
@@ -172,8 +172,7 @@ def evaluate_model(
             chosen = nested[parts[number]]
             one = outcome_of(record, said, chosen, one.traits.negatives, chosen_elsewhere=True)
         outcomes.append(one)
-        if on_progress is not None:
-            on_progress(len(outcomes), len(rows))
+        on_progress(len(outcomes), len(rows))
     return Validation(
         summarise(outcomes, bundle.points, mixes=mixes, naive=naive),
         tuple(outcomes),
@@ -235,7 +234,7 @@ def compare_models(
     mixes: Sequence[Mix] = (),
     negatives: Mapping[str, str] = MappingProxyType({}),
     margin: float | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> Versus:
     """Score two models on the labelled images of a prepared folder that trained neither.
 
@@ -247,8 +246,7 @@ def compare_models(
     """
 
     def told(done: int, total: int, before: int) -> None:
-        if on_progress is not None:
-            on_progress(done + before * total, 2 * total)
+        on_progress(done + before * total, 2 * total)
 
     both = ((bundle, other), (other, bundle))
     ours, theirs = (

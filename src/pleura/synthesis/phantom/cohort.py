@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.errors import UsageError
 from pleura.formats.rle import mask2rle
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.processes.workers import ordered_map
 from pleura.storage.atomic import write_bytes, write_text
 from pleura.synthesis.new_folder import new_folder
@@ -134,7 +134,7 @@ def write_cohort(
     prevalence: float = 0.35,
     clean: bool = False,
     workers: int | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> Cohort:
     """Write made-up radiographs with known masks in the layout of the SIIM-ACR set.
 
@@ -336,14 +336,13 @@ def _pieces(rng: np.random.Generator, mask: NDArray[np.bool_]) -> list[NDArray[n
     return [piece for piece in pieces if piece.any()]
 
 
-def _counter(on_progress: OnProgress | None, total: int) -> Callable[[], None]:
+def _counter(on_progress: OnProgress, total: int) -> Callable[[], None]:
     done = 0
 
     def count() -> None:
         nonlocal done
         done += 1
-        if on_progress is not None:
-            on_progress(done, total)
+        on_progress(done, total)
 
     return count
 

@@ -24,7 +24,7 @@ from pleura.formats.csv_cells import csv_text
 from pleura.formats.rle import mask2rle
 from pleura.processes.guarded import guarded_list, guarded_map
 from pleura.processes.isolation import Reply, next_file
-from pleura.processes.progress import OnProgress
+from pleura.processes.progress import OnProgress, untold
 from pleura.storage.atomic import write_text
 from pleura.storage.content import stamp_at
 from pleura.synthesis.lungs import find_lungs
@@ -112,7 +112,7 @@ def find_radiographs(
     exclude: Path | None = None,
     size: int = 512,
     workers: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> SourceRadiographs:
     """Return the radiographs below a folder that show no pneumothorax and whose lungs are found.
 
@@ -289,7 +289,7 @@ def write_simulated(
     exclude: Path | None = None,
     originals: bool = False,
     workers: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = untold,
 ) -> SimulatedCohort:
     """Write simulated radiographs in the layout of the SIIM-ACR set.
 
@@ -356,8 +356,7 @@ def write_simulated(
             if isinstance(reply, LimitError):
                 raise reply
             rows.append(_Row(**reply.fields))
-            if on_progress is not None:
-                on_progress(done, len(numbers))
+            on_progress(done, len(numbers))
         write_text(out / PARAMETERS, csv_text(_COLUMNS, [row.cells for row in rows]))
         write_text(
             out / PATIENTS,
