@@ -1,7 +1,7 @@
 """What takes, returns or holds arrays says their shapes, so that nobody has to guess them.
 
-It says so in its docstring; in the text below a name for all such arrays, as of ``Floats =
-NDArray[np.float64]``; or in a legend of the module: ``Shapes: B batch, C channels ...``.
+It says so in its docstring, or in the text below a name for all such arrays, as of ``Floats =
+NDArray[np.float64]``. And what a docstring lists is there.
 """
 
 import ast
@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 import pleura
 
@@ -80,12 +82,43 @@ def types_of(node: Definition) -> set[str]:
     return set().union(*map(types_of, makes), *map(names_in, fields))
 
 
+def listed_under(title: str, docstring: str) -> list[str]:
+    """Return the names that a section of a docstring explains."""
+    section = re.search(rf"^{title}:\n((?: .*\n|\n)+)", docstring + "\n", re.MULTILINE)
+    return re.findall(r"^ {4}\**(\w+):", section[1], re.MULTILINE) if section else []
+
+
+def names_of(node: Definition) -> set[str]:
+    """Return what a function takes, or what a class takes, holds and can be asked."""
+    found = set()
+    for one in ast.walk(node):
+        if isinstance(one, ast.arg):
+            found.add(one.arg)
+        elif isinstance(one, ast.FunctionDef):
+            found.add(one.name)
+        elif isinstance(one, ast.AnnAssign | ast.Assign):
+            targets = [one.target] if isinstance(one, ast.AnnAssign) else one.targets
+            found |= {name for target in targets for name in names_in(target)}
+    return found
+
+
 def test_what_has_to_do_with_arrays_says_their_shapes():
     silent = [
         name
         for module, tree in MODULES.items()
-        if "Shapes:" not in (ast.get_docstring(tree) or "")
         for name, node in public(tree, module)
         if types_of(node) & arrays_of(module) and not SHAPE.search(ast.get_docstring(node) or "")
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("title", ["Args", "Attributes"])
+def test_what_a_docstring_lists_is_there(title):
+    stale = [
+        f"{name}: {listed}"
+        for module, tree in MODULES.items()
+        for name, node in public(tree, module)
+        for listed in listed_under(title, ast.get_docstring(node) or "")
+        if listed not in names_of(node)
+    ]
+    assert stale == []

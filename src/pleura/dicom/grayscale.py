@@ -183,13 +183,13 @@ def fitted(
 ) -> tuple[Grayscale, str]:
     """Return rules without a window or a table that is evidently one for other values.
 
-    So is a window or a table
+    A window or a table is for other values
 
-    - that shows nearly all pixels black, or white;
-    - of which the pixels use only the darkest or the brightest quarter, or no more than an eighth.
+    - where it shows nearly all pixels black, or white;
+    - where the pixels use only its darkest or its brightest quarter, or no more than an eighth.
 
-    So is a window for one bit more than the pixels end with, and one half as wide again as all
-    values that the file can store, such as a window for 16 bits over 12-bit pixels.
+    A window is also where it is for one bit more than the pixels end with, and where it is half as
+    wide again as all values that the file can store, such as one for 16 bits over 12-bit pixels.
 
     It is left out, and the pixels' own range counts. A table that shows them too dark is kept, but
     white becomes the largest value of the bits that its outputs take.

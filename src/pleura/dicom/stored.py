@@ -153,7 +153,9 @@ def _unlikeness(stored: NDArray[Any]) -> float:
 def recode_padding(
     stored: NDArray[Any], padding: tuple[int, int], bits_stored: int, signed: bool
 ) -> tuple[NDArray[Any], int | None, Note | None]:
-    """Return stored values whose padding fits their bits, which it may do by mistake alone.
+    """Return stored values with their padding recoded where it does not fit their bits.
+
+    It should fit: a file in which it does not is wrong, yet what is meant is plain.
 
     Args:
         stored: Values as decoded ``(rows, columns)``, 8 or 16 bit.

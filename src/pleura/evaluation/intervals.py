@@ -67,8 +67,8 @@ class Draws:
     def reweighted(self, parts: NDArray[np.int64], shares: Sequence[float]) -> "Draws":
         """Return the draws with each part of the images weighing a given share in every sample.
 
-        A sample in which a part with a share has no image has no weights but NaN: what is asked of
-        it cannot be said of that sample.
+        Where a sample holds no image of a part that has a share, all its weights are NaN: no figure
+        of that sample is defined.
 
         Args:
             parts: ``(images,)``: which part each image belongs to, from 0.

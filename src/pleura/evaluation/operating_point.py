@@ -117,13 +117,12 @@ def sensitive_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_]
     """Return the highest threshold that at least :data:`REACHED` of the positives reach.
 
     An image reaches every threshold up to its score. Positives of equal score reach the same ones,
-    so more than the share may reach this one. It lies midway to the next lower score of any image,
+    so more than that share may reach this one. It lies midway to the next lower score of any image,
     so that rounding moves no image across. None where there is no positive.
 
     Args:
         scores: ``(images,)``, 0..1.
         positive: ``(images,)`` bool.
-        reached: The share, 0..1.
     """
     found = np.sort(scores[positive])[::-1]
     if not found.size:
@@ -142,7 +141,6 @@ def specific_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_])
     Args:
         scores: ``(images,)``, 0..1.
         positive: ``(images,)`` bool.
-        reached: The share, 0..1.
     """
     others = np.sort(scores[~positive])
     if not others.size:

@@ -58,7 +58,7 @@ class BackboneEncoder(Encoder):
                 module.register_buffer(name, buffer, persistent=True)
 
     def forward(self, x_B2HW: Tensor) -> list[Tensor]:
-        """Return the maps of features, finest first."""
+        """Return the maps of features, each ``(B, C, h, w)``, finest first."""
         return list(self.body(x_B2HW).feature_maps)
 
     def by_depth(self) -> list[list[nn.Parameter]]:

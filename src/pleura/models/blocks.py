@@ -62,7 +62,7 @@ class CoarserHeads(nn.ModuleList):
         super().__init__(Head(size) for size in sizes[1 : count + 1])
 
     def forward(self, decoded: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return logits, finest first, from the decoder's maps in the order it made them."""
+        """Return logits ``(B, 1, h, w)``, finest first, from the decoder's maps, coarsest first."""
         if not self.training:
             return ()
         return tuple(head(x) for head, x in zip(self, decoded[-2::-1], strict=False))
@@ -131,7 +131,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return the block's output, the size of its input."""
+        """Return the block's output, ``(B, out_channels, H, W)``."""
         return torch.relu(self.second(self.first(x_BCHW)) + self.shortcut(x_BCHW))
 
 
@@ -149,7 +149,7 @@ class UpResidual(Residual):
         self.below_channels, self.doubles = below_channels, doubles
 
     def forward(self, below_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the block's output, the size of the skip."""
+        """Return the block's output, in the shape of the skip."""
         size = skip_BCHW.shape[-2:]
         enlarged = functional.interpolate(below_BCHW, size=size, mode="nearest")
         return super().forward(torch.cat([enlarged, skip_BCHW], dim=1))

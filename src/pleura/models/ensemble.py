@@ -55,10 +55,10 @@ class Ensemble(nn.Module):
 
 
 def reduced(x_BCHW: Tensor, size: int) -> Tensor:
-    """Return square pictures at a smaller `size`, each pixel the mean of the area that it covers.
+    """Return square pictures as ``(B, C, size, size)``, `size` being smaller.
 
-    It is what preparation does to a radiograph, written as a product with a matrix from either
-    side, which every engine knows.
+    Each pixel is the mean of the area that it covers. That is what preparation does to a
+    radiograph, written as a product with a matrix from either side, which every engine knows.
     """
     side = x_BCHW.shape[3]
     if size == side:

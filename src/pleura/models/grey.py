@@ -38,7 +38,7 @@ def with_ones(x_B1HW: Tensor) -> Tensor:
 
 
 def fold(weight_O3KK: Tensor, colours: Colours) -> Tensor:
-    """Return a stem's weight over three colours as one for :func:`with_ones`, (O, 2, K, K).
+    """Return a stem's weight over three colours as one for :func:`with_ones`, ``(O, 2, K, K)``.
 
     On a normalised radiograph it gives what `weight_O3KK` gives on the same grey picture as RGB,
     normalised with `colours`, wherever the convolution pads with zeros or not at all.

@@ -346,7 +346,7 @@ def _pale_frame(thumb: NDArray[np.uint8]) -> bool:
 
 
 def spread_of(picture: NDArray[np.uint8]) -> int:
-    """Return the grey levels between a picture's darkest and lightest hundredth; any shape."""
+    """Return how far apart the darkest and the lightest hundredth of pixels are, of any shape."""
     low, high = _spread(np.bincount(picture.ravel(), minlength=256))
     return high - low
 

@@ -61,8 +61,8 @@ def drawn_segmentation(
 ) -> Dataset:
     """Return a mask that came in another form as a BINARY segmentation of one frame.
 
-    One of a prediction of pleura is AUTOMATIC. Else who drew it is not known here, and it is
-    written as MANUAL, for any other word wants the name of an algorithm.
+    A mask that pleura predicted is AUTOMATIC. Who drew another one is not known here. It is written
+    as MANUAL, because every other word needs the name of an algorithm beside it.
 
     Args:
         source: The radiograph.

@@ -124,9 +124,10 @@ def evaluate_model(
 ) -> Validation:
     """Score a model on the labelled images of a prepared folder that did not train it.
 
-    On the folder that the model was trained on this is its validation part, which chose its
-    thresholds: there each part of the patients is judged by what the others choose. Masks are
-    compared at the files' own size; images with a label alone have a part in what asks for no mask.
+    On the folder that the model was trained on, these images are its validation part, which chose
+    its thresholds. There each part of the patients is judged by thresholds that the other parts
+    choose. Masks are compared at the files' own size. Images with a label but no mask count in the
+    figures that need no mask.
 
     Args:
         bundle: The model.

@@ -54,8 +54,8 @@ class Batch(NamedTuple):
         y: ``(B, 1, H, W)`` uint8, the mask in steps of 1/255, 0 where it is not known. Where an
             image has boxes ``(B, 2, H, W)``: beside it the number of the box that each pixel lies
             in, 0 for none.
-        boxes: The highest number of a box. It is said here because a GPU would be waited for by
-            whoever looked at `y`.
+        boxes: The highest number of a box, kept here so that nobody waits for a GPU to find it in
+            `y`.
         beliefs: None where each mask is annotated.
     """
 
@@ -71,7 +71,8 @@ class Truth:
     """What a batch of images is held to, as the losses take it.
 
     Attributes:
-        planes: ``(B, 1 or 2, H, W)`` float32: the mask, 0 or 1 or shares, and the numbers of boxes.
+        planes: ``(B, 1, H, W)`` float32, the mask, 0 or 1 or shares; or ``(B, 2, H, W)``, with the
+            numbers of boxes.
         boxes: As in :class:`Batch`.
         beliefs: As in :class:`Batch`.
     """
@@ -99,7 +100,10 @@ class Truth:
 
     @property
     def mask_weight(self) -> Tensor | None:
-        """How far each pixel of the mask is believed, none inside a box; None: for certain."""
+        """``(B, 1, H, W)`` or ``(B, 1, 1, 1)``: how far each pixel of the mask is believed.
+
+        Inside a box none is. None: all for certain.
+        """
         if self.beliefs is None:
             return None
         weight = self.beliefs.mask_weight[:, None, None, None]

@@ -72,9 +72,12 @@ class Learner:
         The weights move once ``train.accumulate`` batches are taken in, and at an epoch's end.
 
         Args:
-            batch: The images, at S x S.
-            choices: Rows of :func:`pleura.training.augment.draw` for these images.
+            batch: The images, ``(B, 1, S, S)``.
+            choices: ``(B, columns)``: rows of :func:`pleura.training.augment.draw` for them.
             size: Side in pixels to train at, S or less; None means S.
+
+        Returns:
+            The loss, a scalar; logits ``(B, 1, size, size)``; and the truth of that size.
         """
         x = batch.x.float() / 255
         pixels, truth = shrink(x, Truth.of(batch), size or x.shape[-1])

@@ -44,8 +44,8 @@ def bce(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
     An empty mask is ordinary: every pixel of every image counts.
 
     Args:
-        logits: Float; their sigmoid is the probability. Working on logits keeps it exact where a
-            sigmoid would round to 0 or 1.
+        logits: ``(B, 1, H, W)`` float; their sigmoid is the probability. Working on logits keeps it
+            exact where a sigmoid would round to 0 or 1.
         truth: 0 or 1, or a share between them.
         weight: How far each pixel of it is believed; None: for certain.
     """
@@ -74,7 +74,7 @@ def soft_dice(
     Source of the latter: Wang et al., Dice semimetric losses (2023), equation 5.
 
     Args:
-        logits: Float.
+        logits: ``(B, 1, H, W)`` float.
         truth: 0 or 1, or a share between them.
         weight: How far each pixel of it is believed; None: for certain.
         smooth: As in :func:`pleura.metrics.dice_coeff`.
@@ -109,7 +109,7 @@ def focal(
     Source: Lin et al., Focal Loss for Dense Object Detection (2017), equations 4 and 5.
 
     Args:
-        logits: Float.
+        logits: ``(B, 1, H, W)`` float.
         truth: 0 or 1. A share t between them weighs the losses of 1 and 0 by t and 1 - t.
         weight: How far each pixel of it is believed; None: for certain.
         gamma: At least 0; 0 is cross-entropy.
@@ -144,7 +144,7 @@ def symmetric_lovasz(logits: Tensor, truth: Tensor, weight: Tensor | None = None
     usual loses most digits of a weight near 1 / N.
 
     Args:
-        logits: Float.
+        logits: ``(B, 1, H, W)`` float.
         truth: 0 or 1; a share of at least 1/2 counts as 1.
         weight: How far each pixel of it is believed; None: for certain. Pixels that are not known
             are in neither region; of the others those of an image count as its most believed one.
@@ -196,7 +196,7 @@ def box_bce(logits: Tensor, numbers: Tensor, boxes: int, weight: Tensor | None =
     networks (2015), equation 6.
 
     Args:
-        logits: Float.
+        logits: ``(B, 1, H, W)`` float.
         numbers: The number of the box that each pixel lies in, from 1; 0 for none. A box that
             augmentation moved out of the picture has no pixel, and is passed over.
         boxes: The highest number.

@@ -1,7 +1,4 @@
-"""What is not of the body: electrodes, lines, tubes and drains, and letters on the radiograph.
-
-Shapes: a canvas is ``(size, size)`` uint8, `size` the plate's; it is drawn on in place.
-"""
+"""What is not of the body: electrodes, lines, tubes and drains, and letters on the radiograph."""
 
 from collections.abc import Sequence
 
@@ -37,7 +34,7 @@ def devices(rng: np.random.Generator, plate: Plate, chest: Chest, lungs: Sequenc
 
 
 def attenuation_of(plate: Plate, canvas: NDArray[np.uint8]) -> Image:
-    """Return what the devices drawn on `canvas` stop of the rays, 0 to 1.6 (no unit)."""
+    """Return what devices drawn on a canvas ``(size, size)`` stop of the rays, 0 to 1.6."""
     soft = blurred(canvas.astype(np.float32), 0.6 * plate.size / 1024 + 0.2)
     return soft * np.float32(1.6 / 255)
 
@@ -53,7 +50,7 @@ def _draw_line(
 
 
 def draw_electrodes(rng: np.random.Generator, plate: Plate, canvas: NDArray[np.uint8]) -> None:
-    """Draw two to five electrodes with their wires."""
+    """Draw two to five electrodes with their wires on `canvas`, ``(size, size)``."""
     turn = np.linspace(0, 2 * np.pi, 32)
     ring = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     plug = np.array([rng.uniform(-0.2, 0.2), 1.15])
@@ -69,7 +66,7 @@ def draw_electrodes(rng: np.random.Generator, plate: Plate, canvas: NDArray[np.u
 def draw_venous_line(
     rng: np.random.Generator, plate: Plate, chest: Chest, canvas: NDArray[np.uint8]
 ) -> None:
-    """Draw a central venous line, some with a port."""
+    """Draw a central venous line, some with a port, on `canvas`, ``(size, size)``."""
     top = chest.person.apex_y
     tip = (-0.045, top + rng.uniform(0.3, 0.45) * chest.length)
     vein = (-0.05, top + 0.12)
@@ -87,7 +84,7 @@ def draw_venous_line(
 def draw_airway_tube(
     rng: np.random.Generator, plate: Plate, chest: Chest, canvas: NDArray[np.uint8]
 ) -> None:
-    """Draw a tube in the trachea."""
+    """Draw a tube in the trachea on `canvas`, ``(size, size)``."""
     top = chest.person.apex_y
     end = top + rng.uniform(0.12, 0.26) * chest.length
     line = np.array([(0.004, -0.25), (rng.normal(0, 0.004), top), (0.003, end)])
@@ -103,7 +100,15 @@ def draw_drain(
     canvas: NDArray[np.uint8],
     side: Side | None = None,
 ) -> None:
-    """Draw a chest drain, its tip towards the apex, on `side` of the picture (None: either)."""
+    """Draw a chest drain, its tip towards the apex.
+
+    Args:
+        rng: Source of everything random.
+        plate: What `canvas` is of.
+        chest: Whose drain.
+        canvas: ``(size, size)``, drawn on.
+        side: Of the picture; None: either.
+    """
     if side is None:
         side = 1 if rng.random() < 0.5 else -1
     top, low = chest.person.apex_y, rng.uniform(0.5, 0.75)
@@ -120,7 +125,7 @@ def draw_drain(
 
 
 def draw_markers(rng: np.random.Generator, plate: Plate, grey: NDArray[np.uint8]) -> None:
-    """Write the side letter, bedside words and a dark collimated margin on the radiograph."""
+    """Write the side letter, bedside words and a dark margin on a radiograph ``(size, size)``."""
     size = plate.size
     value = int(rng.integers(215, 256))
     scale = size / 1024

@@ -104,10 +104,10 @@ def simulate(
     *,
     prevalence: float = 0.5,
 ) -> Simulated:
-    """Return a radiograph without a pneumothorax with one drawn on it, or as a negative.
+    """Return a radiograph with a pneumothorax drawn on it, or without one, as a negative.
 
-    Which of the two is drawn after everything that can fail, so what radiographs are refused does
-    not depend on it. Pixels that no drawing reaches keep their value to the bit.
+    Chance decides between the two after everything that can fail, so which radiographs are refused
+    does not depend on it. Pixels that no drawing reaches keep their value to the bit.
 
     Args:
         radiograph: ``(size, size)`` uint8, 256 or more, upright, without a pneumothorax.
