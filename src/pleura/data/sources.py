@@ -23,7 +23,7 @@ import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
@@ -119,12 +119,8 @@ def find_sources(settings: config.Data) -> Sources:
     own_places = [*filter(None, [settings.path, *settings.also])]
     named_places = own_places or [settings.images or settings.test_images]
     tables = [settings.annotations, settings.patients, settings.fold_table, settings.labels.table]
-    for place in [*named_places, settings.images, settings.test_images, *tables]:
-        if place and (closed := why_closed(Path(place))):
-            raise DataError(closed)
-        if place and not any(map(_is_there, places(place))):
-            where = "addresses are not read by this command; copy it here" * is_address(place)
-            raise DataError(f"{place}: {where or 'there is no such file or folder'}")
+    for place in filter(None, [*named_places, settings.images, settings.test_images, *tables]):
+        _require_there(place)
     named = [place for text in named_places for place in places(text)]
     folders = tuple(dict.fromkeys(one if is_folder(one) else one.parent for one in named))
     root = _root(folders)
@@ -144,17 +140,8 @@ def find_sources(settings: config.Data) -> Sources:
     train, test, listed = _split(settings, named if own_places else [], root, in_tables)
     unnamed = tuple(_bare(picture) for picture in listed.pictures)
     if not train and not test:
-        zeros = first_without_zeros(in_tables(), unnamed) if unnamed else ""
-        raise DataError(
-            f"{', '.join(map(str, named))}: holds no DICOM file ({listed.others}); name the folder "
-            "that holds the radiographs, for example the one above dicom-images-train"
-            + (
-                "; of pictures those are taken that the masks (`annotations`) or the labels "
-                f"(`labels`) name, and none of these is named{'; ' * bool(zeros)}{zeros}"
-                if unnamed
-                else ""
-            )
-        )
+        told = "; ".join(filter(None, _why_none(listed, unnamed, in_tables)))
+        raise DataError(f"{', '.join(map(str, named))}: {told}")
     stage_2 = any("stage_2_images" in path.parts for path in test)
     around = _table_folders(folders)
     foreign: list[Path] = []
@@ -164,12 +151,8 @@ def find_sources(settings: config.Data) -> Sources:
     simulated = _find_table(around, [SIMULATED], [])
     submissions = _submissions(around)
     others = [settings.fold_table, settings.labels.table, settings.test_annotations]
-    used = {path_at(table).resolve() for table in (annotations, patients, *others) if table}
-    used |= {
-        path.resolve()
-        for path in (simulated, *submissions, *foreign, *found[1:])
-        if path is not None
-    }
+    known = (annotations, patients, *others, simulated, *submissions, *foreign, *found[1:])
+    used = {path_at(table).resolve() for table in known if table}
     return Sources(
         root=root,
         train=tuple(sorted(train)),
@@ -191,6 +174,30 @@ def find_sources(settings: config.Data) -> Sources:
         match=settings.match,
         unnamed=unnamed,
     )
+
+
+def _require_there(place: str) -> None:
+    if closed := why_closed(Path(place)):
+        raise DataError(closed)
+    if not any(map(_is_there, places(place))):
+        where = "addresses are not read by this command; copy it here" * is_address(place)
+        raise DataError(f"{place}: {where or 'there is no such file or folder'}")
+
+
+def _why_none(
+    listed: Listing, unnamed: Sequence[str], in_tables: Callable[[], frozenset[str]]
+) -> Iterator[str]:
+    """Yield why no file that was listed is taken for a radiograph."""
+    yield f"holds no DICOM file ({listed.others})"
+    yield (
+        "name the folder that holds the radiographs, for example the one above dicom-images-train"
+    )
+    if unnamed:
+        yield (
+            "of pictures those are taken that the masks (`annotations`) or the labels (`labels`) "
+            "name, and none of these is named"
+        )
+        yield first_without_zeros(in_tables(), unnamed)
 
 
 def _other_columns(path: Path) -> TableUse:

@@ -213,16 +213,7 @@ def read_labels(settings: "Labels") -> LabelTable:
             boxes=_weighted(settings.boxes),
             patient=settings.patient,
         )
-        named = [*(_listed(name)[0] for name, _ in columns), settings.weight, wanted.boxes[0]]
-        named += [settings.patient, settings.reader]
-        missing = [name for name in named if name and name not in rows.columns]
-        if missing:
-            raise DataError(
-                f"{path}: has no column {missing[0]!r}; its columns are "
-                f"{columns_shown(rows.columns)}"
-            )
-        read = {*named, wanted.id, wanted.patient, "sex", "age", "view"}
-        unused = tuple(name for name in rows.columns if name and name not in read)
+        unused = _unused(wanted, settings.reader, rows.columns)
         table = _Table(wanted)
         for row in rows.rows():
             table.take(row)
@@ -231,6 +222,19 @@ def read_labels(settings: "Labels") -> LabelTable:
     if columns != asked:
         _require_findings(path, columns[0][0], table.found.values())
     return table.finished(settings.boxes_side, unused)
+
+
+def _unused(wanted: "_Wanted", reader: str, there: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that are not read, where all that were named are there."""
+    named = [*(_listed(name)[0] for name, _ in wanted.labels), wanted.weight, wanted.boxes[0]]
+    named += [wanted.patient, reader]
+    missing = [name for name in named if name and name not in there]
+    if missing:
+        raise DataError(
+            f"{wanted.path}: has no column {missing[0]!r}; its columns are {columns_shown(there)}"
+        )
+    read = {*named, wanted.id, "sex", "age", "view"}
+    return tuple(name for name in there if name and name not in read)
 
 
 def _found_columns(
@@ -437,16 +441,11 @@ def _label(line: int, values: Mapping[str, str], wanted: _Wanted) -> ImageLabel:
     Raises:
         _Refused: A value is not understood, or two contradict each other.
     """
-    said, uncertain, only = [], False, ""
-    for column, weight in wanted.labels:
-        name, finding = _listed(column)
-        share = _has(values[name], finding) if finding else _certainty(name, values[name])
-        if finding and len(words := _findings(values[name])) == 1:
-            only = next(iter(words))
-        if share == _UNCERTAIN:
-            uncertain = True
-        elif share is not None:
-            said.append((name, share, weight))
+    read = [(*_listed(column), weight) for column, weight in wanted.labels]
+    shares = [_has(values[n], f) if f else _certainty(n, values[n]) for n, f, _ in read]
+    columns = zip(read, shares, strict=True)
+    said = [(n, s, w) for (n, _, w), s in columns if s is not None and s != _UNCERTAIN]
+    lists = [words for n, f, _ in read if f and len(words := _findings(values[n])) == 1]
     boxes = _boxes(values.get(wanted.boxes[0], ""))
     if boxes and said and said[0][1] <= 0.5:
         raise _Refused(
@@ -472,8 +471,8 @@ def _label(line: int, values: Mapping[str, str], wanted: _Wanted) -> ImageLabel:
         sex=sex if sex in _SEXES else "",
         age=values.get(wanted.others["age"], ""),
         view=view if view in _VIEWS else "",
-        uncertain=uncertain,
-        finding=only,
+        uncertain=_UNCERTAIN in shares,
+        finding=next(iter(lists[-1])) if lists else "",
     )
 
 
