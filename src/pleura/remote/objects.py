@@ -5,13 +5,14 @@ a library says of a failure only its kind is kept, because its text may quote an
 key.
 """
 
+import asyncio
 import contextlib
 import errno
 import hashlib
 import random
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -109,6 +110,7 @@ class Objects:
         self._seconds = seconds
         self._closed = threading.Event()
         self._pause = pause or self._closed.wait
+        self._awaited: set[Future[Any]] = set()
         self._pool = ThreadPoolExecutor(FETCHED_AHEAD, thread_name_prefix="pleura-fetch")
 
     def __enter__(self) -> Self:
@@ -116,6 +118,8 @@ class Objects:
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()  # nobody waits for an object that nobody wants any more
+        for answer in list(self._awaited):
+            answer.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def begin(self, address: Address, stamp: Stamp | None) -> "Future[Brought | NotBrought]":
@@ -322,11 +326,7 @@ class Objects:
             """Call a method of the store for as long as one attempt may take."""
             if not getattr(store, "async_impl", False):
                 return getattr(store, name)(*args, **more)
-            from fsspec.asyn import sync
-
-            return sync(
-                store.loop, getattr(store, f"_{name}"), *args, timeout=self._seconds, **more
-            )
+            return self._waited(store.loop, getattr(store, f"_{name}")(*args, **more))
 
         for attempt in range(ATTEMPTS):
             try:
@@ -337,13 +337,26 @@ class Objects:
                 why, passes = _reason(error, scheme_of(url))
                 if not passes:
                     raise AddressError(f"{shown}: {why}") from error
-                if attempt + 1 == ATTEMPTS or self._closed.is_set():
+                last = attempt + 1 == ATTEMPTS
+                if not last:  # at random, so that many do not come at once
+                    longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
+                    self._pause(random.uniform(longest / 2, longest))
+                if last or self._closed.is_set():
                     raise AddressError(
                         f"{shown}: {why}, {attempt + 1} times; run it again when its server is well"
                     ) from error
-            longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
-            self._pause(random.uniform(longest / 2, longest))  # so that many do not come at once
         raise AssertionError("unreachable")
+
+    def _waited(self, loop: asyncio.AbstractEventLoop, asked: Coroutine[Any, Any, Any]) -> Any:
+        """Return what comes of a request, for which nobody waits once this is closed."""
+        answer = asyncio.run_coroutine_threadsafe(asyncio.wait_for(asked, self._seconds), loop)
+        self._awaited.add(answer)
+        if self._closed.is_set():
+            answer.cancel()
+        try:
+            return answer.result()
+        finally:
+            self._awaited.discard(answer)
 
     def _store(self, url: str, shown: str) -> tuple[Any, str]:
         import fsspec
