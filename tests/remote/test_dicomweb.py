@@ -5,7 +5,6 @@ from pleura.remote.address import Address
 from pleura.remote.dicomweb import (
     PAGE,
     file_in,
-    has_token,
     headers,
     is_instance,
     names_below,
@@ -142,8 +141,20 @@ def test_who_asks_is_said_by_netrc_or_a_token_or_the_address(ask, monkeypatch, t
         monkeypatch.setenv("DICOMWEB_TOKEN", "the-token")
         assert ask.fetch(nobody).content == ask.fetch(named).content == FILM
     assert "Authorization" not in headers(named.url, "x")
-    assert has_token(nobody.url)
     assert "the-" not in f"{named}{nobody!r}"
+
+
+def test_a_netrc_that_cannot_be_read_says_so_without_its_words(ask, monkeypatch, tmp_path):
+    path = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(path))
+    path.write_text("\nmachine 127.0.0.1 login me password the secret\n")
+    with pytest.raises(AddressError) as raised:
+        ask.fetch(Address(SERVICE + INSTANCE))
+    told = "cannot be read (line 2); write machine HOST login USER password PASSWORD"
+    assert str(raised.value) == f"{path}: {told}"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(AddressError, match="netrc: cannot be read; write machine HOST login"):
+        list(ask.below(SERVICE))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ where that is none of radiographs, such as ``UID.ct``: so names say what is mean
 Source: DICOM PS3.18 10.4 (Retrieve), 10.6 (Search), F.2 (JSON).
 """
 
+import base64
 import errno
 import itertools
 import json
@@ -14,6 +15,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from netrc import NetrcParseError, netrc
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -69,14 +72,35 @@ def plain_url(url: str) -> str:
 
 
 def headers(url: str, form: str) -> dict[str, str]:
-    """Return the headers to ask an address of DICOMweb with for a media type."""
-    token = {"Authorization": f"Bearer {os.environ[TOKEN]}"} if has_token(url) else {}
-    return {"Accept": form, **token}
+    """Return the headers to ask an address of DICOMweb with for a media type.
+
+    A user in the address comes first, then a token, then what ``.netrc`` has for the host.
+
+    Raises:
+        AddressError: There is a file ``.netrc`` that cannot be read.
+    """
+    if "@" in urlsplit(url).netloc:
+        return {"Accept": form}
+    token = os.environ.get(TOKEN)
+    right = f"Bearer {token}" if token else _of_netrc(urlsplit(url).hostname or "")
+    return {"Accept": form, **({"Authorization": right} if right else {})}
 
 
-def has_token(url: str) -> bool:
-    """Return whether an address is asked with a token; a user in the address comes first."""
-    return bool(os.environ.get(TOKEN)) and "@" not in urlsplit(url).netloc
+def _of_netrc(host: str) -> str:
+    """Return what authorizes at a host; "" where nobody says."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        found = netrc(path).authenticators(host)
+    except FileNotFoundError:
+        return ""
+    except (NetrcParseError, OSError, ValueError) as error:  # whose text may quote a password
+        line = f" (line {error.lineno})" if isinstance(error, NetrcParseError) else ""
+        raise AddressError(
+            f"{path}: cannot be read{line}; write machine HOST login USER password PASSWORD"
+        ) from None
+    if found is None:
+        return ""
+    return f"Basic {base64.b64encode(f'{found[0]}:{found[2]}'.encode()).decode()}"
 
 
 def file_in(answer: bytes) -> bytes:

@@ -27,7 +27,6 @@ from pleura.remote.dicomweb import (
     TOKEN,
     Rows,
     file_in,
-    has_token,
     headers,
     is_dicomweb,
     names_below,
@@ -331,8 +330,8 @@ class Objects:
         for attempt in range(ATTEMPTS):
             try:
                 return ask(store, path, run)
-            except (AttributeError, NameError, TypeError):
-                raise  # a mistake of ours
+            except (AttributeError, NameError, TypeError, AddressError):
+                raise  # a mistake of ours, or said already
             except Exception as error:  # of whatever library the store is read by
                 why, passes = _reason(error, scheme_of(url))
                 if not passes:
@@ -363,7 +362,7 @@ class Objects:
 
         scheme = scheme_of(url)
         try:
-            store, path = fsspec.core.url_to_fs(plain_url(url), **_options(url, self._seconds))
+            store, path = fsspec.core.url_to_fs(plain_url(url), **_options(scheme, self._seconds))
         except ImportError as error:
             raise AddressError(
                 f"{shown}: what reads {scheme}:// is not installed; {_PACKAGES[scheme]} it"
@@ -412,16 +411,13 @@ def _nanoseconds(moment: Any) -> int:
     return int.from_bytes(hashlib.blake2b(str(moment).encode(), digest_size=7).digest())
 
 
-def _options(url: str, seconds: float) -> dict[str, Any]:
+def _options(scheme: str, seconds: float) -> dict[str, Any]:
     """Return how a store is to be asked: once, for attempts are counted here; nothing is kept."""
-    scheme = scheme_of(url)
     if scheme == "s3":
         tried_once = {"total_max_attempts": 1}
         limits = {"connect_timeout": _CONNECT_S, "read_timeout": seconds, "retries": tried_once}
         # One connection: an object is not looked at before it is fetched.
         return {"config_kwargs": limits, "use_listings_cache": False, "max_concurrency": 1}
-    if scheme in DICOMWEB:  # .netrc is not looked at beside a token
-        return {"use_listings_cache": False, "client_kwargs": {"trust_env": not has_token(url)}}
     if scheme in WEB:
         return {"use_listings_cache": False}
     return {}
