@@ -56,9 +56,16 @@ class Header:
         other_object: Why it can be no radiograph, by its kind alone; "" where it may be one.
         own_result: Whether pleura wrote it as a result.
         sop_instance_uid: The image's identity; letters, digits, dot, dash, underscore.
+        study_instance_uid: The study's identity.
+        series_instance_uid: The series' identity.
         transfer_syntax_uid: How it is written, and `transfer_syntax_name` that in words: as the
             file says, where it was not found to be otherwise.
+        patient_name: The patient's name.
+        patient_id: The patient's id in the hospital.
         age: As written: "038Y", or "38" in SIIM-ACR.
+        sex: "M", "F", "O" or what the file says.
+        modality: "CR", "DX" or what the file says.
+        body_part: "CHEST" or what the file says.
         view_position: "PA", "AP", "LL" or what the file says.
         view_code: The view in words, by its code (View Code Sequence, which digital radiographs
             have in place of a view position); "" where there is none.
@@ -66,6 +73,9 @@ class Header:
         rows: Height in pixels, 1 to `MAX_SIDE_PX`.
         columns: Width in pixels, 1 to `MAX_SIDE_PX`.
         frames: Number of frames, 1 where not stated.
+        samples_per_pixel: 1 in grey, 3 in colour.
+        photometric_interpretation: "MONOCHROME1" (the lowest value is white), "MONOCHROME2" (it is
+            black), or a kind of colour.
         bits_allocated: Bits a pixel takes in the file.
         bits_stored: Bits that a pixel's value has.
         high_bit: The highest of these.
@@ -76,8 +86,12 @@ class Header:
         windows: Usable windows in the file's order; one that is not a number or has no width is
             left out.
         voi_lut_function: How to apply a window: "LINEAR", "LINEAR_EXACT" or "SIGMOID".
+        rescale_slope: What stored values are multiplied by, before a window.
+        rescale_intercept: What is added then.
         presentation_lut_shape: "INVERSE", "IDENTITY" or "".
         patient_orientation: Directions of rows and columns, as "L\\F".
+        manufacturer: Who made the device.
+        study_date: As written: "20190628".
         made_from: Of a secondary capture that says so, the kind of image that it was made from, in
             words; "" where it was not, or from another capture.
         notes: What is wrong with the file and was put up with; of its pixels only where they were

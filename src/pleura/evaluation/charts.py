@@ -32,7 +32,7 @@ class Ranking:
         positive: Whether an image has a pneumothorax.
         score: Its score, higher meaning more likely: that before calibration, where it is known, as
             for AUROC.
-        weight: What it counts.
+        weight: What it weighs, so that patients count the same.
     """
 
     positive: NDArray[np.bool_]

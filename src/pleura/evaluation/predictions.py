@@ -25,9 +25,9 @@ class Predictions:
     Attributes:
         scores: ``(n,)`` float64 in 0..1.
         positive: ``(n,)`` bool, whether the truth is not empty, or the image's label positive.
-        dice: ``(n, masks)`` float64: Dice at each of :data:`MASK_THRESHOLDS`, no gate applied; NaN
-            where there is no mask.
-        areas: ``(n, masks)`` float64: area of the mask as a share of the file's pixels.
+        dice: ``(n, masks)`` float64: Dice at each of :data:`MASK_THRESHOLDS`, whatever the score;
+            NaN where there is no true mask.
+        areas: ``(n, masks)`` float64: area of the answer at each, as a share of the file's pixels.
     """
 
     scores: NDArray[np.float64]

@@ -406,7 +406,23 @@ _SHOWN = ("mean_dice", "positive_dice", "auroc", "sensitivity", "specificity")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Outcomes as columns, ``(images,)`` each; Dice and IoU are 0 where there is no true mask."""
+    """Outcomes as columns, ``(images,)`` each.
+
+    Attributes:
+        patients: Whom each image shows.
+        positive: Whether it has a pneumothorax.
+        called: Whether it was called positive.
+        score: Its calibrated score, 0..1.
+        ranking: Its score before calibration where that is known, by which areas are computed.
+        annotated: Whether its true mask is known.
+        dice: 0..1; 0 where no true mask is known.
+        iou: Likewise.
+        lesions: How many lesions the true mask has.
+        lesions_found: How many of them were found.
+        false_lesions: How many connected parts of the answer touch none of them.
+        share: Area of the true mask as a share of the image.
+        reached: As in :class:`Outcome`.
+    """
 
     patients: tuple[str, ...]
     positive: NDArray[np.bool_]

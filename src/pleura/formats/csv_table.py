@@ -62,7 +62,8 @@ class CsvTable:
 
     Attributes:
         path: The file.
-        columns: Their names, without blanks around them; empty where the file is.
+        columns: Their names, without blanks around them; none where the file is empty.
+        delimiter: What stands between two cells.
     """
 
     path: Path

@@ -187,11 +187,11 @@ class Bundle:
         weights: Parameters and buffers by name, each of a shape and dtype of its own.
         preprocessing: How its input is made.
         operating_point: The thresholds in use.
-        presets: Other thresholds by name: ``sensitive`` and ``specific`` reach 0.95 of either on
-            the images they were chosen on, ``rule`` calls positive where that raises the expected
-            Dice. One that could not be reached is absent.
-        calibration: From the network's image score to the probability that thresholds are held
-            against.
+        presets: Other thresholds by name. On the images they were chosen on, ``sensitive`` reaches
+            a sensitivity of 0.95 and ``specific`` a specificity of 0.95; ``rule`` calls positive
+            where that raises the expected Dice. One that could not be reached is absent.
+        calibration: Makes of the network's image score the probability that is compared with the
+            thresholds.
         evaluation: The figures measured when it was trained, as in ``pleura evaluate --json``;
             empty where nobody measured any.
         training: What it was trained on and how: plain values, ``fingerprint`` among them.
