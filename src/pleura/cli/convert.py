@@ -88,7 +88,7 @@ def convert(
                 "images": done.images,
                 "positive": done.positive,
                 "lost": [loss._asdict() for loss in done.losses],
-                "failures": [list(failure) for failure in done.failures],
+                "failures": done.failures,
             }
         )
     else:

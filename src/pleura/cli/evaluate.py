@@ -10,7 +10,9 @@ from pleura.cli import console, options
 from pleura.cli.stores import open_paths
 
 if TYPE_CHECKING:
+    from pleura.data.table_use import TableUse
     from pleura.evaluation.comparison import Comparison
+    from pleura.evaluation.mix import Mix
     from pleura.models.bundle import Bundle
     from pleura.stages.evaluate import Validation
     from pleura.stages.judge import Judgement, Judging
@@ -169,20 +171,16 @@ def _validate(
 ) -> int:
     from pleura.data.arrays import open_prepared
     from pleura.data.stores import stores_of_paths
-    from pleura.data.table_use import table_use, unused_columns
     from pleura.engines.threads import share_cores
     from pleura.engines.torch_engine import TorchEngine
-    from pleura.evaluation.mix import find_mixes
-    from pleura.formats.image_table import read_image_table
     from pleura.models.bundle import read_bundle
     from pleura.stages.evaluate import compare_models, evaluate_model, write_validation_report
     from pleura.storage.lock import locked_file
 
-    report, negatives = wanted.report, wanted.negatives
+    report = wanted.report
     if report is not None:
         console.hold(locked_file(report, "evaluate"))
-    mixes = find_mixes(wanted.mix or ())
-    kinds = {} if negatives is None else read_image_table(negatives, "kind")
+    mixes, kinds = wanted.read()
     share_cores()
     bundle = read_bundle(model)
     other = None if against is None else read_bundle(against)
@@ -214,10 +212,8 @@ def _validate(
     folds = {r.image_id: r.fold for r in arrays.train if r.fold is not None}
     _write_more(validation, wanted, folds, comparison, bundle)
     told_figures = {**validation.evaluation.as_json(), "notes": list(validation.notes)}
-    if negatives is not None:
-        scored = {item.image_id for item in validation.outcomes if not item.positive}
-        unused = unused_columns(negatives, {"ImageId", "kind"})
-        uses = table_use(negatives, ids=kinds, known=scored, columns=unused)
+    if wanted.negatives is not None:
+        uses = _unused(wanted.negatives, kinds, validation)
         told_figures["tables"] = [use.as_json() for use in uses]
         what = "of the negatives that were scored"
         told_figures["notes"] += [f"{use}.".replace("of the images", what) for use in uses]
@@ -225,6 +221,17 @@ def _validate(
         told_figures["against"] = {"model": str(against), **comparison.as_json()}
     _tell("Validation", told_figures, comparison, wanted)
     return console.DONE
+
+
+def _unused(
+    negatives: Path, kinds: Mapping[str, str], validation: "Validation"
+) -> tuple["TableUse", ...]:
+    """Return what of the table of negatives was not used."""
+    from pleura.data.table_use import table_use, unused_columns
+
+    scored = {item.image_id for item in validation.outcomes if not item.positive}
+    columns = unused_columns(negatives, {"ImageId", "kind"})
+    return table_use(negatives, ids=kinds, known=scored, columns=columns)
 
 
 def _tell(
@@ -254,6 +261,14 @@ class _Wanted(NamedTuple):
     as_json: bool
     margin: float | None
 
+    def read(self) -> tuple[tuple["Mix", ...], dict[str, str]]:
+        """Return the mixes, and what kind of negative an image is, by its id."""
+        from pleura.evaluation.mix import find_mixes
+        from pleura.formats.image_table import read_image_table
+
+        kinds = {} if self.negatives is None else read_image_table(self.negatives, "kind")
+        return find_mixes(self.mix or ()), kinds
+
 
 def _judge(
     ours: tuple[Path, Path | None],
@@ -262,12 +277,9 @@ def _judge(
     how: "Judging",
     wanted: _Wanted,
 ) -> int:
-    from pleura.evaluation.mix import find_mixes
-    from pleura.formats.image_table import read_image_table
     from pleura.stages.judge import compare_judged, judge, write_judgement
 
-    negatives = {} if wanted.negatives is None else read_image_table(wanted.negatives, "kind")
-    mixes = find_mixes(wanted.mix or ())
+    mixes, negatives = wanted.read()
     judgement = judge(ours[0], truth, how, scores=ours[1], mixes=mixes, negatives=negatives)
     failures, comparison = [*judgement.failures], None
     if theirs is not None:
@@ -281,7 +293,7 @@ def _judge(
     told = {
         **judgement.evaluation.as_json(),
         "notes": list(judgement.notes),
-        "failures": [list(failure) for failure in failures],
+        "failures": failures,
     }
     if comparison is not None and theirs is not None:
         told["against"] = {"predictions": str(theirs[0]), **comparison.as_json()}

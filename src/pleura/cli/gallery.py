@@ -69,7 +69,7 @@ def gallery(
                 "gallery": str(out),
                 "negative": min(negative, negatives),
                 "positive": min(positive, positives),
-                "failures": [list(failure) for failure in index.failures],
+                "failures": index.failures,
             }
         )
     else:

@@ -81,7 +81,7 @@ def prepare(
                 "test": len(prepared.test),
                 "size": prepared.size,
                 "tables": [use.as_json() for use in index.tables],
-                "failures": [list(failure) for failure in index.failures],
+                "failures": index.failures,
             }
         )
     else:

@@ -105,6 +105,6 @@ def _summary(result: "RunResult") -> dict[str, Any]:
         "tables": list(result.tables),
         "validation": result.validation,
         "test": result.test,
-        "failures": [list(failure) for failure in result.failures],
+        "failures": result.failures,
         "not_assessed": [list(one) for one in result.not_assessed],
     }
