@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -16,7 +18,7 @@ from tests.damage import damaged, refusals, trials
 from tests.full_disks import small_disk
 
 WANTED = Tune(
-    trials=3,
+    trials=1000,
     space={
         "train.loss": ["bce", "bce_dice"],
         "train.learning_rate": Range(1e-3, 1e-2, log=True),
@@ -51,7 +53,7 @@ def test_a_study_is_opened_again_in_any_folder(tmp_path):
     folder = tmp_path / "a?b#c%20d"
     folder.mkdir()
     made = searched(folder)
-    assert [path.name for path in folder.iterdir()] == ["study.db"]
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {"study.db"}
     study = Study(folder, WANTED)
     assert study.trials == made
     assert study.best == made[-1].settings
@@ -66,6 +68,31 @@ def test_a_trial_that_was_cut_off_before_it_had_all_its_settings(path):
     assert attempt.settings.keys() == WANTED.space.keys()
     attempt.give_up(failed=True)
     assert Study(path.parent, WANTED).trials[3].state == "fail"
+
+
+def test_a_trial_that_was_cut_off_after_it_had_told_of_an_epoch(tmp_path):
+    with Study(tmp_path, WANTED).begin() as attempt:
+        attempt.is_hopeless(0.5, 1)
+    again = Study(tmp_path, WANTED).begin()
+    assert (again.number, again.settings) == (0, attempt.settings)
+    assert not again.is_hopeless(0.5, 1)
+
+
+def test_processes_that_share_a_database_try_no_setting_twice(tmp_path):
+    """A thread is as good as a process here, as each has its own locks."""
+    share = (tmp_path / "out", replace(WANTED, trials=2), f"sqlite:///{tmp_path / 'base.db'}")
+    with ThreadPoolExecutor(1) as other:
+        first = Study(*share).begin()
+        theirs = other.submit(Study, *share).result()
+        with other.submit(theirs.begin).result() as second:
+            assert (first.number, second.number) == (0, 1)
+            second.finish(0.5)
+            assert other.submit(theirs.begin).result() is None
+            first.__exit__()  # as the system does, when its process dies
+            third = other.submit(theirs.begin).result()
+        assert (third.number, third.settings) == (0, first.settings)
+        third.finish(0.5)
+        assert Study(*share).begin() is None
 
 
 def test_an_empty_file_is_a_study_that_was_just_begun(tmp_path):

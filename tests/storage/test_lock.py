@@ -88,6 +88,19 @@ def test_the_same_thread_may_hold_it_twice(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_has_patience_holds_it_once_it_is_free(tmp_path: Path) -> None:
+    def wait() -> None:
+        with locked_folder(tmp_path, "tune", patience_s=60):
+            pass
+
+    with ThreadPoolExecutor(1) as other:
+        with locked_folder(tmp_path, "prepare"):
+            waiting = other.submit(wait)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+        waiting.result(timeout=60)
+
+
 def test_it_is_let_go_after_an_error(tmp_path: Path) -> None:
     def fails() -> None:
         with locked_folder(tmp_path, "run"):

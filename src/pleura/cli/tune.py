@@ -25,6 +25,16 @@ def tune(
             "--run", help="A run as a TOML file, with a [tune.space].", show_default=False
         ),
     ],
+    study: Annotated[
+        str,
+        typer.Option(
+            help="Address of a database, such as postgresql://user@host/base, that several of "
+            "these commands share, all with one --out; its password is better in PGPASSWORD or "
+            "~/.pgpass.",
+            show_default=False,
+            metavar="ADDRESS",
+        ),
+    ] = "",
     settings: options.Setting = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -32,7 +42,9 @@ def tune(
 
     The study is kept in the folder: what was cut off goes on with the same command, and a larger
     tune.trials adds to it. The best settings were chosen on the validation part, so its figures are
-    too good; judge them on other images. Optuna is an extra: `pip install 'pleura[tune]'`.
+    too good; judge them on other images. With --study any number of these commands, on machines
+    that share the folder, try the settings together, and what one that died had begun is gone on
+    with. Optuna is an extra: `pip install 'pleura[tune]'`.
     """
     from contextlib import ExitStack
     from dataclasses import asdict
@@ -53,7 +65,7 @@ def tune(
             console.say(f"trial {number}: {words}")
             return watching.enter_context(watch_training())
 
-        trials = search(arrays, out, run, on_trial=on_trial)
+        trials = search(arrays, out, run, study=study, on_trial=on_trial)
     if as_json:
         console.print_json([asdict(trial) for trial in trials])
         return
@@ -62,6 +74,11 @@ def tune(
         words = ", ".join(f"{name} {value}" for name, value in trial.settings.items())
         value = "none" if trial.value is None else f"{trial.value:.4f}"
         console.show(f"trial {trial.number} ({trial.state}): {METRIC} {value}; {words}")
+    running = sum(trial.state == "running" for trial in trials)
+    if running:
+        console.say(
+            f"note: {running} trials still run in other processes, which write the tables anew"
+        )
     finished = any(trial.state == "complete" for trial in trials)
     best = (
         f"{out / 'best.toml'} and " if finished else "no best.toml, as no trial came to its end: "

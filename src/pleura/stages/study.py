@@ -1,40 +1,24 @@
-"""The study of a search: Optuna's, in SQLite, which is hostile until opened.
+"""The study of a search: all that is asked of Optuna is asked here.
 
-Optuna makes tables in any database that it is given, and of a damaged one its errors are of every
-kind. So what the file is gets looked at first, and all that is asked of it is asked here.
+Several processes may work on one study, if they share its folder. A trial is held by the lock of
+its folder: who finds one that runs, in a folder that nobody holds, goes on with it.
 """
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pleura.config import Scalar, Tune
-from pleura.errors import DataError, OutputError, PleuraError, UsageError
-from pleura.formats.text_file import open_regular
-from pleura.printable import printable
-from pleura.storage.atomic import FREE_SPACE
+from pleura.errors import OutputError, PleuraError, UsageError
+from pleura.stages.study_storage import Storage, StudyDatabase, StudyFile
+from pleura.storage.lock import locked_folder
 
-NAME = "study.db"
-
-_STUDY = "pleura"
-_SQLITE = b"SQLite format 3\0"
-_MARK = "version_info"
-"""A table that Optuna makes."""
-
-_ANEW = "choose another `out`, or remove it to search anew"
-_WAYS_OUT = {
-    sqlite3.SQLITE_FULL: FREE_SPACE,
-    sqlite3.SQLITE_IOERR: FREE_SPACE,
-    sqlite3.SQLITE_READONLY: "choose another place",
-    sqlite3.SQLITE_CANTOPEN: "choose another place",
-    sqlite3.SQLITE_BUSY: "end the program that holds it",
-    sqlite3.SQLITE_LOCKED: "end the program that holds it",
-}
-"""What to do about an error of SQLite's that is none of the file's."""
+_TURN_S = 600.0
+"""So long others may be at the study before somebody who waits for his turn gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +39,29 @@ class Trial:
 
 
 class Study:
-    """The trials in a folder's ``study.db``, which is made where it is not there.
+    """The trials of a search.
 
     Args:
-        out: The folder.
-        wanted: The space, the seed, and when a trial may be pruned.
+        out: Its folder, with ``study.db``, which is made where it is not there.
+        wanted: The space, the seed, how many trials, and when one may be pruned.
+        database: The address of a database that several processes share, instead of the file.
 
     Raises:
         DataError: The file is of another program, or is damaged. Whatever asks for a trial or tells
             of one raises it too.
         OutputError: It could not be written, or another program holds it; likewise.
-        UsageError: Optuna is not installed, or the study is of another space.
+        UsageError: Optuna is not installed, the address is none, or the study is of another space.
     """
 
-    def __init__(self, out: Path, wanted: Tune) -> None:
+    def __init__(self, out: Path, wanted: Tune, database: str = "") -> None:
         optuna = self._optuna = _import_optuna()
-        self._wanted, self._path = wanted, out / NAME
+        self._wanted, self.out = wanted, out
+        self._storage: Storage = StudyDatabase(database, out) if database else StudyFile(out)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._asking():
-            _require_a_study_of_ours(self._path)
-            from sqlalchemy.engine import URL  # it comes with Optuna
-
+        with self._asking(), self.turn():
             self._study = optuna.create_study(
-                storage=URL.create("sqlite", database=str(self._path)).render_as_string(),
-                study_name=_STUDY,
+                storage=self._storage.opened(optuna),
+                study_name=self._storage.study,
                 direction="maximize",
                 load_if_exists=True,
                 pruner=optuna.pruners.MedianPruner(
@@ -86,6 +69,14 @@ class Study:
                 ),
             )
             self._require_same_space()
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Let nobody else begin a trial meanwhile, or write the tables of the study."""
+        return locked_folder(self.out, "tune", patience_s=_TURN_S)
+
+    def folder(self, number: int) -> Path:
+        """Return where a trial trains."""
+        return self.out / f"trial-{number:04d}"
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -101,17 +92,35 @@ class Study:
             return None
         return max(finished, key=lambda trial: trial.value or 0.0).settings
 
-    def begin(self) -> "Attempt":
-        """Return the trial that was running when the study was cut off, or a new one."""
-        with self._asking():
-            running = self._optuna.trial.TrialState.RUNNING
-            left = [trial for trial in self._study.trials if trial.state == running]
-            trial = self._study.ask() if not left else self._continued(left[0])
-            self._suggest(trial)
-            return Attempt(self, trial)
+    def begin(self) -> "Attempt | None":
+        """Return a trial that was cut off, or a new one; None where as many as wanted are begun."""
+        with self._asking(), self.turn():
+            attempt = self._cut_off()
+            if attempt is None and len(self._study.trials) < self._wanted.trials:
+                trial = self._study.ask()
+                attempt = Attempt(self, trial, self._held(trial.number))
+            if attempt is not None:
+                self._suggest(attempt.trial)
+            return attempt
 
-    def _continued(self, left: Any) -> Any:
-        return self._optuna.trial.Trial(self._study, left._trial_id)
+    def _cut_off(self) -> "Attempt | None":
+        """Return a trial that runs, and that no process holds."""
+        running = self._optuna.trial.TrialState.RUNNING
+        for left in self._study.trials:
+            if left.state != running:
+                continue
+            with contextlib.suppress(OutputError):
+                held = self._held(left.number)
+                if self._study.trials[left.number].state == running:  # and not finished since
+                    trial = self._optuna.trial.Trial(self._study, left._trial_id)
+                    return Attempt(self, trial, held, left.intermediate_values)
+                held.close()
+        return None
+
+    def _held(self, number: int) -> ExitStack:
+        held = ExitStack()
+        held.enter_context(locked_folder(self.folder(number), "train"))
+        return held
 
     def _suggest(self, trial: Any) -> None:
         """Give a trial values for everything in the space that it has none for.
@@ -139,7 +148,7 @@ class Study:
         known = self._study.user_attrs.get("space")
         if known not in (None, wanted):
             raise UsageError(
-                f"{self._path.parent}: holds a study of another [tune.space]; choose another `out`"
+                f"{self.out}: holds a study of another [tune.space]; choose another `out`"
             )
         self._study.set_user_attr("space", wanted)
 
@@ -151,92 +160,57 @@ class Study:
         except PleuraError:
             raise
         except Exception as error:  # of a damaged file Optuna raises whatever Python does
-            cause = _of_sqlite(error)
-            number = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without what it adds in detail
-            why = _first_line(cause or error)
-            if number in _WAYS_OUT:
-                raise OutputError(
-                    f"{self._path}: could not be written ({why}); what is finished is kept: "
-                    f"{_WAYS_OUT[number]} and run it again"
-                ) from error
-            raise DataError(
-                f"{self._path}: cannot be used ({why}): it is damaged, or another version of "
-                f"Optuna made it; {_ANEW}"
-            ) from error
+            raise self._storage.explained(error) from error
 
 
 class Attempt:
-    """A trial that runs.
+    """A trial that runs, and that no other process takes up until the ``with`` block ends.
 
     Attributes:
+        trial: Optuna's.
         number: From 0.
-        settings: What is tried, by ``section.key``.
     """
 
-    def __init__(self, study: Study, trial: Any) -> None:
-        self._of, self._trial = study, trial
+    def __init__(
+        self, study: Study, trial: Any, held: ExitStack, told: Mapping[int, float] | None = None
+    ) -> None:
+        self._of, self._held, self._told = study, held, told or {}
+        self.trial = trial
         self.number: int = trial.number
-        self.settings: Mapping[str, Scalar] = dict(trial.params)
+
+    def __enter__(self) -> "Attempt":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """What is tried, by ``section.key``."""
+        return dict(self.trial.params)
+
+    @property
+    def folder(self) -> Path:
+        """Where it trains."""
+        return self._of.folder(self.number)
 
     def is_hopeless(self, value: float, epoch: int) -> bool:
         """Tell the study of the best value up to an epoch; return whether to go on is no use."""
         with self._of._asking():
-            self._trial.report(value, epoch)
-            return bool(self._trial.should_prune())
+            if epoch not in self._told:  # by who was cut off before the epoch was kept
+                self.trial.report(value, epoch)
+            return bool(self.trial.should_prune())
 
     def finish(self, value: float) -> None:
         """Tell the study that the training is finished, and its best value."""
         with self._of._asking():
-            self._of._study.tell(self._trial, value)
+            self._of._study.tell(self.trial, value)
 
     def give_up(self, *, failed: bool) -> None:
         """Tell the study that the trial was pruned, or that it failed."""
         states = self._of._optuna.trial.TrialState
         with self._of._asking():
-            self._of._study.tell(self._trial, state=states.FAIL if failed else states.PRUNED)
-
-
-def _require_a_study_of_ours(path: Path) -> None:
-    """Check, without a change to it, that a file is a study of ours, if there is one at all.
-
-    Raises:
-        DataError: It is something else.
-        sqlite3.Error: It is damaged, or cannot be opened.
-    """
-    if not path.exists():
-        return
-    with open_regular(path, DataError) as file:
-        begin = file.read(len(_SQLITE))
-    if not begin:  # it was cut off before the first trial
-        return
-    if begin != _SQLITE:
-        raise DataError(f"{path}: is no SQLite database, as a study is; {_ANEW}")
-    with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as opened:
-        (said,) = opened.execute("PRAGMA quick_check(1)").fetchone()
-        if said != "ok":
-            raise sqlite3.DatabaseError(str(said))
-        tables = {str(row[0]) for row in opened.execute("SELECT name FROM sqlite_master")}
-        if not tables:
-            return
-        studies = (
-            {str(row[0]) for row in opened.execute("SELECT study_name FROM studies")}
-            if {_MARK, "studies"} <= tables
-            else {"none"}
-        )
-    if studies and _STUDY not in studies:
-        raise DataError(f"{path}: is a database of another program than pleura tune; {_ANEW}")
-
-
-def _of_sqlite(error: BaseException | None) -> sqlite3.Error | None:
-    """Return the error of SQLite's that another one comes from, if it does."""
-    while error is not None and not isinstance(error, sqlite3.Error):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = " ".join(str(error).split()).partition(". ")[0]
-    return printable(lines[:200]) or type(error).__name__
+            self._of._study.tell(self.trial, state=states.FAIL if failed else states.PRUNED)
 
 
 def _described(trial: Any) -> Trial:

@@ -2,16 +2,18 @@
 
 ::
 
-    study.db           Optuna's study, SQLite
+    study.db           Optuna's study, SQLite; or
+    study.id           which study it is in a database that several processes share
     trial-0007/        a training each, as pleura train leaves it
     trials.csv         one row per trial: its state, its value, its settings
     best.toml          the run file with the best settings
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
-from pleura.config import Range, Run, Scalar, Tune, as_table, as_toml, parse
+from pleura.config import Range, Run, Scalar, as_table, as_toml, parse
 from pleura.data.arrays import Prepared
 from pleura.errors import ConfigError, DivergedError
 from pleura.formats.csv_cells import csv_text
@@ -25,46 +27,58 @@ from pleura.training.loop import Trainer
 METRIC = "val_dice_coeff"
 """What is maximised: the best epoch's."""
 
-_FINISHED = ("complete", "pruned", "fail")
-
 OnTrial = Callable[[int, Mapping[str, Scalar]], OnStep | None]
 
 
 def tune(
-    prepared: Prepared, out: Path, run: Run, *, on_trial: OnTrial | None = None
+    prepared: Prepared,
+    out: Path,
+    run: Run,
+    *,
+    study: str = "",
+    on_trial: OnTrial | None = None,
 ) -> tuple[Trial, ...]:
-    """Search the run's space until there are as many finished trials as it wants; return all.
+    """Search the run's space until as many trials as it wants are begun; return all.
 
     A trial that is worse than the median of those before it, at the same epoch, is pruned. A study
     that was cut off goes on: a trial that was running is continued from its last epoch.
+
+    With a `study`, any number of processes may do this at once, on one folder. Together they try as
+    many settings as one would. Whoever finds nothing more to begin returns, while others may still
+    train; who ends last leaves the whole table.
 
     Args:
         prepared: The data.
         out: The study's folder.
         run: Its sections network and train are the settings that the space varies.
+        study: The address of a database that several processes share, as SQLAlchemy takes it, such
+            as ``postgresql://user@host/base``; "" keeps the study in the folder, for one process.
         on_trial: Told the number and settings of each trial; returns what listens to its steps.
 
     Raises:
         ConfigError: The run has no space, or names a setting in it that there is not.
-        UsageError: Optuna is not installed, or the folder holds a study of another space.
+        UsageError: Optuna is not installed, the address is none, or the folder holds a study of
+            another space.
         DataError: The folder's study is damaged, or of another program.
-        OutputError: A file could not be written, or another process writes there.
+        OutputError: A file could not be written, another process writes there, or the database
+            does not answer.
     """
     if run.tune is None or not run.tune.space:
         raise ConfigError("the run has no [tune.space]; name there what to try, section.key = ...")
     _check(run, {name: _first(values) for name, values in run.tune.space.items()})
     require_writable(out)
-    with locked_folder(out, "tune"):
-        return _searched(prepared, out, run, run.tune, on_trial)
+    with nullcontext() if study else locked_folder(out, "tune"):
+        return _searched(Study(out, run.tune, study), prepared, run, on_trial)
 
 
 def _searched(
-    prepared: Prepared, out: Path, run: Run, wanted: Tune, on_trial: OnTrial | None
+    study: Study, prepared: Prepared, run: Run, on_trial: OnTrial | None
 ) -> tuple[Trial, ...]:
-    study = Study(out, wanted)
-    while sum(trial.state in _FINISHED for trial in study.trials) < wanted.trials:
-        _try(study.begin(), prepared, out, run, on_trial)
-        _write_trials(study, out, run)
+    while (attempt := study.begin()) is not None:
+        with attempt:
+            _try(attempt, prepared, run, on_trial)
+        with study.turn():
+            _write_trials(study, run)
     return study.trials
 
 
@@ -72,12 +86,10 @@ class _HopelessError(Exception):
     """A trial that is worse than those before it."""
 
 
-def _try(
-    attempt: Attempt, prepared: Prepared, out: Path, run: Run, on_trial: OnTrial | None
-) -> None:
+def _try(attempt: Attempt, prepared: Prepared, run: Run, on_trial: OnTrial | None) -> None:
     """Train with a trial's settings, and tell the study of each epoch."""
     tried = _with(run, attempt.settings)
-    trainer = Trainer(prepared, out / f"trial-{attempt.number:04d}", tried.network, tried.train)
+    trainer = Trainer(prepared, attempt.folder, tried.network, tried.train)
     listener = on_trial(attempt.number, attempt.settings) if on_trial is not None else None
     best: list[float] = []
 
@@ -120,14 +132,14 @@ def _first(values: list[Scalar] | Range) -> Scalar:
     return values[0] if isinstance(values, list) else values.low
 
 
-def _write_trials(study: Study, out: Path, run: Run) -> None:
+def _write_trials(study: Study, run: Run) -> None:
     names = list(run.tune.space if run.tune else {})
     rows = []
     for trial in study.trials:
         value = "" if trial.value is None else f"{trial.value:.6f}"
         tried = (trial.settings.get(name, "") for name in names)
         rows.append([trial.number, trial.state, value, *tried])
-    write_text(out / "trials.csv", csv_text(["trial", "state", METRIC, *names], rows))
+    write_text(study.out / "trials.csv", csv_text(["trial", "state", METRIC, *names], rows))
     best = study.best
     if best is not None:
-        write_text(out / "best.toml", as_toml(_with(run, best)))
+        write_text(study.out / "best.toml", as_toml(_with(run, best)))

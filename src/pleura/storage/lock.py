@@ -32,6 +32,7 @@ NAME = ".pleura.lock"
 
 _MAX_BYTES = 4096
 _UNFINISHED_S = 60.0  # so long a holder may take to write down who it is
+_ASKED_AGAIN_S = 0.1
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 _VERB = re.compile("[a-z ]{1,30}")
 _MACHINE = re.compile("[A-Za-z0-9._-]{1,64}")
@@ -65,7 +66,11 @@ class Holder:
 
 @contextlib.contextmanager
 def locked_folder(
-    folder: str | os.PathLike[str], verb: str, *, products: Sequence[str] = ()
+    folder: str | os.PathLike[str],
+    verb: str,
+    *,
+    products: Sequence[str] = (),
+    patience_s: float = 0.0,
 ) -> Iterator[None]:
     """Hold `folder` for this process; it is made where it is not there.
 
@@ -76,12 +81,14 @@ def locked_folder(
         folder: Where results go.
         verb: What is done there, for whoever comes second.
         products: Folders in it that files go to as well.
+        patience_s: So long another process is waited for.
 
     Raises:
-        OutputError: Another process, or thread, holds it; or it cannot be made.
+        OutputError: Another process, or thread, holds it, and went on to; or it cannot be made.
     """
     path = Path(folder)
-    with _locked(path / NAME, path, verb, [path, *(path / name for name in products)]):
+    written = [path, *(path / name for name in products)]
+    with _locked(path / NAME, path, verb, written, patience_s):
         yield
 
 
@@ -103,13 +110,15 @@ def contents(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, target: Path, verb: str, written: Sequence[Path]) -> Iterator[None]:
+def _locked(
+    path: Path, target: Path, verb: str, written: Sequence[Path], patience_s: float = 0.0
+) -> Iterator[None]:
     key = os.path.abspath(path)  # noqa: PTH100
     mine: set[str] = _held.__dict__.setdefault("keys", set())
     if key in mine:
         yield
         return
-    descriptor = _take(path, target, verb)
+    descriptor = _take(path, target, verb, patience_s)
     if descriptor is None:
         yield
         return
@@ -127,15 +136,21 @@ def _locked(path: Path, target: Path, verb: str, written: Sequence[Path]) -> Ite
         os.close(descriptor)
 
 
-def _take(path: Path, target: Path, verb: str) -> int | None:
+def _take(path: Path, target: Path, verb: str, patience_s: float) -> int | None:
     """Return the open, locked file at `path`; None where nothing can be written there."""
     me = Holder(verb, os.getpid(), os.uname().nodename, place(), time.time())
     touched = path.parent
     try:
         touched.mkdir(parents=True, exist_ok=True)
         touched, descriptor = path, None
+        until = time.monotonic() + patience_s
         while descriptor is None:
-            descriptor = _tried(path, target, me)
+            try:
+                descriptor = _tried(path, target, me)
+            except OutputError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_ASKED_AGAIN_S)
         return descriptor
     except OSError as error:
         if error.errno in _NOT_WRITABLE and not os.access(_above(path), os.W_OK):
