@@ -77,7 +77,7 @@ def tune(
     running = sum(trial.state == "running" for trial in trials)
     if running:
         console.say(
-            f"note: {running} trials still run in other processes, which write the tables anew"
+            f"note: other processes still run {running} of the trials, and write the tables anew"
         )
     finished = any(trial.state == "complete" for trial in trials)
     best = (

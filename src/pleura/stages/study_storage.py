@@ -155,8 +155,9 @@ class StudyDatabase:
                 f"`study` {self}: no driver for it is installed ({_first_line(error)}); for "
                 "PostgreSQL pip install 'pleura[postgresql]'"
             )
+        cause = getattr(error, "orig", None) or error  # the driver's, without what SQLAlchemy adds
         return OutputError(
-            f"`study` {self}: cannot be used ({_first_line(error)}); what is finished is kept: see "
+            f"`study` {self}: cannot be used ({_first_line(cause)}); what is finished is kept: see "
             "the address, and that the database answers, and run it again"
         )
 

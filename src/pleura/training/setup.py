@@ -57,8 +57,9 @@ def _require_new_stores() -> None:
         and told.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     ):
         raise UsageError(
-            "torchrun is to start processes of several machines again (--max-restarts), which then "
-            "would not find each other; export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on each machine"
+            "torchrun is to start the processes of several machines again where one dies, and they "
+            "would not find each other then; export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on each "
+            "machine"
         )
 
 
