@@ -4,16 +4,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from pleura.data.arrays import Prepared
 from pleura.data.prepare import prepare_mask, prepare_pixels
+from pleura.errors import UsageError
 from pleura.training.augment import augment, draw
 from pleura.training.batches import Batches, Images, Truth, shrink
 from tests.records import make_record
 
 
-def batches(images, batch, accumulate=1):
-    return Batches(lambda epoch: np.roll(np.arange(images), epoch), images, batch, accumulate)
+def batches(images, batch, accumulate=1, processes=1):
+    def order(epoch):
+        return np.roll(np.arange(images), epoch)
+
+    return Batches(order, images, batch, accumulate, processes)
 
 
 def test_batches_are_pieces_of_the_epochs_order():
@@ -31,6 +38,28 @@ def test_fewer_images_than_a_batch_are_one():
 @pytest.mark.parametrize(("images", "expected"), [(23, 4), (24, 6), (11, 2), (5, 1)])
 def test_what_does_not_fill_a_step_is_left_out(images, expected):
     assert len(batches(images, 4, accumulate=2)) == expected
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 4), st.integers(1, 9))
+@settings(max_examples=200)
+def test_each_image_comes_to_one_process_once_in_an_epoch(images, batch, accumulate, processes):
+    assume(images >= processes)
+    sampler = batches(images, batch, accumulate, processes)
+    shards = [BatchSamplerShard(sampler, processes, rank) for rank in range(processes)]
+    taken = [list(shard) for shard in shards]
+    turns = len(taken[0])
+    assert turns
+    assert {len(mine) for mine in taken} == {len(shard) for shard in shards} == {turns}
+    together = [item for turn in zip(*taken, strict=True) for mine in turn for item in mine]
+    assert together == [(place, place) for place in range(len(together))]  # the epoch's own order
+    step = sampler.batch_size * processes * (accumulate if turns >= accumulate else 1)
+    assert 0 <= images - len(together) < step
+    assert turns % accumulate == 0 or turns < accumulate
+
+
+def test_more_processes_than_images():
+    with pytest.raises(UsageError, match="3 images train, in 4 processes; start no more processes"):
+        batches(3, 1, processes=4)
 
 
 def test_a_smaller_size_is_what_the_preparation_makes():

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from pleura.data.arrays import Prepared
 from pleura.data.prepare import prepare_boxes
 from pleura.data.records import ImageRecord
+from pleura.errors import UsageError
 from pleura.training.losses import has_mask
 
 Item = tuple[int, int]
@@ -208,11 +209,17 @@ def _largest_first(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
 class Batches(Sampler[list[Item]]):
     """Batches of an epoch's images, each with its place; what fills no step is left out.
 
+    Several processes take them in turn, as many each, so no image comes to two of them.
+
     Args:
         order: From an epoch to its images ``(images,)`` in their order.
         images: How many images each epoch has.
         batch: Images in a batch; fewer where there are fewer images.
-        accumulate: Batches in a step; where there are too few for one, all are a step.
+        accumulate: Batches of a process in a step; where there are too few for one, all are a step.
+        processes: How many take them in turn.
+
+    Raises:
+        UsageError: There are more processes than images.
     """
 
     def __init__(
@@ -221,11 +228,17 @@ class Batches(Sampler[list[Item]]):
         images: int,
         batch: int,
         accumulate: int = 1,
+        processes: int = 1,
     ) -> None:
+        if images < processes:
+            raise UsageError(
+                f"{images} images train, in {processes} processes; start no more processes than "
+                "there are images"
+            )
         self._order = order
-        self.batch_size = min(batch, images)
-        batches = images // self.batch_size
-        self._batches = batches // accumulate * accumulate or batches
+        self.batch_size = min(batch, images // processes)
+        turns = images // (self.batch_size * processes)
+        self._batches = processes * (turns // accumulate * accumulate or turns)
         self.drop_last = True
         self.epoch = 0
 

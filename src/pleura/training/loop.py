@@ -84,7 +84,13 @@ class Trainer:
         torch.manual_seed(settings.seed)
         network = setup.begin_network(self.network_settings, self._start)
         self.learner = Learner(network, settings, objective, self._preprocessing, self.accelerator)
-        self._batches = Batches(material.order, material.images, self._batch, settings.accumulate)
+        self._batches = Batches(
+            material.order,
+            material.images,
+            self._batch,
+            settings.accumulate,
+            self.accelerator.num_processes,
+        )
         self.loader = self.accelerator.prepare(
             DataLoader(
                 material.that_train(),
