@@ -184,6 +184,7 @@ def build_index(
     sources: Sources,
     *,
     workers: int = 0,
+    journal: Path | None = None,
     cluster: Cluster | None = None,
     on_progress: OnProgress = untold,
 ) -> Index:
@@ -192,6 +193,7 @@ def build_index(
     Args:
         sources: What :func:`pleura.data.sources.find_sources` found.
         workers: Processes to read with; 0 means one per core.
+        journal: A file that keeps what is finished; None: nothing does.
         cluster: Where the files are read; None: by this machine.
         on_progress: Told (files read, files in all).
 
@@ -202,8 +204,13 @@ def build_index(
             be used.
     """
     tables = read_tables(sources)
-    paths = [*sources.train, *sources.test]
-    scans = scan_files(paths, workers=workers, cluster=cluster, on_progress=on_progress)
+    scans = scan_files(
+        [*sources.train, *sources.test],
+        workers=workers,
+        journal=journal,
+        cluster=cluster,
+        on_progress=on_progress,
+    )
     return make_index(sources, tables, scans)
 
 

@@ -27,6 +27,7 @@ from pleura.inference.job_store import JobStore, Rows, key_of
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.inference.row import Row, Wrote
 from pleura.inference.tables import write_tables
+from pleura.processes.progress import OnProgress, untold
 from pleura.remote.address import Source
 from pleura.remote.objects import Objects
 from pleura.storage.content import Stamp, stamp_at
@@ -63,6 +64,7 @@ def predict_files(
     paths: Sequence[Path],
     settings: JobSettings,
     readers: Readers | None = None,
+    on_progress: OnProgress = untold,
 ) -> Rows:
     """Predict `paths`, write the tables, and return one row per path, in order.
 
@@ -77,6 +79,7 @@ def predict_files(
         paths: DICOM files or plain pictures.
         settings: How, and where to.
         readers: The processes that open the files; by default they are started here, and ended.
+        on_progress: Told (files done, files in all).
 
     Raises:
         OutputError: A result could not be written; what is finished is kept.
@@ -85,7 +88,7 @@ def predict_files(
         readers = readers or stack.enter_context(Readers(files=len(paths)))
         job = stack.enter_context(Job(predictor, settings, readers))
         for _ in job.answer(paths):
-            pass
+            on_progress(job.done, len(paths))
         return job.finish()
 
 

@@ -33,19 +33,21 @@ from pleura.audit.pages import WrittenAudit, write_audit
 from pleura.audit.report import audit_index
 from pleura.data.arrays import Prepared, write_prepared
 from pleura.data.files import Listing, expand
-from pleura.data.index import Index, make_index, read_tables
+from pleura.data.index import Index, build_index
 from pleura.data.records import read_index
-from pleura.data.scan import scan_files
 from pleura.data.sources import Sources, find_sources
 from pleura.data.table_use import TableUse
 from pleura.errors import DataError, SealError, UsageError
+from pleura.formats.annotations import Annotations
 from pleura.formats.text_file import open_regular
-from pleura.inference.job import Job
+from pleura.inference.job import predict_files
+from pleura.inference.job_store import Rows
 from pleura.inference.readers import open_readers
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.processes.progress import OnProgress
 from pleura.results.writer import forget_key
 from pleura.stages.evaluate import (
+    Scored,
     evaluate_model,
     read_truth,
     score_answers,
@@ -201,15 +203,8 @@ class _Job:
 
         def make() -> Values:
             workers, journal = self.settings.prepare.workers, folder / ".audit.journal"
-            tables = read_tables(sources)
             with self.listener.progress("reading", "files") as told:
-                scans = scan_files(
-                    [*sources.train, *sources.test],
-                    workers=workers,
-                    journal=journal,
-                    on_progress=told,
-                )
-            index = make_index(sources, tables, scans)
+                index = build_index(sources, workers=workers, journal=journal, on_progress=told)
             audit = audit_index(index, sources)
             with self.listener.progress("drawing", "pictures") as told:
                 written = write_audit(audit, index, folder, workers=workers, on_progress=told)
@@ -306,10 +301,7 @@ class _Job:
             ):
                 predictor = open_predictor([bundle], wanted)
                 how = job_settings(predictor, wanted, folder)
-                with Job(predictor, how, readers) as job:
-                    for _ in job.answer(paths):
-                        told(job.done, len(paths))
-                    answers = job.finish()
+                answers = predict_files(predictor, paths, how, readers, told)
             if wanted.deidentify:
                 forget_key(folder)
             result: Values = {
@@ -326,18 +318,12 @@ class _Job:
                 result["files"]["worklist"] = str(folder / "worklist.html")
             if truth is not None:
                 table = read_truth(answers, truth, self.data.rle)
-                result["failures"] += [[p.image_id, str(p)] for p in table.problems]
                 scored = score_answers(answers, table, self._training_ids(audit))
+                used = bundle.at(wanted.operating_point)
+                result["failures"] += [[p.image_id, str(p)] for p in table.problems]
                 result["tables"] = [_spoken(use) for use in scored.uses]
-                used, page = bundle.at(wanted.operating_point), folder / "evaluation.html"
-                evaluation = write_test_report(used, answers, scored, table, page)
-                result["evaluation"] = {
-                    **evaluation.as_json(),
-                    "notes": [*scored.notes, *scored.unused],
-                }
-                result["files"]["report"] = str(page)
-                text = json.dumps(result["evaluation"], indent=2) + "\n"
-                write_text(folder / "test.json", text)
+                result["evaluation"] = _written(used, answers, scored, table, folder)
+                result["files"]["report"] = str(folder / "evaluation.html")
                 result["files"]["test"] = str(folder / "test.json")
             return result
 
@@ -385,6 +371,16 @@ class _Job:
 
     def _stamp_path(self, name: str) -> Path:
         return self.out / ".stamps" / f"{name}.json"
+
+
+def _written(
+    bundle: Bundle, answers: Rows, scored: Scored, truth: Annotations, folder: Path
+) -> Values:
+    """Write what test images say of a model, as a page and as JSON; return the figures."""
+    evaluation = write_test_report(bundle, answers, scored, truth, folder / "evaluation.html")
+    values = {**evaluation.as_json(), "notes": [*scored.notes, *scored.unused]}
+    write_text(folder / "test.json", json.dumps(values, indent=2) + "\n")
+    return values
 
 
 def _spoken(use: TableUse) -> Values:
