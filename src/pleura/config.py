@@ -185,17 +185,18 @@ class Network:
             12).
         depth: How often the picture is halved, so that sizes must be divisible by ``2 ** depth``
             (unets and swin_unetr: 2 or more; efficientnets: 2 to 5; a backbone brings its own).
-        deep_supervision: Coarser maps of the decoder that are trained beside the mask, weights
-            halving (unets, dynunet and attention_unet). They are not used afterwards.
+        deep_supervision: How many coarser maps of the decoder are trained beside the mask, each
+            with half the weight of the one before (unets, dynunet and attention_unet). They are not
+            used afterwards.
         pretrained: Begin with trained weights: ImageNet's for efficientnets, those of `backbone`
             for backbone.
         backbone: For the network of that name: a model of the Hugging Face hub, or a folder with
             ``config.json`` and, for `pretrained`, ``model.safetensors``.
         backbone_config: That model's configuration as JSON, filled in by pleura.
-        members: The trained models of an ensemble, filled in by ``pleura ensemble``.
-        sizes: The sides in pixels at which each member sees the picture, likewise; none: as it
-            comes.
-        tta: Whether an ensemble averages over the picture and its mirror image, likewise.
+        members: The trained models of an ensemble; ``pleura ensemble`` fills in this, `sizes` and
+            `tta`.
+        sizes: The sides in pixels at which each member sees the picture; none: as it comes.
+        tta: Whether an ensemble averages over the picture and its mirror image.
     """
 
     name: NetworkName = "unet"

@@ -66,11 +66,10 @@ class Outcome:
         traits: Sex, age, view and kind of negative, where they are known.
         raw_score: The network's score before calibration, by which images are ranked; None where
             only the calibrated one is known.
-        reached: Names of the operating points beside the default whose score threshold it reaches,
-            where these were chosen on other images than the points told of; None where the points
-            are meant.
-        threshold: The score from which on it would be called, where that is known; where
-            thresholds were chosen on other images, theirs.
+        reached: Names of the operating points beside the default that it reaches, where other
+            images chose the points it is judged by; None where the model's own judge it.
+        threshold: The score from which on it would be called by the points that judge it; None
+            where that is not known.
         surfaces: How far the outlines lie apart; None where one of the masks is empty or not known.
     """
 

@@ -471,8 +471,8 @@ def outcome_of(
         said: What the network says of it alone, over the prepared square.
         bundle: Its calibration, thresholds and size count.
         negatives: What kind of negative it is, if it is one.
-        chosen_elsewhere: Whether the thresholds of `bundle` are not those of the model told of, but
-            were chosen on other images: then the outcome keeps which of them it reaches.
+        chosen_elsewhere: Whether other images chose the thresholds of `bundle`, so that they are
+            not the reported model's own. Then the outcome keeps which of them it reaches.
     """
     answer = _predicted(record, said, bundle)
     found = outcome(
