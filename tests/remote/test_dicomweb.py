@@ -64,7 +64,16 @@ def test_pages_are_asked_for_until_one_is_not_full():
     above = f"{SERVICE}/studies/1.0/series/1.3/instances"
     assert names[0] == [f"{above}/1.dcm", f"{above}/2.ct"]
     all_at_once = list(names_below(SERVICE, lambda url: [entry("1", "2", "3")] * (PAGE + 9), map))
-    assert [len(one) for one in all_at_once] == [PAGE + 9] * (PAGE + 9)
+    assert [len(one) for one in all_at_once] == [PAGE + 9]
+
+
+def test_a_study_that_moved_to_the_next_page_is_taken_once():
+    pages = [[entry(study=f"1.{number}") for number in range(PAGE)], [entry(f"1.{PAGE - 1}")]]
+
+    def ask(url):
+        return [entry("", "1.3", "1")] if "/instances" in url else pages.pop(0)
+
+    assert len(list(names_below(SERVICE, ask, map))) == PAGE
 
 
 @pytest.mark.parametrize("modality", ["CR", "cr", "DX", "RG", ""])

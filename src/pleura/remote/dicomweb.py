@@ -165,9 +165,13 @@ def names_below(
     if found["study"]:
         yield _instances(ask, query, url.partition("?")[0].rstrip("/"))
         return
+    seen: dict[str, None] = {}
     for page in _pages(studies, query, ask):
-        named = [f"{studies}/{_uid(row, _STUDY, studies)}" for row in page]
-        yield from side_by_side(partial(_instances, ask, ""), named)
+        named = dict.fromkeys(f"{studies}/{_uid(row, _STUDY, studies)}" for row in page)
+        # What arrives meanwhile moves the others, and some stand on the next page again.
+        fresh = [name for name in named if name not in seen]
+        yield from side_by_side(partial(_instances, ask, ""), fresh)
+        seen = named
 
 
 def _instances(ask: Callable[[str], Rows], query: str, url: str) -> list[str]:
