@@ -15,15 +15,7 @@ from pleura.data.address_list import ADDRESS_COLUMNS, is_list, sources_in
 from pleura.data.files import ARCHIVES, HIDDEN, expand, in_words, passed_over_by_name
 from pleura.errors import AddressError, ArchiveError, DataError, UsageError
 from pleura.processes.workers import ahead
-from pleura.remote.address import (
-    SCHEMES,
-    WEB,
-    Address,
-    Source,
-    path_of,
-    scheme_of,
-    without_secrets,
-)
+from pleura.remote.address import SCHEMES, WEB, Address, Source, path_of, scheme_of, without_secrets
 from pleura.remote.dicomweb import is_dicomweb, is_instance
 from pleura.remote.objects import (
     AHEAD_BYTES,

@@ -15,15 +15,7 @@ from pleura.dicom.notes import Note
 from pleura.dicom.own_result import written_by_pleura
 from pleura.dicom.sop_classes import UNKNOWN, is_capture, other_object, uid_name
 from pleura.dicom.suffixes import stem_of
-from pleura.dicom.values import (
-    SHOWN,
-    counts,
-    decimal,
-    integer,
-    name,
-    numbers,
-    text,
-)
+from pleura.dicom.values import SHOWN, counts, decimal, integer, name, numbers, text
 from pleura.errors import DicomError, OtherObjectError, OwnResultError
 
 _SOP_CLASS_UID, _MEDIA_STORAGE_SOP_CLASS_UID = 0x00080016, 0x00020002

@@ -6,14 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dicom.elements import DataSet
-from pleura.dicom.grayscale import (
-    Grayscale,
-    LookupTable,
-    Rescale,
-    Window,
-    bits_of,
-    stored_range,
-)
+from pleura.dicom.grayscale import Grayscale, LookupTable, Rescale, Window, bits_of, stored_range
 from pleura.dicom.header import Header
 from pleura.dicom.values import integer, integers, name
 from pleura.errors import DicomError

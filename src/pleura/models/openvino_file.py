@@ -22,15 +22,7 @@ import numpy as np
 
 from pleura.errors import BundleError
 from pleura.models.bundle import Bundle, Exported
-from pleura.models.exported import (
-    INPUT,
-    KEY,
-    MAPS,
-    SCORES,
-    from_metadata,
-    metadata,
-    read_bytes,
-)
+from pleura.models.exported import INPUT, KEY, MAPS, SCORES, from_metadata, metadata, read_bytes
 from pleura.models.weights import check_finite
 
 _END = b"\t<rt_info />\n</net>\n"

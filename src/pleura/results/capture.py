@@ -18,12 +18,7 @@ from pleura.inference.prediction import Prediction
 from pleura.inference.tables import Provenance
 from pleura.rendering.fonts import open_font
 from pleura.rendering.overlay import overlay
-from pleura.results.identity import (
-    Identity,
-    say,
-    say_where,
-    settle,
-)
+from pleura.results.identity import Identity, say, say_where, settle
 from pleura.results.source import SourceImage
 from pleura.results.structured_report import area_mm2
 from pleura.results.wording import NOT_FOR_DIAGNOSIS, short_warning, warning

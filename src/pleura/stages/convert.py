@@ -23,13 +23,7 @@ from pleura.data.scan import Scan, scan_files
 from pleura.data.sources import find_sources
 from pleura.dicom.suffixes import suffix_of
 from pleura.errors import DataError, InputError, UsageError
-from pleura.formats.annotations import (
-    Annotations,
-    check_masks,
-    is_id,
-    name_fault,
-    write_mask_table,
-)
+from pleura.formats.annotations import Annotations, check_masks, is_id, name_fault, write_mask_table
 from pleura.formats.coco import CocoMask, coco_text
 from pleura.formats.csv_cells import text_of
 from pleura.formats.csv_table import columns_shown, open_table

@@ -24,12 +24,7 @@ from pleura.evaluation.decision import deal, fit_nested
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.predictions import Predictions, count_image, joined
-from pleura.evaluation.report import (
-    Report,
-    choose_cases,
-    choose_failures,
-    write_report,
-)
+from pleura.evaluation.report import Report, choose_cases, choose_failures, write_report
 from pleura.evaluation.scores import Evaluation, summarise
 from pleura.formats.annotations import Annotations, check_masks, read_annotations
 from pleura.formats.rle import rle2mask

@@ -38,19 +38,8 @@ from pleura.formats.csv_cells import csv_text
 from pleura.models.bundle import Bundle, read_bundle, version_of, write_bundle
 from pleura.models.card import write_card
 from pleura.models.sealed_file import read_sealed, write_sealed
-from pleura.stages.evaluate import (
-    EPOCH_CHOSEN,
-    count_predictions,
-    outcome_of,
-    said_of,
-)
-from pleura.stages.train import (
-    described,
-    hold_to_train,
-    is_trained,
-    train_model,
-    write_results,
-)
+from pleura.stages.evaluate import EPOCH_CHOSEN, count_predictions, outcome_of, said_of
+from pleura.stages.train import described, hold_to_train, is_trained, train_model, write_results
 from pleura.storage.atomic import write_text
 from pleura.training.history import OnStep
 from pleura.training.loop import Trainer

@@ -17,14 +17,7 @@ from pleura.formats.rle import rle2mask
 from pleura.processes.guarded import guarded_picture
 from pleura.rendering.fonts import open_font
 from pleura.rendering.notice import notice, why
-from pleura.rendering.overlay import (
-    TEXT,
-    Colour,
-    Picture,
-    as_uint8,
-    overlay,
-    resize,
-)
+from pleura.rendering.overlay import TEXT, Colour, Picture, as_uint8, overlay, resize
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont

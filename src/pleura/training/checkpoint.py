@@ -16,13 +16,7 @@ from pleura.config import Count, parse
 from pleura.errors import BundleError, ConfigError
 from pleura.models import weights as stored
 from pleura.models.bundle import version_of
-from pleura.models.sealed_file import (
-    Columns,
-    as_columns,
-    as_history,
-    read_sealed,
-    write_sealed,
-)
+from pleura.models.sealed_file import Columns, as_columns, as_history, read_sealed, write_sealed
 from pleura.training.average import MovingAverage
 
 FORMAT = 1

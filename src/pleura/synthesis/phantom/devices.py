@@ -7,14 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.synthesis.phantom.anatomy import Chest, Floats, Lung, Side
-from pleura.synthesis.phantom.canvas import (
-    SHIFT,
-    Image,
-    Plate,
-    blurred,
-    curve,
-    fixed,
-)
+from pleura.synthesis.phantom.canvas import SHIFT, Image, Plate, blurred, curve, fixed
 
 
 def devices(rng: np.random.Generator, plate: Plate, chest: Chest, lungs: Sequence[Lung]) -> Image:

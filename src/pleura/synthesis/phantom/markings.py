@@ -8,14 +8,7 @@ from numpy.typing import NDArray
 
 from pleura.synthesis.phantom import anatomy
 from pleura.synthesis.phantom.anatomy import Chest, Floats, Lung
-from pleura.synthesis.phantom.canvas import (
-    SHIFT,
-    Image,
-    Plate,
-    blurred,
-    curve,
-    fixed,
-)
+from pleura.synthesis.phantom.canvas import SHIFT, Image, Plate, blurred, curve, fixed
 
 
 def texture(rng: np.random.Generator, plate: Plate, tissue: Image) -> Image:

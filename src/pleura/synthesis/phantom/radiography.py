@@ -14,16 +14,7 @@ from numpy.typing import NDArray
 
 from pleura.synthesis.phantom import anatomy
 from pleura.synthesis.phantom.anatomy import Chest, Floats, Lung, Person
-from pleura.synthesis.phantom.canvas import (
-    SHIFT,
-    SIDES,
-    SPAN,
-    Grid,
-    Image,
-    Plate,
-    blurred,
-    fixed,
-)
+from pleura.synthesis.phantom.canvas import SHIFT, SIDES, SPAN, Grid, Image, Plate, blurred, fixed
 from pleura.synthesis.phantom.devices import devices, draw_markers
 from pleura.synthesis.phantom.markings import pleural_lines, skin_folds, texture, vessels
 from pleura.synthesis.phantom.skeleton import bones

@@ -7,14 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.synthesis.phantom.anatomy import Chest, Lung, Side, ramp
-from pleura.synthesis.phantom.canvas import (
-    SIDES,
-    SPAN,
-    Grid,
-    Image,
-    mirrored,
-    strip,
-)
+from pleura.synthesis.phantom.canvas import SIDES, SPAN, Grid, Image, mirrored, strip
 
 
 def soft_tissue(

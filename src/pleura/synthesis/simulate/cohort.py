@@ -29,12 +29,7 @@ from pleura.storage.atomic import write_text
 from pleura.storage.content import stamp_at
 from pleura.synthesis.lungs import find_lungs
 from pleura.synthesis.new_folder import new_folder
-from pleura.synthesis.phantom.cohort import (
-    ANNOTATIONS,
-    PATIENTS,
-    TRAIN_FOLDER,
-    new_names,
-)
+from pleura.synthesis.phantom.cohort import ANNOTATIONS, PATIENTS, TRAIN_FOLDER, new_names
 from pleura.synthesis.simulate.radiograph import (
     ORIGINAL,
     SMALLEST_RADIOGRAPH,
