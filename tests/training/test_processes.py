@@ -139,7 +139,9 @@ def test_machines_that_would_not_find_each_other_again_do_not_begin(monkeypatch)
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
-    message = "would not find each other then; export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on"
+    message = (
+        "would not find each other then; give it the rendezvous backend c10d, and export TORCH_D"
+    )
     with pytest.raises(UsageError, match=message):
         is_main_process()
 

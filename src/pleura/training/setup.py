@@ -58,8 +58,8 @@ def _require_new_stores() -> None:
     ):
         raise UsageError(
             "torchrun is to start the processes of several machines again where one dies, and they "
-            "would not find each other then; export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on each "
-            "machine"
+            "would not find each other then; give it the rendezvous backend c10d, and export "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, on each machine"
         )
 
 
