@@ -9,7 +9,6 @@ from pleura.cli import console
 
 if TYPE_CHECKING:
     from pleura.dicom.radiograph import Header
-    from pleura.pictures.guard import Guard
     from pleura.processes.isolation import Reply
     from pleura.remote.objects import Brought
 
@@ -106,7 +105,8 @@ def _said(piece: _Piece, *, show_patient: bool, with_guard: bool) -> "Reply":
     from pleura.pictures.flags import judge
     from pleura.processes.isolation import Reply
 
-    guard: Guard | None = None
+    guarded: dict[str, Any] = {}
+    shown: dict[str, object] = {}
     name, path, content = piece.name, Path(piece.file_name or piece.name), piece.content
     if with_guard:
         opened = (
@@ -116,12 +116,14 @@ def _said(piece: _Piece, *, show_patient: bool, with_guard: bool) -> "Reply":
         )
         header = opened.radiograph.header
         guard = judge(squared(opened.radiograph.pixels, header.geometry.aspect), header)
+        guarded = {"guard": {"score": guard.score, "flags": guard.flags}}
+        shown = {"Guard": f"{guard.score:.2f}, {', '.join(guard.flags) or 'not flagged'}"}
     else:
         header = read_any_header(path) if content is None else parse_any_header(content, name, path)
     return Reply(
         {
-            "object": _as_object(header, name, show_patient) | _guard_object(guard),
-            "rows": _as_rows(header, show_patient) | _guard_rows(guard),
+            "object": _as_object(header, name, show_patient) | guarded,
+            "rows": _as_rows(header, show_patient) | shown,
         }
     )
 
@@ -161,18 +163,6 @@ def _as_rows(header: "Header", show_patient: bool) -> dict[str, object]:
         "Notes": "; ".join(note.text for note in header.notes),
     }
     return {name: value or "-" for name, value in rows.items()}
-
-
-def _guard_object(guard: "Guard | None") -> dict[str, Any]:
-    """Return what the guard says, fit for JSON; nothing where it was not asked."""
-    return {} if guard is None else {"guard": {"score": guard.score, "flags": guard.flags}}
-
-
-def _guard_rows(guard: "Guard | None") -> dict[str, object]:
-    """Return what the guard says as a person reads it."""
-    if guard is None:
-        return {}
-    return {"Guard": f"{guard.score:.2f}, {', '.join(guard.flags) or 'not flagged'}"}
 
 
 def _coded(name: str, uid: str) -> str:

@@ -17,10 +17,11 @@ noticed: the index is compared whole when the folder is opened, the arrays piece
 are read (:mod:`pleura.data.checked`).
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -186,15 +187,22 @@ def write_prepared(
         raise DataError(f"{out}: there is no labelled image to prepare; see what pleura audit says")
     require_sound_folds(train)
     fingerprint = _fingerprint(train, test, size)
+    with _held(out, "what is finished is kept: "):
+        if not _is_prepared(out, fingerprint):
+            _write_arrays(train, test, out, size, fingerprint, workers, on_progress)
+        return open_prepared(out)
+
+
+@contextlib.contextmanager
+def _held(out: Path, kept: str = "") -> Iterator[None]:
+    """Hold a folder to write to; say, and `kept` beside it, why it cannot be written."""
     try:
         with locked_folder(out, "prepare"):
-            if not _is_prepared(out, fingerprint):
-                _write_arrays(train, test, out, size, fingerprint, workers, on_progress)
-            return open_prepared(out)
+            yield
     except OSError as error:
         raise OutputError(
-            f"{out}: could not be written ({error.strerror or error}); what is finished is kept: "
-            f"{way_out(error)} and run it again"
+            f"{out}: could not be written ({error.strerror or error}); {kept}{way_out(error)} and "
+            "run it again"
         ) from error
 
 
@@ -260,17 +268,11 @@ def write_soft(
     """
     if not 0 < weight <= 1:
         raise UsageError(f"the weight of soft masks is {weight}; it must be above 0 and up to 1")
-    try:
-        with locked_folder(out, "prepare"):
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "manifest.json").unlink(missing_ok=True)
-            _write_soft(prepared, out, answers, weight)
-            return open_prepared(out)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: could not be written ({error.strerror or error}); {way_out(error)} and run it "
-            "again"
-        ) from error
+    with _held(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "manifest.json").unlink(missing_ok=True)
+        _write_soft(prepared, out, answers, weight)
+        return open_prepared(out)
 
 
 def _write_soft(

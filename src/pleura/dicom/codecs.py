@@ -116,7 +116,7 @@ def decode_frame(
         DamagedError: It is corrupt, or a part of it is missing.
     """
     if begins(frame) is None and (
-        CODECS.get(transfer_syntax_uid) == RLE or _looks_like_rle(frame, bits_allocated)
+        CODECS.get(transfer_syntax_uid) == RLE or _rle_offsets(frame, bits_allocated) is not None
     ):
         kind, decoded = RLE, _decode_rle(frame, rows, columns, bits_allocated)
     else:
@@ -420,10 +420,6 @@ def _with_longer_scans(frame: bytes, stream: Codestream) -> bytes:
 
 
 # ------------------------------------------------------------------------------ RLE
-
-
-def _looks_like_rle(frame: bytes, bits_allocated: int) -> bool:
-    return _rle_offsets(frame, bits_allocated) is not None
 
 
 def _rle_offsets(frame: bytes, bits_allocated: int) -> tuple[int, ...] | None:

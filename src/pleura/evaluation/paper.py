@@ -82,7 +82,7 @@ def paper_figures(outcomes: Sequence[Outcome], evaluation: Evaluation) -> list[P
     """Return the figures that the outcomes allow: no ROC curve where all have one label."""
     scored = not math.isnan(evaluation.auroc.value)
     curves = [_roc, _precision] if scored else []
-    if scored and _probabilities(outcomes):
+    if scored and all(0 <= item.score <= 1 for item in outcomes):
         curves += [_reliability, _decision]
     made = [curve(outcomes, evaluation) for curve in curves]
     if any(item.positive and item.annotated for item in outcomes):
@@ -91,10 +91,6 @@ def paper_figures(outcomes: Sequence[Outcome], evaluation: Evaluation) -> list[P
     return made + [
         _confusion(outcomes, name, called) for name, called in _calls(outcomes, evaluation)
     ]
-
-
-def _probabilities(outcomes: Sequence[Outcome]) -> bool:
-    return all(0 <= item.score <= 1 for item in outcomes)
 
 
 def _file(draw: Callable[["Axes"], None], form: str, salt: str) -> bytes:
