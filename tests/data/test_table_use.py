@@ -81,7 +81,7 @@ def test_preparing_says_it(data, tmp_path, capsys):
     command = ["prepare", str(data), "--out", str(tmp_path / "p"), "--size", "32", "--workers", "1"]
     assert execute(command) == 3
     said = capsys.readouterr()
-    assert "not used " in said.err
+    assert "table " in said.err
     assert "train-rle.csv: 2 rows are refused (1 malformed-rows, 1 runs-outside)" in said.err
     assert f"each case: pleura audit {data} --out FOLDER" in said.err
     assert execute([*command, "--json"]) == 3
@@ -146,3 +146,19 @@ def test_folds_and_patients_that_lost_their_zeros_are_named(tmp_path):
         named = {name: str(tmp_path / path) for name, path in table.items()}
         with pytest.raises(DataError, match=f"; {ZEROS}"):
             build_index(find_sources(replace(settings, **named)), workers=1)
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        (("-1", "-1"), "; each one is negative, so no network learns to tell a positive"),
+        (("1 5", "2 5"), "-1 in a table of masks, or 0 in one of labels"),
+        (("-1", "2 5"), "0 refused annotations"),
+    ],
+)
+def test_that_all_have_one_label_is_told(marks, said, tmp_path):
+    radiographs_0007_and_19(tmp_path, ".dcm")
+    rows = "".join(f"1.3.{number},{mark}\n" for number, mark in enumerate(marks))
+    (tmp_path / "train-rle.csv").write_text(f"ImageId,EncodedPixels\n{rows}")
+    index = build_index(find_sources(config.Data(str(tmp_path))), workers=1)
+    assert index.set_aside.endswith(said)

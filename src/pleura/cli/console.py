@@ -129,7 +129,7 @@ def say_passed_over(passed: Mapping[str, int]) -> None:
 
 
 def say_table_uses(uses: Iterable[object], where: str) -> None:
-    """Say on stderr what of the tables was not used, if anything, and where to read more.
+    """Say on stderr what is to be said of the tables, if anything, and where to read more.
 
     Args:
         uses: Sentences, such as :class:`pleura.data.table_use.TableUse`.
@@ -137,7 +137,7 @@ def say_table_uses(uses: Iterable[object], where: str) -> None:
     """
     uses = list(uses)
     for use in uses:
-        err.print(Text.assemble(("not used", "yellow"), " ", _words(str(use))))
+        err.print(Text.assemble(("table", "yellow"), " ", _words(str(use))))
     if uses:
         say(f"each case: {where}")
 

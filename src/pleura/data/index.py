@@ -159,6 +159,20 @@ class Index:
             f"{len(self.unreadable)} unreadable, {len(self.bad_annotations)} refused annotations"
             + (f", {len(self.bad_labels)} refused labels" if self.labels.table is not None else "")
             + (f", {in_words(self.not_read)}" if self.not_read else "")
+            + self._one_class
+        )
+
+    @property
+    def _one_class(self) -> str:
+        """That all training images have the same label, in words; empty where they have not."""
+        found = {record.positive for record in self.train}
+        if len(found) != 1:
+            return ""
+        return (
+            "; each one is positive, so no network learns to tell them from others: a negative has "
+            "an empty mask, -1 in a table of masks, or 0 in one of labels"
+            if found.pop()
+            else "; each one is negative, so no network learns to tell a positive"
         )
 
 
