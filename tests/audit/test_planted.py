@@ -887,7 +887,13 @@ def test_near_duplicates_with_two_labels_disagree(plant: Plant) -> None:
 
 def test_every_code_is_planted() -> None:
     elsewhere = {"fold-splits-patients", "fold-splits-clusters", "near-duplicates-disagree"}
-    elsewhere |= {"probability-maps", "not-a-mask", "boxes"}  # tests/data/test_matching.py
+    elsewhere |= {
+        "probability-maps",
+        "not-a-mask",
+        "boxes",
+        "outlines",
+        "same-mask",
+    }  # tests/data/test_matching.py
     elsewhere |= {"plain-picture"}  # below
     # Those of a table of image labels, in tests/data/test_image_labels.py.
     elsewhere |= {code for code in catalogue() if code.startswith(("label-", "labels-", "box-"))}

@@ -267,3 +267,21 @@ def test_boxes_that_are_drawn_as_masks_are_named(tmp_path):
     for number in (8, 10):
         write_mask_picture(masks / f"case_{number}.png", np.tri(*SHAPE, dtype=np.bool_))
     assert not index_of(folder, annotations=str(masks)).tables
+
+
+def test_outlines_and_one_mask_for_all_are_named(tmp_path):
+    folder, masks = tmp_path / "data", tmp_path / "masks"
+    rows, columns = np.ogrid[: SHAPE[0], : SHAPE[1]]
+    for number in range(12):
+        write_radiograph(folder / f"case_{number}.dcm", number, f"1.2.{number}")
+        far = np.hypot(rows - 26 - number, columns - 24)
+        write_mask_picture(masks / f"case_{number}.png", (far < 20) & (far > 18.5))
+    found = codes(index_of(folder, annotations=str(masks)), folder)
+    assert found["outlines"].count == 12
+    assert "same-mask" not in found
+    for number in range(12):
+        write_mask_picture(masks / f"case_{number}.png", np.hypot(rows - 26, columns - 24) < 20)
+    index = index_of(folder, annotations=str(masks))
+    assert codes(index, folder)["same-mask"].count == 12
+    (use,) = index.tables
+    assert str(use).startswith(f"{masks}: 12 of 12 masks are one and the same: each radiograph ha")

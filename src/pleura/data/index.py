@@ -391,7 +391,7 @@ def _label_uses(
             known=here,
             columns=annotations.unused,
             names=names,
-            notes=annotations.boxes,
+            notes=annotations.doubts,
         )
     if labels.table is not None:
         yield from table_use(

@@ -27,7 +27,7 @@ from pleura.errors import (
 )
 from pleura.formats.csv_cells import cell, csv_line
 from pleura.formats.csv_table import BYTE_ORDER_MARK, UNCLOSED, fields_of, names_of, open_lines
-from pleura.formats.mask_boxes import boxes_among
+from pleura.formats.mask_doubts import doubts
 from pleura.formats.mask_size import Misfit, exchanged, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
 from pleura.storage.atomic import atomic_path
@@ -59,6 +59,8 @@ NoteCode = Literal[
     "probability-maps",
     "not-a-mask",
     "boxes",
+    "outlines",
+    "same-mask",
 ]
 
 
@@ -104,13 +106,21 @@ class TableNote:
     says: str = ""
 
 
-def box_notes(
+def doubt_notes(
     masks: Mapping[str, Sequence[str]], shapes: Mapping[str, tuple[int, int]], form: Form
 ) -> tuple[TableNote, ...]:
-    """Return a note where masks are boxes; `shapes` are ``(rows, columns)`` by image id."""
-    boxes = boxes_among(masks.items(), shapes, form)
+    """Return a note for each doubt about masks; `shapes` are ``(rows, columns)`` by image id."""
     drawn = sum(map(bool, masks.values()))
-    return (TableNote("boxes", boxes, f"{boxes:,} of {drawn:,} masks"),) if boxes else ()
+    found = doubts(masks, shapes, form).items()
+    return tuple(TableNote(doubt, n, f"{n:,} of {drawn:,} masks") for doubt, n in found)
+
+
+_DOUBTS: Final[Mapping[str, str]] = {
+    "boxes": "are upright rectangles, so they are boxes, which say nothing of where a pneumothorax "
+    "ends: give them with `labels` and `label_boxes`",
+    "outlines": "are outlines, which leave out what they enclose: fill them",
+    "same-mask": "are one and the same: each radiograph has a mask of its own",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +181,9 @@ class Annotations:
         return frozenset(problem.image_id for problem in self.problems)
 
     @property
-    def boxes(self) -> list[str]:
-        """That masks are boxes, in words; nothing where they are not."""
-        return [
-            f"{note.says} are upright rectangles, so they are boxes, which say nothing of where a "
-            "pneumothorax ends: give them with `labels` and `label_boxes`"
-            for note in self.notes
-            if note.code == "boxes"
-        ]
+    def doubts(self) -> list[str]:
+        """What masks may be instead, in words; nothing where they seem to be masks."""
+        return [f"{note.says} {_DOUBTS[note.code]}" for note in self.notes if note.code in _DOUBTS]
 
     def overlapping(self) -> tuple[str, ...]:
         """Return the ids of the images of which two texts share a pixel, in file order."""
@@ -315,7 +320,7 @@ def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]])
     unsized = {key: own for key, own in shapes.items() if key not in annotations.sizes}
     return replace(
         annotations,
-        notes=(*annotations.notes, *box_notes(annotations.masks, unsized, annotations.form)),
+        notes=(*annotations.notes, *doubt_notes(annotations.masks, unsized, annotations.form)),
         masks={key: texts for key, texts in annotations.masks.items() if key not in bad},
         lines={key: lines for key, lines in annotations.lines.items() if key not in bad},
         problems=_by_line([*annotations.problems, *problems]),

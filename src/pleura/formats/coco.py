@@ -27,7 +27,7 @@ from pycocotools import mask as coco_mask
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.structures import names_another
 from pleura.errors import AnnotationError
-from pleura.formats.mask_boxes import MANY
+from pleura.formats.mask_doubts import MANY
 from pleura.formats.mask_picture import is_inverted
 from pleura.formats.mask_size import exchanged
 from pleura.formats.text_file import open_regular

@@ -26,8 +26,8 @@ from pleura.formats.annotations import (
     Annotations,
     RowProblem,
     TableNote,
-    box_notes,
     columns_of,
+    doubt_notes,
     read_annotations,
 )
 from pleura.formats.coco import image_names, read_coco
@@ -130,7 +130,7 @@ class _Found:
             masks=good,
             lines={key: (0,) * max(1, len(texts)) for key, texts in good.items()},
             problems=tuple(self.problems),
-            notes=(*notes, *box_notes(good, self.sizes, "relative")),
+            notes=(*notes, *doubt_notes(good, self.sizes, "relative")),
             last={key: texts[-1] if texts else EMPTY for key, texts in good.items()},
             sizes=self.sizes,
             scores={key: score for key, score in self.scores.items() if key in good},

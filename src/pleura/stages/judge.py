@@ -226,7 +226,7 @@ def judge(
             "patients have several; name who is on them with `patients`."
         )
     for source, masks in ((predictions, said.masks), (truth, right.masks)):
-        more += [f"{source}: {sentence}." for sentence in masks.boxes] if masks else []
+        more += [f"{source}: {sentence}." for sentence in masks.doubts] if masks else []
     alone = [(name, f"has a {_ONE_SIDE[0]}") for name in paired.missing]
     alone += [(name, f"has a {_ONE_SIDE[1]}") for name in paired.extra]
     return Judgement(
