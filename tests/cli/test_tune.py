@@ -57,8 +57,8 @@ def test_several_commands_share_a_study_and_take_up_what_a_killed_one_had_begun(
     (tmp_path / "run.toml").write_text(RUN)
     out = tmp_path / "study"
     command = [sys.executable, "-m", "pleura", "tune", str(small_prepared.path), "--out", str(out)]
-    command += ["--run", str(tmp_path / "run.toml"), "--set", "train.epochs=30"]
-    command += ["--set", "tune.trials=4", "--study", f"sqlite:///{tmp_path / 'base.db'}"]
+    command += ["--run", str(tmp_path / "run.toml"), "--set", "train.epochs=10"]
+    command += ["--set", "tune.trials=3", "--study", f"sqlite:///{tmp_path / 'base.db'}"]
     begun = out / "trial-0000" / "history.jsonl"
     with begin(command) as killed:
         while not (begun.exists() and begun.read_text()):
@@ -69,9 +69,9 @@ def test_several_commands_share_a_study_and_take_up_what_a_killed_one_had_begun(
         assert (one.wait(300), two.wait(300)) == (0, 0)
     with (out / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
+    assert [row["trial"] for row in rows] == ["0", "1", "2"]
     assert {row["state"] for row in rows} == {"complete"}
-    assert begun.with_name("history.csv").read_text().count("\n") == 31
+    assert begun.with_name("history.csv").read_text().count("\n") == 11
     assert (out / "best.toml").exists()
 
 
