@@ -1,6 +1,7 @@
 """Text from outside, without what would steer whoever shows it."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -25,6 +26,17 @@ def escaped(text: str, allowed: str = "") -> str:
     return "".join(
         one if one.isprintable() or one in allowed else _escape(ord(one)) for one in text
     )
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """Return the first names, and how many there are beside them.
+
+    Example:
+        >>> few(["a", "b", "c"], 2)
+        'a, b and 1 more'
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _escape(code: int) -> str:

@@ -29,6 +29,7 @@ from pleura.audit.findings import (
     Item,
 )
 from pleura.audit.thumbs import Thumb
+from pleura.printable import few
 from pleura.rendering.page import json_block, picture_source, render
 from pleura.storage.atomic import write_text
 
@@ -337,15 +338,10 @@ def _changes(changes: AuditComparison) -> Iterator[tuple[str, str, str]]:
     for finding in changes.findings:
         before, after = _count(finding.before), _count(finding.after)
         moved = [("new", finding.came), ("gone", finding.went)]
-        which = "; ".join(f"{word}: {_few(ids)}" for word, ids in moved if ids)
+        which = "; ".join(f"{word}: {few(ids, LISTED)}" for word, ids in moved if ids)
         yield finding.name, f"{before} \N{RIGHTWARDS ARROW} {after}", which
     for what, ids in changes.images():
-        yield f"images {what}", f"{len(ids):,}", _few(ids)
-
-
-def _few(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - LISTED:,} more" if len(ids) > LISTED else ""
-    return ", ".join(ids[:LISTED]) + more
+        yield f"images {what}", f"{len(ids):,}", few(ids, LISTED)
 
 
 def _count(value: int | None) -> str:

@@ -1,6 +1,6 @@
 """`pleura audit`: what a data folder holds, what is wrong with it, and the cleaned tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,6 +8,7 @@ import typer
 
 from pleura.cli import console, options
 from pleura.cli.stores import open_stores
+from pleura.printable import few
 
 if TYPE_CHECKING:
     from pleura.audit.findings import Audit, AuditComparison, AuditCounts
@@ -266,12 +267,7 @@ def _print_changes(changes: "AuditComparison") -> None:
     for finding in changes.findings:
         for ids, what in ((finding.came, "now concerns"), (finding.went, "no longer concerns")):
             if ids:
-                console.show(f"  {finding.name} {what} {_few(ids)}")
+                console.show(f"  {finding.name} {what} {few(ids, _SHOWN)}")
     for what, ids in changes.images():
         images = "image" if len(ids) == 1 else "images"
-        console.show(f"  {len(ids):,} {images} {what}: {_few(ids)}")
-
-
-def _few(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
-    return ", ".join(ids[:_SHOWN]) + more
+        console.show(f"  {len(ids):,} {images} {what}: {few(ids, _SHOWN)}")

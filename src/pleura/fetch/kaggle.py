@@ -34,6 +34,7 @@ from pleura.errors import (
 )
 from pleura.fetch.downloads import Found, place_all, shown
 from pleura.formats.annotations import read_annotations
+from pleura.printable import few
 from pleura.processes.progress import OnProgress, untold
 from pleura.storage.atomic import require_writable
 from pleura.storage.lock import locked_folder
@@ -382,7 +383,6 @@ def _cache() -> str:
     return os.environ.get("KAGGLEHUB_CACHE") or str(Path.home() / ".cache" / "kagglehub")
 
 
-def _listed(folder: Path, most: int = 8) -> str:
+def _listed(folder: Path) -> str:
     names = sorted(shown(path.name) for path in folder.iterdir()) if folder.is_dir() else []
-    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{', '.join(names[:most]) or 'nothing'}{rest}"
+    return few(names, 8) or "nothing"

@@ -30,6 +30,7 @@ from pleura.formats.csv_table import BYTE_ORDER_MARK, UNCLOSED, fields_of, names
 from pleura.formats.mask_doubts import doubts
 from pleura.formats.mask_size import Misfit, exchanged, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
+from pleura.printable import few
 from pleura.storage.atomic import atomic_path
 from pleura.storage.elsewhere import path_at
 
@@ -583,11 +584,8 @@ class _Table:
                 self.notes.append(TableNote("header-variant", 1))
             return
         if any(self.wanted) or not self._is_annotation(names):
-            shown = ", ".join(_shown(name) for name in names[:8]) or "nothing that reads as CSV"
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            raise AnnotationError(
-                f"{self.path}: the columns are {shown}{more}; {_wanted(ids, masks)}"
-            )
+            shown = few([_shown(name) for name in names], 8) or "nothing that reads as CSV"
+            raise AnnotationError(f"{self.path}: the columns are {shown}; {_wanted(ids, masks)}")
         self.notes.append(TableNote("no-header", 1))
         self._take(number, line)
 

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from pleura.errors import AnnotationError, DataError
 from pleura.formats.text_file import open_regular, why_not_read
+from pleura.printable import few
 from pleura.storage.elsewhere import path_at
 
 MAX_TABLE_BYTES: Final = 1 << 28
@@ -180,8 +181,7 @@ def names_of(line: str, delimiter: str = ",") -> list[str]:
 
 def columns_shown(names: Sequence[str]) -> str:
     """Return column names as a message shows them."""
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return ", ".join(shown(name) for name in names[:_MOST_SHOWN]) + more or "none"
+    return few([shown(name) for name in names], _MOST_SHOWN) or "none"
 
 
 def shown(value: str) -> str:

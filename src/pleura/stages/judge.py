@@ -33,6 +33,7 @@ from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_ta
 from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
 from pleura.formats.rle import rle2mask, united
+from pleura.printable import few
 
 _OF_SCORES = ("auroc", "average_precision", "brier", "calibration_error")
 
@@ -654,6 +655,5 @@ def _without_scores(
 def _counted(names: Sequence[str], one: str, many: str) -> list[str]:
     if not names:
         return []
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     what = f"1 image {one}" if len(names) == 1 else f"{len(names):,} images {many}"
-    return [f"{what}, and no figure counts them: {', '.join(names[:_SHOWN])}{more}."]
+    return [f"{what}, and no figure counts them: {few(names, _SHOWN)}."]
