@@ -141,3 +141,8 @@ def test_a_key_of_thousands_of_parts_is_refused_before_it_is_parsed(tmp_path):
     path.write_text("a" + ".a" * 5000 + " = 1")
     with pytest.raises(ConfigError, match=r"is not TOML: a line has more than 1,000 dots"):
         load_run(path)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbf[train]\r\nepochs = 3\r\n")
+    assert load_run(tmp_path / "run.toml").train.epochs == 3

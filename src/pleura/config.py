@@ -436,7 +436,7 @@ def load_run(path: str | os.PathLike[str], settings: Iterable[str] = ()) -> Run:
             raise ConfigError(f"{path}: is not a regular file; name a TOML file")
         if Path(path).stat().st_size > _MOST_BYTES:
             raise ConfigError(f"{path}: has more than {_MOST_BYTES:,} bytes; is it a TOML file?")
-        table = _parsed(Path(path).read_text(encoding="utf-8"))
+        table = _parsed(Path(path).read_text(encoding="utf-8-sig"))  # Notepad marks its files
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
