@@ -163,6 +163,7 @@ def test_a_second_training_into_the_same_folder(small_prepared, tmp_path, capsys
         (["--set", "train.lerning_rate=1"], 2, "unknown key train.lerning_rate; did you mean"),
         (["--set", "train.epochs=0"], 2, "train.epochs is 0: input should be greater"),
         (["--set", "epochs"], 2, "--set epochs: write it as section.key=value"),
+        (["--set", "prepare.size=512"], 2, "--set prepare.size=512: a training takes settings of"),
         (["--set", "network.depth=7"], 1, "needs a size divisible by 128, not 64"),
         (["--set", "train.folds=90"], 1, "patients cannot make 90 folds"),
         (["--run", "nowhere.toml"], 1, "nowhere.toml: cannot be read (No such file or directory)"),

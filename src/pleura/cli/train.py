@@ -70,6 +70,12 @@ def train(
     if folds is not None:
         texts += [f"train.folds={folds}", "train.fold=0"]
     run = config.load_run(run_file, texts) if run_file else config.make_run(texts)
+    for text in texts:
+        if text.partition(".")[0].strip() not in ("network", "train"):
+            raise SettingError(
+                f"--set {text}: a training takes settings of network and train, and this changes "
+                "nothing in it; pleura run takes all"
+            )
     console.hold(hold_to_train(out))
     arrays = open_prepared(prepared)
     if fold_table is not None:
