@@ -162,7 +162,7 @@ def test_processes_that_are_started_again_do_not_wait_for_those_before():
         with ExitStack() as both:
             found = [joining(store.port, attempt, rank, late=3 * rank) for rank in (0, 1)]
             for process in [both.enter_context(ended(process)) for process in found]:
-                said, _ = process.communicate(timeout=60)
+                said, _ = process.communicate(timeout=300)
                 assert said.decode().split() == ["2.0"]
 
 
@@ -221,7 +221,7 @@ def end(process):
 def await_epochs(out, count):
     """Wait until a training has so many epochs behind it, and some of the next."""
     table = out / "history.jsonl"
-    for _ in range(600):
+    for _ in range(3000):
         if table.exists() and len(table.read_text().splitlines()) >= count:
             time.sleep(0.2)
             return
