@@ -672,6 +672,7 @@ def shortcut(plant: Plant) -> Concerned:
     """Many more, so that the association is sure: those of men all have a pneumothorax."""
     rng = np.random.default_rng(0)
     rows = plant.rows()
+    masks = [text for _, text in rows if text != "-1"]
     for number in range(24):
         uid, ill = f"2.25.{5000 + number}", number % 2 == 0
         source = read_radiograph(plant.train[number % 16]).pixels
@@ -680,7 +681,7 @@ def shortcut(plant: Plant) -> Concerned:
         grid = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
         pixels = cv2.remap(source, grid[1] + across, grid[0] + down, cv2.INTER_LINEAR)
         plant.copy(plant.train[number % 16], pixels, uid=uid, sex="M" if ill else "F")
-        rows.append((uid, plant.rows()[plant.positive()[0]][1] if ill else "-1"))
+        rows.append((uid, masks[number % len(masks)] if ill else "-1"))
         plant.map_patient(uid, f"extra {number}")
     plant.write(rows)
     labels = dict(rows)

@@ -42,8 +42,11 @@ NOT_RUN: Mapping[str, str] = {
     ". .venv/bin/activate": "packages come from elsewhere",
     "pleura fetch": "Kaggle is elsewhere; tests/fetch has a stand-in",
     "pleura predict s3://": "a store and Ray; tests/remote and tests/cluster have both",
+    "pleura predict 'dicomweb+": "a PACS is elsewhere; tests/cli has one",
     "pleura audit s3://": "a store and Ray; tests/cli has the one, tests/data both",
     "pleura prepare s3://": "a store and Ray; tests/cli has the one, tests/data both",
+    "pleura tune prepared --run runs/tune.toml --out study --study": "a database is elsewhere; "
+    "tests/cli has a file in its place",
     "torchrun --nnodes": "further machines; tests/training has two processes",
     "pleura predict --watch": "goes on until Ctrl-C; tests/cli ends it",
     "pleura train prepared --set network.name=efficientnet --set train.init_from": "a tiny model "
@@ -96,7 +99,7 @@ GIVEN: Mapping[str, str] = {
 }
 """What a page says that its reader has, by the names that it uses; NAME=OTHER is one as OTHER."""
 
-NOTHING_RUNS = {"kaggle.md", "many-machines.md"}
+NOTHING_RUNS = {"clusters.md", "kaggle.md", "many-machines.md"}
 QUICK = {"index.md", "plan.md"}
 
 
