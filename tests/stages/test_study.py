@@ -203,11 +203,11 @@ def test_a_full_disk(whole, tmp_path):
 def test_damage(whole, tmp_path):
     """Nothing seals the file, so of damage comes one sentence, or nothing at all."""
     content, count = whole.read_bytes(), 0
-    for rng in trials(15.0, 300):
-        (tmp_path / "study.db").write_bytes(damaged(content, rng))
+    for number, rng in enumerate(trials(15.0, 300)):
+        out = tmp_path / f"{number}"
+        out.mkdir()
+        (out / "study.db").write_bytes(damaged(content, rng))
         with refusals() as told:
-            searched(tmp_path, 1)
+            searched(out, 1)
         count += bool(told)
-        for path in tmp_path.iterdir():
-            path.unlink()
     assert count
