@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pleura.data.arrays import Prepared, open_prepared
 from pleura.data.patients import siim_patient
@@ -57,6 +56,7 @@ from pleura.models.weights import Arrays
 from pleura.stages.ensemble import combine
 from pleura.stages.evaluate import count_predictions, evaluate_model, outcome_of
 from pleura.storage.atomic import write_text
+from pleura.training.average import mean_of
 from recipes.weights_data import Radiographs, prepare_radiographs, read_radiographs
 from recipes.weights_training import NETWORK, Plan, Said, build, predict, train
 
@@ -156,8 +156,7 @@ def train_students(work: Path) -> None:
     radiographs, said = read_radiographs(work, SIZE, FOLDS), read_said(work)
     for name, (begin, plan) in STUDENTS.items():
         if begin == "mean":
-            one, other = (_weights(work / f"fold-{fold}") for fold in TEACHERS)
-            weights = {key: _mean(own, other[key]) for key, own in one.items()}
+            weights = mean_of([_weights(work / f"fold-{fold}") for fold in TEACHERS])
         else:
             weights = _weights(work / begin)
         train(radiographs, said, plan, weights, work / f"student-{name}")
@@ -362,10 +361,6 @@ def trained_bundle(
 def _weights(folder: Path) -> Arrays:
     with np.load(folder / "weights.npz", allow_pickle=False) as stored:
         return dict(stored)
-
-
-def _mean(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-    return (one + other) / 2 if one.dtype.kind == "f" else one
 
 
 def read_said(work: Path) -> Said:

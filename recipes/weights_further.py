@@ -144,18 +144,25 @@ def assemble(
         ("fast", earlier, []),
         ("best", read_bundle(best), members_of(read_bundle(best))[1:]),
     ):
-        alike = replace(
-            own,
-            calibration=before.calibration,
-            operating_point=before.operating_point,
-            presets=before.presets,
-        )
-        whole = combine([alike, *others], tta=True)
+        whole = combine([with_decisions(own, before), *others], tta=True)
         bundle = carried_over(before, whole, radiographs, unlabelled)
         if told is not None:
             evaluation = {**read_bundle(told / f"{kind}.h5").evaluation, "measured_on": TOLD}
             bundle = replace(bundle, evaluation=evaluation)
         write_bundle(replace(bundle, card=write_card(bundle)), work / f"{kind}.h5")
+
+
+def with_decisions(bundle: Bundle, before: Bundle) -> Bundle:
+    """Return `bundle` with the calibration and the thresholds of the model `before`, as they are.
+
+    Those of :func:`combine` are its members', which have to have some.
+    """
+    return replace(
+        bundle,
+        calibration=before.calibration,
+        operating_point=before.operating_point,
+        presets=before.presets,
+    )
 
 
 def carried_over(

@@ -28,19 +28,21 @@ from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
 from pleura.models.weights import Arrays
 from pleura.stages.ensemble import combine
+from pleura.training.average import mean_of
 from recipes.weights import FOLDS, SIZE, read_said, trained_bundle
 from recipes.weights_data import Radiographs, read_radiographs
-from recipes.weights_further import CARRIED, ask, carried_over, first_network, members_of
+from recipes.weights_further import (
+    HELD_BACK,
+    ask,
+    carried_over,
+    first_network,
+    members_of,
+    with_decisions,
+)
 from recipes.weights_sizes import SIZES
 from recipes.weights_training import Plan, train
 
 PLANS = {name: Plan((SIZE,) * 4, 4e-4, seed=seed) for name, seed in (("one", 41), ("two", 42))}
-
-HELD_BACK = (
-    "A fifth of the patients trained nothing and chose no threshold, see below. " + CARRIED,
-    "Nothing was held back: the figures below are those of a network made by the same steps "
-    f"without a fifth of the patients, and measured on these. {CARRIED}",
-)
 
 TOLD = (
     "the radiographs of a fifth of the patients, by a model made by the same steps without them "
@@ -80,20 +82,10 @@ def main() -> None:
 
 def train_soup(work: Path, radiographs: Radiographs, members: Sequence[Arrays]) -> None:
     """Write the mean of the members' weights, and train from it twice."""
-    begin, said = mean_weights(members), read_said(work)
+    begin, said = mean_of(members), read_said(work)
     np.savez(work / "begin.npz", **begin)
     for name, plan in PLANS.items():
         train(radiographs, said, plan, begin, work / name)
-
-
-def mean_weights(several: Sequence[Arrays]) -> Arrays:
-    """Return the mean of networks' weights, float32; counters are the first one's."""
-    return {
-        name: np.mean([weights[name].astype(np.float32) for weights in several], axis=0)
-        if first.dtype.kind == "f"
-        else first
-        for name, first in several[0].items()
-    }
 
 
 def assemble(work: Path, large: Path, before: Path, told: Path | None) -> Bundle:
@@ -106,23 +98,21 @@ def assemble(work: Path, large: Path, before: Path, told: Path | None) -> Bundle
         told: A model whose figures are told; None where this one is to be looked at.
     """
     parts = [work / "begin.npz", *(work / name / "weights.npz" for name in PLANS)]
-    soup = mean_weights([first_network(part) for part in parts])
+    soup = mean_of([first_network(part) for part in parts])
     radiographs, prepared = (
         read_radiographs(work, SIZE, FOLDS),
         open_prepared(work / f"develop-{SIZE}"),
     )
-    earlier, plan, held_back = read_bundle(before), PLANS["one"], HELD_BACK[told is not None]
+    earlier, plan, held_back = (
+        read_bundle(before),
+        PLANS["one"],
+        HELD_BACK["judged" if told is None else "last"],
+    )
     begun = earlier if told is not None else _without(earlier, large / f"aside-{max(SIZES)}")
     own = trained_bundle(plan, radiographs, prepared, soup, begun, {}, held_back)
-    decided = replace(
-        own,
-        calibration=earlier.calibration,
-        operating_point=earlier.operating_point,
-        presets=earlier.presets,
-    )
     judged = read_radiographs(large, max(SIZES), FOLDS)
     unlabelled = np.flatnonzero(judged.known == "doubtful")
-    whole = combine([decided], tta=True, sizes=SIZES)
+    whole = combine([with_decisions(own, earlier)], tta=True, sizes=SIZES)
     bundle = carried_over(earlier, whole, judged, unlabelled, SIIM.prevalence)
     if told is None:
         return bundle

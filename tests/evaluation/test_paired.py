@@ -9,14 +9,13 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, permutation_test
 
 from pleura import metrics
-from pleura.evaluation.intervals import Score
+from pleura.evaluation.intervals import Score, patient_weights
 from pleura.evaluation.paired import (
     EXACT,
     apart_interval,
     compare_areas,
     compare_calls,
     paired_share_interval,
-    patient_weights,
 )
 
 

@@ -8,7 +8,6 @@ from recipes.weights import balanced
 from recipes.weights_data import Radiographs, set_aside
 from recipes.weights_further import answers, carried_over, equated, members_of
 from recipes.weights_sizes import at_sizes
-from recipes.weights_soup import mean_weights
 from recipes.weights_training import NETWORK, Plan, Said, taught, train
 
 from pleura.evaluation.mix import SIIM
@@ -187,11 +186,3 @@ def test_the_same_seed_gives_the_same_weights(radiographs, tmp_path):
     assert any(not np.array_equal(runs[0][name], runs[2][name]) for name in runs[0])
     other = train(radiographs, None, replace(plan, seed=4), begin, tmp_path / "e")
     assert any(not np.array_equal(runs[0][name], other[name]) for name in other)
-
-
-def test_a_soup_is_the_mean_of_weights_and_keeps_the_counters_of_the_first():
-    one = {"w": np.array([1, 2], np.float16), "steps": np.array(5)}
-    soup = mean_weights([one, {"w": np.array([3, 4], np.float16), "steps": np.array(7)}])
-    assert soup["w"].tolist() == [2, 3]
-    assert soup["w"].dtype == np.float32
-    assert soup["steps"] == 5

@@ -168,20 +168,20 @@ def draw_patients(
             drawn = rng.integers(len(names), size=len(names))
             weights[row] = np.bincount(drawn, minlength=len(names))[numbers]
         if weigh == "patients":
-            weights *= patient_weights(groups)
+            weights *= patient_weights(numbers)
     return Draws(weights, numbers.astype(np.int64))
 
 
-def patient_weights(groups: Sequence[str]) -> NDArray[np.float64]:
+def patient_weights(groups: Sequence[str] | NDArray[np.int64]) -> NDArray[np.float64]:
     """Return what each image weighs where patients count the same: 1 / n of a patient's n images.
 
     Args:
-        groups: The patient of each image.
+        groups: ``(images,)``: the patient of each image, a name or a number.
 
     Returns:
         ``(images,)``, more than 0 and at most 1.
     """
-    _, numbers = np.unique(np.array(list(groups), dtype=str), return_inverse=True)
+    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
     return np.asarray(1 / np.bincount(numbers)[numbers], np.float64)
 
 

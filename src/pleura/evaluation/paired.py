@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
-from pleura.evaluation.intervals import Score
+from pleura.evaluation.intervals import Score, patient_weights
 from pleura.evaluation.proportions import Z
 
 EXACT = 20
@@ -188,19 +188,6 @@ def apart_interval(ours: Score, theirs: Score) -> tuple[float, float]:
     low = math.hypot(ours.value - ours.low, theirs.high - theirs.value)
     high = math.hypot(ours.high - ours.value, theirs.value - theirs.low)
     return value - low, value + high
-
-
-def patient_weights(groups: NDArray[np.int64]) -> Floats:
-    """Return what each image weighs where patients count the same: 1 / n of a patient's n images.
-
-    Args:
-        groups: ``(images,)``: the patient of each image, numbered from 0.
-
-    Returns:
-        ``(images,)``, more than 0 and at most 1.
-    """
-    counts = np.bincount(groups) if groups.size else np.ones(1)
-    return 1 / counts[groups]
 
 
 def _placed(positive: Bools, scores: Floats, weights: Floats) -> tuple[float, Floats]:
