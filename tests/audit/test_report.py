@@ -17,6 +17,7 @@ from pleura.audit.findings import (
 )
 from pleura.audit.orientation import lying_otherwise, orientation_evidence
 from pleura.audit.report import audit_folder, audit_table, read_findings, write_findings
+from pleura.config import Data
 from pleura.data.sources import find_sources
 from pleura.errors import DataError
 from pleura.formats.annotations import read_annotations
@@ -263,7 +264,9 @@ def test_how_no_masks_and_empty_ones_lie_is_not_told():
 
 
 def test_findings_of_the_whole_stage_2_table(real_data):
-    audit = audit_table(real_data / "annotations" / "train-rle-stage2.csv.gz")
+    audit = audit_table(
+        Data(annotations=str(real_data / "annotations" / "train-rle-stage2.csv.gz"))
+    )
     assert {f.code: f.count for f in audit.findings} == {
         "huge-mask": 8,
         "tiny-mask": 10,

@@ -15,7 +15,7 @@ from pleura.data.folds import (
     require_sound_folds,
     write_fold_table,
 )
-from pleura.data.index import records_of_table
+from pleura.data.image_masks import records_of_table
 from pleura.errors import DataError
 from pleura.formats.annotations import read_annotations
 from tests.records import make_record

@@ -7,8 +7,9 @@ from pathlib import Path, PurePath
 from typing import get_args
 
 from pleura.audit.findings import Finding, Item, found
+from pleura.data.copies import Duplicate
 from pleura.data.files import ARCHIVES
-from pleura.data.index import Duplicate, Index
+from pleura.data.index import Index
 from pleura.data.records import ImageRecord
 from pleura.data.scan import FailureCode, Scan
 from pleura.dicom.geometry import MOST_RADIOGRAPH_MM, least_radiograph_mm

@@ -26,9 +26,11 @@ from pleura.audit.findings import (
 from pleura.audit.leaks import fold_findings, leak_findings, patient_findings
 from pleura.audit.pictures import picture_findings
 from pleura.cluster.shards import Cluster
+from pleura.config import Data
 from pleura.data.fold_table import read_folds
 from pleura.data.folds import fold_records
-from pleura.data.index import Index, make_index, read_tables, records_of_table
+from pleura.data.image_masks import read_lone_table, records_of_table
+from pleura.data.index import Index, make_index, read_tables
 from pleura.data.records import ImageRecord
 from pleura.data.scan import scan_files
 from pleura.data.sources import Sources
@@ -41,9 +43,7 @@ from pleura.formats.text_file import read_text
 from pleura.printable import json_text, rounded
 from pleura.processes.progress import OnProgress, untold
 from pleura.storage.atomic import write_text
-
-TABLE_SHAPE = (1024, 1024)
-"""What a table without files is judged for: the size of every SIIM-ACR image."""
+from pleura.storage.elsewhere import path_at
 
 
 def audit_folder(
@@ -128,38 +128,29 @@ def _unread_tables(index: Index, code: UnreadFinding, root: Path) -> Finding:
     return found(code, items)
 
 
-def audit_table(
-    path: Path,
-    *,
-    form: RleForm = "relative",
-    patients: Path | None = None,
-    folds: Path | None = None,
-    columns: tuple[str, str] = ("", ""),
-) -> Audit:
+def audit_table(settings: Data) -> Audit:
     """Return the audit of an annotation table alone, for images of 1024 x 1024.
 
     Args:
-        path: The table.
-        form: How it writes run lengths.
-        patients: A patient map; without one, that of the SIIM-ACR set is asked.
-        folds: A fold table.
-        columns: Its columns of ids and of run lengths, where they are named otherwise.
+        settings: The table, how it is read, and the patient map (without one, that of the SIIM-ACR
+            set is asked) and the fold table that are named.
 
     Raises:
         AnnotationError: The table cannot be read.
         DataError: The patient map or the fold table cannot be used.
     """
-    wrong_form = None
+    path, form, wrong_form = path_at(settings.annotations), settings.rle, None
     try:
-        table = read_annotations(path, form=form, shape=TABLE_SHAPE, columns=columns)
+        table = read_lone_table(settings)
     except OtherFormError as error:
         wrong_form = _wrong_form(path, form, error)
         table = Annotations(path, form, rows=wrong_form.count, masks={}, lines={})
-    records = records_of_table(table, patients)
-    if folds is not None:
-        records = tuple(fold_records(records, read_folds(folds), f"{folds}"))
+    records = records_of_table(table, settings.patients)
+    if settings.fold_table:
+        folds = read_folds(path_at(settings.fold_table))
+        records = tuple(fold_records(records, folds, settings.fold_table))
     known = {record.patient for record in records} - {None}
-    patients_from = ("map" if patients is not None else "siim") if known else ""
+    patients_from = ("map" if settings.patients else "siim") if known else ""
     balance = balance_of(records)
     findings = [wrong_form] if wrong_form is not None else table_findings(table, records)
     return Audit(

@@ -77,7 +77,8 @@ def audit(
     With --out an audit that was cut off goes on where it was. A folder that pleura prepare wrote is
     compared with its digests, to the last image.
     """
-    from pleura.audit.report import findings_schema, read_findings
+    from pleura.audit.report import audit_table, findings_schema, read_findings
+    from pleura.errors import UsageError
 
     if schema:
         console.print_json(findings_schema())
@@ -87,7 +88,7 @@ def audit(
         if (folder / "manifest.json").is_file():
             options.require_read(False, on)
             return _of_prepared(folder, out, as_json)
-    settings = sources.settings(masks, labels)
+    settings = sources.required(masks, labels, or_table=True)
     options.require_read(sources.name_radiographs, on)
     old = read_findings(compare) if compare is not None else None
     settings = open_stores(settings)
@@ -102,7 +103,9 @@ def audit(
         return replace(new, changes=changes(old, new, str(compare)))
 
     if not sources.name_radiographs:
-        result = compared(_of_table(settings, out))
+        if out is not None:
+            raise UsageError("--out writes tables of a data folder; name the folder")
+        result = compared(audit_table(settings))
     else:
         result = _of_folder(
             settings,
@@ -139,24 +142,6 @@ def _of_prepared(folder: Path, out: Path | None, as_json: bool) -> int:
         "pixels; nothing changed since they were prepared"
     )
     return console.DONE
-
-
-def _of_table(settings: "Data", out: Path | None) -> "Audit":
-    from pleura.audit.report import audit_table
-    from pleura.errors import UsageError
-    from pleura.storage.elsewhere import path_at
-
-    if not settings.annotations:
-        raise UsageError("name a data folder, or a table with --annotations")
-    if out is not None:
-        raise UsageError("--out writes tables of a data folder; name the folder")
-    return audit_table(
-        path_at(settings.annotations),
-        form=settings.rle,
-        patients=path_at(settings.patients) if settings.patients else None,
-        folds=path_at(settings.fold_table) if settings.fold_table else None,
-        columns=(settings.image_column, settings.mask_column),
-    )
 
 
 def _of_folder(

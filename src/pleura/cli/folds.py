@@ -45,27 +45,16 @@ def folds(
     from pleura.storage.lock import locked_file
 
     sources = options.SourceOptions(data, annotations, images, patients=patients)
-    settings = sources.settings(masks, labels)
+    settings = sources.required(masks, labels, or_table=True)
     options.require_read(sources.name_radiographs, on)
     require_writable(out.parent)
     console.hold(locked_file(out, "folds"))
     settings = open_stores(settings)
-    failures: list[tuple[str, str]] = []
     if not sources.name_radiographs:
-        from pleura.data.index import records_of_table
-        from pleura.errors import UsageError
-        from pleura.formats.annotations import read_annotations
-        from pleura.storage.elsewhere import path_at
+        from pleura.data.image_masks import read_lone_table, records_of_table
 
-        if not settings.annotations:
-            raise UsageError("name a data folder, or a table with --annotations")
-        table = read_annotations(
-            settings.annotations,
-            form=settings.rle,
-            shape=(1024, 1024),
-            columns=(masks.image_column, masks.mask_column),
-        )
-        records = records_of_table(table, path_at(settings.patients) if settings.patients else None)
+        table = read_lone_table(settings)
+        records = records_of_table(table, settings.patients)
         failures = [(problem.image_id, str(problem)) for problem in table.problems]
     else:
         from pleura.data.index import build_index

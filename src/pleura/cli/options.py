@@ -275,16 +275,19 @@ class SourceOptions:
             match=masks.match or "",
         )
 
-    def required(self, masks: MaskOptions, labels: "LabelOptions | None" = None) -> "Data":
-        """Return the same where radiographs have to be named.
+    def required(
+        self, masks: MaskOptions, labels: "LabelOptions | None" = None, *, or_table: bool = False
+    ) -> "Data":
+        """Return the same where radiographs have to be named, or, if `or_table`, the masks.
 
         Raises:
             UsageError: None are; or as for :meth:`settings`.
         """
         from pleura.errors import UsageError
 
-        if not self.name_radiographs:
-            raise UsageError("name a data folder, or the radiographs with --images")
+        if not (self.name_radiographs or (or_table and self.annotations)):
+            other = "a table with --annotations" if or_table else "the radiographs with --images"
+            raise UsageError(f"name a data folder, or {other}")
         return self.settings(masks, labels)
 
 

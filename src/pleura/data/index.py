@@ -6,44 +6,37 @@ file without an annotation is unlabelled, never a negative. What a table of imag
 where there is no mask.
 """
 
-import os
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pleura.choices import Match
 from pleura.cluster.shards import Cluster
+from pleura.data.copies import (
+    Duplicate,
+    drop_same_pixels,
+    drop_same_uid,
+    ids_in_both,
+    with_clusters,
+)
 from pleura.data.files import in_words
 from pleura.data.fold_table import FOLD_COLUMNS, read_folds
 from pleura.data.folds import fold_records
-from pleura.data.groups import Bearer, IdUse, group_by, judge_ids
+from pleura.data.groups import IdUse
 from pleura.data.image_labels import ImageLabels, find_labels, labelled
-from pleura.data.matching import first_without_zeros, match_names, names_of
-from pleura.data.patients import nih_patient, read_drawn_on, read_patients, siim_patient
+from pleura.data.image_masks import check_table, with_mask
+from pleura.data.image_patients import find_patients
+from pleura.data.matching import names_of
+from pleura.data.patients import read_drawn_on, read_patients
 from pleura.data.records import ImageRecord
-from pleura.data.scan import Failure, FailureCode, Scan, scan_files
+from pleura.data.scan import Failure, FailureCode, Scan, named_by_path, scan_files
 from pleura.data.sources import Part, Sources
 from pleura.data.table_use import TableUse, table_use, unused_columns
-from pleura.data.unchanged import read_unchanged
-from pleura.dicom.suffixes import is_picture, stem_of
+from pleura.dicom.suffixes import stem_of
 from pleura.dicom.values import age_years
-from pleura.errors import DataError
-from pleura.formats import rle
-from pleura.formats.annotations import Annotations, RowProblem, check_masks
-from pleura.formats.labels import LabelProblem, LabelTable, key_of
-from pleura.formats.masks import read_masks, renamed
-from pleura.formats.rle import Form as RleForm
-from pleura.pictures.near_duplicates import find_clusters, small
-from pleura.processes.guarded import guarded_picture
+from pleura.formats.annotations import Annotations, RowProblem
+from pleura.formats.labels import LabelProblem, LabelTable
+from pleura.formats.masks import read_masks
 from pleura.processes.progress import OnProgress, untold
-from pleura.processes.workers import one_thread
-
-Reason = Literal["same-uid", "same-pixels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +47,6 @@ class Unreadable:
     part: Part
     reason: str
     code: FailureCode = "unreadable"
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """A file set aside because `kept` shows the same image.
-
-    Attributes:
-        path: The file set aside.
-        image_id: Its SOP Instance UID.
-        kept: The file that stays in the index.
-        kept_id: Its SOP Instance UID.
-        reason: ``same-uid`` or ``same-pixels``.
-        agrees: False where the two differ: in their pixels (same UID) or in their masks (same
-            pixels). That is a contradiction somebody should look at.
-    """
-
-    path: str
-    image_id: str
-    kept: str
-    kept_id: str
-    reason: Reason
-    agrees: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,28 +226,27 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         AnnotationError, DataError: As for :func:`build_index`.
     """
     if sources.match == "path":
-        scans = [_named_by_path(scan, sources.root) for scan in scans]
+        scans = [
+            named_by_path(scan, sources.root) if isinstance(scan, Scan) else scan for scan in scans
+        ]
     files = _tell_apart(sources, scans)
-    records, same_uid = _drop_same_uid(_record(scan, part) for scan, part in files.read)
+    records, same_uid = drop_same_uid(_record(scan, part) for scan, part in files.read)
     train = [record for record in records if record.part == "train"]
     test = [record for record in records if record.part == "test"]
-    table = _check_table(tables.annotations, train, test, files.known, sources.match)
+    table = check_table(tables.annotations, train, test, files.known, sources.match)
     masks: Mapping[str, tuple[str, ...]] = table.masks if table is not None else {}
     form = table.form if table is not None else "relative"
-    annotated = [_labelled(record, masks.get(record.image_id), form) for record in train]
+    annotated = [with_mask(record, masks.get(record.image_id), form) for record in train]
     labels = find_labels(sources.labels, [*annotated, *test], sources.match)
     train, bad_labels = _add_labels(annotated, labels, sources.labels)
-    in_both = _in_both(train, test)
-    train, same_pixels = _drop_same_pixels(train)
-    records = _with_clusters([*train, *test], files.scans)
-    own_ids = _own_ids(records, files.read)
+    in_both = ids_in_both(train, test)
+    train, same_pixels = drop_same_pixels(train)
+    records = with_clusters([*train, *test], files.scans)
     known_patients, foreign_map = _map_of(sources, tables, files.known)
-    public = [_public_patient(scan, tables.drawn_on) for scan, _ in files.read]
-    named = [labels.patient(scan.path) for scan, _ in files.read]
-    patients, patients_from = _patients(
-        files.read, own_ids, known_patients, f"{sources.patients}", public, named
+    patients = find_patients(
+        records, files.read, known_patients, f"{sources.patients}", tables.drawn_on, labels
     )
-    records = _with_groups(records, files.read, patients, public)
+    records = patients.records
     if tables.folds is not None:
         records = fold_records(records, tables.folds, f"{sources.folds}")
     described = [record.image_id for record in test if record.image_id in masks]
@@ -295,9 +265,9 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         table=table,
         bad_labels=bad_labels,
         labels=labels,
-        patients_from=patients_from,
+        patients_from=patients.source,
         scans=files.scans,
-        own_ids=own_ids,
+        own_ids=patients.own_ids,
         not_read=sources.not_read,
         names=names,
         tables=(
@@ -342,24 +312,6 @@ def _tell_apart(sources: Sources, scans: Sequence[Scan | Failure]) -> _Files:
             if isinstance(scan, Failure)
         ),
     )
-
-
-def _check_table(
-    table: Annotations | None,
-    train: Sequence[ImageRecord],
-    test: Sequence[ImageRecord],
-    known: set[str],
-    match: Match,
-) -> Annotations | None:
-    """Return the table without the masks that do not fit their images; it must know some image."""
-    if table is None:
-        return None
-    # Where an id is in both parts, the training file's size counts.
-    shapes = {record.image_id: (record.rows, record.columns) for record in [*test, *train]}
-    table = check_masks(_brought(table, [*train, *test], match), shapes)
-    if table.masks and train and known.isdisjoint({*table.masks, *table.refused}):
-        _refuse_foreign_table(table, train)
-    return table
 
 
 def _add_labels(
@@ -419,29 +371,6 @@ def _map_uses(
             yield from table_use(path, ids=table, known=here, columns=unused, names=here)
 
 
-def records_of_table(table: Annotations, patients: Path | None = None) -> tuple[ImageRecord, ...]:
-    """Return labelled records for a table without files, for 1024 x 1024 images.
-
-    Raises:
-        DataError: The patient map cannot be used.
-    """
-    ids = list(table.masks)
-    if patients is None:
-        names = [siim_patient(image_id) for image_id in ids]
-    else:
-        names = _by_map(ids, read_patients(patients), f"{patients}")
-    blank = _record(_NO_FILE, "train")
-    return tuple(
-        _labelled(
-            replace(blank, image_id=image_id, patient=patient), table.masks[image_id], table.form
-        )
-        for image_id, patient in zip(ids, _numbered(names), strict=True)
-    )
-
-
-_NO_FILE = Scan(rows=1024, columns=1024)
-
-
 def _record(scan: Scan, part: Part) -> ImageRecord:
     return ImageRecord(
         image_id=scan.image_id,
@@ -462,27 +391,6 @@ def _record(scan: Scan, part: Part) -> ImageRecord:
     )
 
 
-def _named_by_path(scan: Scan | Failure, root: Path) -> Scan | Failure:
-    """Return a scan; a picture's id is its path below `root`, as names may come again there."""
-    if isinstance(scan, Failure) or not is_picture(Path(scan.path)):
-        return scan
-    path = Path(os.path.relpath(scan.path, root))
-    return replace(scan, image_id="_".join((*path.parts[:-1], path.stem)).lstrip("._"))
-
-
-def _own_ids(records: Sequence[ImageRecord], read: Sequence[tuple[Scan, Part]]) -> dict[str, IdUse]:
-    """Return what the patient id of each file is good for, by path; a copy says nothing new."""
-    pictures = {r.path: r.cluster or r.pixel_hash or r.path for r in records}
-    uses = judge_ids(
-        [
-            Bearer(scan.patient_key if scan.path in pictures else "", part, pictures.get(scan.path))
-            for scan, part in read
-        ]
-    )
-    of_key = {(s.patient_key, part): use for (s, part), use in zip(read, uses, strict=True) if use}
-    return {scan.path: of_key.get((scan.patient_key, part), "") for scan, part in read}
-
-
 def _map_of(
     sources: Sources, tables: Tables, known: set[str]
 ) -> tuple[Mapping[str, str] | None, bool]:
@@ -491,262 +399,3 @@ def _map_of(
     if table is None or sources.patients is None or sources.patients_named:
         return table, False
     return (None, True) if known.isdisjoint(table) else (table, False)
-
-
-def _public_patient(scan: Scan, drawn_on: Mapping[str, int]) -> int | None:
-    """Return the NIH patient of a picture of that set, by its id or name, or of one drawn on it."""
-    name = key_of(Path(scan.path).name)
-    return drawn_on.get(scan.image_id) or nih_patient(scan.image_id) or nih_patient(name)
-
-
-def _patients(
-    read: Sequence[tuple[Scan, Part]],
-    own_ids: Mapping[str, IdUse],
-    table: Mapping[str, str] | None,
-    table_name: str,
-    public: Sequence[int | None],
-    labels: Sequence[str],
-) -> tuple[list[str | None], str]:
-    """Return the patient of each scan, and where that is known from.
-
-    A map that is named or found is all that counts. Else each image of NIH ChestX-ray14, and so of
-    the SIIM-ACR set, is known by its number (`public`). For the others it is what the table of
-    labels says (`labels`), or the files' own ids, if they group anything.
-    """
-    scans = [scan for scan, _ in read]
-    if table is not None:
-        return _numbered(_by_map([s.image_id for s in scans], table, table_name)), "map"
-    named: list[tuple[str, str] | None] = []
-    for scan, number, label in zip(scans, public, labels, strict=True):
-        own = scan.patient_key if own_ids[scan.path] == "groups" else ""
-        found = (("siim", f"{number or ''}"), ("labels", label), ("header", own))
-        named.append(next(((source, name) for source, name in found if name), None))
-    known = {name[0] for name in named if name is not None}
-    sources = [source for source in ("siim", "labels", "header") if source in known]
-    return _numbered(named), "+".join(sources)
-
-
-def _by_map(ids: Sequence[str], table: Mapping[str, str], name: str) -> list[str | None]:
-    """Return the patients of images by a map, which must know one of them."""
-    patients = [table.get(image_id) for image_id in ids]
-    if ids and not any(patients):
-        raise DataError(
-            f"{name}: none of the {len(table):,} images of this patient map is here; the first "
-            f"image here is {ids[0]}; "
-            + (
-                first_without_zeros(table, ids)
-                or "name the map of these files with `patients`, or move it away"
-            )
-        )
-    return patients
-
-
-def _numbered(names: Sequence[Hashable | None]) -> list[str | None]:
-    """Return a number for each patient in place of what a file or a map calls him."""
-    numbers = {
-        name: n for n, name in enumerate(dict.fromkeys(n for n in names if n is not None), 1)
-    }
-    return [None if name is None else f"p{numbers[name]:05d}" for name in names]
-
-
-def _with_groups(
-    records: Sequence[ImageRecord],
-    read: Sequence[tuple[Scan, Part]],
-    patients: Sequence[str | None],
-    public: Sequence[int | None],
-) -> list[ImageRecord]:
-    """Return the records with their patients and groups; files set aside link them too."""
-    clusters = {record.path: record.cluster for record in records}
-    scans = [scan for scan, _ in read]
-    groups = group_by(
-        patients,
-        public,
-        [clusters.get(scan.path) for scan in scans],
-        [scan.image_id for scan in scans],
-        [scan.pixel_hash for scan in scans],
-    )
-    places = {scan.path: place for place, scan in enumerate(scans)}
-    numbers = groups.tolist()
-
-    def known(record: ImageRecord) -> ImageRecord:
-        place = places[record.path]
-        return replace(
-            record, patient=patients[place], group=numbers[place], nih_patient=public[place]
-        )
-
-    return [known(record) for record in records]
-
-
-def _in_both(train: Sequence[ImageRecord], test: Sequence[ImageRecord]) -> tuple[str, ...]:
-    ids = {record.image_id for record in train}
-    hashes = {record.pixel_hash for record in train} - {""}
-    return tuple(r.image_id for r in test if r.image_id in ids or r.pixel_hash in hashes)
-
-
-def _with_clusters(records: Sequence[ImageRecord], scans: Mapping[str, Scan]) -> list[ImageRecord]:
-    """Return the records with the numbers of their clusters of near-duplicates."""
-    pictures = [scans[record.path].picture for record in records]
-    numbers: dict[int, int] = {}
-    hashed = [place for place, picture in enumerate(pictures) if picture and not picture.blank]
-    hashes = {record.path: record.pixel_hash for record in records}
-    with one_thread():
-        clusters = find_clusters(
-            [pictures[place].hash for place in hashed],  # type: ignore[union-attr]
-            [records[place].path for place in hashed],
-            lambda path: guarded_picture(partial(_small, expected=hashes[path]), path, path),
-        )
-    for number, members in enumerate(clusters, 1):
-        numbers |= {hashed[member]: number for member in members}
-    return [replace(record, cluster=numbers.get(place)) for place, record in enumerate(records)]
-
-
-def _small(path: str, *, expected: str) -> NDArray[np.uint8]:
-    return small(read_unchanged(path, expected).pixels)
-
-
-def _drop_same_uid(
-    records: Iterable[ImageRecord],
-) -> tuple[list[ImageRecord], list[Duplicate]]:
-    """Keep the first file of each UID in each part."""
-    first: dict[tuple[str, str], ImageRecord] = {}
-    dropped = []
-    for record in records:
-        kept = first.setdefault((record.part, record.image_id), record)
-        if kept is not record:
-            agrees = kept.pixel_hash == record.pixel_hash
-            dropped.append(
-                Duplicate(
-                    record.path, record.image_id, kept.path, kept.image_id, "same-uid", agrees
-                )
-            )
-    return list(first.values()), dropped
-
-
-def _drop_same_pixels(
-    records: Sequence[ImageRecord],
-) -> tuple[list[ImageRecord], list[Duplicate]]:
-    """Keep one file of each picture: the first with a mask, else with a label, else the first."""
-    kept: dict[str, ImageRecord] = {}
-    for record in records:
-        other = kept.setdefault(_picture_key(record), record)
-        if (record.mask_known, record.labelled) > (other.mask_known, other.labelled):
-            kept[_picture_key(record)] = record
-    dropped = []
-    for record in records:
-        keeper = kept[_picture_key(record)]
-        if keeper is not record:
-            dropped.append(
-                Duplicate(
-                    record.path,
-                    record.image_id,
-                    keeper.path,
-                    keeper.image_id,
-                    "same-pixels",
-                    _agree(record, keeper),
-                )
-            )
-    return [record for record in records if kept[_picture_key(record)] is record], dropped
-
-
-def _agree(record: ImageRecord, keeper: ImageRecord) -> bool:
-    """Return whether a copy says what the file says that is kept, as far as it says anything."""
-    if record.mask_known:
-        return record.encoded_pixels == keeper.encoded_pixels
-    return not record.labelled or record.positive == keeper.positive
-
-
-def _picture_key(record: ImageRecord) -> str:
-    """Return what is equal for the same picture; where none was read, each file is its own."""
-    return record.pixel_hash or record.path
-
-
-def _labelled(record: ImageRecord, texts: tuple[str, ...] | None, form: RleForm) -> ImageRecord:
-    """Return `record` with the union of its rows, which fit it; None leaves it unlabelled."""
-    if texts is None:
-        return record
-    shape = (record.rows, record.columns)
-    if not texts:
-        return replace(
-            record,
-            labelled=True,
-            positive=False,
-            area_px=0,
-            encoded_pixels="-1",
-            label=0.0,
-            label_weight=1.0,
-        )
-    text = rle.united(texts, form=form)
-    return replace(
-        record,
-        labelled=True,
-        positive=True,
-        label=1.0,
-        label_weight=1.0,
-        mask_rows=len(texts),
-        overlap_px=rle.overlap_px(texts, shape, form=form) if len(texts) > 1 else 0,
-        area_px=rle.area_px(text),
-        encoded_pixels=text,
-    )
-
-
-def of_files(
-    table: Annotations, scans: Sequence[Scan], match: Match, root: Path
-) -> tuple[Annotations, dict[str, Scan]]:
-    """Return a table whose images bear the ids of the files that it means, and the files by id.
-
-    A name that several files have, or that means the same file as another one, is a problem.
-
-    Args:
-        table: Masks by any name.
-        scans: The files.
-        match: What the names are; empty: any of them.
-        root: The folder that all files lie in.
-    """
-    if match == "path":
-        scans = [
-            scan for scan in (_named_by_path(one, root) for one in scans) if isinstance(scan, Scan)
-        ]
-    files = {scan.image_id: scan for scan in reversed(scans)}
-    return _brought(table, [_record(scan, "train") for scan in scans], match), files
-
-
-def _brought(table: Annotations, records: Sequence[ImageRecord], match: Match) -> Annotations:
-    """Return a table whose images bear the ids of the files that it means."""
-    matched = match_names([*table.masks, *table.refused], records, match)
-    problems = [
-        RowProblem(
-            table.lines.get(name, (0,))[0],
-            name,
-            f"{count} files have this name; say with `match` path which one is meant, or give the "
-            "UID",
-        )
-        for name, count in matched.ambiguous.items()
-    ]
-    problems += [
-        RowProblem(
-            table.lines.get(names[-1], (0,))[0],
-            names[-1],
-            f"it means the same file as {names[0]}; keep one of them",
-        )
-        for names in matched.twice.values()
-    ]
-    bad = {*matched.ambiguous, *(name for names in matched.twice.values() for name in names)}
-    table = replace(
-        table,
-        masks={name: texts for name, texts in table.masks.items() if name not in bad},
-        problems=(*table.problems, *problems),
-    )
-    return renamed(table, dict(matched.names))
-
-
-def _refuse_foreign_table(table: Annotations, records: Sequence[ImageRecord]) -> None:
-    zeros = first_without_zeros(table.masks, names_of(records))
-    raise DataError(
-        f"{table.path}: none of its {len(table.masks)} ids belongs to a file found; the first id "
-        f"is {next(iter(table.masks))}, the first file's is {records[0].image_id}; "
-        + (
-            zeros
-            or "name the table of these files with `annotations`, or its column of ids with "
-            "`image_column`"
-        )
-    )

@@ -74,14 +74,14 @@ class ImageRecord:
     part: Part
     rows: int
     columns: int
-    sex: str
-    age_years: int | None
-    view: str
-    modality: str
-    photometric_interpretation: str
-    transfer_syntax: str
-    patient: str | None
-    pixel_hash: str
+    sex: str = ""
+    age_years: int | None = None
+    view: str = ""
+    modality: str = ""
+    photometric_interpretation: str = ""
+    transfer_syntax: str = ""
+    patient: str | None = None
+    pixel_hash: str = ""
     labelled: bool = False
     positive: bool | None = None
     mask_rows: int = 0

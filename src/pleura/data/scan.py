@@ -424,3 +424,11 @@ def _scan_of(text: str) -> Scan:
     values["picture"] = None if picture is None else Picture(**picture)
     values["notes"] = tuple(dicom.Note(kind, text) for kind, text in values["notes"])
     return Scan(**values)
+
+
+def named_by_path(scan: Scan, root: Path) -> Scan:
+    """Return a scan; a picture's id is its path below `root`, as names may come again there."""
+    if not is_picture(Path(scan.path)):
+        return scan
+    path = Path(os.path.relpath(scan.path, root))
+    return replace(scan, image_id="_".join((*path.parts[:-1], path.stem)).lstrip("._"))

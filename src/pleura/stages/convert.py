@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pleura import config
 from pleura.choices import MaskTarget, Match
-from pleura.data.index import of_files
+from pleura.data.image_masks import of_files
 from pleura.data.matching import without_suffix
 from pleura.data.radiographs import open_any_radiograph, read_any_header
 from pleura.data.scan import Scan, scan_files

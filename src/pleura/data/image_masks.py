@@ -1,0 +1,159 @@
+"""Masks of a table brought to the images that they are of."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pleura.choices import Match
+from pleura.config import Data
+from pleura.data.image_patients import number_patients, patients_by_map
+from pleura.data.matching import Named, first_without_zeros, match_names, names_of
+from pleura.data.patients import read_patients, siim_patient
+from pleura.data.records import ImageRecord
+from pleura.data.scan import Scan, named_by_path
+from pleura.errors import DataError
+from pleura.formats import rle
+from pleura.formats.annotations import Annotations, RowProblem, check_masks, read_annotations
+from pleura.formats.masks import renamed
+from pleura.formats.rle import Form as RleForm
+from pleura.storage.elsewhere import path_at
+
+LONE_SHAPE = (1024, 1024)
+"""Rows and columns of the images of a table without files: those of every SIIM-ACR image."""
+
+
+def read_lone_table(settings: Data) -> Annotations:
+    """Return the table of run lengths that is named, where no radiographs are.
+
+    Raises:
+        AnnotationError: It cannot be read.
+    """
+    return read_annotations(
+        path_at(settings.annotations),
+        form=settings.rle,
+        shape=LONE_SHAPE,
+        columns=(settings.image_column, settings.mask_column),
+    )
+
+
+def records_of_table(table: Annotations, patients: str = "") -> tuple[ImageRecord, ...]:
+    """Return labelled records for a table without files.
+
+    Args:
+        table: The table, for images of :data:`LONE_SHAPE`.
+        patients: A patient map; empty: that of the SIIM-ACR set is asked.
+
+    Raises:
+        DataError: The patient map cannot be used.
+    """
+    ids = list(table.masks)
+    names = (
+        patients_by_map(ids, read_patients(path_at(patients)), patients)
+        if patients
+        else [siim_patient(image_id) for image_id in ids]
+    )
+    return tuple(
+        with_mask(
+            ImageRecord(image_id, "", "train", *LONE_SHAPE, patient=patient),
+            table.masks[image_id],
+            table.form,
+        )
+        for image_id, patient in zip(ids, number_patients(names), strict=True)
+    )
+
+
+def check_table(
+    table: Annotations | None,
+    train: Sequence[ImageRecord],
+    test: Sequence[ImageRecord],
+    known: set[str],
+    match: Match,
+) -> Annotations | None:
+    """Return the table without the masks that do not fit their images; it must know some image."""
+    if table is None:
+        return None
+    # Where an id is in both parts, the training file's size counts.
+    shapes = {record.image_id: (record.rows, record.columns) for record in [*test, *train]}
+    table = check_masks(_brought(table, [*train, *test], match), shapes)
+    if table.masks and train and known.isdisjoint({*table.masks, *table.refused}):
+        _refuse_foreign_table(table, train)
+    return table
+
+
+def with_mask(record: ImageRecord, texts: tuple[str, ...] | None, form: RleForm) -> ImageRecord:
+    """Return `record` with the union of its rows, which fit it; None leaves it unlabelled."""
+    if texts is None:
+        return record
+    shape, text = (record.rows, record.columns), rle.united(texts, form=form)
+    return replace(
+        record,
+        labelled=True,
+        positive=bool(texts),
+        label=float(bool(texts)),
+        label_weight=1.0,
+        mask_rows=len(texts),
+        overlap_px=rle.overlap_px(texts, shape, form=form) if len(texts) > 1 else 0,
+        area_px=rle.area_px(text),
+        encoded_pixels=text,
+    )
+
+
+def of_files(
+    table: Annotations, scans: Sequence[Scan], match: Match, root: Path
+) -> tuple[Annotations, dict[str, Scan]]:
+    """Return a table whose images bear the ids of the files that it means, and the files by id.
+
+    A name that several files have, or that means the same file as another one, is a problem.
+
+    Args:
+        table: Masks by any name.
+        scans: The files.
+        match: What the names are; empty: any of them.
+        root: The folder that all files lie in.
+    """
+    if match == "path":
+        scans = [named_by_path(scan, root) for scan in scans]
+    files = {scan.image_id: scan for scan in reversed(scans)}
+    return _brought(table, scans, match), files
+
+
+def _brought(table: Annotations, images: Sequence[Named], match: Match) -> Annotations:
+    """Return a table whose images bear the ids of the files that it means."""
+    matched = match_names([*table.masks, *table.refused], images, match)
+    problems = [
+        RowProblem(
+            table.lines.get(name, (0,))[0],
+            name,
+            f"{count} files have this name; say with `match` path which one is meant, or give the "
+            "UID",
+        )
+        for name, count in matched.ambiguous.items()
+    ]
+    problems += [
+        RowProblem(
+            table.lines.get(names[-1], (0,))[0],
+            names[-1],
+            f"it means the same file as {names[0]}; keep one of them",
+        )
+        for names in matched.twice.values()
+    ]
+    bad = {*matched.ambiguous, *(name for names in matched.twice.values() for name in names)}
+    table = replace(
+        table,
+        masks={name: texts for name, texts in table.masks.items() if name not in bad},
+        problems=(*table.problems, *problems),
+    )
+    return renamed(table, dict(matched.names))
+
+
+def _refuse_foreign_table(table: Annotations, records: Sequence[ImageRecord]) -> None:
+    zeros = first_without_zeros(table.masks, names_of(records))
+    raise DataError(
+        f"{table.path}: none of its {len(table.masks)} ids belongs to a file found; the first id "
+        f"is {next(iter(table.masks))}, the first file's is {records[0].image_id}; "
+        + (
+            zeros
+            or "name the table of these files with `annotations`, or its column of ids with "
+            "`image_column`"
+        )
+    )

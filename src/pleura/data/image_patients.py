@@ -1,0 +1,154 @@
+"""The patient of each image, by a map, a public set, a table of labels or the files' own ids."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pleura.data.groups import Bearer, IdUse, group_by, judge_ids
+from pleura.data.image_labels import ImageLabels
+from pleura.data.matching import first_without_zeros
+from pleura.data.patients import nih_patient
+from pleura.data.records import ImageRecord
+from pleura.data.scan import Scan
+from pleura.data.sources import Part
+from pleura.errors import DataError
+from pleura.formats.labels import key_of
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePatients:
+    """Images with their patients, and how these are known.
+
+    Attributes:
+        records: The images with `patient`, `group` and `nih_patient`.
+        own_ids: What the patient id of each file is good for, by path.
+        source: As :attr:`pleura.data.index.Index.patients_from`.
+    """
+
+    records: list[ImageRecord]
+    own_ids: Mapping[str, IdUse]
+    source: str
+
+
+def find_patients(
+    records: Sequence[ImageRecord],
+    read: Sequence[tuple[Scan, Part]],
+    table: Mapping[str, str] | None,
+    table_name: str,
+    drawn_on: Mapping[str, int],
+    labels: ImageLabels,
+) -> ImagePatients:
+    """Return images with their patients and groups; files set aside link them, too.
+
+    A map that is named or found is all that counts. Else each image of NIH ChestX-ray14, and so of
+    the SIIM-ACR set, is known by its number. For the others it is what the table of labels says, or
+    the files' own ids, if they group anything.
+
+    Args:
+        records: The images.
+        read: All files, those set aside, too, each with its part.
+        table: Image id -> patient, or None where there is no map.
+        table_name: What to call it in a message.
+        drawn_on: Image id of a simulated radiograph -> NIH patient of the one it was drawn on.
+        labels: What a table of labels says.
+
+    Raises:
+        DataError: The map knows none of the images.
+    """
+    own_ids = _uses_of_ids(records, read)
+    public = [_public_patient(scan, drawn_on) for scan, _ in read]
+    if table is not None:
+        ids = [scan.image_id for scan, _ in read]
+        patients, source = number_patients(patients_by_map(ids, table, table_name)), "map"
+    else:
+        patients, source = _without_map(read, own_ids, public, labels)
+    return ImagePatients(_with_groups(records, read, patients, public), own_ids, source)
+
+
+def _uses_of_ids(
+    records: Sequence[ImageRecord], read: Sequence[tuple[Scan, Part]]
+) -> dict[str, IdUse]:
+    """Return what the patient id of each file is good for, by path; a copy says nothing new."""
+    pictures = {r.path: r.cluster or r.pixel_hash or r.path for r in records}
+    uses = judge_ids(
+        [
+            Bearer(scan.patient_key if scan.path in pictures else "", part, pictures.get(scan.path))
+            for scan, part in read
+        ]
+    )
+    of_key = {(s.patient_key, part): use for (s, part), use in zip(read, uses, strict=True) if use}
+    return {scan.path: of_key.get((scan.patient_key, part), "") for scan, part in read}
+
+
+def _public_patient(scan: Scan, drawn_on: Mapping[str, int]) -> int | None:
+    """Return the NIH patient of a picture of that set, by its id or name, or of one drawn on it."""
+    name = key_of(Path(scan.path).name)
+    return drawn_on.get(scan.image_id) or nih_patient(scan.image_id) or nih_patient(name)
+
+
+def _without_map(
+    read: Sequence[tuple[Scan, Part]],
+    own_ids: Mapping[str, IdUse],
+    public: Sequence[int | None],
+    labels: ImageLabels,
+) -> tuple[list[str | None], str]:
+    """Return the patient of each file, and where that is known from."""
+    named: list[tuple[str, str] | None] = []
+    for (scan, _), number in zip(read, public, strict=True):
+        own = scan.patient_key if own_ids[scan.path] == "groups" else ""
+        known = {"siim": f"{number or ''}", "labels": labels.patient(scan.path), "header": own}
+        named.append(next(((source, name) for source, name in known.items() if name), None))
+    used = {name[0] for name in named if name is not None}
+    sources = [source for source in ("siim", "labels", "header") if source in used]
+    return number_patients(named), "+".join(sources)
+
+
+def patients_by_map(ids: Sequence[str], table: Mapping[str, str], name: str) -> list[str | None]:
+    """Return the patients of images by a map, which must know one of them."""
+    patients = [table.get(image_id) for image_id in ids]
+    if ids and not any(patients):
+        raise DataError(
+            f"{name}: none of the {len(table):,} images of this patient map is here; the first "
+            f"image here is {ids[0]}; "
+            + (
+                first_without_zeros(table, ids)
+                or "name the map of these files with `patients`, or move it away"
+            )
+        )
+    return patients
+
+
+def number_patients(names: Sequence[Hashable | None]) -> list[str | None]:
+    """Return a number for each patient in place of what a file or a map calls him."""
+    numbers = {
+        name: n for n, name in enumerate(dict.fromkeys(n for n in names if n is not None), 1)
+    }
+    return [None if name is None else f"p{numbers[name]:05d}" for name in names]
+
+
+def _with_groups(
+    records: Sequence[ImageRecord],
+    read: Sequence[tuple[Scan, Part]],
+    patients: Sequence[str | None],
+    public: Sequence[int | None],
+) -> list[ImageRecord]:
+    """Return the records with their patients and groups; files set aside link them too."""
+    clusters = {record.path: record.cluster for record in records}
+    scans = [scan for scan, _ in read]
+    groups = group_by(
+        patients,
+        public,
+        [clusters.get(scan.path) for scan in scans],
+        [scan.image_id for scan in scans],
+        [scan.pixel_hash for scan in scans],
+    )
+    places = {scan.path: place for place, scan in enumerate(scans)}
+    numbers = groups.tolist()
+
+    def known(record: ImageRecord) -> ImageRecord:
+        place = places[record.path]
+        return replace(
+            record, patient=patients[place], group=numbers[place], nih_patient=public[place]
+        )
+
+    return [known(record) for record in records]
