@@ -26,13 +26,7 @@ from pleura.data.patients import siim_patient
 from pleura.dicom.radiograph import read_radiograph
 from pleura.pictures import measures as pictures
 from pleura.pictures.measures import LOOK_SIDE, POSTURES, Maps, faults, look_of
-from pleura.pictures.near_duplicates import (
-    RADIUS,
-    candidate_pairs,
-    likeness,
-    same_picture,
-    small,
-)
+from pleura.pictures.near_duplicates import RADIUS, candidate_pairs, likeness, same_picture, small
 from pleura.processes.workers import ordered_map
 from pleura.storage.atomic import atomic_path
 from pleura.synthesis.phantom import draw_phantom

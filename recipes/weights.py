@@ -36,10 +36,7 @@ from pleura.engines.engine import Probabilities
 from pleura.engines.openvino_engine import OpenVINOEngine
 from pleura.evaluation.decision import Decision, deal, fit_decision
 from pleura.evaluation.mix import SIIM
-from pleura.evaluation.predictions import (
-    MASK_THRESHOLDS,
-    Predictions,
-)
+from pleura.evaluation.predictions import MASK_THRESHOLDS, Predictions
 from pleura.evaluation.scores import summarise
 from pleura.formats.image_table import read_image_table
 from pleura.models import zoo
@@ -263,9 +260,7 @@ def _decided(
     patients = [str(radiographs.patients[said.rows[place]]) for place in rows]
     parts = deal(patients, counted.positive)
     base = Bundle(
-        network=zoo.complete(NETWORK),
-        weights={},
-        preprocessing=Preprocessing(SIZE, PREPARATION),
+        network=zoo.complete(NETWORK), weights={}, preprocessing=Preprocessing(SIZE, PREPARATION)
     )
     judges = [
         one.applied(base)

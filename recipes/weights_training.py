@@ -98,11 +98,7 @@ def taught(
 
 
 def train(
-    radiographs: Radiographs,
-    said: Said | None,
-    plan: Plan,
-    begin: Arrays,
-    out: Path,
+    radiographs: Radiographs, said: Said | None, plan: Plan, begin: Arrays, out: Path
 ) -> Arrays:
     """Train a network that begins with `begin`; return the moving average of its weights.
 
@@ -202,11 +198,7 @@ def _answer(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _beliefs(
-    label: NDArray[np.float64],
-    belief: NDArray[np.float64],
-    drawn: NDArray[np.bool_],
-    *,
-    soft: bool,
+    label: NDArray[np.float64], belief: NDArray[np.float64], drawn: NDArray[np.bool_], *, soft: bool
 ) -> NDArray[np.float32]:
     """Return ``(n, 5)``: what is believed of each radiograph, as :class:`Beliefs` holds it.
 
@@ -243,10 +235,7 @@ def _loss(outputs: Outputs, truth: Truth) -> Tensor:
 
 
 def _orders(
-    radiographs: Radiographs,
-    plan: Plan,
-    *,
-    whether_doubtful: bool,
+    radiographs: Radiographs, plan: Plan, *, whether_doubtful: bool
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the rows of each epoch."""
     rng = np.random.default_rng(plan.seed)

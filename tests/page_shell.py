@@ -55,10 +55,7 @@ def run_script(
     answered, answer = os.pipe()
     environment = {**os.environ, "ASK": str(asked), "ANSWER": str(answered), "SAID": str(said)}
     with subprocess.Popen(
-        ["bash", "-c", _PLEURA + script],
-        cwd=folder,
-        env=environment,
-        pass_fds=(asked, answered),
+        ["bash", "-c", _PLEURA + script], cwd=folder, env=environment, pass_fds=(asked, answered)
     ) as shell:
         os.close(asked)  # so that the end of the shell is the end of its questions
         os.close(answered)

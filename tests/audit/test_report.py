@@ -7,14 +7,7 @@ import pytest
 from pleura import config
 from pleura.audit.balance import age_band, balance_findings, balance_of
 from pleura.audit.compare import compare
-from pleura.audit.findings import (
-    SCHEMA,
-    Change,
-    FindingChange,
-    Item,
-    found,
-    in_order,
-)
+from pleura.audit.findings import SCHEMA, Change, FindingChange, Item, found, in_order
 from pleura.audit.orientation import lying_otherwise, orientation_evidence
 from pleura.audit.report import audit_folder, audit_table, read_findings, write_findings
 from pleura.config import Data

@@ -139,11 +139,7 @@ def test_the_guard_speaks_on_request(file, tmp_path, capsys):
     head.write_bytes(make_dicom(np.ascontiguousarray(pixels[::-1])))
     assert run(["--json", "--guard", str(radiograph), str(head), str(file)]) == console.DONE
     found = [shown["guard"] for shown in json.loads(capsys.readouterr().out)]
-    assert [own["flags"] for own in found] == [
-        [],
-        ["upside-down"],
-        ["blank", "size=30x40"],
-    ]
+    assert [own["flags"] for own in found] == [[], ["upside-down"], ["blank", "size=30x40"]]
     assert found[0]["score"] < 0.5 < found[1]["score"] <= found[2]["score"] == 1
     assert run(["--guard", str(radiograph), str(head)]) == console.DONE
     shown = capsys.readouterr().out

@@ -356,11 +356,7 @@ def test_another_operating_point(tiny_model, tests, tmp_path):
     ("arguments", "status", "message"),
     [
         (["--id", "name"], 2, "for '--id': 'name' is not one of 'uid', 'stem'"),
-        (
-            ["--precision", "fp8"],
-            2,
-            "'fp8' is not one of 'auto', 'fp32', 'bf16'",
-        ),
+        (["--precision", "fp8"], 2, "'fp8' is not one of 'auto', 'fp32', 'bf16'"),
         (["--operating-point", "rule"], 2, "holds no operating point rule; it has default"),
         (["--device", "gpu"], 2, "--device gpu: is not a device; take cpu, cuda or cuda:0"),
         (["--device", "cuda:99"], 2, "--device cuda:99: torch sees "),

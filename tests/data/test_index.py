@@ -484,8 +484,7 @@ class TestSources:
     def test_named_places(self, data):
         sources = find_sources(
             config.Data(
-                images=str(data / "dicom-images-train"),
-                annotations=str(data / "train-rle.csv"),
+                images=str(data / "dicom-images-train"), annotations=str(data / "train-rle.csv")
             )
         )
         assert (len(sources.train), len(sources.test)) == (6, 0)

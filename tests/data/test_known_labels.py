@@ -21,15 +21,9 @@ def test_labels_are_read_from_either_table(tmp_path, cohort):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "x,y\n1,2\n",
-            "a table of labels has a column of ids, named image or ImageId",
-        ),
+        ("x,y\n1,2\n", "a table of labels has a column of ids, named image or ImageId"),
         ("", "found none"),
-        (
-            "image,pneumothorax\na,maybe\n",
-            "line 2, image a: pneumothorax is 'maybe'; it must",
-        ),
+        ("image,pneumothorax\na,maybe\n", "line 2, image a: pneumothorax is 'maybe'; it must"),
     ],
 )
 def test_a_table_that_is_not_understood_is_refused(tmp_path, text, message):

@@ -561,16 +561,7 @@ def test_blocks_too_many_to_list_are_refused():
 
 
 @pytest.mark.parametrize(
-    "behind",
-    [
-        b"\0\0",
-        b"\x80\x80",
-        b"\x80\0",
-        bytes(6),
-        b"\x05abcdef",
-        b"\xf0\x07",
-        b"\0a\0b",
-    ],
+    "behind", [b"\0\0", b"\x80\x80", b"\x80\0", bytes(6), b"\x05abcdef", b"\xf0\x07", b"\0a\0b"]
 )
 def test_what_lies_behind_the_pixels_of_an_rle_frame_is_left_out(behind):
     decoded = codecs.decode_frame(rle(PIXELS) + behind, RLE, 64, 48, 8)

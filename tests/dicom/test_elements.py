@@ -222,11 +222,7 @@ HALF = len(EVEN) // 4 * 2
         (OFFSETS + item(ODD, len(ODD)) + b"\0", bytes(30), "no sequence delimiter"),
         (OFFSETS + item(EVEN, len(EVEN)) + ITEM_END, END, "(FFFE,E00D) stands where it closes"),
         (item(EVEN, len(EVEN)), END, "has no offset table"),
-        (
-            item(EVEN[:HALF], HALF) + item(EVEN[HALF:], len(EVEN) - HALF),
-            END,
-            "has no offset table",
-        ),
+        (item(EVEN[:HALF], HALF) + item(EVEN[HALF:], len(EVEN) - HALF), END, "has no offset table"),
     ],
 )
 def test_compressed_pixels_are_read_although_they_are_not_closed(save, value, behind, words):

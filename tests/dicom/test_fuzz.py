@@ -53,11 +53,7 @@ FRAMES = {
         lambda: cv2.imencode(".jpg", RADIOGRAPH, [cv2.IMWRITE_JPEG_RST_INTERVAL, 7])[1].tobytes(),
         64,
     ),
-    "12 bits": (
-        ".4.51",
-        lambda: imagecodecs.jpeg8_encode(DEEP, level=95, bitspersample=12),
-        64,
-    ),
+    "12 bits": (".4.51", lambda: imagecodecs.jpeg8_encode(DEEP, level=95, bitspersample=12), 64),
     "progressive": (
         ".4.55",
         lambda: cv2.imencode(".jpg", RADIOGRAPH, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes(),

@@ -57,11 +57,7 @@ def test_which_spacing_measures(read, attributes, measure, origin):
 @pytest.mark.parametrize(
     ("attributes", "spacing", "note"),
     [
-        (
-            {PS: "0.14", IPS: "4\\4"},
-            (4, 4),
-            "Pixel Spacing is 0.14, not two positive numbers; it",
-        ),
+        ({PS: "0.14", IPS: "4\\4"}, (4, 4), "Pixel Spacing is 0.14, not two positive numbers; it"),
         ({PS: "0\\0", IPS: "4\\4"}, (4, 4), "Pixel Spacing is 0\\0, not two positive numbers"),
         (
             {PS: "x\\y", IPS: "4\\4"},

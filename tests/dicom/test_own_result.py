@@ -74,11 +74,7 @@ EDITS = {
         "ManufacturerModelName": "Pleura",
         "SeriesDescription": "",
     },
-    "all of them": {
-        "Manufacturer": "PACS",
-        "ManufacturerModelName": "",
-        "SeriesDescription": "AI",
-    },
+    "all of them": {"Manufacturer": "PACS", "ManufacturerModelName": "", "SeriesDescription": "AI"},
 }
 
 

@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pleura.dicom.radiograph import read_radiograph
-from pleura.dicom.stored import (
-    order_contradicts,
-    samples_contradict,
-    sign_contradicts,
-    within_bits,
-)
+from pleura.dicom.stored import order_contradicts, samples_contradict, sign_contradicts, within_bits
 from pleura.errors import MislabelledError
 from tests.dicom_files import make_dicom
 

@@ -40,8 +40,7 @@ def test_one_part_has_nobody_to_choose_for_it():
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), min_size=1),
-    st.integers(1, 7),
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), min_size=1), st.integers(1, 7)
 )
 def test_a_patient_is_in_one_part_and_parts_are_alike(items, count):
     groups, positive = [who for who, _ in items], np.array([is_so for _, is_so in items])

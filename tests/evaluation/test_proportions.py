@@ -6,12 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, poisson
 
-from pleura.evaluation.proportions import (
-    auroc_interval,
-    auroc_variance,
-    rate_interval,
-    wilson,
-)
+from pleura.evaluation.proportions import auroc_interval, auroc_variance, rate_interval, wilson
 
 
 def test_wilson_agrees_with_published_figures():

@@ -73,10 +73,7 @@ def test_figures_are_those_of_the_metrics(items):
         (result.sensitivity, metrics.sensitivity(positive, called)),
         (result.specificity, metrics.specificity(positive, called)),
         (result.brier, metrics.brier_score(positive, score / 10)),
-        (
-            result.calibration_error,
-            metrics.expected_calibration_error(positive, score / 10),
-        ),
+        (result.calibration_error, metrics.expected_calibration_error(positive, score / 10)),
     ]:
         assert found.value == pytest.approx(expected, nan_ok=True, abs=1e-9)
 

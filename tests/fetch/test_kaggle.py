@@ -342,38 +342,20 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("error", "message"),
         [
-            (
-                stand_in.UnauthenticatedError(),
-                "Kaggle wants to know who asks; make a token at",
-            ),
-            (
-                refused(401),
-                r"does not accept the token \(401\); make a token at https",
-            ),
-            (
-                refused(403),
-                r"\(403\): it is private, was taken down, or wants consent on its page",
-            ),
+            (stand_in.UnauthenticatedError(), "Kaggle wants to know who asks; make a token at"),
+            (refused(401), r"does not accept the token \(401\); make a token at https"),
+            (refused(403), r"\(403\): it is private, was taken down, or wants consent on its page"),
             (refused(404), r"Kaggle knows no such thing \(404\); name another copy with `from`"),
             (refused(429), r"asks for a pause \(429\); try again later, what has arrived is kept"),
             (refused(503), r"answered with status 503; try again later, what has arrived is kept"),
             (stand_in.KaggleApiHTTPError("no answer"), "answered with status 0; try again later"),
-            (
-                stand_in.ConnectionError_("x"),
-                r"cannot be reached \(ConnectionError\); check the",
-            ),
+            (stand_in.ConnectionError_("x"), r"cannot be reached \(ConnectionError\); check the"),
             (stand_in.ReadTimeout("x"), r"cannot be reached \(ReadTimeout\); check the connection"),
             (TimeoutError("x"), r"cannot be reached \(TimeoutError\); check the connection"),
             (stand_in.DataCorruptionError("x"), "arrived damaged and was removed; try again"),
-            (
-                zipfile.BadZipFile("x"),
-                r"cannot be unpacked \(x\); remove the file that ends",
-            ),
+            (zipfile.BadZipFile("x"), r"cannot be unpacked \(x\); remove the file that ends"),
             (tarfile.ReadError("x"), r"cannot be unpacked \(x\); remove the file that ends"),
-            (
-                ValueError("Unsupported archive type."),
-                r"unpacked \(Unsupported archive type\)",
-            ),
+            (ValueError("Unsupported archive type."), r"unpacked \(Unsupported archive type\)"),
             (
                 ValueError("Invalid Kaggle credentials file at k.json"),
                 r"kagglehub gave up \(Invalid Kaggle credentials file at k.json\)",
@@ -394,14 +376,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("error", "message"),
         [
-            (
-                stand_in.UnauthenticatedError(),
-                "Kaggle wants to know who asks; make a token at",
-            ),
-            (
-                refused(403),
-                rf"\(403\); accept the rules at .*/{COMPETITION}/rules with the",
-            ),
+            (stand_in.UnauthenticatedError(), "Kaggle wants to know who asks; make a token at"),
+            (refused(403), rf"\(403\); accept the rules at .*/{COMPETITION}/rules with the"),
             (refused(404), r"Kaggle knows no such thing \(404\)"),
         ],
     )

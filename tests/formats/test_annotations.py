@@ -165,16 +165,8 @@ def test_annotations_travel_to_other_processes(table: Table) -> None:
         ("b,nan", "b", "the run-length text holds 'nan', not a whole number" + PAIRS),
         ("b", "b", "the row has 1 columns, but the table has 2; repair it"),
         ("b,1 2,3 4", "b", "the row has 3 columns, but the table has 2; repair it"),
-        (
-            'b,"1 2',
-            "b",
-            csv_table.UNCLOSED,
-        ),
-        (
-            f'b,"{"1 " * 100_000}"',
-            "b",
-            csv_table.UNCLOSED,
-        ),
+        ('b,"1 2', "b", csv_table.UNCLOSED),
+        (f'b,"{"1 " * 100_000}"', "b", csv_table.UNCLOSED),
         (",1 2", "''", "this is not an image id; " + ID_RULE),
         ("../b,1 2", "'../b'", "this is not an image id; " + ID_RULE),
         (".b,1 2", "'.b'", "this is not an image id; " + ID_RULE),

@@ -368,13 +368,7 @@ class TestCoco:
         found = read_masks(coco(tmp_path / "c.json", {"size": list(SHAPE), "counts": counts}))
         assert message in found.problems[0].reason
 
-    @pytest.mark.parametrize(
-        "drawn",
-        [
-            [[1, 1, 1, 1, 1, 1]],
-            {"size": list(SHAPE), "counts": [54]},
-        ],
-    )
+    @pytest.mark.parametrize("drawn", [[[1, 1, 1, 1, 1, 1]], {"size": list(SHAPE), "counts": [54]}])
     def test_an_annotation_without_a_pixel_is_no_negative(self, drawn, tmp_path):
         found = read_masks(coco(tmp_path / "c.json", packed(MASK), drawn))
         assert list(found.masks) == ["sub/b"]

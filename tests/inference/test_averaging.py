@@ -86,8 +86,7 @@ def test_as_the_ensemble_in_one_file(bundle, pixels):
     }
     inside = TorchEngine(replace(bundle, network=network, weights=weights), precision="fp32")
     outside = averaged(
-        [Predictor(member, TorchEngine(member, precision="fp32")) for member in members],
-        tta=True,
+        [Predictor(member, TorchEngine(member, precision="fp32")) for member in members], tta=True
     )
     one, two = inside.probabilities(pixels), outside.engine.probabilities(pixels)
     assert one.maps == pytest.approx(two.maps, abs=1e-5)

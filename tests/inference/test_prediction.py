@@ -15,11 +15,7 @@ from pleura.inference.prediction import Prediction, decide, finish
 from pleura.models.bundle import Calibration, OperatingPoint
 
 shares = st.floats(0, 1, width=32)
-maps = arrays(
-    np.float32,
-    st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    elements=shares,
-)
+maps = arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=shares)
 
 
 def test_a_score_below_the_threshold_empties_the_mask_and_one_at_it_does_not():

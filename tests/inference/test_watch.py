@@ -138,10 +138,9 @@ def test_a_second_watch_asks_nothing_twice(watched, incoming, tmp_path, monkeypa
     monkeypatch.setattr(
         Readers,
         "read",
-        lambda self, path, size, **more: (
-            read.append(path.name),
-            real(self, path, size, **more),
-        )[1],
+        lambda self, path, size, **more: (read.append(path.name), real(self, path, size, **more))[
+            1
+        ],
     )
     answers, seen = watched(None, None)
     assert read == ["0.dcm"]

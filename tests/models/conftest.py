@@ -24,13 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder per family of backbones: config.json and a model.safetensors of random weights."""
-    from transformers import (
-        AutoBackbone,
-        ConvNextV2Config,
-        Dinov2Config,
-        ResNetConfig,
-        SwinConfig,
-    )
+    from transformers import AutoBackbone, ConvNextV2Config, Dinov2Config, ResNetConfig, SwinConfig
 
     sizes = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
     configs = {

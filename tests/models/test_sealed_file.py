@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 
 from pleura.errors import BundleError, OutputError
-from pleura.models.sealed_file import (
-    as_columns,
-    as_history,
-    read_bytes,
-    read_sealed,
-    write_sealed,
-)
+from pleura.models.sealed_file import as_columns, as_history, read_bytes, read_sealed, write_sealed
 from pleura.storage import seal
 from tests.full_disks import limited_file_size
 from tests.models.sealing import parts, resealed

@@ -2,14 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pleura.remote.address import (
-    Address,
-    identity_of,
-    path_of,
-    public,
-    scheme_of,
-    without_secrets,
-)
+from pleura.remote.address import Address, identity_of, path_of, public, scheme_of, without_secrets
 from pleura.storage.archive import Member
 
 

@@ -12,13 +12,7 @@ from pleura.dicom.radiograph import open_radiograph
 from pleura.inference.prediction import finish
 from pleura.inference.tables import Provenance
 from pleura.models.bundle import OperatingPoint
-from pleura.results.writer import (
-    FOLDER,
-    FOLDER_DEIDENTIFIED,
-    DicomResults,
-    forget_key,
-    job_key,
-)
+from pleura.results.writer import FOLDER, FOLDER_DEIDENTIFIED, DicomResults, forget_key, job_key
 from tests.dicom_files import make_dicom
 
 MOMENT = datetime.datetime(2026, 1, 2, 3, 4, 5)

@@ -435,10 +435,7 @@ LUT12 = [
 
 
 BELOW_ZERO = [
-    {
-        "LUTDescriptor": [4096, -1024, 12],
-        "LUTData": ("OW", np.arange(4096).astype("<u2").tobytes()),
-    }
+    {"LUTDescriptor": [4096, -1024, 12], "LUTData": ("OW", np.arange(4096).astype("<u2").tobytes())}
 ]
 
 

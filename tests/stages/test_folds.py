@@ -67,12 +67,7 @@ def test_what_is_finished_is_not_done_again(trained, small_prepared):
     before = {path: (out / path).read_bytes() for path in ("out_of_fold.csv", "evaluation.json")}
     seen = []
     again = train_folds(
-        small_prepared,
-        out,
-        NETWORK,
-        SETTINGS,
-        resume=True,
-        on_fold=lambda fold, note: seen.append,
+        small_prepared, out, NETWORK, SETTINGS, resume=True, on_fold=lambda fold, note: seen.append
     )
     assert (again.models, repr(again.evaluation)) == (found.models, repr(found.evaluation))
     assert seen == []  # not one step

@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 
 from pleura.errors import SealError
 from pleura.storage import seal
-from pleura.storage.seal import (
-    digest,
-    sealed,
-    sealed_line,
-    unsealed,
-    unsealed_line,
-)
+from pleura.storage.seal import digest, sealed, sealed_line, unsealed, unsealed_line
 
 PLAIN = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 TABLES = st.dictionaries(

@@ -3,13 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pleura.config import Train
-from pleura.training.schedule import (
-    PLATEAU_EPOCHS,
-    is_over,
-    plateau_factor,
-    rate_factor,
-    size_of,
-)
+from pleura.training.schedule import PLATEAU_EPOCHS, is_over, plateau_factor, rate_factor, size_of
 
 
 @pytest.mark.parametrize("name", ["cosine", "onecycle", "plateau"])

@@ -78,9 +78,7 @@ def orientation_evidence(cells: NDArray[np.float32]) -> tuple[float, ...]:
     return tuple(float((share * (likelihood - other)).sum() / share.sum()) for other in others)
 
 
-def lying_otherwise(
-    evidence: Sequence[Sequence[float]],
-) -> tuple[Orientation, list[int]] | None:
+def lying_otherwise(evidence: Sequence[Sequence[float]]) -> tuple[Orientation, list[int]] | None:
     """Return how masks lie that do not lie as a chest does, and which they are.
 
     Args:

@@ -34,12 +34,7 @@ class WrittenAudit(NamedTuple):
 
 
 def write_audit(
-    audit: Audit,
-    index: Index,
-    out: Path,
-    *,
-    workers: int = 0,
-    on_progress: OnProgress = untold,
+    audit: Audit, index: Index, out: Path, *, workers: int = 0, on_progress: OnProgress = untold
 ) -> WrittenAudit:
     """Write all files of an audit into `out`; return their paths.
 

@@ -157,10 +157,7 @@ def print_table(title: str, rows: Mapping[str, object]) -> None:
 
 
 def print_grid(
-    columns: Sequence[str],
-    rows: Iterable[Iterable[str]],
-    title: str = "",
-    left: Sequence[str] = (),
+    columns: Sequence[str], rows: Iterable[Iterable[str]], title: str = "", left: Sequence[str] = ()
 ) -> None:
     """Print a table with a head to stdout.
 

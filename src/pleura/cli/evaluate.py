@@ -98,7 +98,7 @@ def evaluate(
         options.OutOrNone,
         typer.Option(
             help="Write the checklists CLAIM 2024 and TRIPOD+AI here, filled from what pleura "
-            "knows and open for the rest: .md, .csv or .html.",
+            "knows and open for the rest: .md, .csv or .html."
         ),
     ] = None,
     device: options.Device = "cpu",
@@ -290,11 +290,7 @@ def _judge(
         write_judgement(judgement, wanted.report, ours[0].name, truth.name, comparison)
         console.say(f"wrote {wanted.report}")
     _write_more(judgement, wanted, {}, comparison)
-    told = {
-        **judgement.evaluation.as_json(),
-        "notes": list(judgement.notes),
-        "failures": failures,
-    }
+    told = {**judgement.evaluation.as_json(), "notes": list(judgement.notes), "failures": failures}
     if comparison is not None and theirs is not None:
         told["against"] = {"predictions": str(theirs[0]), **comparison.as_json()}
     console.print_failures(failures)

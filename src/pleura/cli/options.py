@@ -131,8 +131,7 @@ class LabelColumns:
         ),
     ] = None
     label_patient: Annotated[
-        str,
-        typer.Option(help="A table of labels: its column of patients.", show_default="patient"),
+        str, typer.Option(help="A table of labels: its column of patients.", show_default="patient")
     ] = ""
     label_reader: Annotated[
         str,
@@ -170,7 +169,7 @@ class LabelOptions(LabelColumns):
         typer.Option(
             help="A CSV that says which images show a pneumothorax where nobody drew a mask: an id "
             "(or a file's name) and 0, 1 or a probability. JPEGs and PNGs that it names are read "
-            "too.",
+            "too."
         ),
     ] = None
     label_id: Annotated[

@@ -85,17 +85,14 @@ def predict(
     answer_flagged: Annotated[
         bool,
         typer.Option(
-            "--answer-flagged",
-            help="Answer what is flagged as no frontal chest radiograph too.",
+            "--answer-flagged", help="Answer what is flagged as no frontal chest radiograph too."
         ),
     ] = False,
     ensemble: Annotated[
-        list[Path] | None,
-        typer.Option(help="Another model.h5 to average with; may be repeated."),
+        list[Path] | None, typer.Option(help="Another model.h5 to average with; may be repeated.")
     ] = None,
     watch: Annotated[
-        Path | None,
-        typer.Option(help="Predict what arrives in this folder, until Ctrl-C."),
+        Path | None, typer.Option(help="Predict what arrives in this folder, until Ctrl-C.")
     ] = None,
     workers: Annotated[
         int, typer.Option(help="Processes that read; 0 means half the cores, 2 to 8.", min=0)

@@ -57,12 +57,7 @@ def prepare(
     console.say_table_uses(index.tables, sources.audit_command)
     with console.progress("preparing", "images") as told:
         prepared = write_prepared(
-            index.train,
-            index.test,
-            out,
-            size=wanted.size,
-            workers=wanted.workers,
-            on_progress=told,
+            index.train, index.test, out, size=wanted.size, workers=wanted.workers, on_progress=told
         )
     annotated = int(prepared.annotated.sum())
     without = len(prepared.train) - annotated

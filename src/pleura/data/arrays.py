@@ -309,12 +309,7 @@ def _write_soft(
     total.update(json.dumps(scores).encode())
     records = [
         replace(
-            record,
-            labelled=True,
-            positive=score > 0.5,
-            label=score,
-            label_weight=weight,
-            boxes="",
+            record, labelled=True, positive=score > 0.5, label=score, label_weight=weight, boxes=""
         )
         for record, score in zip(prepared.train, scores, strict=True)
     ]

@@ -40,9 +40,7 @@ class Duplicate:
     agrees: bool
 
 
-def drop_same_uid(
-    records: Iterable[ImageRecord],
-) -> tuple[list[ImageRecord], list[Duplicate]]:
+def drop_same_uid(records: Iterable[ImageRecord]) -> tuple[list[ImageRecord], list[Duplicate]]:
     """Keep the first file of each UID in each part."""
     first: dict[tuple[str, str], ImageRecord] = {}
     dropped = []
@@ -54,9 +52,7 @@ def drop_same_uid(
     return list(first.values()), dropped
 
 
-def drop_same_pixels(
-    records: Sequence[ImageRecord],
-) -> tuple[list[ImageRecord], list[Duplicate]]:
+def drop_same_pixels(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[Duplicate]]:
     """Keep one file of each picture: the first with a mask, else with a label, else the first."""
     kept: dict[str, ImageRecord] = {}
     for record in records:

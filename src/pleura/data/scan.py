@@ -45,13 +45,7 @@ if TYPE_CHECKING:
     from pleura.cluster.shards import Cluster
 
 FailureCode = Literal[
-    "not-dicom",
-    "own-result",
-    "other-object",
-    "truncated",
-    "damaged",
-    "mislabelled",
-    "unreadable",
+    "not-dicom", "own-result", "other-object", "truncated", "damaged", "mislabelled", "unreadable"
 ]
 _CODES: tuple[tuple[type[InputError], FailureCode], ...] = (
     (NotDicomError, "not-dicom"),
@@ -191,11 +185,7 @@ class _Opened(NamedTuple):
 
 
 def _texts(
-    names: Sequence[str],
-    pixels: bool,
-    key: bytes,
-    workers: int,
-    on_progress: OnProgress,
+    names: Sequence[str], pixels: bool, key: bytes, workers: int, on_progress: OnProgress
 ) -> Iterator[str | Failure]:
     """Yield the scan of each file as a text, or why there is none."""
     scan = partial(_scan_chunk, pixels=pixels, key=key)
@@ -359,11 +349,7 @@ def _of_header(header: dicom.Header) -> Scan:
 
 
 def _journalled(
-    names: Sequence[str],
-    pixels: bool,
-    read: _Read,
-    journal: Path,
-    on_progress: OnProgress,
+    names: Sequence[str], pixels: bool, read: _Read, journal: Path, on_progress: OnProgress
 ) -> list[Scan | Failure]:
     """Scan what the journal does not hold yet; what could not be read is tried again."""
     what = "pictures" if pixels else "headers"

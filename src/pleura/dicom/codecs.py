@@ -34,10 +34,7 @@ from pleura.errors import DamagedError, DicomError, MislabelledError, TruncatedE
 PLUGIN = "pleura"
 RLE = "RLE"
 
-_PROGRESSIVE = {
-    "1.2.840.10008.1.2.4.53": DCT,
-    "1.2.840.10008.1.2.4.55": DCT,
-}
+_PROGRESSIVE = {"1.2.840.10008.1.2.4.53": DCT, "1.2.840.10008.1.2.4.55": DCT}
 _DECODED_BY_PYDICOM = {
     "1.2.840.10008.1.2.4.50": DCT,
     "1.2.840.10008.1.2.4.51": DCT,

@@ -152,11 +152,7 @@ class DataSet:
 
 
 def walk(
-    buffer: bytes,
-    start: int,
-    encoding: Encoding,
-    size: int,
-    groups: tuple[int, int] | None = None,
+    buffer: bytes, start: int, encoding: Encoding, size: int, groups: tuple[int, int] | None = None
 ) -> DataSet:
     """Return the elements from `start` up to and with Pixel Data, or to the end.
 

@@ -130,8 +130,7 @@ def _pair(data: DataSet, tag: int) -> tuple[float, float] | None:
     if found:
         held = "\\".join(f"{number:g}" for number in found[:4])
         data.note(
-            "unreadable-value",
-            f"{name(tag)} is {held}, not two positive numbers; it is left out",
+            "unreadable-value", f"{name(tag)} is {held}, not two positive numbers; it is left out"
         )
     return None
 

@@ -19,10 +19,7 @@ from pleura.models.bundle import Bundle
 
 
 def open_engine(
-    bundle: Bundle,
-    engine: EngineName = "auto",
-    device: str = "cpu",
-    precision: Precision = "auto",
+    bundle: Bundle, engine: EngineName = "auto", device: str = "cpu", precision: Precision = "auto"
 ) -> Engine:
     """Return the engine that runs `bundle`.
 

@@ -14,9 +14,7 @@ ISOTONIC_LEAST = 50
 
 
 def fit_calibration(
-    scores: NDArray[np.float64],
-    positive: NDArray[np.bool_],
-    method: FittedCalibration = "platt",
+    scores: NDArray[np.float64], positive: NDArray[np.bool_], method: FittedCalibration = "platt"
 ) -> Calibration:
     """Return the calibration of `scores`, best fitted out of fold.
 

@@ -180,9 +180,7 @@ def reliability_svg(outcomes: Sequence[Outcome]) -> str:
         return figures.svg(axes, "Reliability of the calibrated score")
 
 
-def reliability_points(
-    outcomes: Sequence[Outcome],
-) -> tuple[NDArray[np.float64], ...]:
+def reliability_points(outcomes: Sequence[Outcome]) -> tuple[NDArray[np.float64], ...]:
     """Return of each bin its mean score, its share of positives, the interval, its images.
 
     Bins hold equally many images as far as ties allow. In means and shares patients count the same,

@@ -117,10 +117,7 @@ class Draws:
         return Score(value, float(low), float(high))
 
     def share(
-        self,
-        samples: Samples,
-        among: NDArray[np.bool_] | None = None,
-        bounds: Bounds = wilson,
+        self, samples: Samples, among: NDArray[np.bool_] | None = None, bounds: Bounds = wilson
     ) -> Score:
         """Return a figure in 0..1 with its 95 % interval, also where every resample says the same.
 
@@ -146,10 +143,7 @@ class Draws:
 
 
 def draw_patients(
-    groups: Sequence[str],
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    weigh: Weigh = "images",
+    groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES, weigh: Weigh = "images"
 ) -> Draws:
     """Return bootstrap samples of images.
 

@@ -118,10 +118,7 @@ def _file(draw: Callable[["Axes"], None], form: str, salt: str) -> bytes:
     return content.getvalue()
 
 
-def _band(
-    outcomes: Sequence[Outcome],
-    curve: Callable[[Ranking], Points | None],
-) -> Points:
+def _band(outcomes: Sequence[Outcome], curve: Callable[[Ranking], Points | None]) -> Points:
     """Return the 95 % band of a curve over :data:`_GRID`, by resamples of whole patients."""
     draws = draw_patients([item.patient for item in outcomes], 0, RESAMPLES, weigh="patients")
     ranking, found = Ranking.of(outcomes), []

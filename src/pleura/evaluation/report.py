@@ -275,7 +275,7 @@ def _measured(evaluation: Evaluation) -> dict[str, str]:
         return facts
     return facts | {
         "Lesions": f"{evaluation.lesions:,} (parts of the true masks; pixels that share a corner "
-        "are connected; found where the answer covers at least one pixel)",
+        "are connected; found where the answer covers at least one pixel)"
     }
 
 
@@ -305,10 +305,7 @@ def _rows(
 
 
 def _table(
-    title: str,
-    meaning: str,
-    items: Sequence[Item],
-    columns: Mapping[str, Callable[[Item], _Cell]],
+    title: str, meaning: str, items: Sequence[Item], columns: Mapping[str, Callable[[Item], _Cell]]
 ) -> _Table:
     return _Table(title, meaning, tuple(columns), (("", _rows(items, columns)),))
 

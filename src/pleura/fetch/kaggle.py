@@ -177,11 +177,7 @@ def fetch_siim(
 
 
 def _placed(
-    hub: Any,
-    sources: Sequence["_Source"],
-    out: Path,
-    stage: Stage,
-    on_progress: OnProgress,
+    hub: Any, sources: Sequence["_Source"], out: Path, stage: Stage, on_progress: OnProgress
 ) -> Fetched:
     """Download the sources and put what they hold into its places."""
     layout = LAYOUTS[stage]

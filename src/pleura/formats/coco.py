@@ -195,11 +195,7 @@ def coco_text(items: Iterable[CocoMask], *, polygons: bool) -> tuple[str, list[s
         other = int(np.count_nonzero(covered != mask)) if polygons else 0
         if other:
             lost.append(f"{name}: its polygons cover {other:,} pixels otherwise than its mask")
-    told = {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": NAME}],
-    }
+    told = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": NAME}]}
     return json.dumps(told, separators=(",", ":")) + "\n", lost
 
 

@@ -279,9 +279,7 @@ def _text(edges: NDArray[np.int64], form: Form) -> str:
     return ("%d " * numbers.size % tuple(numbers.tolist()))[:-1]
 
 
-def _depths(
-    edges: list[NDArray[np.int64]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _depths(edges: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the lengths of the stretches between all edges, and how many texts cover each.
 
     The first stretch begins at pixel 0.

@@ -167,11 +167,7 @@ class Readers:
         return replace(ready, version=version, content=content if keep else None)
 
     def write(
-        self,
-        writers: Sequence["Writer"],
-        ready: Ready,
-        prediction: "Prediction",
-        out: Path,
+        self, writers: Sequence["Writer"], ready: Ready, prediction: "Prediction", out: Path
     ) -> Wrote:
         """Have every one of `writers` write for one file, which was read as `ready`.
 

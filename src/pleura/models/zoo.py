@@ -120,21 +120,10 @@ NETWORKS: dict[NetworkName, Entry] = {
     "segresnet": Entry(_segresnet, 16, 4, "deep residual encoder, light decoder"),
     "attention_unet": Entry(_attention_unet, 16, 5, "U-Net with gated connections", coarser=1),
     "swin_unetr": Entry(
-        _swin_unetr,
-        24,
-        5,
-        "transformer of shifted windows",
-        depths=(2, 7),
-        width_step=12,
-        bottom=2,
+        _swin_unetr, 24, 5, "transformer of shifted windows", depths=(2, 7), width_step=12, bottom=2
     ),
     "efficientnet": Entry(
-        _efficientnet,
-        16,
-        5,
-        "U-Net on EfficientNet-Lite0",
-        depths=(2, 5),
-        pretrained=True,
+        _efficientnet, 16, 5, "U-Net on EfficientNet-Lite0", depths=(2, 5), pretrained=True
     ),
     "efficientnet_lite2": Entry(
         _efficientnet,

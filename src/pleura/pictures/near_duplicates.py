@@ -59,9 +59,7 @@ def candidate_pairs(hashes: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def find_clusters(
-    hashes: Sequence[str],
-    paths: Sequence[str],
-    read: Callable[[str], NDArray[np.uint8]],
+    hashes: Sequence[str], paths: Sequence[str], read: Callable[[str], NDArray[np.uint8]]
 ) -> list[tuple[int, ...]]:
     """Return the clusters of pictures that are nearly the same, as places in `hashes`.
 

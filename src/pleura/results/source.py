@@ -49,13 +49,7 @@ _ALWAYS = (
     "StudyID",
     "AccessionNumber",
 )
-_IF_THERE = (
-    "IssuerOfPatientID",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "StudyDescription",
-)
+_IF_THERE = ("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription")
 # Said of the image itself, not of its patient and study.
 _OF_IMAGE = ("Modality", "BodyPartExamined", "ViewPosition")
 STUDY = (*_ALWAYS, *_IF_THERE, "StudyInstanceUID")

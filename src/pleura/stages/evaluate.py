@@ -415,11 +415,7 @@ def write_validation_report(
 
 
 def write_test_report(
-    bundle: Bundle,
-    answers: Sequence[Row],
-    scored: Scored,
-    truth: Annotations,
-    path: Path,
+    bundle: Bundle, answers: Sequence[Row], scored: Scored, truth: Annotations, path: Path
 ) -> Evaluation:
     """Write the HTML page for scored answers; return the figures.
 

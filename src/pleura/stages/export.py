@@ -272,10 +272,7 @@ def _content(bundle: Bundle, path: Path) -> dict[Path, bytes]:
         raise AssertionError("nothing was exported")
     if exported.kind == "onnx":
         return {path: onnx_bytes(bundle, exported)}
-    return {
-        path.with_suffix(".bin"): exported.weights,
-        path: openvino_bytes(bundle, exported),
-    }
+    return {path.with_suffix(".bin"): exported.weights, path: openvino_bytes(bundle, exported)}
 
 
 def _write(bundle: Bundle, path: Path) -> tuple[Path, ...]:

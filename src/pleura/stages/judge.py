@@ -231,10 +231,7 @@ def judge(
     alone = [(name, f"has a {_ONE_SIDE[0]}") for name in paired.missing]
     alone += [(name, f"has a {_ONE_SIDE[1]}") for name in paired.extra]
     return Judgement(
-        evaluation,
-        tuple(paired.outcomes),
-        (*paired.notes(), *more),
-        (*paired.failures, *alone),
+        evaluation, tuple(paired.outcomes), (*paired.notes(), *more), (*paired.failures, *alone)
     )
 
 

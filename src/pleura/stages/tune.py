@@ -31,12 +31,7 @@ OnTrial = Callable[[int, Mapping[str, Scalar]], OnStep | None]
 
 
 def tune(
-    prepared: Prepared,
-    out: Path,
-    run: Run,
-    *,
-    study: str = "",
-    on_trial: OnTrial | None = None,
+    prepared: Prepared, out: Path, run: Run, *, study: str = "", on_trial: OnTrial | None = None
 ) -> tuple[Trial, ...]:
     """Search the run's space until as many trials as it wants are begun; return all.
 

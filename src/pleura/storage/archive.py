@@ -370,8 +370,7 @@ def _tarred(file: IO[bytes]) -> Iterator[Member]:
                 plain = entry.isfile() and not entry.issparse()
                 fault = "" if plain else "is a link, a device or a sparse file; pack it anew"
                 yield _checked(
-                    Member(entry.name, entry.offset_data, entry.size, entry.size, entry.size),
-                    fault,
+                    Member(entry.name, entry.offset_data, entry.size, entry.size, entry.size), fault
                 )
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise ArchiveError("is no whole tar file that is not compressed; pack it anew") from error

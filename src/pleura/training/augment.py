@@ -97,11 +97,7 @@ def draw(images: int, seed: int, epoch: int) -> Tensor:
 
 
 def augment(
-    x: Tensor,
-    y: Tensor,
-    choices: Tensor,
-    strength: float,
-    limits: Augmentation = DEFAULT,
+    x: Tensor, y: Tensor, choices: Tensor, strength: float, limits: Augmentation = DEFAULT
 ) -> tuple[Tensor, Tensor]:
     """Return a batch and its masks, changed by `choices`.
 

@@ -12,15 +12,7 @@ from pleura.training.batches import Truth
 
 History = dict[str, list[float]]
 
-COLUMNS = (
-    "epoch",
-    "learning_rate",
-    "loss",
-    "dice_coeff",
-    "val_loss",
-    "val_dice_coeff",
-    "seconds",
-)
+COLUMNS = ("epoch", "learning_rate", "loss", "dice_coeff", "val_loss", "val_dice_coeff", "seconds")
 """Columns of the history. ``dice_coeff`` is taken over all pixels of the epoch together, as the
 brief's metric does over a batch, so it depends neither on the batch nor on empty images. Images of
 which no mask is annotated have no part in it; NaN where that is so of all."""

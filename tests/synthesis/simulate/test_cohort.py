@@ -120,10 +120,7 @@ def test_radiographs_of_the_patients_that_judge_are_left_out(radiographs, canvas
     assert [
         radiograph.path.name
         for radiograph in find_radiographs(own, size=256, workers=1).radiographs
-    ] == [
-        "other.png",
-        "same.dcm",
-    ]
+    ] == ["other.png", "same.dcm"]
 
 
 def test_radiographs_are_written_as_they_are_where_that_is_asked_for(radiographs, tmp_path):

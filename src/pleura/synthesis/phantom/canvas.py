@@ -113,20 +113,14 @@ def blurred(image: Image, sigma: float) -> Image:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
     rows, columns = image.shape
     small = cv2.resize(
-        image,
-        (max(columns // factor, 1), max(rows // factor, 1)),
-        interpolation=cv2.INTER_AREA,
+        image, (max(columns // factor, 1), max(rows // factor, 1)), interpolation=cv2.INTER_AREA
     )
     small = cv2.GaussianBlur(small, (0, 0), sigma / factor)
     return np.asarray(cv2.resize(small, (columns, rows), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def tube(
-    grid: Grid,
-    canvas: NDArray[np.uint8],
-    line: Floats,
-    widths: Sequence[float],
-    value: float,
+    grid: Grid, canvas: NDArray[np.uint8], line: Floats, widths: Sequence[float], value: float
 ) -> None:
     """Draw a bone with a bright rim along a line.
 

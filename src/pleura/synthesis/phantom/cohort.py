@@ -185,12 +185,7 @@ def write_cohort(
 
 
 def _check(
-    train: int,
-    test: int,
-    seed: int,
-    size: int,
-    prevalence: float,
-    workers: int | None,
+    train: int, test: int, seed: int, size: int, prevalence: float, workers: int | None
 ) -> None:
     lowest = (("train", train, 1), ("test", test, 0), ("seed", seed, 0), ("size", size, _SMALLEST))
     for name, value, least in (*lowest, ("workers", 1 if workers is None else workers, 1)):

@@ -51,11 +51,7 @@ class Phantom:
 
 
 def draw_phantom(
-    rng: np.random.Generator,
-    *,
-    size: int = 1024,
-    pneumothorax: bool,
-    person: Person | None = None,
+    rng: np.random.Generator, *, size: int = 1024, pneumothorax: bool, person: Person | None = None
 ) -> Phantom:
     """Draw one made-up frontal chest radiograph.
 

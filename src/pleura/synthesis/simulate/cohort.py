@@ -182,10 +182,7 @@ def _nih_patient(path: Path) -> int | None:
 
 
 def _looked_at(
-    size: int,
-    labels: Mapping[str, Label] | None,
-    exclude: frozenset[str],
-    paths: Sequence[Path],
+    size: int, labels: Mapping[str, Label] | None, exclude: frozenset[str], paths: Sequence[Path]
 ) -> list[_Verdict]:
     return [_verdict(size, labels, exclude, path) for path in paths]
 
