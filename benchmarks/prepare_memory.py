@@ -43,16 +43,18 @@ def peak_of(command: list[object]) -> int:
     )
     peak = 0
     while child.poll() is None:
-        peak = max(peak, _resident(psutil.Process(child.pid)))
+        peak = max(peak, resident_bytes(child.pid))
         time.sleep(0.02)
     if child.returncode not in (0, 3):  # 3: some files are broken, and listed
         raise RuntimeError(f"{command} ended with {child.returncode}")
     return peak
 
 
-def _resident(process: psutil.Process) -> int:
+def resident_bytes(pid: int) -> int:
+    """Return the memory, in bytes, that a process and those that it began hold now."""
     total = 0
     try:
+        process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return 0

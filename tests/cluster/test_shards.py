@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -37,12 +38,14 @@ _DEFAULTS = {"poison": (), "once": "", "fails": (), "breaks": ()}
 
 @slow
 @quiet
-def test_each_item_is_worked_on_once_whoever_dies(ray, tmp_path):
+def test_each_item_is_worked_on_once_whoever_dies(ray, tmp_path, capfd):
     found = worked(ray, range(11), 2, poison=(3,), once=str(tmp_path / "once"))
     expected = {number: number**2 for number in range(11)} | {3: "given up"}
     assert len(found) == 11
     assert dict(found) == expected
     assert (tmp_path / "once").exists()
+    time.sleep(2)  # Ray tells of deaths by a thread of its own
+    assert capfd.readouterr() == ("", "")  # stdout is for results
 
 
 @slow

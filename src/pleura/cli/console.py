@@ -266,12 +266,15 @@ class _Lines:
         self._unit = unit
         self._pace = _Pace()
         self._last = time.monotonic()
+        self._ended_at = -1
 
     def __call__(self, done: int, total: int) -> None:
         rate = self._pace.per_second(done)
         now = time.monotonic()
-        if done >= total or now - self._last >= 10:
+        ends = done >= total and done != self._ended_at
+        if ends or now - self._last >= 10:
             self._last = now
+            self._ended_at = done if ends else self._ended_at
             line = self._label.format(done=done, total=total)
             if rate:
                 line += f", {rate:.1f} {self._unit}/s"
