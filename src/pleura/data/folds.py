@@ -189,7 +189,7 @@ def report_folds(records: Sequence[ImageRecord], folds: NDArray[np.int64]) -> Fo
         )
     places = folds.tolist()
     _, group = np.unique(groups, return_inverse=True)
-    sizes, ill = np.bincount(group), np.bincount(group, positive)
+    sizes, positives = np.bincount(group), np.bincount(group, positive)
     largest = int(sizes.argmax())
     return FoldReport(
         folds=tuple(parts),
@@ -197,7 +197,7 @@ def report_folds(records: Sequence[ImageRecord], folds: NDArray[np.int64]) -> Fo
         split_patients=_split([record.patient for record in records], places),
         split_clusters=_split([record.cluster for record in records], places),
         without_patient=sum(record.patient is None for record in records),
-        largest_group=(int(sizes[largest]), int(ill[largest])),
+        largest_group=(int(sizes[largest]), int(positives[largest])),
     )
 
 

@@ -91,8 +91,14 @@ class OperatingPoint:
     mask: Share = 0.5
     min_area: Share = 0.0
 
+    @property
+    def in_words(self) -> str:
+        """The thresholds as people read them."""
+        return (
+            f"score at least {self.score:.3f}, mask where the probability exceeds {self.mask:.2f}, "
+            f"smallest area {100 * self.min_area:.3g} % of the image"
+        )
 
-"""The operating points that a bundle may hold, see :attr:`Bundle.points`."""
 
 CalibrationMethod = Literal["identity", "platt", "isotonic"]
 
@@ -138,6 +144,18 @@ class Calibration:
                 f"{len(self.values)} values; isotonic alone has knots, with rising scores and "
                 "values that never fall, all in 0..1"
             )
+
+    @property
+    def in_words(self) -> str:
+        """What a calibrated score is, as people read it."""
+        if self.method == "platt":
+            return (
+                f"calibrated by Platt's line on its logit (slope {self.slope:.3f}, intercept "
+                f"{self.intercept:.3f})"
+            )
+        if self.method == "isotonic":
+            return f"calibrated by isotonic regression ({len(self.scores)} knots)"
+        return "the network's own, not calibrated"
 
     def apply(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Return the calibrated scores, float64 in 0..1, for image scores of any shape in 0..1."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from pleura.config import Network
 from pleura.errors import BundleError
-from pleura.models.bundle import Bundle, Calibration
+from pleura.models.bundle import Bundle
 from pleura.models.zoo import count_parameters, stride
 
 _FIGURES: Mapping[str, str] = {
@@ -291,25 +291,9 @@ def _named(network: Network) -> str:
 
 def _decisions(bundle: Bundle) -> list[str]:
     return [
-        f"- The score is {_calibration(bundle.calibration)}.",
-        *(
-            f"- Operating point {name}: score at least {point.score:.3f}, mask where the "
-            f"probability exceeds {point.mask:.2f}, smallest area {100 * point.min_area:.3g} % of "
-            "the image."
-            for name, point in bundle.points.items()
-        ),
+        f"- The score is {bundle.calibration.in_words}.",
+        *(f"- Operating point {name}: {at.in_words}." for name, at in bundle.points.items()),
     ]
-
-
-def _calibration(calibration: Calibration) -> str:
-    if calibration.method == "platt":
-        return (
-            f"calibrated by Platt's line on its logit (slope {calibration.slope:.3f}, intercept "
-            f"{calibration.intercept:.3f})"
-        )
-    if calibration.method == "isotonic":
-        return f"calibrated by isotonic regression ({len(calibration.scores)} knots)"
-    return "the network's own, not calibrated"
 
 
 def _measured(bundle: Bundle) -> list[str]:

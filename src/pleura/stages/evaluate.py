@@ -30,7 +30,7 @@ from pleura.formats.annotations import Annotations, check_masks, read_annotation
 from pleura.formats.rle import rle2mask
 from pleura.inference.prediction import Prediction, finish
 from pleura.inference.row import Row
-from pleura.models.bundle import Bundle, Calibration
+from pleura.models.bundle import Bundle
 from pleura.models.zoo import count_parameters
 from pleura.processes.progress import OnProgress, untold
 from pleura.rendering.notice import CHANGED, notice, why
@@ -528,27 +528,15 @@ def _tile(shown: Shown, mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> ND
 
 
 def _facts(bundle: Bundle) -> dict[str, str]:
-    network, point, training = bundle.network, bundle.operating_point, bundle.training
+    network, training = bundle.network, bundle.training
     return {
         "Network": f"{network.name}, width {network.width}, depth {network.depth}",
         "Parameters": f"{count_parameters(network):,}",
         "Input": f"{bundle.preprocessing.size} x {bundle.preprocessing.size} pixels",
         "Trained on": f"{training.get('images')} radiographs, "
         f"{len(bundle.history.get('epoch', []))} epochs, loss {training.get('train.loss')}",
-        "Operating point": f"score at least {point.score:.3f}, mask where the probability exceeds "
-        f"{point.mask:.2f}, smallest area {100 * point.min_area:.3g} % of the image",
-        "Calibration": _calibration(bundle.calibration),
+        "Operating point": bundle.operating_point.in_words,
+        "Score": bundle.calibration.in_words,
         "Model digest": bundle.digest[:16],
         "Versions": ", ".join(f"{name} {number}" for name, number in bundle.versions.items()),
     }
-
-
-def _calibration(calibration: Calibration) -> str:
-    if calibration.method == "platt":
-        return (
-            f"Platt, slope {calibration.slope:.3f} and intercept {calibration.intercept:.3f} "
-            "on the logit of the score"
-        )
-    if calibration.method == "isotonic":
-        return f"isotonic, {len(calibration.scores)} knots"
-    return "none: the score is the network's own"
