@@ -17,7 +17,8 @@ from pleura.formats.masks import MaskReading
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import mask2rle
 from pleura.metrics import auroc
-from pleura.stages.judge import Judging, judge
+from pleura.stages.judge import judge
+from pleura.stages.judge_sides import Judging
 from tests.dicom_files import make_dicom
 
 SHAPE = (32, 40)

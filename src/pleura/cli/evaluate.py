@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pleura.evaluation.mix import Mix
     from pleura.models.bundle import Bundle
     from pleura.stages.evaluate import Validation
-    from pleura.stages.judge import Judgement, Judging
+    from pleura.stages.judge import Judgement
+    from pleura.stages.judge_sides import Judging
 
 
 def evaluate(
@@ -142,7 +143,7 @@ def evaluate(
     if predictions is not None or truth is not None:
         if predictions is None or truth is None or model is not None:
             raise UsageError("--predictions wants --truth, and no model")
-        from pleura.stages.judge import Judging
+        from pleura.stages.judge_sides import Judging
 
         how = Judging(
             masks=masks.reading(),
