@@ -315,3 +315,87 @@ def test_pixels_that_are_all_there_do_not_break_off(save):
         noted(path, PIXELS, "(7FE0,0010) claims more bytes than the file has")
     path = save(content[:-2])
     refused(path, "has 384 bytes, but the file ends after 382 of them", TruncatedError)
+
+
+ONCE = encode({"PhotometricInterpretation": "MONOCHROME2"})
+
+
+@pytest.mark.parametrize("uid", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("PhotometricInterpretation", ("MONOCHROME2", "MONOCHROME1")),
+        ("Rows", (16, 8)),
+        ("PresentationLUTShape", ("IDENTITY", "INVERSE")),
+        ("PatientID", ("A", "B")),
+        ("ViewPosition", ("PA", "LL")),
+        ("SOPInstanceUID", ("1.2.3", "1.2.4")),
+    ],
+)
+def test_an_element_that_stands_twice_and_differs_is_refused(save, uid, keyword, values):
+    """pydicom takes the last, DCMTK the first."""
+    how = {"implicit": uid == IMPLICIT, "big": uid == BIG_ENDIAN}
+    content = make_dicom(PIXELS, transfer_syntax=uid, **{keyword: values[0]})
+    once, other = (encode({keyword: value}, **how) for value in values)
+    assert content.count(once) == 1
+    for twice in (once + other, other + once):
+        refused(save(content.replace(once, twice)), "stands twice with different values")
+    assert not read_radiograph(save(content.replace(once, once + once))).header.notes
+
+
+def test_the_transfer_syntax_and_what_lies_in_an_item_stand_once_too(save):
+    content = make_dicom(PIXELS)
+    once, other = (encode({"TransferSyntaxUID": uid}) for uid in (EXPLICIT, IMPLICIT))
+    refused(save(content.replace(once, once + other)), "0002,0010. stands twice")
+    table = encode(
+        {"LUTDescriptor": ("US", bytes([0, 1, 0, 0, 8, 0])), "LUTData": ("OW", bytes(512))}
+    )
+    twice = table + encode({"LUTDescriptor": ("US", bytes([0, 1, 1, 0, 8, 0]))})
+    lut = element(0x00283010, "SQ", item(twice, len(twice)))
+    refused(save(make_dicom(PIXELS, extra=lut)), "0028,3002. stands twice")
+    empty = encode({"VOILUTSequence": []})
+    refused(save(make_dicom(PIXELS, extra=lut + empty)), "0028,3010. stands twice")
+
+
+def test_what_nobody_asks_for_may_stand_twice_with_a_note(save):
+    twice = element(0x00091001, "LO", b"one ") + element(0x00091001, "LO", b"two ")
+    noted(save(make_dicom(PIXELS, extra=twice)), PIXELS, "(0009,1001) stands twice")
+
+
+@pytest.mark.parametrize("uid", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+def test_elements_behind_the_pixels_count(save, uid):
+    how = {"implicit": uid == IMPLICIT, "big": uid == BIG_ENDIAN}
+    inverted = encode({"PhotometricInterpretation": "MONOCHROME1"}, **how)
+    content = make_dicom(PIXELS, transfer_syntax=uid, PhotometricInterpretation=None)
+    noted(save(content + inverted), 255 - PIXELS, "(0028,0004) stands behind Pixel Data")
+    content = make_dicom(PIXELS, transfer_syntax=uid)
+    refused(save(content + inverted), "0028,0004. stands twice with different values")
+
+
+def test_elements_behind_compressed_pixels_count(save):
+    content = make_dicom(PIXELS, transfer_syntax=BASELINE, frame=JPEG, PixelSpacing=None)
+    read = read_radiograph(save(content + encode({"PatientAge": "038Y"}))).header
+    assert read.age == "038Y"
+    assert "(0010,1010) stands behind Pixel Data" in "".join(note.text for note in read.notes)
+
+
+def test_what_may_follow_the_pixels_is_passed_over(save):
+    content = make_dicom(PIXELS)
+    padding = element(0xFFFCFFFC, "OB", bytes(100))
+    for behind in (padding, element(0xFFFAFFFA, "SQ", b""), bytes(5000), b" " * 512, b"\n"):
+        assert not read_radiograph(save(content + behind)).header.notes
+
+
+@pytest.mark.parametrize("behind", [b"abc" * 1000, make_dicom(PIXELS), ONCE + b"abc" * 9])
+@pytest.mark.parametrize("rows", [16, 2000])
+def test_other_bytes_behind_the_pixels_are_left_out_with_a_note(save, behind, rows):
+    pixels = np.resize(PIXELS, (rows, 1024)) // 2
+    text = noted(
+        save(make_dicom(pixels) + behind), pixels, "behind (7FE0,0010)", kind="bytes-ignored"
+    )
+    assert f"{len(behind):,} bytes" in text
+
+
+def test_pixels_behind_the_pixels_do_not_stand_for_them(save):
+    again = element(0x7FE00010, "OB", (255 - PIXELS).tobytes())
+    noted(save(make_dicom(PIXELS) + again * 3), PIXELS, "(7FE0,0010) stands twice")

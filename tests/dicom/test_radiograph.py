@@ -531,6 +531,17 @@ def test_a_bare_data_set_is_read_where_its_encoding_is_plain(save):
     elements = make_dicom(preamble=b"", transfer_syntax=IMPLICIT)
     body = elements[elements.index(b"\x08\x00\x16\x00") :]
     assert read_radiograph(save(body)).header.transfer_syntax_uid == IMPLICIT
+    elements = make_dicom(preamble=b"", transfer_syntax=BIG_ENDIAN)
+    body = elements[elements.index(b"\x00\x08\x00\x16") :]
+    assert read_radiograph(save(body)).header.transfer_syntax_uid == BIG_ENDIAN
+
+
+def test_no_frames_at_all_are_one_as_others_have_it(save):
+    header = read_radiograph(save(NumberOfFrames="0")).header
+    assert header.frames == 1
+    assert [(note.kind, note.text) for note in header.notes] == [
+        ("unreadable-value", "(0028,0008) Number of Frames is 0; it is taken for 1, as others do")
+    ]
 
 
 def test_a_missing_transfer_syntax_that_cannot_be_guessed_is_refused(save):
@@ -674,7 +685,7 @@ def test_a_pixel_beyond_bits_stored_is_refused(save):
         ({"NumberOfFrames": "1.5"}, "Number of Frames is '1.5'; it must be a positive integer"),
         ({"NumberOfFrames": "1e99"}, "Number of Frames is '1e99'; it must be a positive integer"),
         ({"NumberOfFrames": "1\\2"}, "Number of Frames has 2 values; it must have one"),
-        ({"NumberOfFrames": "0"}, "Number of Frames is '0'"),
+        ({"NumberOfFrames": "-1"}, "Number of Frames is '-1'.* export the file again"),
         ({"BitsAllocated": 32, "BitsStored": 32}, "Bits Allocated is 32; 8 and 16 are read"),
         ({"BitsAllocated": 12}, "Bits Allocated is 12"),
         ({"BitsStored": 0}, "Bits Stored is 0; it must be 1 to the 8 bits allocated"),
@@ -874,6 +885,17 @@ def lut(descriptor, data):
 )
 def test_a_broken_table_is_refused(save, sequence, match):
     refused(save(VOILUTSequence=sequence), match)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"),
+    [("0", "5"), ("1e308", "1e308"), ("-1e308", "0"), ("1", "1e20"), ("1e-30", "1")],
+)
+def test_a_rescale_that_leaves_one_value_is_refused(save, slope, intercept):
+    refused(
+        save(RescaleSlope=slope, RescaleIntercept=intercept),
+        "Rescale Slope is .* Rescale Intercept .*; pixels that differ would be the same",
+    )
 
 
 def test_an_empty_table_sequence_is_no_table(save):

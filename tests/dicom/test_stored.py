@@ -233,6 +233,11 @@ def test_several_samples_read_as_pixels_are_told(tmp_path, pixels):
         read_radiograph(path)
 
 
-@pytest.mark.parametrize("stored", [*PLAIN, EIGHT, EIGHT * np.uint16(257), EIGHT // 32, EIGHT * 0])
+SMALL = (EIGHT.astype(np.int16) - 128).clip(-30, 30)  # low bytes resemble those of the sign
+
+
+@pytest.mark.parametrize(
+    "stored", [*PLAIN, EIGHT, EIGHT * np.uint16(257), EIGHT // 32, EIGHT * 0, SMALL, -SMALL]
+)
 def test_pictures_and_noise_have_one_sample_a_pixel(stored):
     assert not samples_contradict(stored)

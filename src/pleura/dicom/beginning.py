@@ -79,8 +79,8 @@ def beginning_of(path: str | os.PathLike[str]) -> Beginning | None:
 
 
 def value(data: DataSet, tag: int) -> bytes:
-    """Return an element's value without its padding."""
-    return data.raw(tag).strip(b" \0")
+    """Return an element's value without its padding; b"" where it stands twice and differs."""
+    return b"" if tag in data.ambiguous else data.raw(tag).strip(b" \0")
 
 
 def _inflated(packed: bytes, bits: int) -> tuple[bytes, int]:

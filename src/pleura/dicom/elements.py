@@ -86,6 +86,7 @@ class DataSet:
         buffer: The file, or its beginning.
         elements: Where each value lies, by tag.
         encoding: How they are written.
+        ambiguous: Tags that stand twice with different values; of these the first is in `elements`.
         notes: What readers of these values put up with or left out, as they come upon it; items of
             its sequences add to the same list.
     """
@@ -93,6 +94,7 @@ class DataSet:
     buffer: bytes
     elements: dict[int, Element]
     encoding: Encoding
+    ambiguous: frozenset[int] = frozenset()
     notes: list[Note] = field(default_factory=list, repr=False, compare=False)
 
     def __contains__(self, tag: int) -> bool:
@@ -105,7 +107,12 @@ class DataSet:
             self.notes.append(note)
 
     def raw(self, tag: int) -> bytes:
-        """Return the bytes of an element's value; b"" where it is absent or empty."""
+        """Return the bytes of an element's value; b"" where it is absent or empty.
+
+        Raises:
+            DamagedError: It stands twice, with different values.
+        """
+        self._require_one(tag)
         element = self.elements.get(tag)
         return b"" if element is None else self.buffer[element.start : element.end]
 
@@ -123,6 +130,7 @@ class DataSet:
         Raises:
             DicomError: The sequence is malformed.
         """
+        self._require_one(tag)
         sequence = self.elements.get(tag, _ABSENT)
         stated = IMPLICIT_LITTLE if sequence.vr == "UN" else self.encoding
         position = sequence.start
@@ -149,6 +157,13 @@ class DataSet:
                 found.elements.setdefault(_CHARACTER_SET, self.elements[_CHARACTER_SET])
             yield replace(found, notes=self.notes)
             position = item_walk.end if length == UNDEFINED else end
+
+    def _require_one(self, tag: int) -> None:
+        if tag in self.ambiguous:
+            raise DamagedError(
+                f"{tag_text(tag)} stands twice with different values, and readers differ in which"
+                " one they take; export the file again"
+            )
 
 
 def walk(
@@ -218,26 +233,29 @@ class _Walk:
         self._size = size
         self._encoding = encoding
         self._oddities: dict[str, int] = {}
+        self._ambiguous: set[int] = set()
+        self._notes: list[Note] = []
         self.end = size
 
     def data_set(
-        self, start: int, groups: tuple[int, int] | None = None, *, item: bool = False
+        self,
+        start: int,
+        groups: tuple[int, int] | None = None,
+        *,
+        item: bool = False,
+        behind: bool = False,
     ) -> DataSet:
         """Return the elements of the top level; an item ends with its delimiter too.
 
-        Where that is, `end` says afterwards.
+        Where that is, `end` says afterwards. `behind` is for what follows Pixel Data.
         """
         buffer, size, encoding = self._buffer, self._size, self._encoding
         elements: dict[int, Element] = {}
         position, loaded, tag = start, len(buffer), 0
-        order: Literal["little", "big"] = "big" if encoding.big_endian else "little"
         for _ in range(MAX_ELEMENTS):
-            if position >= size or self._is_padding(position):
+            ended = position >= size or self._is_padding(position)
+            if ended or (groups and not groups[0] <= self._group(position) <= groups[1]):
                 return self._walked(elements)
-            if groups is not None:
-                group = int.from_bytes(buffer[position : position + 2], order)
-                if not groups[0] <= group <= groups[1]:
-                    return self._walked(elements)
             before = tag
             head = read_head(buffer, position, encoding, size, self._odd)
             tag, vr, begin, length = head
@@ -258,8 +276,10 @@ class _Walk:
                     end = size
                 if end > loaded and tag != PIXEL_DATA:
                     raise ShortBufferError
-            elements[tag] = Element(vr, begin, end, length == UNDEFINED)
+            self._add(elements, tag, Element(vr, begin, end, length == UNDEFINED))
             if tag == PIXEL_DATA:
+                if not behind and loaded == size:
+                    self._add_what_follows(position, elements)
                 return self._walked(elements)
         raise DicomError(f"more than {MAX_ELEMENTS:,} data elements; this is no radiograph")
 
@@ -315,11 +335,48 @@ class _Walk:
             Note("loose-structure", f"{tag_text(tag)} {what}")
             for what, tag in self._oddities.items()
         ]
-        return DataSet(self._buffer, elements, self._encoding, notes)
+        notes += self._notes
+        return DataSet(self._buffer, elements, self._encoding, frozenset(self._ambiguous), notes)
+
+    def _add(self, elements: dict[int, Element], tag: int, element: Element) -> None:
+        """Keep an element; of one that stands twice the first, and whether they differ."""
+        kept = elements.setdefault(tag, element)
+        if kept is element:
+            return
+        one, other = (self._buffer[each.start : each.end].strip(b" \0") for each in (kept, element))
+        if one != other:
+            self._ambiguous.add(tag)
+            self._odd("stands twice, with different values", tag)
+
+    def _add_what_follows(self, position: int, elements: dict[int, Element]) -> None:
+        """Add elements that stand behind Pixel Data, where that is followed by some.
+
+        Others may follow, such as padding and signatures, but also those that belong before it.
+        """
+        rest = self._buffer[position:]
+        try:
+            if begins_element(self._buffer, position, self._encoding, self._size, 0):
+                more = _Walk(self._buffer, self._size, self._encoding)
+                found = more.data_set(position, behind=True)
+                for tag, element in found.elements.items():
+                    self._add(elements, tag, element)
+                    if tag < PIXEL_DATA:
+                        self._odd("stands behind Pixel Data, where it does not belong", tag)
+                self._ambiguous |= found.ambiguous
+                return
+        except DicomError:
+            pass
+        if rest.strip(rest[:1]):
+            text = f"{len(rest):,} bytes behind (7FE0,0010), which are no elements, are left out"
+            self._notes.append(Note("bytes-ignored", text))
 
     def _odd(self, what: str, tag: int) -> None:
         """Keep what is odd, with the first element that it is so of."""
         self._oddities.setdefault(what, tag)
+
+    def _group(self, position: int) -> int:
+        order: Literal["little", "big"] = "big" if self._encoding.big_endian else "little"
+        return int.from_bytes(self._buffer[position : position + 2], order)
 
     def _is_padding(self, position: int) -> bool:
         return self._size - position < 8 and not any(self._buffer[position : self._size])
@@ -339,7 +396,7 @@ class _Walk:
         """Return where a value of undefined length ends, and where to go on behind it."""
         if head.tag == PIXEL_DATA:
             _, end = self.pixel_items(head.start)
-            return end, end + 8
+            return end, end + 8 * self._buffer.startswith(_CLOSING[:4], end)
         return self._sequence(head)
 
     def _sequence(self, head: ElementHead) -> tuple[int, int]:

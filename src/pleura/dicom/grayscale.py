@@ -335,7 +335,7 @@ def _require_sign_extension(
         return
     raise DicomError(
         f"(0028,0101) Bits Stored is {bits_stored} but a pixel holds {int(above.max())}; the file"
-        " may be mislabelled"
+        " may be mislabelled: correct Bits Stored or export it again"
     )
 
 

@@ -15,7 +15,7 @@ from pleura.dicom.notes import Note
 from pleura.dicom.own_result import written_by_pleura
 from pleura.dicom.sop_classes import UNKNOWN, is_capture, other_object, uid_name
 from pleura.dicom.suffixes import stem_of
-from pleura.dicom.values import SHOWN, counts, decimal, integer, name, numbers, text
+from pleura.dicom.values import SHOWN, WAY_OUT, counts, decimal, integer, name, numbers, text
 from pleura.errors import DicomError, OtherObjectError, OwnResultError
 
 _SOP_CLASS_UID, _MEDIA_STORAGE_SOP_CLASS_UID = 0x00080016, 0x00020002
@@ -250,21 +250,26 @@ def _require_pixels(data: DataSet, sop_class_uid: str) -> None:
 def _required(data: DataSet, tag: int) -> int:
     value = integer(data, tag)
     if value is None:
-        raise DicomError(f"{name(tag)} is missing or empty; an image cannot be read without it")
+        raise DicomError(
+            f"{name(tag)} is missing or empty; an image cannot be read without it{WAY_OUT}"
+        )
     return value
 
 
 def _side(data: DataSet, tag: int) -> int:
     side = _required(data, tag)
     if not 1 <= side <= MAX_SIDE_PX:
-        raise DicomError(f"{name(tag)} is {side}; it must be 1 to {MAX_SIDE_PX:,}")
+        raise DicomError(f"{name(tag)} is {side}; it must be 1 to {MAX_SIDE_PX:,}{WAY_OUT}")
     return side
 
 
 def _frames(data: DataSet) -> int:
+    if numbers(data, _FRAMES) == (0,):
+        data.note("unreadable-value", f"{name(_FRAMES)} is 0; it is taken for 1, as others do")
+        return 1
     found = counts(data, _FRAMES)
     if len(found) > 1:
-        raise DicomError(f"{name(_FRAMES)} has {len(found)} values; it must have one")
+        raise DicomError(f"{name(_FRAMES)} has {len(found)} values; it must have one{WAY_OUT}")
     return found[0] if found else 1
 
 
@@ -325,9 +330,9 @@ def _presentation_lut_shape(data: DataSet) -> str:
 def _photometric(data: DataSet) -> str:
     found = _term(data, _PHOTOMETRIC)
     if not found:
-        raise DicomError(f"{name(_PHOTOMETRIC)} is missing or empty; black could be white")
+        raise DicomError(f"{name(_PHOTOMETRIC)} is missing or empty; black could be white{WAY_OUT}")
     if "\\" in found:
-        raise DicomError(f"{name(_PHOTOMETRIC)} is {found[:40]!r}; it must have one value")
+        raise DicomError(f"{name(_PHOTOMETRIC)} is {found[:40]!r}; it must have one value{WAY_OUT}")
     return found
 
 

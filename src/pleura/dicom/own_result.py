@@ -118,13 +118,13 @@ def _tells(data: DataSet) -> bool:
     """Return whether the content of a result names pleura as what made it."""
     try:
         segment, layer = data.first_item(_SEGMENTS), data.first_item(_LAYERS)
+        content = data.raw(_CONTENT)
     except (DicomError, ShortBufferError):
         return False
     if segment is not None and _name(segment, _ALGORITHM) == MAKER.encode():
         return True
     if layer is not None and _name(layer, _LAYER).endswith(f" by {MAKER}".encode()):
         return True
-    content = data.raw(_CONTENT)
     return _ALGORITHM_NAME in content and _OWN_TEXT.search(content) is not None
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pleura.dicom.elements import DataSet
 from pleura.dicom.grayscale import Grayscale, LookupTable, Rescale, Window, bits_of, stored_range
 from pleura.dicom.header import Header
-from pleura.dicom.values import integer, integers, name
+from pleura.dicom.values import WAY_OUT, integer, integers, name
 from pleura.errors import DicomError
 
 _PADDING, _PADDING_LIMIT = 0x00280120, 0x00280121
@@ -42,11 +42,11 @@ def presentation_of(data: DataSet, header: Header) -> Grayscale:
     Raises:
         DicomError: A rescale, a table or a padding value makes no sense.
     """
-    if header.rescale_slope == 0:
-        raise DicomError("(0028,1053) Rescale Slope is 0; every pixel would be the same")
     stored = stored_range(header.bits_stored, header.signed)
     table = _lookup_table(data, _MODALITY_LUT_SEQUENCE, stored)
     modality = table or Rescale(header.rescale_slope, header.rescale_intercept)
+    if isinstance(modality, Rescale):
+        _require_rescale(modality, stored)
     values = table.between(*stored) if table else modality.of(np.array(stored, np.float64))
     voi: LookupTable | Window | None
     voi = _voi_table(data, (float(values.min()), float(values.max())))
@@ -54,7 +54,7 @@ def presentation_of(data: DataSet, header: Header) -> Grayscale:
     if isinstance(voi, Window) and header.voi_lut_function not in _FUNCTIONS:
         raise DicomError(
             f"(0028,1056) VOI LUT Function is {header.voi_lut_function[:16]!r}; LINEAR,"
-            " LINEAR_EXACT and SIGMOID are read"
+            f" LINEAR_EXACT and SIGMOID are read{WAY_OUT}"
         )
     _note_leftovers(data, header, modality)
     inverse = header.presentation_lut_shape == "INVERSE"
@@ -68,6 +68,19 @@ def presentation_of(data: DataSet, header: Header) -> Grayscale:
         # A DX image must say both (PS3.3 C.8.11.3), so together they still invert once.
         inverted=inverse or header.photometric_interpretation == "MONOCHROME1",
     )
+
+
+def _require_rescale(rescale: Rescale, stored: tuple[int, int]) -> None:
+    """Refuse a rescale that makes one value of neighbouring ones, or none at all."""
+    lowest, highest = stored
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = rescale.of(np.array([lowest, lowest + 1, highest - 1, highest], np.float64))
+        differ = np.isfinite(values).all() and values[0] != values[1] and values[2] != values[3]
+    if not differ:
+        raise DicomError(
+            f"(0028,1053) Rescale Slope is {rescale.slope:g} and (0028,1052) Rescale Intercept"
+            f" {rescale.intercept:g}; pixels that differ would be the same{WAY_OUT}"
+        )
 
 
 def padding_of(data: DataSet, *, signed: bool) -> tuple[int, int] | None:
@@ -119,7 +132,9 @@ def _lookup_table(data: DataSet, sequence: int, inputs: tuple[float, float]) -> 
         return None
     descriptor = integers(item, _LUT_DESCRIPTOR)
     if len(descriptor) != 3:
-        raise DicomError(f"{name(_LUT_DESCRIPTOR)} is {descriptor}; it must be length, start, bits")
+        raise DicomError(
+            f"{name(_LUT_DESCRIPTOR)} is {descriptor}; it must be length, start, bits{WAY_OUT}"
+        )
     length, start, bits = descriptor[0] or 65536, descriptor[1], descriptor[2]
     raw = item.raw(_LUT_DATA)
     if len(raw) == length + length % 2 != 2 * length:
@@ -148,7 +163,7 @@ def _lookup_table(data: DataSet, sequence: int, inputs: tuple[float, float]) -> 
     else:
         raise DicomError(
             f"{name(_LUT_DATA)} has {len(raw):,} bytes, but its descriptor states {length:,}"
-            f" entries of {bits} bits; the file is corrupt"
+            f" entries of {bits} bits; the file is corrupt: export it again"
         )
     return LookupTable(_first_input(item, sequence, start, length, inputs), entries, bits)
 

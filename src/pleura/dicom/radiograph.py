@@ -37,6 +37,7 @@ from pleura.dicom.stored import (
     within_bits,
 )
 from pleura.dicom.transfer_syntax import EXPLICIT, NATIVE
+from pleura.dicom.values import WAY_OUT
 from pleura.errors import ChangedError, DicomError, MislabelledError
 from pleura.storage.content import Stamp, fingerprint
 
@@ -198,7 +199,7 @@ def _open(
         header = _header(path, file)
         _require_radiograph(header)  # before a large file is loaded for nothing
         content = stream.whole()
-        if file.data.elements[PIXEL_DATA].end > len(file.data.buffer):
+        if len(file.data.buffer) < len(content):
             file = stream.walked(len(content))
             header = _header(path, file)
         overlay = has_overlay_bits(file.data)
@@ -249,7 +250,7 @@ def _require_radiograph(header: Header) -> None:
         raise DicomError(
             f"(0028,0004) Photometric Interpretation is {photometric[:16]!r} with"
             f" {header.samples_per_pixel} sample(s) per pixel; only MONOCHROME1 and MONOCHROME2"
-            " are read: this is no plain radiograph"
+            " are read: this is no plain radiograph, or export it as one"
         )
     if header.frames != 1:
         raise DicomError(
@@ -267,18 +268,24 @@ def _require_radiograph(header: Header) -> None:
 def _require_bits(header: Header) -> None:
     allocated, stored = header.bits_allocated, header.bits_stored
     if allocated not in (8, 16):
-        raise DicomError(f"(0028,0100) Bits Allocated is {allocated}; 8 and 16 are read")
+        raise DicomError(
+            f"(0028,0100) Bits Allocated is {allocated}; 8 and 16 are read: export the file with"
+            " one of these"
+        )
     if not 1 <= stored <= allocated:
         raise DicomError(
-            f"(0028,0101) Bits Stored is {stored}; it must be 1 to the {allocated} bits allocated"
+            f"(0028,0101) Bits Stored is {stored}; it must be 1 to the {allocated} bits"
+            f" allocated{WAY_OUT}"
         )
     if header.high_bit != stored - 1:
         raise DicomError(
             f"(0028,0102) High Bit is {header.high_bit}; it must be Bits Stored - 1 = {stored - 1}"
+            f"{WAY_OUT}"
         )
     if header.pixel_representation not in (0, 1):
         raise DicomError(
             f"(0028,0103) Pixel Representation is {header.pixel_representation}; it must be 0 or 1"
+            f"{WAY_OUT}"
         )
 
 

@@ -84,13 +84,13 @@ def data_start(head: bytes) -> int | None:
     """Return where the first data element begins; None where `head` is not DICOM.
 
     A file without the preamble is taken where it begins like a data set: with an element
-    of group 2 or 8 whose VR or length is plausible.
+    of group 2 or 8 whose VR or length is plausible, in either byte order.
     """
     if head[PREAMBLE_BYTES:].startswith(MAGIC):
         return PREAMBLE_BYTES + len(MAGIC)
-    if len(head) < 8 or head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3] != 0:
+    known_vr = head[4:6] in (b"UL", b"CS", b"UI", b"OB", b"SH", b"LO", b"DA")
+    if len(head) < 8 or head.startswith(b"\0\x08\0"):  # explicit, where it is big endian
+        return 0 if known_vr else None
+    if head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3] != 0:
         return None
-    implicit_length = int.from_bytes(head[4:8], "little")
-    if head[4:6] in (b"UL", b"CS", b"UI", b"OB", b"SH", b"LO", b"DA") or implicit_length <= 1024:
-        return 0
-    return None
+    return 0 if known_vr or int.from_bytes(head[4:8], "little") <= 1024 else None

@@ -131,9 +131,10 @@ def samples_contradict(stored: NDArray[Any]) -> bool:
     if looked_at.size < _FEWEST_COMPARED or looked_at.shape[1] < 12:
         return False
     if stored.itemsize == 2:
-        halves = looked_at.view(np.uint8)
+        halves, numbers = looked_at.view(np.uint8), looked_at.view(np.int16)
         differing = bool((halves[:, ::2] != halves[:, 1::2]).any())
-        return differing and _unlikeness(halves) < _RELATED
+        extended = numbers.min() >= -128 and numbers.max() < 128  # small numbers, and their sign
+        return differing and not extended and _unlikeness(halves) < _RELATED
     thirds = looked_at[:, : looked_at.shape[1] // 3 * 3].reshape(-1, 3)
     if (thirds == thirds[:, :1]).all() and _unlikeness(thirds[:, 0].reshape(1, -1)) > 0:
         return bool(looked_at.shape[1] % 3 == 0)

@@ -21,6 +21,9 @@ _ESCAPE = b"\x1b"
 SHOWN = 40
 """Characters of a value that messages show."""
 
+WAY_OUT = ": correct it or export the file again"
+"""What ends the message of a value that cannot be used."""
+
 _MOST_INTEGER = 2**31 - 1
 _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 """How numbers lie in the bytes of a VR that holds them as such."""
@@ -62,7 +65,7 @@ def integer(data: DataSet, tag: int, *, signed: bool = False) -> int | None:
     """
     found = integers(data, tag, signed=signed)
     if len(found) > 1:
-        raise DicomError(f"{name(tag)} has {len(found)} values; it must have one")
+        raise DicomError(f"{name(tag)} has {len(found)} values; it must have one{WAY_OUT}")
     return found[0] if found else None
 
 
@@ -79,7 +82,7 @@ def integers(data: DataSet, tag: int, *, signed: bool = False) -> tuple[int, ...
     if element.vr not in ("", "US", "SS", "UN", "OW") or len(raw) % 2:
         raise DicomError(
             f"{name(tag)} is stored as {element.vr or 'bytes'} of {len(raw)} bytes; it must be a"
-            " 16-bit integer (US)"
+            f" 16-bit integer (US){WAY_OUT}"
         )
     order = ">" if data.encoding.big_endian else "<"
     return struct.unpack(f"{order}{len(raw) // 2}{'h' if signed else 'H'}", raw)
@@ -169,7 +172,7 @@ def decimals(data: DataSet, tag: int) -> tuple[float, ...]:
     if len(known) < len(found):
         raise DicomError(
             f"{name(tag)} is {text(data, tag)[:SHOWN]!r}; it must be a finite number with a decimal"
-            " point"
+            f" point{WAY_OUT}"
         )
     return known
 
@@ -182,7 +185,7 @@ def decimals_if_readable(data: DataSet, tag: int) -> tuple[float, ...]:
     try:
         return decimals(data, tag)
     except DicomError as error:
-        data.note("unreadable-value", f"{error}: it is left out")
+        data.note("unreadable-value", f"{str(error).removesuffix(WAY_OUT)}: it is left out")
         return ()
 
 
@@ -194,7 +197,7 @@ def decimal(data: DataSet, tag: int, default: float) -> float:
     """
     found = decimals(data, tag)
     if len(found) > 1:
-        raise DicomError(f"{name(tag)} has {len(found)} values; it must have one")
+        raise DicomError(f"{name(tag)} has {len(found)} values; it must have one{WAY_OUT}")
     return found[0] if found else default
 
 
@@ -208,7 +211,7 @@ def counts(data: DataSet, tag: int) -> tuple[int, ...]:
     whole = tuple(int(one) for one in found if one is not None and one == int(one) and one >= 1)
     if len(whole) < len(found) or max(whole, default=0) > _MOST_INTEGER:
         raise DicomError(
-            f"{name(tag)} is {text(data, tag)[:SHOWN]!r}; it must be a positive integer"
+            f"{name(tag)} is {text(data, tag)[:SHOWN]!r}; it must be a positive integer{WAY_OUT}"
         )
     return whole
 
