@@ -19,6 +19,7 @@ from pleura.formats.annotations import (
     Annotations,
     TableNote,
     check_masks,
+    columns_of,
     read_annotations,
     write_submission,
 )
@@ -163,8 +164,8 @@ def test_annotations_travel_to_other_processes(table: Table) -> None:
         ("b, 1 x", "b", "the run-length text holds 'x', not a whole number" + PAIRS),
         ("b,", "b", "the run-length text is empty" + PAIRS),
         ("b,nan", "b", "the run-length text holds 'nan', not a whole number" + PAIRS),
-        ("b", "b", "the row has 1 columns, but the table has 2; repair it"),
-        ("b,1 2,3 4", "b", "the row has 3 columns, but the table has 2; repair it"),
+        ("b", "b", "the row has 1 values, but the table has 2 columns; repair it"),
+        ("b,1 2,3 4", "b", "the row has 3 values, but the table has 2 columns; repair it"),
         ('b,"1 2', "b", csv_table.UNCLOSED),
         (f'b,"{"1 " * 100_000}"', "b", csv_table.UNCLOSED),
         (",1 2", "''", "this is not an image id; " + ID_RULE),
@@ -320,9 +321,8 @@ def test_options_that_make_no_sense_are_refused(
             "UTF-8",
         ),
         (
-            "ImageId,EncodedPixels\n".encode("utf-16"),
-            "line 1 holds byte 0xff, so this is not a text file in UTF-8; save the table as CSV in "
-            "UTF-8",
+            "ImageId,EncodedPixels\n".encode("utf-16") + b"\0\xd8a\0",
+            "is no whole text in UTF-16, as its beginning says; save the table as CSV in UTF-8",
         ),
         (
             b"ImageId,EncodedPixels\na,\0\n",
@@ -573,3 +573,26 @@ def test_exchanged_sides_are_named(table: Table) -> None:
     found = replace(read_annotations(table("a,1 2")), sizes={"a": (4, 6)})
     (problem,) = check_masks(found, {"a": (6, 4)}).problems
     assert problem.reason.endswith("has 6 x 4, so rows and columns are exchanged: mend their order")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("head", ["ImageId,EncodedPixels\n", ""])
+def test_a_table_with_another_separator(tmp_path, delimiter, head):
+    path = tmp_path / "masks.csv"
+    path.write_text(f"{head}a,-1\nb,3 4\n".replace(",", delimiter))
+    annotations = read_annotations(path)
+    assert annotations.masks == {"a": (), "b": ("3 4",)}
+    assert not annotations.problems
+    assert not head or columns_of(path) == {"ImageId", "EncodedPixels"}
+
+
+def test_a_row_that_excel_cut_off_is_refused(tmp_path):
+    text = "1 20 " * 6555
+    path = tmp_path / "masks.csv"
+    path.write_text(f"ImageId,EncodedPixels\na,{text[:32_767]}\nb,{text[:32_765]}\n")
+    annotations = read_annotations(path)
+    assert list(annotations.masks) == ["b"]
+    assert annotations.problems[0].reason == (
+        "the run-length text has 32,767 characters, as many as Excel keeps of a longer one; take "
+        "the row from the table before it was saved there"
+    )

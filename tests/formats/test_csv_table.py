@@ -1,5 +1,6 @@
 import gzip
 import tracemalloc
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -34,12 +35,74 @@ def rows(path, wanted=("a", "b")):
         "a\tb\r1\tx y\r2\tz\r",
         'a,"b"\n"1","x y"\n2,"z"\n',
         gzip.compress(b"a,b,,\n1,x y,,\n2,z,,\n", mtime=0),
+        "a|b\n1|x y\n2|z\n",
+        "a,b\n1,x y,,\n2,z,,\n",
+        "a,b\n1,x y\n2,z\n".encode("utf-16"),
+        gzip.compress("a;b\r\n1;x y\r\n2;z\r\n".encode("utf-16"), mtime=0),
     ],
 )
 def test_a_table_as_programs_write_it(table, content):
     columns, found = rows(table(content))
     assert columns == ("a", "b")
     assert found == [(2, {"a": "1", "b": "x y"}, False), (3, {"a": "2", "b": "z"}, False)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=;\r\na;b\r\n1;x y\r\n",
+        '\ufeff"sep=,"\na,b\n1,x y\n',
+        "sep=\t\na\tb\n1\tx y\n",
+        "SEP=|,,\na|b\n1|x y\n",
+        "# made by hand; a, b\na,b\n1,x y\n",
+        "\n,,\na,b\n1,x y\n",
+    ],
+)
+def test_lines_above_the_names(table, content):
+    columns, found = rows(table(content))
+    assert columns == ("a", "b")
+    assert [values for _, values, _ in found] == [{"a": "1", "b": "x y"}]
+
+
+def test_a_column_without_a_name_is_no_value(table):
+    """Programs write the numbers of the rows so, and "" stands for a column that is not asked."""
+    assert rows(table(",a,b\n0,1,x\n"))[1] == [(2, {"a": "1", "b": "x"}, False)]
+
+
+def test_a_name_may_begin_like_a_comment(table):
+    columns, found = rows(table("#,b\n#1,x\n"), wanted=("#", "b"))
+    assert columns == ("#", "b")
+    assert found == [(2, {"#": "#1", "b": "x"}, False)]
+
+
+def test_empty_cells_behind_the_last_column_are_as_many_in_each_row(table):
+    """A row of a decimal comma, ``0,5,``, looks like one with an empty cell behind it."""
+    found = rows(table("a,b,c\nx,1,\ny,0,5,\n"), wanted=("a", "b", "c"))[1]
+    assert [bad for _, _, bad in found] == [False, True]
+    found = rows(table("a,b,c\nx,0,5,\ny,1,\n"), wanted=("a", "b", "c"))[1]
+    assert [bad for _, _, bad in found] == [False, True]
+
+
+def test_lines_that_stand_in_quotes_as_a_whole(table):
+    with pytest.raises(
+        DataError, match="its first line stands in quotes as a whole, so it has one column alone"
+    ):
+        rows(table('"a;b"\n"1;x"\n'))
+
+
+def test_a_file_of_a_spreadsheet_program(tmp_path):
+    with zipfile.ZipFile(tmp_path / "new.csv", "w") as book:
+        book.writestr("xl/workbook.xml", "")
+    (tmp_path / "old.csv").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504))
+    for name in ("new.csv", "old.csv"):
+        with pytest.raises(
+            DataError,
+            match=f"{name}: is a file of a spreadsheet program; save the table from there as CSV",
+        ):
+            rows(tmp_path / name)
+    (tmp_path / "broken.csv").write_bytes(b"PK\x03\x04" + bytes(64))
+    with pytest.raises(DataError, match="is a ZIP file; name the table in it"):
+        rows(tmp_path / "broken.csv")
 
 
 def test_a_bad_row_is_named_and_the_others_are_read(table):

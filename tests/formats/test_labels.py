@@ -99,7 +99,7 @@ def test_rows_that_say_the_same_count_once_and_boxes_of_several_rows_are_all_kep
     [
         ("a,2,,", "label-rows", "line 2, image a: pneumothorax is '2'; it must be 0, 1 or a prob"),
         ("a,-2,,", "label-rows", "pneumothorax is '-2'; it must be 0, 1 or a probability between"),
-        ("a,nan,,", "label-rows", "pneumothorax is 'nan'; it must be"),
+        ("a,none,,", "label-rows", "pneumothorax is 'none'; it must be"),
         ("a,maybe,,", "label-rows", "pneumothorax is 'maybe'; it must be"),
         ("a,1,1.5,", "label-rows", "w is '1.5'; it must be a number from 0 to 1, or empty"),
         ("a,1,,1 2 3", "label-rows", "the box is '1 2 3'; it must be x, y, width and height in"),
@@ -119,11 +119,13 @@ def test_rows_that_say_the_same_count_once_and_boxes_of_several_rows_are_all_kep
     ],
 )
 def test_what_cannot_be_trusted_is_a_problem_and_its_image_has_no_label(table, rows, code, message):
-    found = table(f"image,pneumothorax,w,box\n{rows}\nother,1,,\n", weight="w", boxes="box")
+    found = table(
+        f"image,pneumothorax,w,box\n{rows}\nother,1,,\nnone,0,,\n", weight="w", boxes="box"
+    )
     (problem,) = found.problems
     assert problem.code == code
     assert message in str(problem)
-    assert set(found.labels) == {"other"}
+    assert set(found.labels) == {"other", "none"}
     assert "other" in found.names
 
 
@@ -150,7 +152,11 @@ def test_another_patient_is_a_conflict_and_is_not_named(table):
         ("image,pneumothorax\n", {"boxes": "b:0.5"}, "has no column 'b'"),
         ("image,pneumothorax\n", {"patient": "p"}, "has no column 'p'"),
         ("image,pneumothorax,image\n", {}, "two columns have the name image; rename one of them"),
-        (b"\xff\xfe", {}, "line 1 holds byte 0xff, so this is not a text file in UTF-8"),
+        (
+            b"\xff\xfe\0\xd8a\0",
+            {},
+            "is no whole text in UTF-16, as its beginning says; save the table as",
+        ),
         (b"a\0b", {}, "holds a null byte"),
         (gzip.compress(b"image", mtime=0)[:-4], {}, r"could not be read \(Compressed file ended"),
     ],
@@ -323,6 +329,9 @@ def test_a_longer_word_in_a_list_is_neither(word, tmp_path):
             ("1", "2", "1", "2", "1", "1"),
             "2 rows .* write 0 for negative, 1 for positive or a prob",
         ),
+        (("1", "1", "1", "2"), "1 row of the column 'pneumothorax' holds a number outside"),
+        (("0", "0", "3"), "1 row of the column 'pneumothorax' holds a number outside 0 to 1"),
+        (("1", "-1", "-1.0", ""), "holds 1 and -1 and no 0, so -1 may mean negative or not cert"),
         (("-3.2", "0.2", "-0.1", "4"), r"3 rows .*\(per cent: divide by 100\)"),
     ],
 )
@@ -332,6 +341,33 @@ def test_numbers_of_another_scale_are_no_labels(labels, said, table):
         table(f"image;pneumothorax\n{rows}")
 
 
-def test_a_few_numbers_outside_are_slips_of_their_rows(table):
-    found = table("image,pneumothorax\na,0\nb,1\nc,yes\nd,11\ne,10\nf,-1\n")
-    assert [problem.image_id for problem in found.problems] == ["d", "e"]
+def test_a_number_outside_is_a_slip_of_its_row(table):
+    found = table("image,pneumothorax\na,0\nb,1\nc,yes\ne,10\nf,-1\n")
+    assert [problem.image_id for problem in found.problems] == ["e"]
+    rows = "".join(f"i{place},{place % 2}\n" for place in range(60))
+    found = table(f"image,pneumothorax\n{rows}d,11\ne,10\nf,10\n")
+    assert [problem.image_id for problem in found.problems] == ["d", "e", "f"]
+
+
+@pytest.mark.parametrize(
+    ("text", "probability"),
+    [("pos", 1.0), ("Neg", 0.0), ("NaN", None), ("NA", None), ("n/a", None), ("<NA>", None)],
+)
+def test_a_label_as_programs_write_it(table, text, probability):
+    found = table(f"image,pneumothorax\na,{text}\nb,1\nc,0\n")
+    assert not found.problems
+    assert found.labels["a"].probability == probability
+    assert not found.uncertain
+
+
+def test_uncertain_in_words_is_no_label(table):
+    found = table("image,pneumothorax\na,uncertain\nb,yes\n")
+    assert found.uncertain == ("a",)
+    assert found.labels["a"].probability is None
+
+
+def test_the_numbers_of_the_rows_are_no_boxes(table):
+    """pandas writes them into a column without a name."""
+    found = table(",image,pneumothorax\n0,a,1\n1,b,0\n")
+    assert [label.probability for label in found.labels.values()] == [1.0, 0.0]
+    assert not found.labels["a"].boxes

@@ -213,6 +213,33 @@ def test_decimal_commas_are_read_and_a_bad_threshold_is_said(truth, tmp_path):
     assert {item.score for item in found.outcomes} == {0.7}
 
 
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        (lambda place: 0.9 - 0.4 * (place % 2) - 0.001 * place, "clearly below one half: the sco"),
+        (lambda place: 0.3, "All scores are 0.3, so they rank no image before another"),
+        (lambda place: place % 2, "All scores are 0 or 1, so they are calls and no scores"),
+    ],
+)
+def test_scores_that_rank_backwards_or_not_at_all_are_told(tmp_path, score, said):
+    rows = range(30)
+    table, labels = tmp_path / "scores.csv", tmp_path / "labels.csv"
+    table.write_text("image,score\n" + "".join(f"i{n},{score(n)}\n" for n in rows))
+    labels.write_text("image,pneumothorax\n" + "".join(f"i{n},{n % 2}\n" for n in rows))
+    assert any(said in note for note in judge(table, labels).notes)
+
+
+@pytest.mark.parametrize("others", ["999", "0.5"])
+def test_a_comma_that_may_part_thousands_is_refused(tmp_path, others):
+    table, labels = tmp_path / "scores.csv", tmp_path / "labels.csv"
+    table.write_text(f"image;score\na;1,200\nb;{others}\n")
+    labels.write_text("image,pneumothorax\na,1\nb,0\n")
+    with pytest.raises(DataError, match=r"the comma in 1,200 \(column score\) may be a decimal"):
+        judge(table, labels, Judging(threshold=1))
+    table.write_text("image;score\na;1,200\nb;0,5\n")
+    assert judge(table, labels, Judging(threshold=1)).evaluation.auroc.value == 1
+
+
 def test_of_an_image_with_several_rows_none_counts(truth, tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("image,score\n" + "".join(f"{n},0.5\n" for n in [*NAMES, *NAMES[:1] * 2]))

@@ -353,8 +353,10 @@ def _find_tables(folders: Sequence[Path], names: Iterable[str], foreign: list[Pa
             for candidate in (folder / name, folder / f"{name}.gz"):
                 if not is_file(candidate):
                     continue
-                columns = columns_of(candidate) if name in _COLUMNS else None
-                if columns is None or columns >= _COLUMNS[name]:  # a damaged one is no foreign one
+                wanted = _COLUMNS.get(name)
+                columns = columns_of(candidate, wanted) if wanted else None
+                # A damaged one is no foreign one.
+                if not wanted or columns is None or columns >= wanted:
                     found.append(candidate)
                 else:
                     foreign.append(candidate)

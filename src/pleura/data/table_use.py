@@ -102,8 +102,8 @@ def table_use(
 
 
 def unused_columns(table: str | os.PathLike[str], read: Collection[str]) -> tuple[str, ...]:
-    """Return the columns of a table with commas that are not among those that are read."""
-    names = columns_of(table) or set()
+    """Return the columns of a table that are not among those that are read."""
+    names = columns_of(table, read) or set()
     return (
         tuple(sorted(name for name in names if name and name not in read))
         if names & set(read)

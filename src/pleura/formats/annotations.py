@@ -9,8 +9,9 @@ among the problems, with the line and the reason.
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -26,7 +27,13 @@ from pleura.errors import (
     ZeroRunError,
 )
 from pleura.formats.csv_cells import cell, csv_line
-from pleura.formats.csv_table import BYTE_ORDER_MARK, UNCLOSED, fields_of, names_of, open_lines
+from pleura.formats.csv_table import (
+    BYTE_ORDER_MARK,
+    CsvTable,
+    TableHead,
+    head_of,
+    open_lines,
+)
 from pleura.formats.mask_doubts import doubts
 from pleura.formats.mask_size import Misfit, exchanged, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
@@ -39,6 +46,9 @@ MASK_COLUMN: Final = "EncodedPixels"
 
 MAX_PROBLEMS: Final = 100_000
 """A table of which more rows are refused is refused as a whole."""
+
+_MOST_OF_EXCEL: Final = 32_767
+"""Characters in a cell; what is beyond is cut off without a word."""
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
@@ -231,9 +241,9 @@ def read_annotations(
 ) -> Annotations:
     r"""Return what an annotation table says, one entry per image.
 
-    The table is a CSV file in UTF-8, plain or gzipped, with the columns ``ImageId`` and
-    ``EncodedPixels``. Blanks around names and values, and a byte-order mark, do no harm. A table of
-    two columns may lack its header.
+    The table is a CSV file in UTF-8 or UTF-16, plain or gzipped, comma, semicolon, tab or | between
+    its cells, with the columns ``ImageId`` and ``EncodedPixels``. Blanks around names and values,
+    and a byte-order mark, do no harm. A table of two columns may lack its header.
 
     An image with a row that cannot be trusted (a malformed one, or ``-1`` beside a mask) is left
     out and is among the `problems`, because half a mask is a wrong mask. A row repeated word for
@@ -399,12 +409,21 @@ def is_id(name: str) -> bool:
     return _SAFE_ID.fullmatch(name) is not None
 
 
-def columns_of(path: str | os.PathLike[str]) -> set[str] | None:
-    """Return the columns that the first line of a CSV names; None where it cannot be read."""
+def columns_of(path: str | os.PathLike[str], wanted: Collection[str] = ()) -> set[str] | None:
+    """Return the columns of a CSV by its first line; None where it cannot be read.
+
+    Args:
+        path: The file.
+        wanted: Columns that show what parts it; none: what makes several columns of it.
+    """
+
+    def known(names: Sequence[str]) -> bool:
+        return set(wanted) <= set(names) if wanted else len(names) > 1
+
+    table = path_at(path)
     try:
-        with open_lines(Path(path), AnnotationError) as lines:
-            _, line = next(lines, (1, ""))
-            return set(names_of(line.removeprefix(BYTE_ORDER_MARK)))
+        with open_lines(table, AnnotationError) as lines:
+            return {cell.strip() for cell in head_of(lines, known, table, AnnotationError).cells}
     except AnnotationError:
         return None
 
@@ -523,7 +542,6 @@ class _Table:
     notes: list[TableNote] = field(default_factory=list)
     padded_marks: int = 0
     unused: tuple[str, ...] = ()
-    width: int = 0
     id_at: int = 0
     mask_at: int = 1
 
@@ -532,18 +550,26 @@ class _Table:
 
     def read(self, lines: Iterator[tuple[int, str]]) -> None:
         """Take in every line of the file."""
+        ids, masks = self.wanted[0] or ID_COLUMN, self.wanted[1] or MASK_COLUMN
+
+        def known(cells: Sequence[str]) -> bool:
+            return {ids, masks} <= set(cells) or self._is_annotation(cells)
+
+        head = head_of(self._without_mark(lines), known, self.path, AnnotationError)
+        if not head.line:
+            raise AnnotationError(f"{self.path}: the file is empty; {_wanted()}")
+        names = self._begin(head, ids, masks)
+        if not {ids, masks} <= set(names):  # its first line is a row
+            lines = chain([(head.line, head.text)], lines)
+        table = CsvTable(self.path, names, head.delimiter, len(head.cells), lines)
+        for line, cells, fault in table.cells():
+            self._take(line, cells, fault)
+
+    def _without_mark(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         for number, line in lines:
             if number == 1 and line.startswith(BYTE_ORDER_MARK):
                 self.notes.append(TableNote("byte-order-mark", 1))
-                line = line.removeprefix(BYTE_ORDER_MARK)
-            if not line or line.isspace():
-                continue
-            if self.width:
-                self._take(number, line)
-            else:
-                self._begin(number, line)
-        if not self.width:
-            raise AnnotationError(f"{self.path}: the file is empty; {_wanted()}")
+            yield number, line
 
     def finished(self) -> Annotations:
         """Return what was read, one entry per image."""
@@ -567,11 +593,11 @@ class _Table:
             unused=self.unused,
         )
 
-    def _begin(self, number: int, line: str) -> None:
-        fields = fields_of(line) or []
-        names = [name.strip() for name in fields]
-        self.width = len(names)
-        ids, masks = self.wanted[0] or ID_COLUMN, self.wanted[1] or MASK_COLUMN
+    def _begin(self, head: TableHead, ids: str, masks: str) -> tuple[str, ...]:
+        """Return the columns, and keep where those of ids and masks are."""
+        names = [name.strip() for name in head.cells]
+        while names and not names[-1]:
+            names.pop()
         if ids in names and masks in names:
             repeated = next((name for name in (ids, masks) if names.count(name) > 1), "")
             if repeated:
@@ -580,32 +606,29 @@ class _Table:
                 )
             self.id_at, self.mask_at = names.index(ids), names.index(masks)
             self.unused = tuple(name for name in names if name not in {"", ids, masks})
-            if fields != names:
+            if list(head.cells[: len(names)]) != names:
                 self.notes.append(TableNote("header-variant", 1))
-            return
-        if any(self.wanted) or not self._is_annotation(names):
+        elif any(self.wanted) or not self._is_annotation(names):
             shown = few([_shown(name) for name in names], 8) or "nothing that reads as CSV"
             raise AnnotationError(f"{self.path}: the columns are {shown}; {_wanted(ids, masks)}")
-        self.notes.append(TableNote("no-header", 1))
-        self._take(number, line)
+        else:
+            self.notes.append(TableNote("no-header", 1))
+        return tuple(names)
 
-    def _is_annotation(self, values: list[str]) -> bool:
+    def _is_annotation(self, values: Sequence[str]) -> bool:
         if len(values) != 2 or not _SAFE_ID.fullmatch(values[0]):
             return False
         return values[1] == EMPTY or not _fault(values[1], self.form, None)
 
-    def _take(self, number: int, line: str) -> None:
+    def _take(self, number: int, cells: Sequence[str], broken: str) -> None:
         self.rows += 1
-        fields = fields_of(line)
-        # A row whose quotes do not close still names the image that must be left out.
-        values = [v.strip() for v in fields or line.replace('"', "").split(",", self.width)]
+        values = [cell.strip() for cell in cells]
         image_id = values[self.id_at] if len(values) > self.id_at else ""
-        fault = self._row_fault(image_id, values, readable=fields is not None)
+        fault = _Fault(broken) if broken else self._row_fault(image_id, cells[self.mask_at])
         if fault:
             self._refuse(RowProblem(number, _shown(image_id), fault.reason, fault.code))
             return
-        if fields and values[self.mask_at] == EMPTY != fields[self.mask_at]:
-            self.padded_marks += 1
+        self.padded_marks += values[self.mask_at] == EMPTY != cells[self.mask_at]
         found = self.found.setdefault(image_id, {})
         self.repeated += found.setdefault(values[self.mask_at], number) != number
         self.last[image_id] = values[self.mask_at]
@@ -618,17 +641,15 @@ class _Table:
                 f"{self.problems[0]}; {_wanted()}"
             )
 
-    def _row_fault(self, image_id: str, values: list[str], *, readable: bool) -> _Fault | None:
-        if not readable:
-            return _Fault(UNCLOSED)
-        if len(values) != self.width:
-            return _Fault(
-                f"the row has {len(values)} columns, but the table has {self.width}; repair it"
-            )
+    def _row_fault(self, image_id: str, text: str) -> _Fault | None:
         if not (_FILE_NAME if self.wanted[0] else _SAFE_ID).fullmatch(image_id):
             return _Fault(f"this is not an image id; {_ID_RULE}")
-        text = values[self.mask_at]
-        return None if text == EMPTY else self.verdict.of(text, None)
+        if len(text) == _MOST_OF_EXCEL:  # blanks counted
+            return _Fault(
+                f"the run-length text has {_MOST_OF_EXCEL:,} characters, as many as Excel keeps of "
+                "a longer one; take the row from the table before it was saved there"
+            )
+        return None if text.strip() == EMPTY else self.verdict.of(text.strip(), None)
 
     def _refuse_conflicts(self) -> None:
         """Make a problem of each image that is marked empty and has a mask too."""

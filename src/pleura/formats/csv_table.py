@@ -2,14 +2,20 @@
 
 A row ends where its line ends. A quote that does not close is a fault of its own row, and never
 swallows the rows behind it; so no value may run over several lines.
+
+What spreadsheets make of a table is read: another separator, the line ``sep=;`` that names it,
+UTF-16, empty columns at the end. So are lines of comments (``#``) above the names of the columns.
 """
 
+import codecs
 import contextlib
 import csv
 import gzip
+import io
 import math
 import os
 import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,7 +41,13 @@ MAX_VALUES: Final = 10_000
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 
-_DELIMITERS = (",", ";", "\t")
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_STATED = re.compile(r'"?sep=(.)"?[,;\t|\s]*', re.IGNORECASE)
+"""The line by which a table tells spreadsheets what stands between its cells."""
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OLD_EXCEL = b"\xd0\xcf\x11\xe0"
+_EXCEL = "is a file of a spreadsheet program; save the table from there as CSV in UTF-8"
 _SHOWN = 40
 _MOST_SHOWN = 12
 
@@ -65,11 +77,13 @@ class CsvTable:
         path: The file.
         columns: Their names, without blanks around them; none where the file is empty.
         delimiter: What stands between two cells.
+        width: How many cells the line of the names has, empty ones at its end counted.
     """
 
     path: Path
     columns: tuple[str, ...]
     delimiter: str
+    width: int
     _lines: Iterator[tuple[int, str]]
 
     def rows(self) -> Iterator[TableRow]:
@@ -78,7 +92,19 @@ class CsvTable:
         Raises:
             DataError: The file cannot be read on.
         """
-        width = len(self.columns)
+        for line, found, fault in self.cells():
+            values = dict(zip(self.columns, map(str.strip, found), strict=False))
+            values.pop("", None)  # a column without a name, such as one of row numbers
+            yield TableRow(line, values, fault)
+
+    def cells(self) -> Iterator[tuple[int, list[str], str]]:
+        """Yield of each row its line, its cells as written, and what is wrong with it.
+
+        Raises:
+            DataError: The file cannot be read on.
+        """
+        width, allowed = len(self.columns), {len(self.columns), self.width}
+        first = True
         for line, text in self._lines:
             if not text or text.isspace():
                 continue
@@ -86,14 +112,17 @@ class CsvTable:
             fault = "" if values is not None else UNCLOSED
             # A row whose quotes do not close still names the image that must be left out.
             found = values or text.replace('"', "").split(self.delimiter, width)
-            while len(found) > width and not found[-1].strip():  # as spreadsheets write them
-                found.pop()
-            if not fault and len(found) != width:
-                fault = f"the row has {len(found)} values, but the table has {width} columns"
-                fault += "; repair it"
-            yield TableRow(
-                line, dict(zip(self.columns, map(str.strip, found), strict=False)), fault
-            )
+            count, blank = len(found), not any(map(str.strip, found[width:]))
+            # Spreadsheets write empty cells behind the last column, and then as many in each row:
+            # a row with more than the others may have been parted at a decimal comma.
+            if first and blank and count > self.width:
+                allowed = {count}
+            first = False
+            if blank and count in allowed:
+                del found[width:]
+            elif not fault:
+                fault = f"the row has {count} values, but the table has {width} columns; repair it"
+            yield line, found, fault
 
     def whole_rows(self) -> Iterator[TableRow]:
         """Yield each row behind the first.
@@ -117,7 +146,7 @@ UNCLOSED: Final = (
 def open_table(
     path: str | os.PathLike[str], known: Callable[[Sequence[str]], bool]
 ) -> Iterator[CsvTable]:
-    """Yield a table with a row of column names, ``.csv`` or gzipped, in UTF-8.
+    """Yield a table with a row of column names, ``.csv`` or gzipped, in UTF-8 or UTF-16.
 
     Args:
         path: The file.
@@ -129,9 +158,8 @@ def open_table(
     """
     table = path_at(path)
     with open_lines(table, DataError) as lines:
-        line = next((text for _, text in lines if text.strip()), "").removeprefix(BYTE_ORDER_MARK)
-        found = [(names_of(line, delimiter), delimiter) for delimiter in _DELIMITERS]
-        names, delimiter = next((pair for pair in found if known(pair[0])), found[0])
+        head = head_of(lines, known, table, DataError)
+        names = [name.strip() for name in head.cells]
         while names and not names[-1]:
             names.pop()
         repeated = [name for name in names if name and names.count(name) > 1]
@@ -139,7 +167,71 @@ def open_table(
             raise DataError(
                 f"{path}: two columns have the name {shown(repeated[0])}; rename one of them"
             )
-        yield CsvTable(table, tuple(names), delimiter, lines)
+        yield CsvTable(table, tuple(names), head.delimiter, len(head.cells), lines)
+
+
+class TableHead(NamedTuple):
+    """The first line of a table that says something.
+
+    Attributes:
+        line: Its number, from 1; 0 where there is none.
+        cells: What stands in it, as written; none where it is no CSV.
+        delimiter: What stands between them.
+        text: The line.
+    """
+
+    line: int = 0
+    cells: tuple[str, ...] = ()
+    delimiter: str = _DELIMITERS[0]
+    text: str = ""
+
+
+def head_of(
+    lines: Iterator[tuple[int, str]],
+    known: Callable[[Sequence[str]], bool],
+    path: Path,
+    error: TableError,
+) -> TableHead:
+    """Return the first line that says something, parted by what parts the columns.
+
+    Passed over are empty lines, one that names the separator, and comments.
+
+    Args:
+        lines: The lines of a table; read up to that one.
+        known: As for :func:`open_table`; asked about cells without the blanks around them.
+        path: The table.
+        error: What to raise.
+
+    Raises:
+        error: Each line stands in quotes as a whole.
+    """
+    delimiters: Sequence[str] = _DELIMITERS
+    for number, line in lines:
+        text = line.removeprefix(BYTE_ORDER_MARK)
+        if stated := _STATED.fullmatch(text):
+            delimiters = (stated[1] if stated[1] in _DELIMITERS else "\t",)
+            continue
+        parted = [(fields_of(text, delimiter) or [], delimiter) for delimiter in delimiters]
+        cells, delimiter = next(
+            ((cells, one) for cells, one in parted if known([*map(str.strip, cells)])), parted[0]
+        )
+        if not known([*map(str.strip, cells)]):
+            if (cells and not any(map(str.strip, cells))) or text.startswith("#"):
+                continue
+            _check_quotes(cells, known, path, error)
+        return TableHead(number, tuple(cells), delimiter, text)
+    return TableHead()
+
+
+def _check_quotes(
+    cells: Sequence[str], known: Callable[[Sequence[str]], bool], path: Path, error: TableError
+) -> None:
+    """Raise where the cell of a line that has one alone holds the columns that are wanted."""
+    if len(cells) == 1 and any(known(names_of(cells[0], one)) for one in _DELIMITERS):
+        raise error(
+            f"{path}: its first line stands in quotes as a whole, so it has one column alone; "
+            "write the table again without them"
+        )
 
 
 @contextlib.contextmanager
@@ -154,8 +246,8 @@ def open_lines(
         wanted: What to say of a file that is too large, after a semicolon.
 
     Raises:
-        error: It is not a regular file, is larger than a table may be, or is not text in UTF-8.
-            The same while its lines are read.
+        error: It is not a regular file, is larger than a table may be, or is not text in UTF-8 (or
+            in UTF-16 that says so). The same while its lines are read.
     """
     with open_regular(path, error) as stream:
         yield _lines(stream, path, error, wanted)
@@ -212,8 +304,7 @@ def _lines(
 ) -> Iterator[tuple[int, str]]:
     total = number = 0
     try:
-        opened = _unpacked(stream, path, error)
-        while raw := opened.readline(MAX_LINE_BYTES + 1):
+        for raw in _raw_lines(_unpacked(stream, path, error), path, error):
             total += len(raw)
             if len(raw) > MAX_LINE_BYTES:
                 raise error(
@@ -237,14 +328,41 @@ def _lines(
         ) from fault
 
 
-def _unpacked(stream: BinaryIO, path: Path, error: TableError) -> BinaryIO:
+def _unpacked(stream: BinaryIO, path: Path, error: TableError) -> io.BufferedReader:
     start = stream.read(4)
     stream.seek(0)
+    if start == _OLD_EXCEL or (start == b"PK\x03\x04" and _is_spreadsheet(stream)):
+        raise error(f"{path}: {_EXCEL}")
     if start == b"PK\x03\x04":
         raise error(f"{path}: is a ZIP file; name the table in it, such as {path}/labels.csv")
-    if start[:2] == b"\x1f\x8b":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
-    return stream
+    packed = start[:2] == b"\x1f\x8b"
+    return cast(io.BufferedReader, gzip.GzipFile(fileobj=stream) if packed else stream)
+
+
+def _is_spreadsheet(stream: BinaryIO) -> bool:
+    """Return whether a ZIP file is one of Excel, LibreOffice or Numbers."""
+    try:
+        names = zipfile.ZipFile(stream).namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+    return any(name.startswith(("xl/", "Index/")) or name == "content.xml" for name in names)
+
+
+def _raw_lines(opened: io.BufferedReader, path: Path, error: TableError) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends, those of UTF-16 as UTF-8."""
+    if opened.peek(2)[:2] not in _UTF_16:
+        while raw := opened.readline(MAX_LINE_BYTES + 1):
+            yield raw
+        return
+    try:
+        text = codecs.getreader("utf-16")(opened)
+        while line := text.readline(MAX_LINE_BYTES + 1):
+            yield line.encode()
+    except UnicodeError as fault:
+        raise error(
+            f"{path}: is no whole text in UTF-16, as its beginning says; save the table as CSV in "
+            "UTF-8"
+        ) from fault
 
 
 def _decoded(raw: bytes, path: Path, line: int, error: TableError) -> str:

@@ -8,7 +8,8 @@
     00000003_001.jpg,1,,259.0 188.5 107.3 115.9,3
 
 A label is 0, 1 or a probability between them, empty where nobody said anything, and -1 where
-somebody was not certain, which is no label. A column may hold a list of findings instead, as NIH's
+somebody was not certain, which is no label (a table of 1 and -1 alone is refused: there -1 may be
+a negative). A column may hold a list of findings instead, as NIH's
 ``Finding Labels`` (``Effusion|Pneumothorax``) and PadChest's ``Labels`` do: then the label is
 whether the list has the finding. Several columns may hold labels, of readers who are to be believed
 more or less: the first that is not empty counts. Where each row is one reader's, the label is the
@@ -71,8 +72,13 @@ _NO_LABELS = {"exclude", "unchanged", "suboptimal study"}
 """Findings of PadChest that say nothing of the radiograph if they stand alone."""
 
 _PATH = re.compile(r"[^\x00-\x1f\x7f]{1,512}/[^\x00-\x1f\x7f/]{1,255}")
-_WORDS = dict.fromkeys(("true", "t", "yes", "y", "positive", "present"), 1.0)
-_WORDS |= dict.fromkeys(("false", "f", "no", "n", "negative", "absent"), 0.0)
+_WORDS = dict.fromkeys(("true", "t", "yes", "y", "positive", "pos", "present"), 1.0)
+_WORDS |= dict.fromkeys(("false", "f", "no", "n", "negative", "neg", "absent"), 0.0)
+_UNSURE = ("uncertain",)
+_WORDS |= dict.fromkeys(_UNSURE, _UNCERTAIN)
+_NOTHING = {"", "nan", "na", "n/a", "<na>", "null"}
+"""What programs write where nothing is known."""
+
 _NONE_FOUND = {"no finding", "no findings", "normal"}
 """Findings that stand against every other one."""
 _LONG_SEXES = {"MALE": "M", "FEMALE": "F"}
@@ -254,10 +260,11 @@ def _found_columns(
     return [(found[0], 1.0)]
 
 
-def _require_shares(path: Path, column: str, numbers: Mapping[float, int]) -> None:
+def _require_shares(path: Path, column: str, numbers: Counter[float]) -> None:
     """Refuse a column that is in per cent, logits or classes: its 0 and 1 say something else there.
 
-    One number that cannot be, or a few, are slips, and their rows alone are refused.
+    Where there are negative and positive labels, one number that cannot be is a slip, and so are a
+    few, up to a tenth of the positive ones: their rows alone are refused.
 
     Args:
         path: The table.
@@ -265,17 +272,23 @@ def _require_shares(path: Path, column: str, numbers: Mapping[float, int]) -> No
         numbers: Number -> in how many rows it stands.
 
     Raises:
-        DataError: More rows hold a number outside 0..1 than a positive label, or none a negative
-            one.
+        DataError: More rows hold a number outside 0..1 than slips would, or -1 stands beside 1
+            where 0 is not found: for a negative, as classifiers write it, or for one uncertain.
     """
-    outside = [number for number in numbers if not 0 <= number <= 1]
+    outside = [number for number in numbers if not 0 <= number <= 1 and number != _UNCERTAIN]
     rows = sum(numbers[number] for number in outside)
     negatives = any(0 <= number <= 0.5 for number in numbers)
     positives = sum(count for number, count in numbers.items() if 0.5 < number <= 1)
-    if rows > max(1, positives * negatives):
+    if numbers[_UNCERTAIN] and positives and not negatives:
         raise DataError(
-            f"{path}: {rows:,} rows of the column {column!r} hold a number outside 0 to 1, such "
-            f"as {outside[0]:g}, so its 0 and 1 may mean something else; write 0 for negative, 1 "
+            f"{path}: the column {column!r} holds 1 and -1 and no 0, so -1 may mean negative or "
+            "not certain; write 0 for negative, and leave empty what is not certain"
+        )
+    what = "1 row of the column {} holds" if rows == 1 else f"{rows:,} rows of the column {{}} hold"
+    if rows > (max(1, positives // 10) if positives and negatives else 0):
+        raise DataError(
+            f"{path}: {what.format(repr(column))} a number outside 0 to 1, such as "
+            f"{outside[0]:g}, so its 0 and 1 may mean something else; write 0 for negative, 1 "
             "for positive or a probability between them (per cent: divide by 100)"
         )
 
@@ -384,8 +397,9 @@ class _Table:
     def _count(self, values: Mapping[str, str]) -> None:
         """Count the numbers in the columns of labels."""
         for name in (name for name, _ in self.wanted.labels if name in values):
-            number = _WORDS.get(values[name].lower(), number_of(values[name]))
-            if math.isfinite(number) and number != _UNCERTAIN:
+            text = values[name].lower()
+            number = _WORDS.get(text, number_of(text))
+            if math.isfinite(number) and text not in _UNSURE:
                 self.numbers.setdefault(name, Counter())[number] += 1
 
     def finished(self, boxes_side: float, unused: tuple[str, ...]) -> LabelTable:
@@ -493,9 +507,10 @@ def _certainty(name: str, text: str) -> float | None:
     Raises:
         _Refused: It is something else.
     """
-    if not text:
+    if text.lower() in _NOTHING:
         return None
-    return _UNCERTAIN if number_of(text) == _UNCERTAIN else _share(name, text, words=True)
+    number = _WORDS.get(text.lower(), number_of(text))
+    return _UNCERTAIN if number == _UNCERTAIN else _share(name, text, words=True)
 
 
 def _has(text: str, finding: str) -> float | None:

@@ -168,8 +168,8 @@ def is_mask_table(path: Path, reading: MaskReading) -> bool:
     """Return whether a source holds masks, and not scores or labels: a table by its columns."""
     if suffix_of(path) not in TABLE_SUFFIXES or is_folder(path):
         return True
-    columns = columns_of(path) or set()
-    return (reading.mask_column or MASK_COLUMN) in columns
+    column = reading.mask_column or MASK_COLUMN
+    return column in (columns_of(path, {column}) or set())
 
 
 def names_in(path: Path, reading: MaskReading) -> frozenset[str]:

@@ -24,6 +24,7 @@ from pleura.evaluation.decision import deal, fit_nested
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.predictions import Predictions, count_image, joined
+from pleura.evaluation.ranking import ranking_doubts
 from pleura.evaluation.report import Report, choose_cases, choose_failures, write_report
 from pleura.evaluation.scores import Evaluation, summarise
 from pleura.formats.annotations import Annotations, check_masks, read_annotations
@@ -169,11 +170,14 @@ def evaluate_model(
             one = outcome_of(record, said, chosen, one.traits.negatives, chosen_elsewhere=True)
         outcomes.append(one)
         on_progress(len(outcomes), len(rows))
+    evaluation = summarise(outcomes, bundle.points, mixes=mixes, naive=naive)
+    ranked = [item.score if item.raw_score is None else item.raw_score for item in outcomes]
+    notes = _notes(bundle, records, own=bool(own), nested=nested is not None)
     return Validation(
-        summarise(outcomes, bundle.points, mixes=mixes, naive=naive),
+        evaluation,
         tuple(outcomes),
         tuple(int(row) for row in rows),
-        _notes(bundle, records, own=bool(own), nested=nested is not None),
+        (*notes, *ranking_doubts(evaluation.auroc, ranked)),
     )
 
 

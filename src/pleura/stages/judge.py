@@ -25,6 +25,7 @@ from pleura.evaluation.comparison import Comparison, compare
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.outcomes import Outcome, Traits, outcome
+from pleura.evaluation.ranking import ranking_doubts
 from pleura.evaluation.report import Report, write_report
 from pleura.evaluation.scores import Evaluation, summarise
 from pleura.formats.annotations import Annotations
@@ -382,7 +383,7 @@ def _without_scores(
         )
         unsaid: dict[str, Any] = dict.fromkeys(_OF_SCORES, undefined)
         return replace(evaluation, **unsaid), [why]
-    notes = []
+    notes = ranking_doubts(evaluation.auroc, [item.score for item in outcomes])
     if said.masks is None:
         notes.append(
             f"An image is called positive from the score {how.limit:g} on"

@@ -4,6 +4,7 @@ Either side may be masks in any form, or a table; a table of predictions holds s
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,10 @@ _NOT_ASSESSED = "not assessed"
 
 _THRESHOLD = 0.5
 """From which probability on an image is called, if nothing says it."""
+
+
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
+"""A number whose comma may part thousands."""
 
 
 _ROUNDING = 1e-3
@@ -208,9 +213,22 @@ def _read_scores(path: Path, how: Judging) -> ScoreTable:
                 "with `image_column` and `score_column`"
             )
         found = ScoreTable()
+        texts = []
         for row in table.rows():
             found.take(row, row.values.get(id_column, ""), column)
+            texts.append(row.values.get(column, ""))
+    _check_commas(path, column, texts)
     return found
+
+
+def _check_commas(path: Path, column: str, texts: Sequence[str]) -> None:
+    """Check that a comma can mean one thing alone: 1,200 is 1.2 to some, and 1200 to others."""
+    parted = [text for text in texts if "," in text]
+    if parted and all(map(_THOUSANDS.fullmatch, parted)):
+        raise DataError(
+            f"{path}: the comma in {parted[0]} (column {column}) may be a decimal one or part "
+            "thousands; write numbers with a point, and none between thousands"
+        )
 
 
 def _score_fault(values: Mapping[str, str], column: str) -> str:
