@@ -27,13 +27,7 @@ from pleura.errors import (
     ZeroRunError,
 )
 from pleura.formats.csv_cells import cell, csv_line
-from pleura.formats.csv_table import (
-    BYTE_ORDER_MARK,
-    CsvTable,
-    TableHead,
-    head_of,
-    open_lines,
-)
+from pleura.formats.csv_table import BYTE_ORDER_MARK, CsvTable, TableHead, head_of, open_lines
 from pleura.formats.mask_doubts import doubts
 from pleura.formats.mask_size import Misfit, exchanged, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
