@@ -5,7 +5,7 @@ import re
 import pytest
 from rich.console import Console
 
-from pleura.cli import console
+from pleura.cli import console, train
 from pleura.cli.app import execute
 from pleura.cli.train import watch_training
 from pleura.models.bundle import read_bundle
@@ -181,6 +181,19 @@ def test_settings_that_cannot_be(small_prepared, tmp_path, arguments, status, me
 def test_a_folder_that_is_not_prepared(tmp_path, capsys):
     assert execute(["train", str(tmp_path), "--out", str(tmp_path / "m")]) == 1
     assert "is not a finished prepared folder" in capsys.readouterr().err
+
+
+def test_a_long_epoch_says_in_a_pipe_how_far_it_is(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
+    with watch_training() as told:
+        for step, seconds in [(1, 1), (9, 59), (10, 61), (11, 100), (20, 122)]:
+            now[0] = seconds
+            told(Step(2, 30, step, 600, 0.25, 0.5, 4.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch   2 of 30, step 10 of 600: loss 0.2500, dice_coeff 0.500; 4.0 images/s",
+        "epoch   2 of 30, step 20 of 600: loss 0.2500, dice_coeff 0.500; 4.0 images/s",
+    ]
 
 
 @pytest.mark.slow

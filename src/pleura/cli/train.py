@@ -1,6 +1,7 @@
 """`pleura train`: from prepared arrays to model.h5."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pleura.data.arrays import Prepared
     from pleura.evaluation.mix import Mix
     from pleura.training.history import OnStep, Step
+
+_LINE_EVERY_S = 60.0
 
 
 def train(
@@ -164,9 +167,9 @@ def _train_all(
 
 @contextmanager
 def watch_training() -> Iterator["OnStep"]:
-    """Yield what draws a training: a bar with loss and Dice, and a plain line per epoch."""
+    """Yield what draws a training: a bar, or plain lines in a pipe, and a line per epoch."""
     if not console.err.is_terminal:
-        yield lambda step: _say_epoch(step)
+        yield _lines()
         return
     from rich.progress import (
         BarColumn,
@@ -198,6 +201,27 @@ def watch_training() -> Iterator["OnStep"]:
             _say_epoch(step)
 
         yield update
+
+
+def _lines() -> "OnStep":
+    """Return what says each minute how far an epoch is, and how an epoch ended."""
+    said = time.monotonic()
+
+    def update(step: "Step") -> None:
+        nonlocal said
+        now = time.monotonic()
+        if step.finished is not None:
+            said = now
+            _say_epoch(step)
+        elif now - said >= _LINE_EVERY_S:
+            said = now
+            console.say(
+                f"epoch {step.epoch:>3} of {step.epochs}, step {step.step} of {step.steps}: loss "
+                f"{step.loss:.4f}, dice_coeff {step.dice_coeff:.3f}; "
+                f"{step.images_per_second:.1f} images/s"
+            )
+
+    return update
 
 
 def _say_epoch(step: "Step") -> None:
