@@ -46,15 +46,9 @@ from pleura.inference.readers import open_readers
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.processes.progress import OnProgress
 from pleura.results.writer import forget_key
-from pleura.stages.evaluate import (
-    Scored,
-    evaluate_model,
-    read_truth,
-    score_answers,
-    write_test_report,
-    write_validation_report,
-)
+from pleura.stages.evaluate import evaluate_model, write_validation_report
 from pleura.stages.predict import job_settings, open_predictor
+from pleura.stages.score_answers import Scored, read_truth, score_answers, write_test_report
 from pleura.stages.train import is_trained, train_model
 from pleura.storage.atomic import write_text
 from pleura.storage.content import stamp_at
