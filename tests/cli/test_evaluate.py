@@ -5,7 +5,7 @@ import pytest
 
 from pleura.cli.app import execute
 from pleura.data.arrays import write_prepared
-from pleura.evaluation.scores import FIGURES
+from pleura.evaluation.figures import FIGURES
 from pleura.models.bundle import OperatingPoint, read_bundle, write_bundle
 
 

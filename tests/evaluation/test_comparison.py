@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pleura.evaluation.comparison import compare, verdict
+from pleura.evaluation.figures import FIGURES
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.outcomes import Outcome
-from pleura.evaluation.scores import FIGURES, summarise
+from pleura.evaluation.scores import summarise
 
 
 def outcomes(seed, skill):

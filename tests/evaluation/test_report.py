@@ -26,6 +26,7 @@ from pleura.evaluation.charts import (
     score_svg,
 )
 from pleura.evaluation.comparison import compare
+from pleura.evaluation.figures import FIGURES, Evaluation, PointScore, PredictiveValues, Stratum
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.report import (
@@ -36,14 +37,7 @@ from pleura.evaluation.report import (
     render_report,
     write_report,
 )
-from pleura.evaluation.scores import (
-    FIGURES,
-    Evaluation,
-    PointScore,
-    PredictiveValues,
-    Stratum,
-    summarise,
-)
+from pleura.evaluation.scores import summarise
 from pleura.models.bundle import OperatingPoint
 from pleura.rendering.overlay import MASK_COLOUR, TRUTH_COLOUR
 from tests.html_page import Page

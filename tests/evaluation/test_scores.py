@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleura import metrics
+from pleura.evaluation.figures import FIGURES, Evaluation
 from pleura.evaluation.mix import SIIM, Mix
 from pleura.evaluation.outcomes import Outcome, Traits, outcome
-from pleura.evaluation.scores import FIGURES, Evaluation, summarise
+from pleura.evaluation.scores import summarise
 from pleura.models.bundle import OperatingPoint
 
 

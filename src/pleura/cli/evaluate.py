@@ -399,7 +399,7 @@ _OF_A_PART = ("mean_dice", "positive_dice", "auroc", "sensitivity", "specificity
 
 def _defined(figures: Mapping[str, Any], names: Sequence[str]) -> str:
     """Return those figures that are defined, each with its name."""
-    from pleura.evaluation.scores import FIGURES
+    from pleura.evaluation.figures import FIGURES
 
     told = [f"{FIGURES[n]} {figure(figures, n)}" for n in names if figures[n] is not None]
     return ", ".join(told) or "no figure is defined"
@@ -407,7 +407,7 @@ def _defined(figures: Mapping[str, Any], names: Sequence[str]) -> str:
 
 def _usual(figures: Mapping[str, Any]) -> str:
     """Return the naive figures beside by how much they are above the others, if any differs."""
-    from pleura.evaluation.scores import FIGURES
+    from pleura.evaluation.figures import FIGURES
 
     told = {}
     for name, value in (figures.get("naive") or {}).items():
@@ -420,7 +420,7 @@ def _usual(figures: Mapping[str, Any]) -> str:
 
 
 def _print_parts(figures: Mapping[str, Any]) -> None:
-    from pleura.evaluation.scores import FIGURES
+    from pleura.evaluation.figures import FIGURES
 
     rows = {}
     for item in figures["predictive_values"]:
@@ -455,7 +455,7 @@ def _short(figures: Mapping[str, Any], name: str) -> str:
 
 def _print_comparison(comparison: "Comparison") -> None:
     from pleura.evaluation.comparison import CALLS_ABOUT, METHODS, p_value
-    from pleura.evaluation.scores import FIGURES
+    from pleura.evaluation.figures import FIGURES
 
     rows = {
         "images": f"{comparison.images} of {comparison.patients} patients, "

@@ -128,7 +128,7 @@ def _aim(width: float | None, margin: float | None, difference: float | None) ->
 
 
 def _print(needs: "Sequence[Need]", study: "Circumstances", aim: str) -> None:
-    from pleura.evaluation.scores import FIGURES
+    from pleura.evaluation.figures import FIGURES
 
     several = study.images > 1
     console.print_grid(

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura import metrics
+from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.intervals import patient_weights
 from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.proportions import wilson
-from pleura.evaluation.scores import Evaluation
 from pleura.rendering import figures
 
 _BINS = 25

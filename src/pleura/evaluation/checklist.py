@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pleura.errors import UsageError
 from pleura.evaluation.comparison import Comparison, p_value
-from pleura.evaluation.scores import FIGURES, OF_MASKS, Evaluation
+from pleura.evaluation.figures import FIGURES, OF_MASKS, Evaluation
 from pleura.formats.csv_cells import csv_text
 from pleura.models.bundle import Bundle, current_versions
 from pleura.models.card import card_sections

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.evaluation.figures import FIGURES, as_plain
 from pleura.evaluation.intervals import Bounds, Draws, Samples, Score, draw_patients
 from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.paired import (
@@ -18,7 +19,7 @@ from pleura.evaluation.paired import (
     compare_calls,
     paired_share_interval,
 )
-from pleura.evaluation.scores import FIGURES, Table, about, as_plain, figure_samples, figure_score
+from pleura.evaluation.scores import Table, about, figure_samples, figure_score
 
 LOWER_IS_BETTER = ("false_lesions", "brier", "calibration_error")
 _CALLS = ("sensitivity", "specificity", "accuracy")
@@ -37,7 +38,7 @@ class Difference:
     """A figure of the one system less that of the other.
 
     Attributes:
-        name: One of :data:`pleura.evaluation.scores.FIGURES`.
+        name: One of :data:`pleura.evaluation.figures.FIGURES`.
         ours: The one system's figure; NaN where undefined.
         theirs: The other's.
         difference: The first less the second, with its 95 % interval.

@@ -23,9 +23,9 @@ from pleura.evaluation.charts import (
     reliability_points,
     roc_points,
 )
+from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.intervals import draw_patients, patient_weights
 from pleura.evaluation.outcomes import Outcome
-from pleura.evaluation.scores import Evaluation
 from pleura.formats.csv_cells import csv_line
 from pleura.rendering import figures
 from pleura.storage.atomic import write_bytes, write_text

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from pleura.evaluation import charts
 from pleura.evaluation.comparison import CALLS_ABOUT, METHODS, Comparison, p_value
+from pleura.evaluation.figures import FIGURES, OF_MASKS, By, Evaluation, Naive, Stratum
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.outcomes import Outcome
-from pleura.evaluation.scores import FIGURES, OF_MASKS, By, Evaluation, Naive, Stratum
 from pleura.rendering.page import picture_source, render
 from pleura.storage.atomic import write_text
 

@@ -18,12 +18,13 @@ from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import DataError, InputError
 from pleura.evaluation.comparison import Comparison, compare
 from pleura.evaluation.decision import deal, fit_nested
+from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.predictions import Predictions, count_image, joined
 from pleura.evaluation.ranking import ranking_doubts
 from pleura.evaluation.report import Report, choose_cases, choose_failures, write_report
-from pleura.evaluation.scores import Evaluation, summarise
+from pleura.evaluation.scores import summarise
 from pleura.formats.rle import rle2mask
 from pleura.inference.prediction import Prediction, finish
 from pleura.models.bundle import Bundle

@@ -30,10 +30,11 @@ from pleura.engines.engine import Probabilities
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import BundleError
 from pleura.evaluation.decision import fit_decision, fit_nested
+from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.predictions import joined
-from pleura.evaluation.scores import Evaluation, summarise
+from pleura.evaluation.scores import summarise
 from pleura.formats.csv_cells import csv_text
 from pleura.models.bundle import Bundle, read_bundle, version_of, write_bundle
 from pleura.models.card import write_card

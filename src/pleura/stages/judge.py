@@ -22,12 +22,13 @@ from pleura.data.sources import find_sources
 from pleura.dicom.values import age_years
 from pleura.errors import DataError, RleError, UsageError
 from pleura.evaluation.comparison import Comparison, compare
+from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.ranking import ranking_doubts
 from pleura.evaluation.report import Report, write_report
-from pleura.evaluation.scores import Evaluation, summarise
+from pleura.evaluation.scores import summarise
 from pleura.formats.annotations import Annotations
 from pleura.formats.labels import ImageLabel
 from pleura.formats.rle import rle2mask, united

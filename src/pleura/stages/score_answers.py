@@ -11,9 +11,10 @@ from pleura.choices import RleForm
 from pleura.data.table_use import TableUse, table_use
 from pleura.data.unchanged import read_shown
 from pleura.errors import DataError, InputError
+from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.outcomes import Outcome, outcome
 from pleura.evaluation.report import Report, choose_cases, choose_failures, write_report
-from pleura.evaluation.scores import Evaluation, summarise
+from pleura.evaluation.scores import summarise
 from pleura.formats.annotations import Annotations, check_masks, read_annotations
 from pleura.formats.rle import rle2mask
 from pleura.inference.row import Row
