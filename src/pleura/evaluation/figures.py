@@ -34,8 +34,8 @@ FIGURES: Mapping[str, str] = MappingProxyType(
 """The figures of an :class:`Evaluation` that have an interval, and how they are called."""
 
 
-OF_MASKS = frozenset(
-    "mean_dice positive_dice mean_iou positive_iou lesion_sensitivity false_lesions".split()
+OF_MASKS = tuple(
+    name for name in FIGURES if any(what in name for what in ("dice", "iou", "lesion"))
 )
 """Those of them that want a true mask."""
 
