@@ -376,7 +376,7 @@ def _record_tile(record: ImageRecord, mask: NDArray[np.bool_]) -> NDArray[np.uin
 
 
 def tile_of(shown: Shown, mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return a small picture of a radiograph with answer and truth, ``(rows, columns)``, over it."""
+    """Return a picture of a radiograph with answer and truth, ``(rows, columns)`` each, over it."""
     found, right = (prepare_mask(plane, TILE, shown.aspect) for plane in (mask, truth))
     return overlay(shown.pixels, found, truth=right)
 
