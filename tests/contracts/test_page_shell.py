@@ -88,8 +88,8 @@ GIVEN: Mapping[str, str] = {
     "fetch.md": "siim",
     "index.md": "",
     "image-labels.md": "nih siim-320",
-    "judge.md": "nnunet-output labelsTs submission.csv stage_2_train.csv xrv.csv masks scores.csv "
-    "Data_Entry_2017.csv coco.json patients.csv masks.zip segmentations radiographs",
+    "judge.md": "predictions nnunet-output labelsTs submission.csv stage_2_train.csv xrv.csv masks "
+    "scores.csv Data_Entry_2017.csv coco.json patients.csv masks.zip segmentations radiographs",
     "masks.md": "radiographs masks coco.json t.csv predictions",
     "own-data.md": "images masks patients.csv new-images",
     "pacs.md": "FOLDER",
@@ -106,7 +106,7 @@ QUICK = {"index.md", "plan.md"}
 def commands(page: Path) -> list[str]:
     """Return the lines of a page's shell blocks, each with what continues it."""
     blocks = "\n".join(fences(page, "sh")).replace("\\\n", " ")
-    return [line for line in blocks.splitlines() if line.strip()]
+    return [line for line in blocks.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def not_run(line: str) -> bool:

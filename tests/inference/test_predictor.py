@@ -157,6 +157,18 @@ def test_nothing_gives_nothing(readers, predictor):
     assert list(predictor.predict_many([], readers=readers)) == []
 
 
+@pytest.mark.parametrize(("many", "counts"), [(list, "3/3"), (iter, "3/3"), (map, "3radiographs")])
+def test_a_bar_is_shown_where_it_is_asked_for(readers, predictor, files, many, counts, capfd):
+    paths = map(Path, files[:3]) if many is map else many(files[:3])
+    with_bar = list(predictor.predict_many(paths, readers=readers, progress=True))
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert counts in shown.err
+    without = list(predictor.predict_many(files[:3], readers=readers))
+    assert capfd.readouterr().err == ""
+    assert [one.image_id for one in with_bar] == [one.image_id for one in without]
+
+
 def test_only_a_few_files_are_read_ahead(readers, predictor, files):
     taken = []
 

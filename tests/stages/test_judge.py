@@ -1,6 +1,7 @@
 """Anybody's predictions against a truth."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -9,14 +10,17 @@ from PIL import Image
 
 from pleura.cli.app import execute
 from pleura.errors import DataError, UsageError
-from pleura.evaluation.paper import paper_figures, write_figures
+from pleura.evaluation.paper import drawn, paper_figures, write_figures
 from pleura.evaluation.per_image import COLUMNS, write_per_image
+from pleura.evaluation.scores import PointScore
 from pleura.formats.coco import CocoMask, coco_text
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import mask2rle
+from pleura.inference.parquet import write_parquet
 from pleura.metrics import auroc
+from pleura.models.bundle import OperatingPoint
 from pleura.stages.judge import judge
 from pleura.stages.judge_sides import Judging
 from tests.dicom_files import make_dicom
@@ -395,6 +399,62 @@ def test_the_command_writes_page_rows_and_figures(truth, tmp_path, capsys):
     assert execute([*command[:3], "--json"]) == 2
     assert "wants --truth" in capsys.readouterr().err
     assert execute(["evaluate"]) == 2
+
+
+def test_no_legend_lies_on_a_chart(truth, tmp_path):
+    scores = tmp_path / "scores.csv"
+    scores.write_text("image,score\n" + "".join(f"{k},{n / 8}\n" for n, k in enumerate(NAMES)))
+    found = judge(as_folder(tmp_path), truth, scores=scores)
+    told = found.evaluation
+    points = [
+        PointScore(name, OperatingPoint(), told.sensitivity, told.specificity)
+        for name in ("default", "sensitive", "specific", "rule")
+    ]
+    evaluation = replace(told, points=tuple(points))
+    legends = 0
+    for one in paper_figures(found.outcomes, evaluation):
+        figure = drawn(one)
+        figure.draw_without_rendering()
+        for legend in figure.legends:
+            legends += 1
+            box, whole = legend.get_window_extent(), figure.bbox
+            assert not box.overlaps(figure.axes[0].get_window_extent()), one.name
+            assert whole.x0 <= box.x0, one.name
+            assert box.x1 <= whole.x1, one.name
+    assert legends == 6
+
+
+def test_the_folder_of_pleura_predict_is_judged_as_it_lies(truth, tmp_path):
+    out = tmp_path / "answers"
+    out.mkdir()
+    rows = [f"{name},{mask2rle(mask)}" for name, mask in SAID.items()]
+    (out / "submission.csv").write_text("\n".join(["ImageId,EncodedPixels", *rows]) + "\n")
+    told = [
+        f"{name},{'not assessed' if n == 0 else 'positive' if n % 2 else 'negative'},{n / 8},0.3"
+        for n, name in enumerate(NAMES)
+    ]
+    head = "image_id,called,score,score_threshold"
+    (out / "predictions.csv").write_text("\n".join([head, *told]) + "\n")
+    (out / "worklist").mkdir()
+    (out / "worklist" / "1.js").write_text("")
+    found = judge(out, truth)
+    assert found.evaluation.images == 7
+    assert found.evaluation.positive_dice.value == pytest.approx(0.75)
+    assert found.evaluation.auroc.value < 1
+    assert {item.threshold for item in found.outcomes} == {0.3}
+    with pytest.raises(UsageError, match="run lengths do not say how large the images are"):
+        judge(out, _labels(tmp_path))
+    sizes = [(name, *SHAPE) for name in NAMES]
+    columns = {"image_id": "text", "rows": "count", "columns": "count"}
+    write_parquet(sizes, columns, {}, out / "predictions.parquet")
+    assert judge(out, _labels(tmp_path)).evaluation.images == 7
+
+
+def _labels(folder):
+    path = folder / "labels.csv"
+    rows = [f"{name},{n % 2}" for n, name in enumerate(NAMES)]
+    path.write_text("\n".join(["image,pneumothorax", *rows]) + "\n")
+    return path
 
 
 def test_the_same_outcomes_give_the_same_bytes(truth, tmp_path):

@@ -52,8 +52,9 @@ def evaluate(
     predictions: Annotated[
         Path | None,
         typer.Option(
-            help="Anybody's predictions in place of a model: a table of scores, or masks (run "
-            "lengths, COCO, a folder such as nnU-Net's). Wants --truth."
+            help="Anybody's predictions in place of a model: a table of scores, masks (run "
+            "lengths, COCO, a folder such as nnU-Net's), or the folder of pleura predict. Wants "
+            "--truth."
         ),
     ] = None,
     truth: Annotated[

@@ -32,14 +32,30 @@ from pleura.storage.atomic import write_bytes, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RESAMPLES = 500
 DARK, LIGHT = "#0b4f79", "#e08214"
 """A dark blue and a light orange, which stay apart in grey and for every kind of colour vision."""
 
+_WIDTH, _HEIGHT, _LEGEND_LINE = 3.5, 3.3, 0.19  # inches; 3.5 is a column of a journal
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "path",  # a journal has other fonts
+    "pdf.fonttype": 42,
+    "axes.titleweight": "normal",
+    "axes.labelcolor": figures.INK,
+    "xtick.labelcolor": figures.INK,
+    "ytick.labelcolor": figures.INK,
+}
 _GRID = np.linspace(0, 1, 101)
 _FORMATS = ("png", "svg", "pdf")
-_POINT: dict[str, Any] = {"color": LIGHT, "markeredgecolor": figures.INK, "zorder": 4}
+_POINT: dict[str, Any] = {
+    "color": LIGHT,
+    "markeredgecolor": figures.INK,
+    "zorder": 4,
+    "clip_on": False,
+}
+_BAND: dict[str, Any] = {"color": DARK, "alpha": 0.18, "linewidth": 0, "label": "95 % band"}
 _CHANCE: dict[str, Any] = {"color": figures.QUIET, "linewidth": 0.9, "linestyle": (0, (3, 3))}
 
 
@@ -52,12 +68,14 @@ class PaperFigure:
         draw: Draws it.
         columns: Names of its points.
         rows: Its points.
+        beside: How many entries of its legend stand side by side.
     """
 
     name: str
     draw: Callable[["Axes"], None]
     columns: tuple[str, ...]
     rows: Sequence[Sequence[float | str]]
+    beside: int = 1
 
 
 def write_figures(outcomes: Sequence[Outcome], evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -70,7 +88,7 @@ def write_figures(outcomes: Sequence[Outcome], evaluation: Evaluation, folder: P
     for figure in paper_figures(outcomes, evaluation):
         for form in _FORMATS:
             path = folder / f"{figure.name}.{form}"
-            write_bytes(path, _file(figure.draw, form, figure.name))
+            write_bytes(path, _file(figure, form))
             written.append(path)
         path = folder / f"{figure.name}.csv"
         write_text(path, csv_line(figure.columns) + "".join(csv_line(row) for row in figure.rows))
@@ -93,28 +111,35 @@ def paper_figures(outcomes: Sequence[Outcome], evaluation: Evaluation) -> list[P
     ]
 
 
-def _file(draw: Callable[["Axes"], None], form: str, salt: str) -> bytes:
+def drawn(paper_figure: PaperFigure) -> "Figure":
+    """Return one figure as matplotlib's, a column of a journal wide."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    style = {
-        **figures.STYLE,
-        "svg.hashsalt": salt,
-        "svg.fonttype": "path",  # a journal has other fonts
-        "pdf.fonttype": 42,
-        "axes.titleweight": "normal",
-        "axes.labelcolor": figures.INK,
-        "xtick.labelcolor": figures.INK,
-        "ytick.labelcolor": figures.INK,
-    }
-    content = io.BytesIO()
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(3.5, 3.3), layout="constrained")
+    with matplotlib.rc_context({**figures.STYLE, **_STYLE}):
+        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         FigureCanvasAgg(figure)
-        draw(figure.subplots())
-        no_date = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        figure.savefig(content, format=form, dpi=300, facecolor="white", metadata=no_date[form])
+        axes = figure.subplots()
+        paper_figure.draw(axes)
+        handles, labels = axes.get_legend_handles_labels()
+        if labels:  # above the chart, which grows by it, so that it hides no curve
+            lines = math.ceil(len(labels) / paper_figure.beside)
+            figure.set_figheight(_HEIGHT + _LEGEND_LINE * lines)
+            figure.legend(handles, labels, loc="outside upper center", ncols=paper_figure.beside)
+    return figure
+
+
+def _file(paper_figure: PaperFigure, form: str) -> bytes:
+    import matplotlib
+
+    content = io.BytesIO()
+    no_date = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    salt: dict[Any, Any] = {"svg.hashsalt": paper_figure.name}
+    with matplotlib.rc_context({**figures.STYLE, **_STYLE, **salt}):
+        drawn(paper_figure).savefig(
+            content, format=form, dpi=300, facecolor="white", metadata=no_date[form]
+        )
     return content.getvalue()
 
 
@@ -155,8 +180,8 @@ def _roc(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigure:
     called_at = {name: (1 - cleared.value, found.value) for name, (cleared, found) in told.items()}
 
     def draw(axes: "Axes") -> None:
-        axes.fill_between(_GRID, low, high, color=DARK, alpha=0.18, linewidth=0)
         axes.plot(points[0], points[1], color=DARK, label=_told("AUROC", evaluation.auroc))
+        axes.fill_between(_GRID, low, high, **_BAND)
         axes.plot([0, 1], [0, 1], **_CHANCE, label="chance")
         for name, at in called_at.items():
             own = name == "default"
@@ -166,15 +191,13 @@ def _roc(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigure:
                 **{**_POINT, **({} if own else {"color": "white"})},
                 label="operating point" if own else name,
             )
-        axes.legend(loc="lower right")
-        _unit(axes, "1 - specificity", "Sensitivity")
+        _unit(axes, "1 \N{MINUS SIGN} specificity", "Sensitivity")
 
     rows = [("curve", *pair, "", "") for pair in zip(*_plain(points), strict=True)]
     rows += [("band", x, "", *pair) for x, *pair in zip(*_plain((_GRID, low, high)), strict=True)]
     rows += [(name, round(x, 6), round(y, 6), "", "") for name, (x, y) in called_at.items()]
-    return PaperFigure(
-        "roc", draw, ("part", "false_positive_rate", "sensitivity", "low", "high"), rows
-    )
+    columns = ("part", "false_positive_rate", "sensitivity", "low", "high")
+    return PaperFigure("roc", draw, columns, rows, beside=2)
 
 
 def _precision(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigure:
@@ -185,25 +208,22 @@ def _precision(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigu
     share = ranking.prevalence
 
     def draw(axes: "Axes") -> None:
-        axes.fill_between(_GRID, low, high, color=DARK, alpha=0.18, linewidth=0)
         label = _told("AP", evaluation.average_precision)
         axes.step(points[0], points[1], where="pre", color=DARK, label=label)
-        axes.plot([0, 1], [share] * 2, **_CHANCE, label=f"share of positives {share:.2f}")
-        axes.legend(loc="best")
+        axes.fill_between(_GRID, low, high, **_BAND)
+        axes.plot([0, 1], [share] * 2, **_CHANCE, label=f"prevalence {share:.2f}")
         _unit(axes, "Recall (sensitivity)", "Precision")
 
     rows = [("curve", *pair, "", "") for pair in zip(*_plain(points), strict=True)]
     rows += [("band", x, "", *pair) for x, *pair in zip(*_plain((_GRID, low, high)), strict=True)]
-    return PaperFigure(
-        "precision-recall", draw, ("part", "recall", "precision", "low", "high"), rows
-    )
+    columns = ("part", "recall", "precision", "low", "high")
+    return PaperFigure("precision-recall", draw, columns, rows, beside=2)
 
 
 def _reliability(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigure:
     said, share, low, high, counts = reliability_points(outcomes)
 
     def draw(axes: "Axes") -> None:
-        axes.plot([0, 1], [0, 1], **_CHANCE)
         bars = np.array([share - low, high - share])
         axes.errorbar(
             said,
@@ -215,8 +235,9 @@ def _reliability(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFi
             linewidth=1,
             markersize=4,
             label=_told("calibration error", evaluation.calibration_error),
+            clip_on=False,
         )
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), handlelength=1)
+        axes.plot([0, 1], [0, 1], **_CHANCE, label="perfectly calibrated")
         _unit(axes, "Mean score", "Share with a pneumothorax")
 
     rows = list(zip(*_plain((said, share, low, high)), counts.tolist(), strict=True))
@@ -242,10 +263,10 @@ def _decision(outcomes: Sequence[Outcome], evaluation: Evaluation) -> PaperFigur
         axes.set_xlim(0, 0.6)
         axes.set_xlabel("Threshold probability")
         axes.set_ylabel("Net benefit")
-        axes.legend(loc="best")
 
     rows = list(zip(*_plain((at, ours, everybody)), strict=True))
-    return PaperFigure("decision-curve", draw, ("threshold", "by_score", "call_everybody"), rows)
+    columns = ("threshold", "by_score", "call_everybody")
+    return PaperFigure("decision-curve", draw, columns, rows, beside=2)
 
 
 def _area(outcomes: Sequence[Outcome]) -> PaperFigure:
@@ -273,13 +294,13 @@ def _area(outcomes: Sequence[Outcome]) -> PaperFigure:
         axes.set_ylim(0, 1)
         axes.set_xlabel("True area, % of the image")
         axes.set_ylabel("Dice")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2)
 
     rows = [
         (item.image_id, part, item.dice, "positive" if item.called else "negative")
         for item, part in zip(positives, share, strict=True)
     ]
-    return PaperFigure("dice-area", draw, ("image_id", "area_percent", "dice", "called"), rows)
+    columns = ("image_id", "area_percent", "dice", "called")
+    return PaperFigure("dice-area", draw, columns, rows, beside=2)
 
 
 def _froc(outcomes: Sequence[Outcome]) -> PaperFigure:
@@ -294,8 +315,7 @@ def _froc(outcomes: Sequence[Outcome]) -> PaperFigure:
 
     def draw(axes: "Axes") -> None:
         axes.step(np.append(0, false), np.append(0, found), where="post", color=DARK)
-        axes.plot(false[-1], found[-1], "o", **_POINT, label="operating point", clip_on=False)
-        axes.legend(loc="best")
+        axes.plot(false[-1], found[-1], "o", **_POINT, label="operating point")
         axes.set_xlim(left=0)
         axes.set_ylim(0, 1)
         axes.set_xlabel("False lesions per image")
@@ -338,7 +358,7 @@ def _confusion(outcomes: Sequence[Outcome], name: str, called: NDArray[np.bool_]
         axes.set_xticks([0, 1], ["positive", "negative"])
         axes.set_yticks([0, 1], ["positive", "negative"], rotation=90, va="center")
         axes.set_xlabel(f"Called (operating point: {name})")
-        axes.set_ylabel("Truth")
+        axes.set_ylabel("Truth (each row adds up to 100 %)")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)

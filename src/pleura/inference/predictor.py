@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from operator import length_hint
 from pathlib import Path
 from typing import Any, overload
 
@@ -164,6 +165,7 @@ class Predictor:
         *,
         batch: int = 4,
         readers: Readers | None = None,
+        progress: bool = False,
     ) -> Generator[Prediction | Failed]:
         """Yield the prediction for each file, in order, or a :class:`Failed` that says why not.
 
@@ -174,6 +176,7 @@ class Predictor:
             paths: DICOM files or plain pictures.
             batch: Images that go through the network together.
             readers: The processes that read; by default they are started here, and ended.
+            progress: Whether a bar is shown: in a notebook one of its own, else on stderr.
 
         Raises:
             UsageError: The batch is less than 1.
@@ -182,7 +185,8 @@ class Predictor:
         with open_line(readers, batch) as line:
             sources = ((Path(path), None) for path in paths)
             read = line.read(sources, self.bundle.preprocessing.size)
-            yield from line.beside(self._to_be_shown, line.run(read, self.engine))
+            answers = line.beside(self._to_be_shown, line.run(read, self.engine))
+            yield from _with_bar(answers, length_hint(paths)) if progress else answers
 
     def decided(self, ran: Ran | Failed) -> Prediction | Failed:
         """Return what the thresholds make of the network's answer, or why there is none."""
@@ -217,6 +221,14 @@ class Predictor:
             self.answer_flagged,
         )
         return replace(prediction, guard=ready.guard, notes=ready.notes)
+
+
+def _with_bar(answers: Iterable[Prediction | Failed], total: int) -> Iterable[Prediction | Failed]:
+    """Return the answers with a bar of how many of them there were; `total` 0 is not known."""
+    from tqdm.auto import tqdm
+
+    bar: Iterable[Prediction | Failed] = tqdm(answers, total=total or None, unit="radiographs")
+    return bar
 
 
 def _plane(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -266,6 +278,9 @@ def load(
     """Return the model in the file at `path`, ready to predict.
 
     Not a medical device: for research and education, not for diagnosis.
+
+    The first load of a model on a CPU converts it for the processor, which takes up to a minute.
+    The result is kept in the user's cache folder, and later loads take about a second.
 
     Args:
         path: A ``model.h5``, an ``.onnx`` or ``.xml`` that ``pleura export`` wrote, or the name of

@@ -8,15 +8,22 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from pleura.formats.annotations import write_submission
+from pleura.formats.annotations import Annotations, write_submission
 from pleura.formats.csv_cells import csv_line
+from pleura.formats.masks import read_masks
 from pleura.inference.parquet import write_parquet
 from pleura.inference.row import Row
 from pleura.models.bundle import OperatingPoint
+from pleura.storage.archive import is_file, is_folder
 from pleura.storage.atomic import atomic_path
+
+_SUBMISSION: Final = "submission.csv"
+_ANSWERS: Final = "predictions.csv"
+_TYPED: Final = "predictions.parquet"
 
 COLUMNS = {
     "image_id": "text",
@@ -84,15 +91,15 @@ def write_tables(rows: Iterable[Row], out: Path, made_with: Provenance) -> None:
         OutputError: One could not be written.
     """
     write_submission(
-        out / "submission.csv",
+        out / _SUBMISSION,
         ((one.image_id, one.submitted) for one in rows if one.submitted is not None),
     )
-    _write_csv(rows, out / "predictions.csv", made_with)
+    _write_csv(rows, out / _ANSWERS, made_with)
     write_parquet(
         ([*_cells(row), row.rle, row.rows, row.columns] for row in rows),
         COLUMNS | MASK_COLUMNS,
         made_with.as_json(),
-        out / "predictions.parquet",
+        out / _TYPED,
     )
 
 
@@ -106,12 +113,46 @@ def read_made_with(folder: Path) -> Provenance | None:
 
     columns = ("model", "engine", "pleura", *THRESHOLDS)
     try:
-        with (folder / "predictions.parquet").open("rb") as file:
+        with (folder / _TYPED).open("rb") as file:
             table = next(parquet.ParquetFile(file).iter_batches(1, columns=columns))
         model, engine, pleura, *thresholds = (table[name][0].as_py() for name in columns)
         return Provenance(str(model), str(engine), OperatingPoint(*thresholds), str(pleura))
     except (OSError, StopIteration, KeyError, pa.ArrowException):
         return None
+
+
+def answers_in(source: Path) -> Path | None:
+    """Return the ``predictions.csv`` of a job of pleura, by its folder or itself; None if none."""
+    answers = source / _ANSWERS if is_folder(source) else source
+    own = answers.name == _ANSWERS and is_file(answers.with_name(_SUBMISSION))
+    return answers if own else None
+
+
+def read_answered_masks(answers: Path) -> Annotations:
+    """Return the masks of a job of pleura, with their sizes where its Parquet table is there.
+
+    Args:
+        answers: Its ``predictions.csv``.
+
+    Raises:
+        AnnotationError: Its ``submission.csv`` cannot be read as a whole.
+    """
+    masks = read_masks(answers.with_name(_SUBMISSION))
+    return replace(masks, sizes=_read_sizes(answers.parent, masks))
+
+
+def _read_sizes(folder: Path, masks: Annotations) -> dict[str, tuple[int, int]]:
+    import pyarrow as pa  # as above
+    from pyarrow import parquet
+
+    columns = ("image_id", "rows", "columns")
+    try:
+        with (folder / _TYPED).open("rb") as file:
+            table = parquet.read_table(file, columns=list(columns))
+        cells = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    except (OSError, KeyError, pa.ArrowException):
+        return {}
+    return {name: (rows, wide) for name, rows, wide in cells if rows and name in masks.masks}
 
 
 def _write_csv(rows: Iterable[Row], path: Path, made_with: Provenance) -> None:

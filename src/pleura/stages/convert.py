@@ -31,14 +31,13 @@ from pleura.formats.mask_picture import is_inverted, write_mask_picture
 from pleura.formats.masks import MaskReading, file_of_mask, read_masks
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import EMPTY, Form, area_px, overlap_px, rle2mask, union, united
-from pleura.inference.tables import Provenance, read_made_with
+from pleura.inference.tables import Provenance, answers_in, read_answered_masks, read_made_with
 from pleura.models.bundle import OperatingPoint
 from pleura.processes.guarded import guarded
 from pleura.processes.isolation import Reply
 from pleura.processes.progress import OnProgress, untold
 from pleura.results.source import require_referable
 from pleura.results.writing import write_drawn
-from pleura.storage.archive import is_file, is_folder
 from pleura.storage.atomic import atomic_folder, write_text
 from pleura.storage.lock import contents
 
@@ -51,8 +50,6 @@ _SUFFIXES: Final[dict[MaskTarget, str]] = {
 }
 _FILE_SUFFIXES: Final[dict[MaskTarget, str]] = {"siim": ".csv", "absolute": ".csv", "coco": ".json"}
 
-_PREDICTIONS: Final = "predictions.csv"
-_SUBMISSION: Final = "submission.csv"
 _ANSWERS: Final = frozenset({"image_id", "called", "score"})
 """Columns of pleura's predictions.csv that are read here."""
 
@@ -187,7 +184,7 @@ def convert(
     elif how.to in _TABLES:
         write_mask_table(out, ((image.name, image.texts) for image in images))
     else:
-        answers = _answers(source)
+        answers = answers_in(source)
         made_with = None if answers is None else _made_with(answers.parent)
         _write_files(images, out, _SUFFIXES[how.to], made_with, on_progress)
     return ConvertedMasks(
@@ -226,11 +223,11 @@ def _read(
     source: Path, reading: MaskReading
 ) -> tuple[Annotations, list[ConversionLoss], list[tuple[str, str]]]:
     """Return the masks of a source, what was lost in reading, and what it says was not answered."""
-    answers = _answers(source)
+    answers = answers_in(source)
     if answers is None:
         table = read_masks(source, reading)
         return table, _unread(table), []
-    table = read_masks(answers.with_name(_SUBMISSION))
+    table = read_answered_masks(answers)
     scores, unsaid, failures = {}, 0, []
     with open_table(answers, _ANSWERS.issubset) as rows:
         if not set(rows.columns) >= _ANSWERS:
@@ -252,13 +249,6 @@ def _read(
         says = f"{_images(unsaid)} a label that its mask does not say"
         losses.append(ConversionLoss("labels", unsaid, says))
     return replace(table, scores=scores), losses, failures
-
-
-def _answers(source: Path) -> Path | None:
-    """Return the table of a prediction of pleura; None where the source is none."""
-    answers = source / _PREDICTIONS if is_folder(source) else source
-    own = answers.name == _PREDICTIONS and is_file(answers.with_name(_SUBMISSION))
-    return answers if own else None
 
 
 def _made_with(prediction: Path) -> Provenance:

@@ -1,8 +1,9 @@
 """Anybody's predictions against a truth, without a model and without a radiograph.
 
 Predictions are masks in any form of :mod:`pleura.formats.masks` (nnU-Net's folder is one), a table
-of scores, or both; the truth is masks or a table of image labels. The figures are those that
-``pleura evaluate`` gives for a model, over the images that both know.
+of scores, both, or the folder that ``pleura predict`` wrote; the truth is masks or a table of image
+labels. The figures are those that ``pleura evaluate`` gives for a model, over the images that both
+know.
 """
 
 import math
@@ -77,7 +78,7 @@ def judge(
     """Return how predictions fare against the truth.
 
     Args:
-        predictions: Masks, or a table of scores.
+        predictions: Masks, a table of scores, or the folder that ``pleura predict`` wrote.
         truth: Masks, or a table of image labels.
         how: How they are to be read.
         scores: A table of scores beside predicted masks.

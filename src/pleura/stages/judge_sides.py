@@ -19,6 +19,8 @@ from pleura.formats.annotations import Annotations, check_masks
 from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_table
 from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
+from pleura.inference.tables import answers_in, read_answered_masks
+from pleura.storage.archive import is_folder
 
 SCORE_COLUMNS = ("score", "Pneumothorax", "pneumothorax", "probability", "prediction")
 """Where scores are looked for, in this order, if no column is named."""
@@ -161,11 +163,16 @@ class Predicted:
 def read_predictions(path: Path, scores: Path | None, how: Judging) -> Predicted:
     """Return predictions: masks with or without a table of scores beside them, or scores alone.
 
+    The folder that ``pleura predict`` wrote has both.
+
     Raises:
         DataError, AnnotationError: They cannot be read as a whole.
         UsageError: Two tables of scores are named, or scores that are no probabilities say alone
             what is called positive, and no threshold is given.
     """
+    answers = answers_in(path) if is_folder(path) else None
+    if answers is not None and scores is None:
+        return Predicted(read_answered_masks(answers), _read_scores(answers, how))
     if is_mask_table(path, how.masks):
         masks = read_masks(path, how.masks)
         if scores is None:
