@@ -123,18 +123,12 @@ def predict(
     """
     from pleura import config
     from pleura.data.inputs import Inputs
-    from pleura.errors import UsageError
     from pleura.inference.readers import open_readers
     from pleura.remote.objects import Objects
 
     model, inputs = _model_and_inputs(items or [])
-    if batch != "auto" and not (batch.isdecimal() and int(batch) >= 1):
-        raise UsageError(f"--batch {batch}: take a number from 1 on, or auto")
+    _require_possible(inputs, batch, watch, on)
     cluster = options.cluster_of(on, cpus, gpus)
-    if cluster is not None and watch is not None:
-        raise UsageError(f"--on {on}: a folder is watched by one machine; leave out one of the two")
-    if bool(inputs) == (watch is not None):
-        raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
     settings = config.Predict(
         id=id_source,
         overlays=overlays,
@@ -173,7 +167,6 @@ def predict(
         with console.progress("predicting") as progress:
             together = _batch(batch, predictor, _MANY if files is None else files)
             how = job_settings(predictor, settings, out, together)
-            watched = None if watch is None else _watched(watch, out)
             if cluster is not None:
                 from pleura.stages import predict_on_ray
 
@@ -181,17 +174,30 @@ def predict(
                     predict_on_ray.open_job(cluster, predictor, bundles, settings, how)
                 )
                 rows = _all_of(job, listed, told, progress, predict_on_ray.TURN)
+            elif watch is not None:
+                watched = _watched(watch, out)
+                job = held.enter_context(Job(predictor, how, readers, objects))
+                rows = _arriving(job, watched, told, progress)
             else:
                 job = held.enter_context(Job(predictor, how, readers, objects))
-                if watched is None:
-                    rows = _all_of(job, listed, told, progress)
-                else:
-                    rows = _arriving(job, watched, told, progress)
+                rows = _all_of(job, listed, told, progress)
     if deidentify and watch is None:
         from pleura.results.writer import forget_key
 
         forget_key(out)
     return told.end(predictor, out, sum(not row.assessed for row in rows))
+
+
+def _require_possible(inputs: Sequence[str], batch: str, watch: Path | None, on: str) -> None:
+    """Check the options that depend on one another."""
+    from pleura.errors import UsageError
+
+    if batch != "auto" and not (batch.isdecimal() and int(batch) >= 1):
+        raise UsageError(f"--batch {batch}: take a number from 1 on, or auto")
+    if on != "local" and watch is not None:
+        raise UsageError(f"--on {on}: a folder is watched by one machine; leave out one of the two")
+    if bool(inputs) == (watch is not None):
+        raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
 
 
 def _announce(bundles: "Sequence[Bundle]", settings: "Predict") -> None:

@@ -106,7 +106,7 @@ def checklist(
             tuple(fact for key in keys for fact in facts.get(key, ())),
             rest,
         )
-        for guide in _guides()
+        for guide in _table()["guide"]
         for section, number, asks, keys, rest in guide["items"]
     )
 
@@ -173,89 +173,75 @@ def _counts(items: Sequence[ChecklistItem]) -> dict[State, int]:
 
 
 @cache
-def _guides() -> list[dict[str, Any]]:
+def _table() -> dict[str, Any]:
     text = files("pleura.evaluation").joinpath("checklist.toml").read_text(encoding="utf-8")
-    guides: list[dict[str, Any]] = tomllib.loads(text)["guide"]
-    return guides
+    return tomllib.loads(text)
+
+
+def _always(fact: str) -> list[str]:
+    """Return a fact that is the same for every evaluation."""
+    return [_table()["always"][fact]]
 
 
 Facts = Mapping[str, Sequence[str]]
 
 
 def _of_evaluation(evaluation: Evaluation, notes: Sequence[str], bundle: Bundle | None) -> Facts:
-    masks, images = evaluation.annotated, evaluation.images
-    parts = [
-        part for part in evaluation.strata if part.by in ("sex", "age", "view") and part.images
-    ]
-    people = [f"{part.by} {part.name}: {part.images} ({part.positives} positive)" for part in parts]
-    told = [
-        f"{words} {getattr(evaluation, name)}"
-        for name, words in FIGURES.items()
-        if masks or name not in OF_MASKS
-    ]
-    reached = {"auroc", "sensitivity", "specificity", *(["positive_dice"] if masks else [])}
-    headline = [f"{FIGURES[n]} {getattr(evaluation, n)}" for n in FIGURES if n in reached]
-    groups = ", ".join(dict.fromkeys(part.by for part in evaluation.strata if part.images))
+    version, model = current_versions()["pleura"], bundle.digest if bundle is not None else ""
+    digest = f" Model digest {model}." if model else ""
+    return {
+        "left_out": list(notes),
+        "available": [f"pleura {version}, Apache-2.0.{digest}"],
+        "missing": _always("missing"),
+        "statistics": _always("statistics"),
+        "use": _always("use") if bundle is not None else [],
+        **_of_figures(evaluation),
+        **_of_images(evaluation),
+    }
+
+
+def _of_figures(evaluation: Evaluation) -> Facts:
+    names = [name for name in FIGURES if evaluation.annotated or name not in OF_MASKS]
+    told = {name: f"{FIGURES[name]} {getattr(evaluation, name)}" for name in names}
+    headline = ("positive_dice", "auroc", "sensitivity", "specificity")
+    outlines = (
+        "; Hausdorff (95 %) and mean distance of the outlines, images with an empty mask counted "
+        "apart"
+    )
     missed = evaluation.sensitivity.value < 1 or evaluation.specificity.value < 1
-    facts: dict[str, list[str]] = {
-        "headline": ["; ".join(headline) + "."],
+    return {
+        "headline": ["; ".join(told[name] for name in headline if name in told) + "."],
+        "metrics": [
+            ", ".join(FIGURES[name] for name in names) + outlines * bool(evaluation.distances) + "."
+        ],
+        "performance": ["; ".join(told.values()) + "."],
+        "failures": _always("failures") if missed else ["No answer was wrong."],
+        "mixes": [
+            f"At the mix {item.name}: AUROC {item.auroc}, sensitivity {item.sensitivity}, "
+            f"specificity {item.specificity}."
+            for item in evaluation.mixes
+        ],
+    }
+
+
+def _of_images(evaluation: Evaluation) -> Facts:
+    masks, images = evaluation.annotated, evaluation.images
+    parts = [part for part in evaluation.strata if part.images]
+    known = [part for part in parts if part.by in ("sex", "age", "view")]
+    people = [f"{part.by} {part.name}: {part.images} ({part.positives} positive)" for part in known]
+    views = [f"{part.name} {part.images}" for part in known if part.by == "view"]
+    groups = ", ".join(dict.fromkeys(part.by for part in parts))
+    labels = f", and a label alone for {images - masks:,}" if images - masks else ""
+    return {
         "counts": [
             f"{images:,} images of {evaluation.patients:,} patients were evaluated, "
             f"{evaluation.positives:,} of them with a pneumothorax."
         ],
-        "left_out": list(notes),
-        "reference": [
-            f"The truth is a mask for {masks:,} images"
-            + (f", and a label alone for {images - masks:,}." if images - masks else ".")
-        ],
-        "missing": [
-            "Images that are not annotated, or annotated in a way that cannot be, count in no "
-            "figure. A radiograph that cannot be read, or by its picture or header is no frontal "
-            "chest radiograph, gets no answer and is listed."
-        ],
-        "metrics": [
-            f"{', '.join(words for n, words in FIGURES.items() if masks or n not in OF_MASKS)}"
-            + (
-                "; Hausdorff (95 %) and mean distance of the outlines, images with an empty mask "
-                "counted apart."
-                if evaluation.distances
-                else "."
-            )
-        ],
-        "statistics": [
-            "95 % intervals: percentile bootstrap over patients (1,000 draws), each patient with "
-            "the same weight; where no draw differs, Wilson's (shares), Newcombe's (AUROC) or the "
-            "exact Poisson interval (false lesions)."
-        ],
-        "performance": ["; ".join(told) + "."],
-        "available": [
-            "pleura "
-            + current_versions()["pleura"]
-            + ", Apache-2.0."
-            + (f" Model digest {bundle.digest}." if bundle is not None and bundle.digest else "")
-        ],
-        "use": [
-            "Finds pneumothorax in frontal chest radiographs. Not a medical device: for research "
-            "and education, not for diagnosis."
-        ]
-        if bundle is not None
-        else [],
+        "reference": [f"The truth is a mask for {masks:,} images{labels}."],
+        "people": ["; ".join(people) + "."] if people else [],
+        "views": [f"Views: {', '.join(views)}."] if views else [],
+        "subgroups": [f"Figures by {groups}, with intervals."] if groups else [],
     }
-    facts["people"] = ["; ".join(people) + "."] if people else []
-    facts["views"] = [
-        "Views: " + ", ".join(f"{p.name} {p.images}" for p in parts if p.by == "view") + "."
-    ] if any(part.by == "view" for part in parts) else []  # fmt: skip
-    facts["subgroups"] = [f"Figures by {groups}, with intervals."] if groups else []
-    facts["mixes"] = [
-        f"At the mix {item.name}: AUROC {item.auroc}, sensitivity {item.sensitivity}, specificity "
-        f"{item.specificity}."
-        for item in evaluation.mixes
-    ]
-    facts["failures"] = [
-        "Misses and false alarms are shown on the page of pleura evaluate --report, and stand "
-        "by image in the table of pleura evaluate --per-image."
-    ] if missed else ["No answer was wrong."]  # fmt: skip
-    return facts
 
 
 def _of_comparison(comparison: Comparison | None) -> Facts:
@@ -317,9 +303,9 @@ def _of_model(bundle: Bundle) -> Facts:
             f"to {size} x {size} with a black border, 8 bit: rule "
             f"{bundle.preprocessing.preparation}."
         ],
-        "input": ["The pixels of one frontal radiograph; nothing else of the patient is used."],
+        "input": _always("input"),
         "decisions": said["Decisions"],
-        "explained": ["Maps of probability over the radiograph (pleura predict --heatmaps)."],
+        "explained": _always("explained"),
         "limits": said["Limits"],
         "imbalance": [f"Share of positives in the first epoch: {drawn:g}."]
         if isinstance(drawn, int | float)
