@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pleura import config
 from pleura.choices import Match
@@ -143,37 +143,53 @@ def find_sources(settings: config.Data) -> Sources:
         told = "; ".join(filter(None, _why_none(listed, unnamed, in_tables)))
         raise DataError(f"{', '.join(map(str, named))}: {told}")
     stage_2 = any("stage_2_images" in path.parts for path in test)
-    around = _table_folders(folders)
-    foreign: list[Path] = []
-    found = [] if settings.annotations else _find_tables(around, _table_names(stage_2), foreign)
-    annotations = settings.annotations or next(iter(found), None)
-    patients = settings.patients or _find_table(around, ["patients.csv"], foreign)
-    simulated = _find_table(around, [SIMULATED], [])
-    submissions = _submissions(around)
-    others = [settings.fold_table, settings.labels.table, settings.test_annotations]
-    known = (annotations, patients, *others, simulated, *submissions, *foreign, *found[1:])
-    used = {path_at(table).resolve() for table in known if table}
     return Sources(
         root=root,
         train=tuple(sorted(train)),
         test=tuple(sorted(test)),
-        annotations=path_at(annotations) if annotations else None,
-        patients=path_at(patients) if patients else None,
-        folds=path_at(settings.fold_table) if settings.fold_table else None,
+        folds=_path(settings.fold_table),
         labels=labels,
         patients_named=bool(settings.patients),
-        simulated=simulated,
-        submissions=submissions,
         not_read=_not_read(listed, root),
-        not_used=(
-            *(_other_columns(path) for path in foreign),
-            *(_comes_later(path, found[0]) for path in found[1:]),
-            *(_nobodys(path) for path in _tables_beside(around) if path.resolve() not in used),
-        ),
         reading=reading,
         match=settings.match,
         unnamed=unnamed,
+        **_tables(settings, _table_folders(folders), stage_2)._asdict(),
     )
+
+
+def _path(place: str) -> Path | None:
+    return path_at(place) if place else None
+
+
+class _Tables(NamedTuple):
+    """The tables that are used, and what is said of the others; names as in :class:`Sources`."""
+
+    annotations: Path | None
+    patients: Path | None
+    simulated: Path | None
+    submissions: tuple[Path, ...]
+    not_used: tuple[TableUse, ...]
+
+
+def _tables(settings: config.Data, folders: Sequence[Path], stage_2: bool) -> _Tables:
+    """Return the tables that are named, or lie in some folders."""
+    foreign: list[Path] = []
+    found = [] if settings.annotations else _find_tables(folders, _table_names(stage_2), foreign)
+    annotations = _path(settings.annotations) or next(iter(found), None)
+    maps = [] if settings.patients else _find_tables(folders, ["patients.csv"], foreign)
+    patients = _path(settings.patients) or next(iter(maps), None)
+    simulated = next(iter(_find_tables(folders, [SIMULATED], [])), None)
+    submissions = _submissions(folders)
+    others = map(_path, (settings.fold_table, settings.labels.table, settings.test_annotations))
+    known = (annotations, patients, *others, simulated, *submissions, *foreign, *found[1:])
+    used = {table.resolve() for table in known if table}
+    not_used = (
+        *(_other_columns(path) for path in foreign),
+        *(_comes_later(path, found[0]) for path in found[1:]),
+        *(_nobodys(path) for path in _tables_beside(folders) if path.resolve() not in used),
+    )
+    return _Tables(annotations, patients, simulated, submissions, not_used)
 
 
 def _require_there(place: str) -> None:
@@ -340,13 +356,8 @@ def _submissions(folders: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(path for path in found if _SUBMISSION.fullmatch(path.name.lower()))
 
 
-def _find_table(folders: Sequence[Path], names: Iterable[str], foreign: list[Path]) -> Path | None:
-    """Return the first table of `names`; add those that are something else to `foreign`."""
-    return next(iter(_find_tables(folders, names, foreign)), None)
-
-
 def _find_tables(folders: Sequence[Path], names: Iterable[str], foreign: list[Path]) -> list[Path]:
-    """Return the tables of `names`, in their order, and likewise."""
+    """Return the tables of `names`, in their order; add those that are others to `foreign`."""
     found = []
     for name in dict.fromkeys(names):
         for folder in folders:
