@@ -1,16 +1,14 @@
 """What is not of the body: electrodes, lines, tubes and drains, and letters on the radiograph."""
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.synthesis.phantom.anatomy import Chest, Floats, Lung, Side
+from pleura.synthesis.phantom.anatomy import Chest, Floats, Side
 from pleura.synthesis.phantom.canvas import SHIFT, Image, Plate, blurred, curve, fixed
 
 
-def devices(rng: np.random.Generator, plate: Plate, chest: Chest, lungs: Sequence[Lung]) -> Image:
+def devices(rng: np.random.Generator, plate: Plate, chest: Chest) -> Image:
     """Return electrodes, wires, lines, tubes and drains; none depends on a pneumothorax."""
     canvas = np.zeros((plate.size, plate.size), dtype=np.uint8)
     bedside = chest.pose.view == "AP"

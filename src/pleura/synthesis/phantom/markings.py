@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.synthesis.phantom import anatomy
-from pleura.synthesis.phantom.anatomy import Chest, Floats, Lung
+from pleura.synthesis.phantom.anatomy import Floats, Lung
 from pleura.synthesis.phantom.canvas import SHIFT, Image, Plate, blurred, curve, fixed
 
 
@@ -71,7 +71,7 @@ def pleural_lines(rng: np.random.Generator, plate: Plate, lungs: Sequence[Lung])
     return soft * np.float32(strength / 255)
 
 
-def skin_folds(rng: np.random.Generator, plate: Plate, chest: Chest) -> Image:
+def skin_folds(rng: np.random.Generator, plate: Plate) -> Image:
     """Return folds of skin on some radiographs, nothing on most; none depends on a pneumothorax."""
     if rng.random() > 0.22:
         return np.zeros((plate.size, plate.size), dtype=np.float32)

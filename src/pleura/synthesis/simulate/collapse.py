@@ -121,7 +121,7 @@ def draw_collapse(
         outline = outline.deepened(float(rng.uniform(*_SULCUS)) * outline.size)
     for attempt in range(_TRIES):
         profile = _profile(rng, shape, 0.78**attempt)
-        found = _filled_to(rng, outline, shape, profile, area_px, radiograph)
+        found = _filled_to(outline, shape, profile, area_px, radiograph)
         if found is None:
             continue
         thickest = found.thickness.max() / outline.size
@@ -186,12 +186,7 @@ def _directions(outline: Outline, shape: Shape) -> Floats:
 
 
 def _filled_to(
-    rng: np.random.Generator,
-    outline: Outline,
-    shape: Shape,
-    profile: Floats,
-    area_px: float,
-    radiograph: tuple[int, int],
+    outline: Outline, shape: Shape, profile: Floats, area_px: float, radiograph: tuple[int, int]
 ) -> Collapse | None:
     """Return the collapse with `profile` whose area is nearest to the one wanted (bisection)."""
     aim = _directions(outline, shape)
