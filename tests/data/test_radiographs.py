@@ -8,8 +8,11 @@ from pleura.data.radiographs import (
     header_patient,
     radiograph_files,
     radiograph_id,
+    read_any_header,
     read_any_radiograph,
 )
+from pleura.data.scan import scan_files
+from pleura.dicom.suffixes import PICTURES
 from pleura.errors import DataError, DicomError, PictureError
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -50,3 +53,18 @@ def test_a_folder_without_radiographs_and_bad_files_are_refused(tmp_path):
         read_any_radiograph(tmp_path / "a.png")
     with pytest.raises(DicomError):
         read_any_radiograph(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("suffix", sorted(PICTURES))
+def test_what_begins_as_dicom_is_that_whatever_its_name(tmp_path, cohort, suffix):
+    dicom = next(cohort.rglob("*.dcm"))
+    path = tmp_path / f"x{suffix}"
+    # A file may be TIFF and DICOM at once, of the same picture.
+    path.write_bytes(b"II*\0\x08\0\0\0".ljust(128, b"\0") + dicom.read_bytes()[128:])
+    assert radiograph_id(path) == read_any_header(path).sop_instance_uid == dicom.stem
+    assert header_patient(path)
+    np.testing.assert_array_equal(
+        read_any_radiograph(path).pixels, read_any_radiograph(dicom).pixels
+    )
+    (found,) = scan_files([path])
+    assert (found.image_id, found.is_plain, found.notes) == (dicom.stem, False, ())

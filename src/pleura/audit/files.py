@@ -13,7 +13,7 @@ from pleura.data.index import Index
 from pleura.data.records import ImageRecord
 from pleura.data.scan import FailureCode, Scan
 from pleura.dicom.geometry import MOST_RADIOGRAPH_MM, least_radiograph_mm
-from pleura.dicom.suffixes import is_picture, suffix_of
+from pleura.dicom.suffixes import suffix_of
 from pleura.dicom.values import age_years
 from pleura.pictures.flags import other_view, sideways
 
@@ -38,7 +38,7 @@ def file_findings(index: Index, root: Path) -> Iterator[Finding]:
     yield from _copies(index.duplicates, root)
     yield from _near_duplicates(index.records)
     scans = [(record, index.scans[record.path]) for record in index.records]
-    dicom = [(record, scan) for record, scan in scans if not is_picture(Path(record.path))]
+    dicom = [(record, scan) for record, scan in scans if not scan.is_plain]
     for code, check in _CHECKS.items():  # a JPEG or PNG has no header that could be wrong
         values = ((record, check(scan)) for record, scan in dicom)
         yield found(code, (Item(r.image_id, value) for r, value in values if value is not None))

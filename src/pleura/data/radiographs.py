@@ -25,7 +25,7 @@ from pleura.dicom.radiograph import (
     read_header,
     read_radiograph,
 )
-from pleura.dicom.signature import data_start, is_gzip
+from pleura.dicom.signature import data_start, head_of, is_gzip
 from pleura.dicom.sop_classes import UNKNOWN
 from pleura.dicom.square import squared
 from pleura.dicom.suffixes import PICTURES, is_picture, stem_of
@@ -94,6 +94,16 @@ def radiograph_files(folder: Path) -> list[Path]:
     return found
 
 
+def is_plain(path: Path) -> bool:
+    """Return whether a file is read as a plain picture: by its name, unless it begins as DICOM."""
+    if not is_picture(path):
+        return False
+    try:
+        return data_start(head_of(path)) is None
+    except (OSError, ValueError):  # reading it will say why
+        return True
+
+
 def open_any_radiograph(path: Path, expected: str = "") -> Opened:
     """Return the radiograph in a file, and the bytes that it came from.
 
@@ -107,7 +117,7 @@ def open_any_radiograph(path: Path, expected: str = "") -> Opened:
         ChangedError: It holds other bytes than expected.
         InputError: It cannot be read; the message names the path and the reason.
     """
-    if not is_picture(path):
+    if not is_plain(path):
         return open_radiograph(path, expected)
     opened = _of_picture(path, open_plain_picture(path))
     if expected and opened.fingerprint != expected:
@@ -137,7 +147,7 @@ def read_any_header(path: Path) -> Header:
     Raises:
         InputError: As for :func:`open_any_radiograph`.
     """
-    return open_any_radiograph(path).radiograph.header if is_picture(path) else read_header(path)
+    return open_any_radiograph(path).radiograph.header if is_plain(path) else read_header(path)
 
 
 def parse_any_header(content: bytes, name: str, path: Path) -> Header:
@@ -190,7 +200,7 @@ def read_any_radiograph(path: Path) -> AnyRadiograph:
     Raises:
         InputError: It cannot be read; the message names the path and the reason.
     """
-    radiograph = open_any_radiograph(path).radiograph if is_picture(path) else read_radiograph(path)
+    radiograph = open_any_radiograph(path).radiograph if is_plain(path) else read_radiograph(path)
     header = radiograph.header
     digits = header.age.strip().rstrip("Yy")
     age = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
@@ -210,7 +220,7 @@ def radiograph_id(path: Path) -> str:
     Raises:
         InputError: The header cannot be read.
     """
-    return stem_of(path) if is_picture(path) else read_header(path).sop_instance_uid
+    return stem_of(path) if is_plain(path) else read_header(path).sop_instance_uid
 
 
 def header_patient(path: Path) -> str:
@@ -219,4 +229,4 @@ def header_patient(path: Path) -> str:
     Raises:
         InputError: The header cannot be read.
     """
-    return "" if is_picture(path) else read_header(path).patient_id
+    return "" if is_plain(path) else read_header(path).patient_id

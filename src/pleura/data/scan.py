@@ -19,9 +19,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pleura.data.radiographs import open_any_radiograph
+from pleura.data.radiographs import is_plain, open_any_radiograph
 from pleura.dicom import radiograph as dicom
-from pleura.dicom.suffixes import is_picture
 from pleura.errors import (
     DamagedError,
     InputError,
@@ -114,6 +113,11 @@ class Scan:
     notes: tuple[dicom.Note, ...] = ()
     aspect: float = 1.0
     pixel_mm: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a picture without a header."""
+        return any(note.kind == "plain-picture" for note in self.notes)
 
     @property
     def measure_mm(self) -> tuple[float, float] | None:
@@ -269,7 +273,7 @@ def _open(path: str, pixels: bool) -> _Opened | Failure:
         return fault
     try:
         file = path_at(path)
-        if is_picture(file):
+        if is_plain(file):
             picture = open_any_radiograph(file).radiograph
             scan = _of_header(picture.header)
             return _read(scan, "", picture.pixels) if pixels else _Opened(scan, "", None)
@@ -414,7 +418,7 @@ def _scan_of(text: str) -> Scan:
 
 def named_by_path(scan: Scan, root: Path) -> Scan:
     """Return a scan; a picture's id is its path below `root`, as names may come again there."""
-    if not is_picture(Path(scan.path)):
+    if not scan.is_plain:
         return scan
     path = Path(os.path.relpath(scan.path, root))
     return replace(scan, image_id="_".join((*path.parts[:-1], path.stem)).lstrip("._"))
