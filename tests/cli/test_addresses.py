@@ -238,7 +238,7 @@ def test_a_command_that_reads_no_addresses_says_so(tmp_path, capsys):
 def test_results_are_not_written_to_an_address(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for words in (
-        ["predict", "a.dcm", "--out", "s3://films/out"],
+        ["folds", "here", "--out", "hdfs://me:5ec3e7@host/folds.csv"],
         ["audit", "here", "--out", "s3://me:5ec3e7@films/out"],
         ["evaluate", "m.h5", "p", "--per-image", "https://me:secret@host/rows.csv"],
     ):

@@ -20,6 +20,8 @@ class Server:
         upstream: ``HOST:PORT`` of a server that is asked in its place.
         faults: What happens to the next requests that bring a file, each once: a status such as
             "503", "cut" (it breaks off), "slow" (it never ends).
+        refused: What is answered to the next requests that put a file, each once: a status; "lost"
+            does what was asked and then answers 500.
         answer: Returns status, content and headers for a path and the headers of a request.
         asked: The methods and paths that were asked for.
     """
@@ -27,6 +29,7 @@ class Server:
     files: dict[str, bytes] = field(default_factory=dict)
     upstream: str = ""
     faults: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     answer: Callable[[str, Message], tuple[int, bytes, dict[str, str]]] | None = None
     asked: list[str] = field(default_factory=list)
     address: str = ""
@@ -62,12 +65,24 @@ def serving(**how: object) -> Iterator[Server]:
 
         do_HEAD = do_GET  # noqa: N815
 
-        def _found(self, path: str) -> tuple[int, bytes, dict[str, str]]:
+        def do_PUT(self) -> None:
+            path = urlsplit(self.path).path
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            server.asked.append(f"{self.command} {path}")
+            fault = server.refused.pop(0) if self.command == "PUT" and server.refused else ""
+            status, content, headers = (
+                (int(fault), b"", {}) if fault.isdigit() else self._found(path, body)
+            )
+            self._send(500 if fault == "lost" else status, content, headers)
+
+        do_DELETE = do_POST = do_PUT  # noqa: N815
+
+        def _found(self, path: str, body: bytes | None = None) -> tuple[int, bytes, dict[str, str]]:
             if server.answer is not None:
                 return server.answer(self.path, self.headers)
             if server.upstream:
                 upstream = HTTPConnection(server.upstream, timeout=30)
-                upstream.request(self.command, self.path, headers=dict(self.headers.items()))
+                upstream.request(self.command, self.path, body, dict(self.headers.items()))
                 answer = upstream.getresponse()
                 content = answer.read()
                 headers = dict(answer.getheaders())

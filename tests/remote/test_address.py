@@ -2,7 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from pleura.remote.address import Address, identity_of, path_of, public, scheme_of, without_secrets
+from pleura.errors import UsageError
+from pleura.remote.address import (
+    Address,
+    identity_of,
+    path_of,
+    public,
+    scheme_in,
+    scheme_of,
+    without_secrets,
+)
 from pleura.storage.archive import Member
 
 
@@ -58,4 +67,21 @@ def test_schemes_and_paths():
     assert scheme_of("C:/x") == scheme_of("/a//b") == scheme_of("") == ""
     assert path_of("file:///data/film%201.dcm") == "/data/film 1.dcm"
     assert path_of("s3://b/film%201.dcm") == "s3://b/film%201.dcm"
+    assert path_of("file:/data/a.dcm") == path_of("file://localhost/data/a.dcm") == "/data/a.dcm"
     assert str(Address("s3://b/t.tar", member=inside("s/1.dcm"))) == "s3://b/t.tar/s/1.dcm"
+
+
+def test_a_path_of_another_machine_is_none_of_this_one():
+    with pytest.raises(UsageError) as raised:
+        path_of("file://me:secret@host/data/a.dcm")
+    said = "file://host/data/a.dcm: names host as a machine, and only files of this one are opened;"
+    assert str(raised.value) == f"{said} write file:///host/data/a.dcm for a path"
+
+
+def test_an_address_is_known_where_it_was_written_as_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert scheme_in("s3:/b/a.dcm") == scheme_in("S3://b/a.dcm") == "s3"
+    assert scheme_in("hdfs:/h/a") == "hdfs"
+    assert scheme_in("C:/a") == scheme_in("a:b") == scheme_in("pleura:fast") == ""
+    (tmp_path / "notes:").mkdir()
+    assert scheme_in("notes:/a.csv") == ""

@@ -22,7 +22,7 @@ from pleura.cli.folds import folds
 from pleura.cli.gallery import gallery
 from pleura.cli.info import info
 from pleura.cli.inspect import inspect
-from pleura.cli.options import expand_groups, writes_here
+from pleura.cli.options import expand_groups, stays_here
 from pleura.cli.phantom import phantom
 from pleura.cli.plan import plan
 from pleura.cli.predict import predict
@@ -62,7 +62,7 @@ VERBS = (
     info,
 )
 for verb in VERBS:
-    app.command()(writes_here(expand_groups(verb)))
+    app.command()(stays_here(expand_groups(verb)))
 
 
 def _show_version(wanted: bool) -> None:

@@ -25,7 +25,7 @@ def evaluate(
         Path | None, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
     ] = None,
     against: Annotated[
-        Path | None,
+        options.AnywhereOrNone,
         typer.Option(
             help="Another model.h5, to be held against this one; with --predictions, others."
         ),
@@ -43,14 +43,14 @@ def evaluate(
     ] = None,
     mix: options.MixNames = None,
     negatives: Annotated[
-        Path | None,
+        options.AnywhereOrNone,
         typer.Option(
             help="A CSV with the columns ImageId and kind: what kind of negative an image is, "
             "such as what its report says. Each kind gets figures of its own."
         ),
     ] = None,
     predictions: Annotated[
-        Path | None,
+        options.AnywhereOrNone,
         typer.Option(
             help="Anybody's predictions in place of a model: a table of scores, masks (run "
             "lengths, COCO, a folder such as nnU-Net's), or the folder of pleura predict. Wants "
@@ -58,13 +58,14 @@ def evaluate(
         ),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="Their truth: masks, or a table of image labels.")
+        options.AnywhereOrNone, typer.Option(help="Their truth: masks, or a table of image labels.")
     ] = None,
     scores: Annotated[
-        Path | None, typer.Option(help="A table of scores beside predicted masks.")
+        options.AnywhereOrNone, typer.Option(help="A table of scores beside predicted masks.")
     ] = None,
     against_scores: Annotated[
-        Path | None, typer.Option(help="A table of scores beside the masks of --against.")
+        options.AnywhereOrNone,
+        typer.Option(help="A table of scores beside the masks of --against."),
     ] = None,
     score_column: Annotated[
         str, typer.Option(help="Its column of scores.", show_default="score, Pneumothorax")
@@ -79,7 +80,7 @@ def evaluate(
     ] = None,
     image_size: options.ImageSize = "",
     images: Annotated[
-        Path | None,
+        options.AnywhereOrNone,
         typer.Option(
             help="Folder of the radiographs of --predictions: their sizes, distances in mm where a "
             "spacing is known, age, sex, view."

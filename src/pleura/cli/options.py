@@ -3,15 +3,15 @@
 import functools
 import inspect
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from pleura.choices import MatchBy, RleForm
-from pleura.remote.address import SCHEMES, scheme_of, url_of, without_secrets
+from pleura.remote.address import SCHEMES, STORES, path_of, scheme_in, url_of, without_secrets
 
 if TYPE_CHECKING:
     from pleura.cluster.shards import Cluster
@@ -27,12 +27,18 @@ DataFolders = Annotated[
         show_default=False,
     ),
 ]
+_WRITTEN, _ANYWHERE = "written", "anywhere"
+Out = Annotated[Path, _WRITTEN]
+OutOrNone = Annotated[Path | None, _WRITTEN]
+Anywhere = Annotated[Path, _ANYWHERE]
+"""What may lie at an address; any other path that is read is one of this machine."""
+AnywhereOrNone = Annotated[Path | None, _ANYWHERE]
 Images = Annotated[
-    Path | None,
+    AnywhereOrNone,
     typer.Option(help="Folder of the training radiographs, where it cannot be found by name."),
 ]
 AnnotationTable = Annotated[
-    Path | None,
+    AnywhereOrNone,
     typer.Option(
         help="The masks, where they cannot be found: a table of run lengths (.csv, .csv.gz), a "
         "COCO file (.json), or a folder of masks (PNG, TIFF, NIfTI, DICOM SEG) named as the "
@@ -40,11 +46,11 @@ AnnotationTable = Annotated[
     ),
 ]
 Patients = Annotated[
-    Path | None,
+    AnywhereOrNone,
     typer.Option(help="CSV with columns ImageId and patient, to keep a patient on one side."),
 ]
 FoldTable = Annotated[
-    Path | None, typer.Option(help="A fold table, as pleura folds writes it, to split by.")
+    AnywhereOrNone, typer.Option(help="A fold table, as pleura folds writes it, to split by.")
 ]
 ImageSize = Annotated[
     str, typer.Option(help="ROWSxCOLUMNS of all images, where run lengths alone do not say it.")
@@ -75,9 +81,6 @@ MixNames = Annotated[
         "SIIM-ACR set) or a prevalence such as 0.05; may be repeated.",
     ),
 ]
-_WRITTEN = "written"
-Out = Annotated[Path, _WRITTEN]
-OutOrNone = Annotated[Path | None, _WRITTEN]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ class LabelOptions(LabelColumns):
     """What a table says of images of which nobody drew a mask."""
 
     labels: Annotated[
-        Path | None,
+        AnywhereOrNone,
         typer.Option(
             help="A CSV that says which images show a pneumothorax where nobody drew a mask: an id "
             "(or a file's name) and 0, 1 or a probability. JPEGs and PNGs that it names are read "
@@ -228,7 +231,8 @@ class SourceOptions:
     annotations: AnnotationTable = None
     images: Images = None
     test_images: Annotated[
-        Path | None, typer.Option(help="Folder of the test radiographs, where it cannot be found.")
+        AnywhereOrNone,
+        typer.Option(help="Folder of the test radiographs, where it cannot be found."),
     ] = None
     patients: Patients = None
     fold_table: FoldTable = None
@@ -322,28 +326,82 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
     return expanded if taken else command
 
 
-def writes_here(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command that refuses an address where it would make a folder of that name."""
-    written = [
-        one.name
+def stays_here(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command that refuses an address where it would take it for a path of this machine.
+
+    A ``file://`` address is such a path. What is read from anywhere is :data:`Anywhere`.
+    """
+    paths = {
+        one.name: getattr(one.annotation, "__metadata__", ())
         for one in inspect.signature(command).parameters.values()
-        if _WRITTEN in getattr(one.annotation, "__metadata__", ())
-    ]
+        if holds_path(one.annotation)
+    }
 
     @functools.wraps(command)
     def checked(**values: Any) -> Any:
-        from pleura.errors import UsageError
-
-        for name in written:
-            place = url_of(str(values[name] or ""))
-            if scheme_of(place) in SCHEMES:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} {without_secrets(place)}: results are written to "
-                    "a folder of this machine; name one, and copy it to the store"
-                )
+        for name, marks in paths.items():
+            given = values[name]
+            if isinstance(given, list):
+                values[name] = [_here(one, name, marks) for one in given]
+            elif given is not None:
+                values[name] = _here(given, name, marks)
         return command(**values)
 
     return checked
+
+
+def holds_path(annotation: Any) -> bool:
+    """Return whether an option's annotation is that of one path or several."""
+    return annotation is Path or any(map(holds_path, get_args(annotation)))
+
+
+def _here(given: Path, option: str, marks: Sequence[Any]) -> Path:
+    from pleura.errors import UsageError
+
+    text = str(given)
+    scheme = scheme_in(text)
+    if not scheme or (_ANYWHERE in marks and scheme in SCHEMES):
+        return given
+    if scheme == "file":
+        return Path(path_of(text))
+    if _WRITTEN in marks:
+        return Path(written_at(text, option, stores=()))
+    known = "" if scheme in SCHEMES else f"addresses of {scheme}:// are not read; "
+    raise UsageError(
+        f"{_shown(text)}: {known}this is read from this machine alone; copy it here, and name the "
+        "copy"
+    )
+
+
+def written_at(text: str, option: str, stores: Sequence[str] = STORES) -> str:
+    """Return where results go: a path, or an address in a store.
+
+    Args:
+        text: What was given.
+        option: By which option.
+        stores: What an address may begin with.
+
+    Raises:
+        UsageError: Nothing is written there.
+    """
+    from pleura.errors import UsageError
+
+    scheme = scheme_in(text)
+    if scheme in stores:
+        return url_of(text)
+    if scheme not in ("", "file"):
+        there = f", or to {', '.join(f'{one}://' for one in stores)}" if stores else ""
+        raise UsageError(
+            f"--{option.replace('_', '-')} {_shown(text)}: results are written to a folder of this "
+            f"machine{there}; name one, and copy it to the store"
+        )
+    return path_of(text)
+
+
+def _shown(text: str) -> str:
+    """Return an address of whatever kind without secrets."""
+    scheme, _, rest = text.partition("?")[0].partition(":")
+    return without_secrets(f"{scheme}://{rest.lstrip('/')}")
 
 
 def cluster_of(on: str, cpus: int, gpus: float = 0.0) -> "Cluster | None":

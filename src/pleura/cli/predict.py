@@ -6,7 +6,8 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -18,6 +19,7 @@ from pleura.dicom.suffixes import is_picture, is_radiograph
 from pleura.models.shipped import DEFAULT, IN_FOLDER, holds_model, is_name, names
 from pleura.processes.progress import OnProgress
 from pleura.remote.address import scheme_of, without_secrets
+from pleura.storage.elsewhere import path_at
 
 if TYPE_CHECKING:
     from pleura.config import Predict
@@ -29,10 +31,16 @@ if TYPE_CHECKING:
     from pleura.inference.row import Row
     from pleura.inference.watch import Watched
     from pleura.models.bundle import Bundle
+    from pleura.remote.results_at import ResultsAt
 
 
 def predict(
-    out: Annotated[options.Out, typer.Option(help="Folder for the results.", show_default=False)],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder for the results, or its address (s3://, gs://, az://).", show_default=False
+        ),
+    ],
     items: Annotated[
         list[str] | None,
         typer.Argument(
@@ -106,6 +114,13 @@ def predict(
     on: options.On = "local",
     cpus: options.Cpus = 0,
     gpus: Annotated[float, typer.Option(help="GPUs of a cluster's worker.", min=0)] = 0.0,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where results are made that go to an address.",
+            show_default="~/.cache/pleura/results",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object per file, then a summary.")
     ] = False,
@@ -114,12 +129,12 @@ def predict(
 
     Not a medical device: for research and education, not for diagnosis.
 
-    A run that was cut off goes on where it was. A file that cannot be read gets its reason in
-    predictions.csv and no row in submission.csv. One that by its picture or header is no frontal
-    chest radiograph (inverted, lateral, a hand, CT) is not assessed: its flags stand in
-    predictions.csv, and submission.csv, which has no third word, says -1. The exit status is 3
-    where a file failed or was not assessed. Files are opened by processes of their own, which are
-    held to time and memory.
+    A run that was cut off goes on where it was. At an address results are put when all are there,
+    and once. A file that cannot be read gets its reason in predictions.csv and no row in
+    submission.csv. One that by its picture or header is no frontal chest radiograph (inverted,
+    lateral, a hand, CT) is not assessed: its flags stand in predictions.csv, and submission.csv,
+    which has no third word, says -1. The exit status is 3 where a file failed or was not assessed.
+    Files are opened by processes of their own, which are held to time and memory.
     """
     from pleura import config
     from pleura.data.inputs import Inputs
@@ -146,9 +161,17 @@ def predict(
         max_seconds=max_seconds,
         max_memory=max_memory,
     )
+    place, work = _place(out, work, watch)
     with contextlib.ExitStack() as held:
         objects = held.enter_context(Objects(max_seconds))
         listed = Inputs(inputs, objects)
+        sent = None
+        if work is not None:
+            from pleura.remote.results_at import ResultsAt
+
+            command = _command(model, inputs, ensemble or [], settings)
+            sent = held.enter_context(ResultsAt(place, command, _TABLES, work, objects))
+        folder = Path(place) if sent is None else sent.folder
         files = None if watch else listed.count
         readers = held.enter_context(open_readers(settings, files)) if cluster is None else None
         # They start while this is imported and the model is loaded.
@@ -166,26 +189,54 @@ def predict(
         told = _Told(as_json, listed.passed)
         with console.progress("predicting") as progress:
             together = _batch(batch, predictor, _MANY if files is None else files)
-            how = job_settings(predictor, settings, out, together)
+            how = job_settings(predictor, settings, folder, together)
             if cluster is not None:
                 from pleura.stages import predict_on_ray
 
                 job = held.enter_context(
                     predict_on_ray.open_job(cluster, predictor, bundles, settings, how)
                 )
-                rows = _all_of(job, listed, told, progress, predict_on_ray.TURN)
+                _all_of(job, listed, told, progress, predict_on_ray.TURN)
             elif watch is not None:
-                watched = _watched(watch, out)
+                watched = _watched(watch, folder)
                 job = held.enter_context(Job(predictor, how, readers, objects))
-                rows = _arriving(job, watched, told, progress)
+                _arriving(job, watched, told, progress)
             else:
                 job = held.enter_context(Job(predictor, how, readers, objects))
-                rows = _all_of(job, listed, told, progress)
+                _all_of(job, listed, told, progress)
+        rows = job.write_results() if watch is not None else _finished(job, told, sent)
     if deidentify and watch is None:
         from pleura.results.writer import forget_key
 
-        forget_key(out)
-    return told.end(predictor, out, sum(not row.assessed for row in rows))
+        forget_key(folder)
+    shown = folder if sent is None else path_at(sent.url)
+    return told.end(predictor, shown, sum(not row.assessed for row in rows))
+
+
+_TABLES = ("predictions.csv", "predictions.parquet", "worklist.html", "submission.csv")
+"""What a job leaves beside folders; the last is put last where results go to an address."""
+
+
+def _place(out: str, work: Path | None, watch: Path | None) -> tuple[str, Path | None]:
+    """Return where results go; and, where that is an address, in which folder they are made.
+
+    Raises:
+        UsageError: Nothing is written there; or an option does not go with it.
+    """
+    from pleura.errors import UsageError
+    from pleura.storage.own_file import cache_folder
+
+    place = options.written_at(out, "out")
+    if not scheme_of(place):
+        if work is not None:
+            raise UsageError("--work: is for results at an address; leave it out")
+        return place, None
+    if watch is not None:
+        raise UsageError(
+            f"--out {without_secrets(place)}: what is watched for is never all there, so it cannot "
+            "be put at an address; name a folder, and copy it to the store"
+        )
+    return place, work or cache_folder("results")
 
 
 def _require_possible(inputs: Sequence[str], batch: str, watch: Path | None, on: str) -> None:
@@ -330,16 +381,41 @@ def _batch(batch: str, predictor: "Predictor", files: int) -> int:
     return found
 
 
+def _command(
+    model: str | None, inputs: Sequence[str], others: Sequence[Path], settings: "Predict"
+) -> str:
+    """Return what tells this job from others to the same address; no secret is in it."""
+    lasting = replace(settings, workers=0, max_seconds=60.0, max_memory=2048)
+    return repr((model, [*map(without_secrets, inputs)], [*map(str, others)], lasting))
+
+
 def _all_of(
     job: "Job", listed: "Inputs", told: "_Told", progress: OnProgress, turn_size: int = 4096
-) -> "Rows":
+) -> None:
     """Have all files answered, and tell of each."""
+    with (
+        _going_on(job, told),
+        contextlib.closing(job.answer_turns(listed.turns(turn_size))) as rows,
+    ):
+        for row in rows:
+            told.hear(row)
+            progress(job.done, len(job))
+
+
+def _finished(job: "Job", told: "_Told", sent: "ResultsAt | None") -> "Rows":
+    """Write the results, and put them at their address where they go to one."""
+    with _going_on(job, told):
+        if sent is None:
+            return job.finish()
+        with console.progress(f"putting results at {sent.url}") as progress:
+            return job.finish(lambda: sent.put(progress))
+
+
+@contextlib.contextmanager
+def _going_on(job: "Job", told: "_Told") -> Iterator[None]:
+    """Say what is done where Ctrl-C ends it."""
     try:
-        with contextlib.closing(job.answer_turns(listed.turns(turn_size))) as rows:
-            for row in rows:
-                told.hear(row)
-                progress(job.done, len(job))
-        return job.finish()
+        yield
     except KeyboardInterrupt:
         console.say(
             f"{told.files} of {len(job)} files are done; the same command goes on with the others"
@@ -357,14 +433,13 @@ def _watched(folder: Path, out: Path) -> "Watched":
     return watched
 
 
-def _arriving(job: "Job", watched: "Watched", told: "_Told", progress: OnProgress) -> "Rows":
+def _arriving(job: "Job", watched: "Watched", told: "_Told", progress: OnProgress) -> None:
     """Have files answered as they arrive, and tell of each, until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(watched.answer(job)) as rows:
         for row in rows:
             told.hear(row)
             progress(job.done, len(job))
     told.passed = watched.passed
-    return job.write_results()
 
 
 class _Told:

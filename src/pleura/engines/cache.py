@@ -18,7 +18,7 @@ from pleura.errors import OutputError
 from pleura.models.bundle import Bundle, Exported, version_of
 from pleura.models.weights import digest
 from pleura.storage.atomic import write_bytes
-from pleura.storage.own_file import require_own_file
+from pleura.storage.own_file import cache_folder, require_own_file
 
 MOST_BYTES = 2 * 2**30
 """What the folder may hold once a network is added to it; the newest stays, however large."""
@@ -40,12 +40,8 @@ class Converted(NamedTuple):
 
 
 def folder() -> Path:
-    """Return the folder of converted networks: ``pleura/engines`` in the user's cache folder.
-
-    Source: XDG Base Directory Specification; a relative ``XDG_CACHE_HOME`` does not count.
-    """
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "pleura" / "engines"
+    """Return the folder of converted networks: ``pleura/engines`` in the user's cache folder."""
+    return cache_folder("engines")
 
 
 def converted(bundle: Bundle, package: str, convert: Callable[[Bundle], Exported]) -> Converted:

@@ -14,7 +14,7 @@ no engine, so that the processes that read can start before one is loaded.
 import contextlib
 import functools
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -219,9 +219,15 @@ class Job:
             writer.finish(rows, self._settings.out)
         return rows
 
-    def finish(self) -> Rows:
-        """Write the results, and remove the store: the job is done."""
+    def finish(self, then: Callable[[], None] = lambda: None) -> Rows:
+        """Write the results, and remove the store: the job is done.
+
+        Args:
+            then: What is to be done with the results before; where that fails, the job goes on
+                from here.
+        """
         rows = self.write_results()
+        then()
         self._store.finish()
         return rows
 

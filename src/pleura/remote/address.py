@@ -12,17 +12,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from pleura.errors import UsageError
 from pleura.storage.archive import Member
 
 DICOMWEB = ("dicomweb+http", "dicomweb+https")
 WEB = ("http", "https", *DICOMWEB)
 """What addresses with a server's name begin with."""
 
-SCHEMES = ("s3", "gs", "az", *WEB)
+STORES = ("s3", "gs", "az")
+"""What addresses of object stores begin with."""
+
+SCHEMES = (*STORES, *WEB)
 """What an address may begin with; ``file://`` is a path, written in another way."""
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _AS_PATH = re.compile(f"^({'|'.join(map(re.escape, (*SCHEMES, 'file')))}):/(?!/)", re.IGNORECASE)
+_LIKE_ADDRESS = re.compile("([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,17 +97,38 @@ def url_of(text: str) -> str:
     """Return an address that was written as a path, which has one slash of two; others as they are.
 
     Example:
-        >>> url_of("s3:/bucket/a.dcm"), url_of("folder/a.dcm")
-        ('s3://bucket/a.dcm', 'folder/a.dcm')
+        >>> url_of("s3:/bucket/a.dcm"), url_of("file:/a.dcm"), url_of("folder/a.dcm")
+        ('s3://bucket/a.dcm', 'file:///a.dcm', 'folder/a.dcm')
     """
-    return _AS_PATH.sub(r"\1://", text)
+    return _AS_PATH.sub(lambda found: f"{found[1]}://{'/' * (found[1].lower() == 'file')}", text)
+
+
+def scheme_in(text: str) -> str:
+    """Return what an address of whatever kind begins with, also where it was written as a path.
+
+    "" where the text is a path. Such is ``notes:/a.csv`` where there is a folder ``notes:``.
+    """
+    found = _LIKE_ADDRESS.match(text)
+    return found[1].lower() if found and not os.path.lexists(text.partition("/")[0]) else ""
 
 
 def path_of(text: str) -> str:
-    """Return the path in a ``file://`` address; any other text as it is."""
-    if scheme_of(text) != "file":
+    """Return the path in a ``file://`` address; any other text as it is.
+
+    Raises:
+        UsageError: It is a path of another machine.
+    """
+    url = url_of(text)
+    if scheme_of(url) != "file":
         return text
-    return os.path.expanduser(unquote(urlsplit(text).path))  # noqa: PTH111
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        host = parts.hostname
+        raise UsageError(
+            f"file://{host}{parts.path}: names {host} as a machine, and only files of this one are "
+            f"opened; write file:///{host}{parts.path} for a path"
+        )
+    return os.path.expanduser(unquote(parts.path))  # noqa: PTH111
 
 
 def without_secrets(url: str) -> str:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
-from pleura.errors import AddressError, ArchiveError, InputError
+from pleura.errors import AddressError, ArchiveError, InputError, OutputError
 from pleura.remote.address import DICOMWEB, WEB, Address, scheme_of, without_secrets
 from pleura.remote.dicomweb import (
     BROKE_OFF,
@@ -52,6 +53,7 @@ AHEAD_BYTES = 256 << 20
 """Of several objects on the way so many bytes lie in memory until they are read."""
 
 _PART_BYTES = 1 << 18
+_SLOWEST = 1 << 20  # bytes a second: a large file may take longer to be put than one attempt
 _PACKAGES = {
     **dict.fromkeys(("s3", *WEB), "pip install 'pleura[s3]' brings"),
     "gs": "pip install gcsfs brings",
@@ -66,7 +68,9 @@ _RIGHTS = {
 _NOTHING_SAID = Stamp(0, 0, 0, 0)
 _NONE_THERE = {404, 410}
 _NO_RIGHT = {401, 403, 407}
-_FOR_A_WHILE = {408, 425, 429}
+_FOR_A_WHILE = {408, 409, 425, 429}
+_THERE_ALREADY = {412}
+_KNOWS_NO_CONDITION = {501}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -258,6 +262,66 @@ class Objects:
         except Exception as error:
             raise AddressError(f"{shown}: {_reason(error, scheme_of(url))[0]}") from error
 
+    def put_new(self, url: str, content: bytes) -> bool:
+        """Put an object where none is yet, and return whether it was put.
+
+        Of two who do so at the same time one succeeds, where the store knows that condition
+        (``If-None-Match: *``, as S3, Google's and Azure's do); else it is looked at first.
+
+        Raises:
+            OutputError: It could not be put.
+        """
+
+        def put(store: Any, path: str, run: Callable[..., Any]) -> bool:
+            try:
+                run("pipe_file", path, content, mode="create")
+            except FileExistsError:
+                return False
+            except Exception as error:
+                if _status(error) in _THERE_ALREADY:
+                    return False
+                if _status(error) not in _KNOWS_NO_CONDITION:
+                    raise
+                if self.about(url) is not None:
+                    return False
+                run("pipe_file", path, content)
+            return True
+
+        return bool(self._asked(url, without_secrets(url), put, writes=True))
+
+    def put(self, files: Mapping[str, Path]) -> Iterator[str]:
+        """Put files at addresses, each whole or not at all, and yield each when it is there.
+
+        Raises:
+            OutputError: One could not be put.
+        """
+        from pleura.processes.workers import ahead  # which imports much
+
+        def put(url: str) -> str:
+            path = files[url]
+
+            def sent(store: Any, place: str, run: Callable[..., Any]) -> None:
+                run("put_file", str(path), place)
+
+            seconds = self._seconds + path.stat().st_size / _SLOWEST
+            self._asked(url, without_secrets(url), sent, writes=True, seconds=seconds)
+            return url
+
+        yield from ahead(lambda url: self._pool.submit(put, url), files, FETCHED_AHEAD)
+
+    def remove(self, url: str) -> None:
+        """Remove an object, if there is one.
+
+        Raises:
+            OutputError: It could not be removed.
+        """
+
+        def remove(store: Any, path: str, run: Callable[..., Any]) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                run("rm_file", path)
+
+        self._asked(url, without_secrets(url), remove, writes=True)
+
     def _ask_parts_again(self, file: Any, url: str, shown: str) -> None:
         """Let each part of an open file be asked for as often as an object is."""
         cache = getattr(file, "cache", None)
@@ -313,19 +377,37 @@ class Objects:
                 f"{scheme}://{one['name']}" for one in found if one["type"] == "directory"
             ]
 
-    def _asked(self, url: str, shown: str, ask: Callable[..., Any]) -> Any:
+    def _asked(
+        self,
+        url: str,
+        shown: str,
+        ask: Callable[..., Any],
+        *,
+        writes: bool = False,
+        seconds: float = 0.0,
+    ) -> Any:
         """Return what `ask` gives, asked again for a while where that may help.
+
+        Args:
+            url: The address.
+            shown: The same without secrets.
+            ask: What is to be done with the store.
+            writes: Whether that writes there.
+            seconds: What one attempt may take; 0 for as long as any.
 
         Raises:
             AddressError: It gave nothing; the text begins with `shown`.
+            OutputError: The same, where it was to write.
         """
+        failed = OutputError if writes else AddressError
         store, path = self._store(url, shown)
 
         def run(name: str, *args: Any, **more: Any) -> Any:
             """Call a method of the store for as long as one attempt may take."""
             if not getattr(store, "async_impl", False):
                 return getattr(store, name)(*args, **more)
-            return self._waited(store.loop, getattr(store, f"_{name}")(*args, **more))
+            asked = getattr(store, f"_{name}")(*args, **more)
+            return self._waited(store.loop, asked, seconds or self._seconds)
 
         for attempt in range(ATTEMPTS):
             try:
@@ -333,22 +415,24 @@ class Objects:
             except (AttributeError, NameError, TypeError, AddressError):
                 raise  # a mistake of ours, or said already
             except Exception as error:  # of whatever library the store is read by
-                why, passes = _reason(error, scheme_of(url))
+                why, passes = _reason(error, scheme_of(url), writes=writes)
                 if not passes:
-                    raise AddressError(f"{shown}: {why}") from error
+                    raise failed(f"{shown}: {why}") from error
                 last = attempt + 1 == ATTEMPTS
                 if not last:  # at random, so that many do not come at once
                     longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
                     self._pause(random.uniform(longest / 2, longest))
                 if last or self._closed.is_set():
-                    raise AddressError(
+                    raise failed(
                         f"{shown}: {why}, {attempt + 1} times; run it again when its server is well"
                     ) from error
         raise AssertionError("unreachable")
 
-    def _waited(self, loop: asyncio.AbstractEventLoop, asked: Coroutine[Any, Any, Any]) -> Any:
+    def _waited(
+        self, loop: asyncio.AbstractEventLoop, asked: Coroutine[Any, Any, Any], seconds: float
+    ) -> Any:
         """Return what comes of a request, for which nobody waits once this is closed."""
-        answer = asyncio.run_coroutine_threadsafe(asyncio.wait_for(asked, self._seconds), loop)
+        answer = asyncio.run_coroutine_threadsafe(asyncio.wait_for(asked, seconds), loop)
         self._awaited.add(answer)
         if self._closed.is_set():
             answer.cancel()
@@ -435,15 +519,18 @@ def _require_digest(address: Address, content: bytes) -> None:
         )
 
 
-def _reason(error: Exception, scheme: str) -> tuple[str, bool]:
-    """Return why an object could not be had, and whether that may pass."""
+def _reason(error: Exception, scheme: str, *, writes: bool = False) -> tuple[str, bool]:
+    """Return why an object could not be had, or put, and whether that may pass."""
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status in _NONE_THERE:
+        if writes:
+            return "there is no such bucket; make it, or name another", False
         inside = "DICOMweb service" if scheme in DICOMWEB else "bucket"
         return f"there is no such object, or no such {inside}", False
     if _lacks_rights(error) or status in _NO_RIGHT:
         where = _RIGHTS.get(scheme, "its signature, or user and password in it")
-        return f"may not be read: check what gives the right to ({where})", False
+        done = "written" if writes else "read"
+        return f"may not be {done}: check what gives the right to ({where})", False
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "its server did not answer in time", True
     if status is not None:
@@ -456,7 +543,7 @@ def _reason(error: Exception, scheme: str) -> tuple[str, bool]:
     cut_off = isinstance(error, OSError) and error.strerror == BROKE_OFF
     if cut_off or "Payload" in name or "IncompleteRead" in name:
         return "broke off on the way", True
-    return f"could not be fetched ({name})", True
+    return f"could not be {'put there' if writes else 'fetched'} ({name})", True
 
 
 def _lacks_rights(error: Exception) -> bool:

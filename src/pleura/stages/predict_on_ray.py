@@ -23,7 +23,7 @@ from pleura.cluster.shards import Cluster, Shards
 from pleura.config import Predict
 from pleura.errors import OutputError, UsageError
 from pleura.inference.job import Job, JobSettings, answered, named
-from pleura.inference.job_store import key_of, row_of, text_of
+from pleura.inference.job_store import Rows, key_of, row_of, text_of
 from pleura.inference.line import open_line
 from pleura.inference.predictor import Predictor
 from pleura.inference.readers import Failed, Ready, open_readers
@@ -134,9 +134,9 @@ class ClusterJob(Job):
             self._shards.close()
         super().__exit__(*error)
 
-    def finish(self) -> Any:
+    def finish(self, then: Callable[[], None] = lambda: None) -> Rows:
         """Write the results, and remove what is not needed any longer."""
-        rows = super().finish()
+        rows = super().finish(then)
         shutil.rmtree(self._staged, ignore_errors=True)
         return rows
 
@@ -253,7 +253,8 @@ def worker(
     if how.writers and not how.out.is_dir():
         raise UsageError(
             f"{how.out}: is not seen by the machine {os.uname().nodename} of the cluster; name a "
-            "folder that all share, or leave out overlays, heat maps, worklist and DICOM results"
+            "folder that all share (as `work`, where results go to an address), or leave out "
+            "overlays, heat maps, worklist and DICOM results"
         )
     predictor = open_predictor(bundles, settings)
     if many and how.batch > 1:

@@ -104,6 +104,29 @@ def locked_file(path: str | os.PathLike[str], verb: str) -> Iterator[None]:
         yield
 
 
+def this_process(verb: str) -> Holder:
+    """Return this process as one that holds what it writes, from now on."""
+    return Holder(verb, os.getpid(), os.uname().nodename, place(), time.time())
+
+
+def holder_of(values: object) -> Holder | None:
+    """Return the holder of whom fields are known; None where pleura does not write such."""
+    try:
+        holder = Holder(**values)  # type: ignore[arg-type]
+        known = (
+            _VERB.fullmatch(holder.verb)
+            and _MACHINE.fullmatch(holder.machine)
+            and isinstance(holder.place, str)
+            and isinstance(holder.process, int)
+            and 0 < holder.process < 2**31
+            and isinstance(holder.since, int | float)
+            and 0 < holder.since < 2**33
+        )
+    except TypeError:
+        return None
+    return holder if known else None
+
+
 def contents(folder: Path) -> list[Path]:
     """Return what lies in a folder besides its lock; nothing where there is no folder."""
     return [path for path in folder.iterdir() if path.name != NAME] if folder.is_dir() else []
@@ -138,7 +161,7 @@ def _locked(
 
 def _take(path: Path, target: Path, verb: str, patience_s: float) -> int | None:
     """Return the open, locked file at `path`; None where nothing can be written there."""
-    me = Holder(verb, os.getpid(), os.uname().nodename, place(), time.time())
+    me = this_process(verb)
     touched = path.parent
     try:
         touched.mkdir(parents=True, exist_ok=True)
@@ -204,7 +227,7 @@ def _system_locks(descriptor: int, target: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = _read(descriptor)
-        raise OutputError(_in_use(target, holder)) from error
+        raise OutputError(in_use(target, holder)) from error
     except OSError:
         return False
     return True
@@ -215,38 +238,28 @@ def _require_ended(descriptor: int, path: Path, target: Path) -> None:
     holder, now = _read(descriptor), time.time()
     if holder is None:
         if now - os.fstat(descriptor).st_mtime < _UNFINISHED_S:
-            raise OutputError(_in_use(target, None))
+            raise OutputError(in_use(target, None))
     elif holder.place != place():
         raise OutputError(
-            f"{_in_use(target, holder)}. Whether it still runs cannot be seen from here, as this "
+            f"{in_use(target, holder)}. Whether it still runs cannot be seen from here, as this "
             f"file system keeps no locks: if it has ended, remove {path}"
         )
     elif runs_since(holder.process, now - holder.since):
-        raise OutputError(_in_use(target, holder))
+        raise OutputError(in_use(target, holder))
 
 
-def _in_use(target: Path, holder: Holder | None) -> str:
+def in_use(where: object, holder: Holder | None) -> str:
+    """Return that somebody else writes to a place, and what to do."""
     who = "another pleura" if holder is None else str(holder)
-    return f"{target}: is in use by {who}; wait until that has ended, or choose another place"
+    return f"{where}: is in use by {who}; wait until that has ended, or choose another place"
 
 
 def _read(descriptor: int) -> Holder | None:
     """Return who wrote the file; None where it does not say so in a form that pleura writes."""
     try:
-        values = json.loads(os.pread(descriptor, _MAX_BYTES, 0))
-        holder = Holder(**values)
-        known = (
-            _VERB.fullmatch(holder.verb)
-            and _MACHINE.fullmatch(holder.machine)
-            and isinstance(holder.place, str)
-            and isinstance(holder.process, int)
-            and 0 < holder.process < 2**31
-            and isinstance(holder.since, int | float)
-            and 0 < holder.since < 2**33
-        )
-    except (OSError, ValueError, TypeError, RecursionError):
+        return holder_of(json.loads(os.pread(descriptor, _MAX_BYTES, 0)))
+    except (OSError, ValueError, RecursionError):
         return None
-    return holder if known else None
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -3,6 +3,7 @@
 Something else may lie at such a name. A pipe would be waited for, and a device read without an end.
 """
 
+import os
 import stat
 from pathlib import Path
 
@@ -16,6 +17,15 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+
+
+def cache_folder(part: str) -> Path:
+    """Return a folder in the user's cache folder, ``pleura/PART``.
+
+    Source: XDG Base Directory Specification; a relative ``XDG_CACHE_HOME`` does not count.
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "pleura" / part
 
 
 def kind_of(mode: int) -> str:
