@@ -340,7 +340,7 @@ class TestCoco:
             for p in found.problems
         )
 
-    @pytest.mark.parametrize(("count", "share"), [(3, 0.2), (10, 0.3)])
+    @pytest.mark.parametrize(("count", "share"), [(3, 0.2), (5, 0.3), (9, 0.4)])
     def test_polygons_in_another_scale(self, count, share, tmp_path):
         end = 100 * share
         drawn = [[[1, 1, end, 1, end, 12 + n / 2, 2, 19]] for n in range(count)]
@@ -349,6 +349,66 @@ class TestCoco:
         with pytest.raises(AnnotationError, match=f"all of its {count} segm.*may be per cent, or"):
             read_masks(path)
         assert read_masks(coco(path, *drawn[1:], images=[image])).positives == 1
+
+    def test_outlines_that_leave_many_images_are_of_another_size(self, tmp_path):
+        path = tmp_path / "c.json"
+        images = [
+            {"id": n, "file_name": f"{n}.png", "height": 20, "width": 20} for n in range(1, 10)
+        ]
+        for wide in (2, 3):
+            drawn = [[1, 1, 30 if n <= wide else 19, 1, 9, 19] for n in range(1, 10)]
+            made = {
+                "images": images,
+                "annotations": [
+                    {"id": n, "image_id": n, "category_id": 1, "segmentation": [polygon]}
+                    for n, polygon in enumerate(drawn, 1)
+                ],
+            }
+            path.write_text(json.dumps(made))
+            if wide < 3:
+                assert len(read_masks(path).problems) == wide
+                continue
+            with pytest.raises(AnnotationError, match="the outlines of 3 of its images leave them"):
+                read_masks(path)
+
+    def test_a_name_that_is_listed_twice_is_no_image(self, tmp_path):
+        path = coco(
+            tmp_path / "c.json",
+            packed(MASK),
+            images=[
+                {"id": 1, "file_name": "a.png", "height": 6, "width": 9},
+                {"id": 2, "file_name": "a.jpg", "height": 6, "width": 9},
+                {"id": 3, "file_name": "b/a.png", "height": 6, "width": 9},
+            ],
+        )
+        found = read_masks(path)
+        assert list(found.masks) == ["b/a"]
+        assert found.problems[0].reason.startswith("the file lists 2 images of this name; keep one")
+
+    def test_categories_that_may_be_a_pneumothorax_too(self, tmp_path):
+        names = ("pneumothorax", "hydropneumothorax", "effusion")
+        path = tmp_path / "c.json"
+        made = {
+            "images": [
+                {"id": n, "file_name": f"{n}.png", "height": 6, "width": 9} for n in (1, 2, 3)
+            ],
+            "annotations": [
+                {"id": n, "image_id": n, "category_id": n, "segmentation": packed(MASK)}
+                for n in (1, 2, 3)
+            ],
+            "categories": [{"id": n, "name": name} for n, name in enumerate(names, 1)],
+        }
+        path.write_text(json.dumps(made))
+        found = read_masks(path)
+        assert (list(found.masks), found.positives) == (["1", "3"], 1)
+        assert "is of the category 'hydropneumothorax', which may be a pneu" in str(found.problems)
+        path.write_text(json.dumps({**made, "categories": []}))
+        with pytest.raises(AnnotationError, match=r"lists no categories, .* of 3 \(1, 2, 3\)"):
+            read_masks(path)
+        assert read_masks(path, MaskReading(label="2")).positives == 1
+        path.write_text(json.dumps({**made, "categories": [{"id": 1, "name": n} for n in names]}))
+        with pytest.raises(AnnotationError, match="two of its categories have the id '1'"):
+            read_masks(path)
 
     def test_boxes_that_are_written_as_polygons_are_no_masks(self, tmp_path):
         box = [[1, 1, 4, 1, 4, 3, 1, 3]]
@@ -360,7 +420,10 @@ class TestCoco:
     @pytest.mark.parametrize(
         ("counts", "message"),
         [
-            ([0, 13, 2, 5, 1, 33], "more than half of the picture, with all corners; is it inv"),
+            (
+                [0, 13, 2, 5, 1, 33],
+                "its mask holds 94% of the picture, and a pneumothorax never more",
+            ),
             ([1, 1, 8, 1, 8, 1, 8, 1, 8, 1, 8, 1, 7], "a whole mask if they run along the rows"),
         ],
     )
@@ -485,7 +548,10 @@ class TestFolders:
             write_nifti_mask(tmp_path / "n" / f"{name}.nii.gz", mask)
         found = read_masks(tmp_path)
         assert list(found.masks) == ["b", "n/b"]
-        assert all("more than half of the picture, with" in p.reason for p in found.problems)
+        assert all(
+            "of the picture, and a pneumothorax never more than half; is it inverted" in p.reason
+            for p in found.problems
+        )
 
     @pytest.mark.parametrize("values", [(2, 1), (1, (1, 2)), (255, 128)])
     def test_a_value_alone_beside_other_labels_is_not_guessed(self, values, tmp_path):

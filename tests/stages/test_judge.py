@@ -482,11 +482,13 @@ def test_no_patient_is_written(truth, tmp_path):
 
 
 def test_masks_that_are_boxes_are_named(tmp_path):
-    mask = np.zeros((64, 48), np.bool_)
+    mask = np.zeros((640, 48), np.bool_)
     mask[10:20, 5:15] = True
     for name in ("p", "t"):
         for number in range(10):
-            write_mask_picture(tmp_path / name / f"{number}.png", np.roll(mask, number, axis=0))
+            write_mask_picture(
+                tmp_path / name / f"{number}.png", np.roll(mask, 60 * number, axis=0)
+            )
     notes = judge(tmp_path / "p", tmp_path / "t").notes
     assert [note for note in notes if "10 of 10 masks are upright rectangles" in note] == [
         note for note in notes if str(tmp_path) in note

@@ -27,6 +27,7 @@ _PROBLEMS = (
     "runs-outside",
     "another-size",
     "mixed-forms",
+    "impossible-mask",
     "zero-runs",
     "empty-beside-mask",
 )

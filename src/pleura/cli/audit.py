@@ -27,6 +27,7 @@ _FAILED = {
     "runs-outside",
     "another-size",
     "mixed-forms",
+    "impossible-mask",
     "zero-runs",
     "empty-beside-mask",
     "label-rows",

@@ -28,7 +28,7 @@ from pleura.errors import (
 )
 from pleura.formats.csv_cells import cell, csv_line
 from pleura.formats.csv_table import BYTE_ORDER_MARK, CsvTable, TableHead, head_of, open_lines
-from pleura.formats.mask_doubts import doubts
+from pleura.formats.mask_doubts import doubts, why_impossible
 from pleura.formats.mask_size import Misfit, exchanged, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
 from pleura.printable import few
@@ -44,6 +44,9 @@ MAX_PROBLEMS: Final = 100_000
 _MOST_OF_EXCEL: Final = 32_767
 """Characters in a cell; what is beyond is cut off without a word."""
 
+_SMALLEST: Final = 64
+"""Pixels a side. In smaller pictures a mask of a table may look like anything."""
+
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
 
@@ -54,6 +57,7 @@ ProblemCode = Literal[
     "empty-beside-mask",
     "another-size",
     "mixed-forms",
+    "impossible-mask",
 ]
 NoteCode = Literal[
     "byte-order-mark",
@@ -66,6 +70,7 @@ NoteCode = Literal[
     "boxes",
     "outlines",
     "same-mask",
+    "common-pixels",
 ]
 
 
@@ -125,6 +130,8 @@ _DOUBTS: Final[Mapping[str, str]] = {
     "ends: give them with `labels` and `label_boxes`",
     "outlines": "are outlines, which leave out what they enclose: fill them",
     "same-mask": "are one and the same: each radiograph has a mask of its own",
+    "common-pixels": "have pixels in one place, where a caption or a mark may be burned in, or "
+    "they are of something that each radiograph has, such as the lungs: look at some",
 }
 
 
@@ -309,6 +316,10 @@ def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]])
         mask.fault = verdict.of(mask.text, mask.shape)
     whole = [m for m in laid if m.fault is None or m.fault.code == "runs-outside"]
     misfits = find_misfits([m.text for m in whole], [m.shape for m in whole], annotations.form)
+    for mask in whole:
+        tried = mask.fault is None and min(mask.shape) >= _SMALLEST
+        why = why_impossible(mask.text, mask.shape, annotations.form) if tried else ""
+        mask.fault = _Fault(why, "impossible-mask") if why else mask.fault
     for place, misfit in misfits.items():
         mask = whole[place]
         verdict.other_form += misfit.size is None and mask.fault is None

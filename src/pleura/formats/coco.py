@@ -14,8 +14,9 @@ for everybody else.
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -25,10 +26,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from pleura.dicom.limits import MAX_PIXELS
-from pleura.dicom.structures import names_another
+from pleura.dicom.structures import names_another, names_pneumothorax
+from pleura.dicom.suffixes import stem_of
 from pleura.errors import AnnotationError
 from pleura.formats.mask_doubts import MANY
-from pleura.formats.mask_picture import is_inverted
 from pleura.formats.mask_size import exchanged
 from pleura.formats.text_file import open_regular
 
@@ -41,9 +42,17 @@ MAX_PARTS = 5_000_000
 _BOX_SLACK_PX, _BOX_SLACK = 2, 0.02
 """How far a box may lie off its segmentation: in pixels, and as a share of the longer side."""
 
-_NEAR_THE_CORNER = ((3, 0.2), (10, 0.3))
+_NEAR_THE_CORNER = ((3, 0.2), (5, 0.3), (9, 0.4), (20, 0.45), (40, 0.5), (80, 0.6))
 """So many masks that all reach no further than this share of their images were drawn in another
-scale. Of SIIM-ACR's 3,576 none reaches no further than 0.2, and 15 no further than 0.3."""
+scale. Of SIIM-ACR's 2,669 none reaches no further than 0.2, 0.5 % no further than 0.3, 5 % than
+0.4, 15 % than 0.45, 33 % than 0.5 and 41 % than 0.6."""
+
+_OUTSIDE = (3, 3)
+"""So many images whose outlines leave them, and one of so many: all are of pictures of another
+size."""
+
+_LEAVES = "a polygon reaches to"
+"""How the fault of an outline that leaves its image begins."""
 
 _SCATTERED = 4
 """So many times the pieces that a mask has when its counts run along the rows."""
@@ -104,42 +113,90 @@ def read_coco(path: str | os.PathLike[str], label: str = "") -> Iterator[CocoIma
     """
     path = Path(path)
     content = _loaded(path)
-    categories = _dicts(path, content, "categories")
-    listed = [str(one.get("id")) for one in categories]
-    category = _category(path, categories, label)
     images: dict[str, dict[str, Any]] = {}  # ids are told apart as text: some tools quote them
     for item in _dicts(path, content, "images"):
         key = item.get("id")
         if isinstance(key, bool) or not isinstance(key, int | str) or str(key) in images:
             raise AnnotationError(f"{path}: images have an id each; {str(key)[:40]!r} is none")
         images[str(key)] = item
+    own, doubted = _annotations(path, content, images, label)
+    doubted |= _named_twice(images, own)
+    reaches: list[float] = []
+    outside = 0
+    for key, item in images.items():
+        image = _image(path, item, own[key])
+        image = replace(image, masks=(), fault=doubted[key]) if key in doubted else image
+        reaches += map(_reach, image.masks)
+        outside += image.fault.startswith(_LEAVES)
+        yield image
+    _check_scale(path, reaches, outside, sum(map(bool, own.values())))
+
+
+def _annotations(
+    path: Path, content: dict[str, Any], images: Collection[str], label: str
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """Return the annotations of each image that are a pneumothorax, and what is to be doubted.
+
+    Raises:
+        AnnotationError: As for :func:`read_coco`.
+    """
+    categories = _dicts(path, content, "categories")
+    listed = [str(one.get("id")) for one in categories]
+    category = _category(path, categories, label)
+    alike = _alike(categories, category)
     own: dict[str, list[dict[str, Any]]] = {key: [] for key in images}
+    doubted: dict[str, str] = {}
+    found = {str(item.get("category_id")) for item in _dicts(path, content, "annotations")}
+    if category is None and len(found) > 1:
+        raise AnnotationError(
+            f"{path}: lists no categories, and its annotations are of {len(found)} "
+            f"({', '.join(sorted(found)[:5])}); name the one that is the pneumothorax with "
+            "`mask_label`"
+        )
     for item in _dicts(path, content, "annotations"):
-        own_category = item.get("category_id")
+        own_category, key = item.get("category_id"), str(item.get("image_id"))
         if listed and str(own_category) not in listed:
             raise AnnotationError(
                 f"{path}: an annotation has the category_id {own_category!r:.40}, which is none of "
                 "the file's categories; give it the id of one, or it would count for nothing"
             )
-        if category is not None and str(own_category) != str(category):
+        named = alike.get(str(own_category))
+        if not named and category is not None and str(own_category) != str(category):
             continue
-        key = item.get("image_id")
-        if str(key) not in own:
+        if key not in own:
             raise AnnotationError(
-                f"{path}: an annotation is of image {str(key)[:40]!r}, which the file does not list"
+                f"{path}: an annotation is of image {key[:40]!r}, which the file does not list"
             )
-        own[str(key)].append(item)
+        if named:
+            doubted[key] = (
+                f"an annotation is of the category {named[:40]!r}, which may be a pneumothorax "
+                "too; give it the category of one, or remove it"
+            )
+        else:
+            own[key].append(item)
     drawn = [item.get("segmentation") for items in own.values() for item in items]
     if len(drawn) >= MANY and all(map(_is_box, drawn)):
         raise AnnotationError(
             f"{path}: all of its {len(drawn):,} segmentations are upright rectangles, so they are "
             "boxes, and no masks; give them with `labels` and `label_boxes`"
         )
-    reaches: list[float] = []
-    for key, item in images.items():
-        image = _image(path, item, own[key])
-        reaches += map(_reach, image.masks)
-        yield image
+    return own, doubted
+
+
+def _check_scale(path: Path, reaches: Sequence[float], outside: int, drawn: int) -> None:
+    """Check that outlines are in pixels of the images that are listed, as far as many of them tell.
+
+    Args:
+        path: The file.
+        reaches: How far each mask lies from the upper left corner, as a share of the sides.
+        outside: How many images their outlines leave.
+        drawn: How many images have annotations.
+    """
+    if outside >= _OUTSIDE[0] and _OUTSIDE[1] * outside >= drawn:
+        raise AnnotationError(
+            f"{path}: the outlines of {outside:,} of its images leave them, so all may be of "
+            "pictures of another size; write them in pixels of the images that the file lists"
+        )
     far = max(reaches, default=1.0)
     if any(len(reaches) >= count and far <= share for count, share in _NEAR_THE_CORNER):
         raise AnnotationError(
@@ -147,6 +204,34 @@ def read_coco(path: str | os.PathLike[str], label: str = "") -> Iterator[CocoIma
             f"their images, up to {far:.0%} of the sides, so their numbers may be per cent, or of "
             "smaller pictures; write them in pixels of the images that the file lists"
         )
+
+
+def key_of_image(name: str) -> str:
+    """Return what an image is called: its file name without suffix, with the folders above it."""
+    path = Path(name)
+    return path.with_name(stem_of(path)).as_posix() if path.name else name
+
+
+def _named_twice(
+    images: Mapping[str, dict[str, Any]], own: Mapping[str, Sequence[Any]]
+) -> dict[str, str]:
+    """Return what is wrong with images whose name others have too, if one of them has a mask."""
+    alike: dict[str, list[str]] = {}
+    for key, item in images.items():
+        alike.setdefault(key_of_image(str(item.get("file_name", "")).strip()), []).append(key)
+    several = [keys for keys in alike.values() if len(keys) > 1 and any(own[key] for key in keys)]
+    return {
+        key: f"the file lists {len(keys)} images of this name; keep one, or write their folders"
+        for keys in several
+        for key in keys
+    }
+
+
+def _alike(categories: Sequence[dict[str, Any]], category: Any) -> dict[str, str]:
+    """Return the categories that may be a pneumothorax beside the one that is: id -> name."""
+    named = {str(one.get("id")): str(one.get("name", "")) for one in categories}
+    own = str(category)
+    return {key: name for key, name in named.items() if key != own and names_pneumothorax(name)}
 
 
 def image_names(path: Path) -> list[str]:
@@ -260,6 +345,14 @@ def _dicts(path: Path, content: dict[str, Any], name: str) -> list[dict[str, Any
 def _category(path: Path, categories: Sequence[dict[str, Any]], label: str) -> Any:
     """Return the id of the category that is the pneumothorax; None: all there is."""
     named = [(str(item.get("name", "")), item.get("id")) for item in categories]
+    numbers = Counter(str(number) for _, number in named)
+    repeated = next((number for number, count in numbers.items() if count > 1), "")
+    if repeated:
+        raise AnnotationError(
+            f"{path}: two of its categories have the id {repeated[:40]!r}; give each one of its own"
+        )
+    if label and not named:
+        return label
     if label:
         meant = [number for name, number in named if label == name]
         meant = meant or [number for _, number in named if label == str(number)]
@@ -371,12 +464,7 @@ def _mask(drawn: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _check_order(mask: NDArray[np.bool_]) -> None:
-    """Check that counts begin with the background and run down the columns, as far as they tell."""
-    if is_inverted(mask):
-        raise _Fault(
-            "its mask holds more than half of the picture, with all corners; is it inverted? "
-            "Counts begin with the length of the background, be it 0"
-        )
+    """Check that counts run down the columns, as far as they tell."""
     if _pieces(mask) >= _SCATTERED * max(1, _pieces(mask.T.reshape(mask.shape))):
         raise _Fault(
             "its counts give scattered pieces, and a whole mask if they run along the rows; COCO's "
@@ -405,7 +493,7 @@ def _of_polygons(drawn: list[Any], shape: tuple[int, int]) -> NDArray[np.bool_]:
         corners = np.array(polygon, np.float64).reshape(-1, 2)
         if corners.min() < -1 or (corners > np.array(shape[::-1]) + 1).any():
             raise _Fault(
-                f"a polygon reaches to {corners.max(axis=0).round(1).tolist()} (x, y), outside its "
+                f"{_LEAVES} {corners.max(axis=0).round(1).tolist()} (x, y), outside its "
                 f"image of {shape[0]} x {shape[1]} (rows x columns)"
             )
     if not drawn:

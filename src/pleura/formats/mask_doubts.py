@@ -1,4 +1,4 @@
-"""What masks may be instead: boxes, outlines, or one mask that was written for many images.
+"""What masks may be instead: boxes, outlines, one mask for many images, a frame, the background.
 
 A box says where a pneumothorax is, not how far it goes, and an outline leaves out what it encloses.
 A network that learns from them as masks learns to draw them, and Dice against them says nothing.
@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from pleura.formats.rle import Form, runs
 
-Doubt = Literal["boxes", "outlines", "same-mask"]
+Doubt = Literal["boxes", "outlines", "same-mask", "common-pixels"]
 
 MANY: Final = 10
 """So many are not so by chance."""
@@ -26,6 +28,52 @@ _COLUMNS: Final = 4
 _HOLLOW: Final = 3.0
 """An outline spans so many times its own pixels down its columns. 1 in 100 of SIIM-ACR's rows does,
 which have parts above one another."""
+
+
+_GRID: Final = 64
+"""Cells a side in which masks are held against each other."""
+
+_COMMON: Final = 0.75
+"""Share of all masks that have one place in common. In SIIM-ACR 0.23 of the 2,669 have, 0.64 of the
+151 that are large and left."""
+
+_COMMON_BY_CHANCE: Final = 0.4
+_CHANCE: Final = 2e-4
+
+
+def why_impossible(text: str, shape: tuple[int, int], form: Form = "relative") -> str:
+    """Return why a mask can be none of a pneumothorax, in words; "" where it can.
+
+    Args:
+        text: Run lengths.
+        shape: ``(rows, columns)`` of its picture.
+        form: The form of the text.
+
+    Examples:
+        >>> why_impossible("0 48", (6, 8))[:43]
+        'its mask holds 100% of the picture, and a p'
+    """
+    rows, columns = shape
+    starts, lengths = runs(text, form=form)
+    ends = starts + lengths
+    share = int(lengths.sum()) / (rows * columns)
+    corners = np.array([0, rows - 1, rows * (columns - 1), rows * columns - 1])[:, None]
+    if share > 0.5 and (
+        min(shape) >= _GRID or ((starts <= corners) & (corners < ends)).any(axis=1).all()
+    ):
+        return (
+            f"its mask holds {share:.0%} of the picture, and a pneumothorax never more than half; "
+            "is it inverted? The background is 0, which is black (of COCO's counts the first)"
+        )
+    over = np.count_nonzero(starts // rows != (ends - 1) // rows)
+    whole = starts.size and starts[0] == 0 and ends[-1] == rows * columns
+    sides = bool(whole and min(lengths[0], lengths[-1]) >= rows)
+    if min(shape) >= _GRID and (over > columns // 2 or sides):
+        return (
+            "its mask runs along opposite edges of the picture, as a frame does; write it again "
+            "without the frame"
+        )
+    return ""
 
 
 def are_boxes(text: str, rows: int, form: Form = "relative") -> bool:
@@ -59,6 +107,39 @@ def is_outline(text: str, rows: int, form: Form = "relative") -> bool:
     return bool(spans.sum() > _HOLLOW * lengths.sum())
 
 
+def _cells(text: str, shape: tuple[int, int], form: Form) -> NDArray[np.bool_]:
+    """Return which cells a mask has a pixel in: ``(_GRID * _GRID,)``, down the columns."""
+    rows, columns = shape
+    starts, lengths = runs(text, form=form)
+    ends = starts + lengths - 1
+    first, last = starts // rows, ends // rows
+    # A run over the foot of a column is one in each column.
+    parts = last - first + 1
+    place = np.repeat(np.arange(starts.size), parts)
+    column = first[place] + np.arange(place.size) - np.repeat(parts.cumsum() - parts, parts)
+    top = np.where(column == first[place], (starts % rows)[place], 0)
+    foot = np.where(column == last[place], (ends % rows)[place], rows - 1)
+    line = (column * _GRID // columns) * (_GRID + 1)
+    size = _GRID * (_GRID + 1)
+    depth = np.bincount(line + top * _GRID // rows, minlength=size)
+    depth = depth - np.bincount(line + foot * _GRID // rows + 1, minlength=size)
+    return np.asarray(depth.cumsum().reshape(_GRID, -1)[:, :_GRID].ravel() > 0)
+
+
+def _with_common_pixels(
+    drawn: Mapping[str, Sequence[str]], shapes: Mapping[str, tuple[int, int]], form: Form
+) -> int:
+    """Return how many masks have a pixel in one place, where chance would not have so many."""
+    if len(drawn) < MANY:
+        return 0
+    found = np.zeros(_GRID * _GRID, np.int64)
+    for key, texts in drawn.items():
+        found += np.logical_or.reduce([_cells(text, shapes[key], form) for text in texts])
+    most = int(found.max())
+    chance = binomtest(most, len(drawn), _COMMON_BY_CHANCE, "greater").pvalue
+    return most if most >= _COMMON * len(drawn) and chance < _CHANCE else 0
+
+
 def doubts(
     masks: Mapping[str, Sequence[str]], shapes: Mapping[str, tuple[int, int]], form: Form
 ) -> dict[Doubt, int]:
@@ -81,4 +162,7 @@ def doubts(
         "outlines": count(is_outline),
         "same-mask": max(Counter(map(tuple, drawn.values())).values(), default=0),
     }
-    return {doubt: n for doubt, n in found.items() if n >= MANY and 2 * n > len(drawn)}
+    told = {doubt: n for doubt, n in found.items() if n >= MANY and 2 * n > len(drawn)}
+    if not told and (common := _with_common_pixels(drawn, shapes, form)):
+        told["common-pixels"] = common
+    return told

@@ -17,7 +17,7 @@ from pleura.dicom.segmentation import is_segmentation, read_segmentation
 from pleura.dicom.suffixes import DICOM_SUFFIXES, suffix_of
 from pleura.errors import AnnotationError, InputError, LimitError, is_about_memory
 from pleura.formats import mask_picture, nifti
-from pleura.formats.mask_picture import is_inverted, labelled_pixels, picture_values
+from pleura.formats.mask_picture import labelled_pixels, picture_values
 from pleura.formats.nifti import nifti_values
 from pleura.formats.rle import mask2rle
 from pleura.processes.guarded import guarded_list
@@ -91,11 +91,6 @@ def _found_in(path: Path, label: str) -> list[FoundMask] | str:
         return str(error)
     except OSError as error:
         return f"{path}: cannot be read as a mask ({error.strerror or error}); save it again"
-    if any(is_inverted(mask) for _, mask, _ in masks):
-        return (
-            f"{path}: its mask holds more than half of the picture, with all corners; is it "
-            "inverted? The background is 0, which is black"
-        )
     return [
         FoundMask(image_id, (mask.shape[0], mask.shape[1]), mask2rle(mask), value)
         for image_id, mask, value in masks

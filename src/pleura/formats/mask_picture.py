@@ -133,15 +133,6 @@ def is_whole(value: float) -> bool:
     return value in _WHOLE
 
 
-def is_inverted(mask: NDArray[np.bool_]) -> bool:
-    """Return whether a mask, ``(rows, columns)``, is evidently the background of one.
-
-    That is one that holds more than half of the picture and all four of its corners.
-    """
-    corners = mask[[0, 0, -1, -1], [0, -1, 0, -1]]
-    return bool(corners.all()) and 2 * int(np.count_nonzero(mask)) > mask.size
-
-
 def _why_no_labels(values: NDArray[Any], found: NDArray[Any]) -> str:
     """Return what a file seems to hold in place of labels, and the way out."""
     least, most = found[0], found[-1]

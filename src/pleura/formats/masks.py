@@ -24,13 +24,15 @@ from pleura.errors import AnnotationError, OtherFormError
 from pleura.formats.annotations import (
     MASK_COLUMN,
     Annotations,
+    ProblemCode,
     RowProblem,
     TableNote,
     columns_of,
     doubt_notes,
     read_annotations,
 )
-from pleura.formats.coco import image_names, read_coco
+from pleura.formats.coco import image_names, key_of_image, read_coco
+from pleura.formats.mask_doubts import why_impossible
 from pleura.formats.mask_file import FoundMask, is_mask_file, read_mask_files
 from pleura.formats.mask_picture import WHICH_LABEL, is_whole
 from pleura.formats.rle import EMPTY, Form, mask2rle
@@ -87,6 +89,12 @@ class _Mask(NamedTuple):
     runs: str = EMPTY
     fault: str = ""
     value: float = 0.0
+    code: ProblemCode = "malformed-rows"
+
+    def tried(self, file: str) -> "_Mask":
+        """Return it, with a fault where no pneumothorax can look so; `file` is what it is in."""
+        why = "" if self.fault or self.shape is None else why_impossible(self.runs, self.shape)
+        return self._replace(fault=f"{file}{why}", code="impossible-mask") if why else self
 
 
 @dataclass(slots=True)
@@ -113,7 +121,8 @@ class _Found:
                     f"has {known[0]} x {known[1]}; keep the right one"
                 )
         if fault:
-            self.problems.append(RowProblem(self.rows, found.key, fault, place=found.place))
+            problem = RowProblem(self.rows, found.key, fault, found.code, place=found.place)
+            self.problems.append(problem)
             return
         own = self.masks.setdefault(found.key, [])
         if found.runs != EMPTY and found.runs not in own:
@@ -297,18 +306,19 @@ def _of_file(file: Path, folder: Path, masks: list[FoundMask] | AnnotationError)
     if isinstance(masks, AnnotationError):
         return [_Mask(key, place, fault=str(masks))]
     return [
-        _Mask(one.image_id or key, place, one.shape, one.runs, value=one.value) for one in masks
+        _Mask(one.image_id or key, place, one.shape, one.runs, value=one.value).tried(f"{file}: ")
+        for one in masks
     ]
 
 
 def _coco(path: Path, reading: MaskReading) -> Annotations:
     found = _Found(path)
     for image in read_coco(path, reading.label):
-        key = Path(image.name).with_name(stem_of(Path(image.name))).as_posix()
+        key = key_of_image(image.name)
         if image.fault:
             found.take(_Mask(key, key, fault=image.fault))
         for mask in image.masks:
-            found.take(_Mask(key, key, image.shape, mask2rle(mask)))
+            found.take(_Mask(key, key, image.shape, mask2rle(mask)).tried(""))
         if not image.masks and not image.fault:
             found.take(_Mask(key, key, image.shape))
         if image.score is not None:

@@ -27,10 +27,11 @@ from pleura.formats.annotations import Annotations, check_masks, is_id, name_fau
 from pleura.formats.coco import CocoMask, coco_text
 from pleura.formats.csv_cells import text_of
 from pleura.formats.csv_table import columns_shown, open_table
-from pleura.formats.mask_picture import is_inverted, write_mask_picture
+from pleura.formats.mask_doubts import why_impossible
+from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading, file_of_mask, read_masks
 from pleura.formats.nifti import write_nifti_mask
-from pleura.formats.rle import EMPTY, Form, area_px, overlap_px, rle2mask, union, united
+from pleura.formats.rle import EMPTY, Form, overlap_px, rle2mask, union, united
 from pleura.inference.tables import Provenance, answers_in, read_answered_masks, read_made_with
 from pleura.models.bundle import OperatingPoint
 from pleura.processes.guarded import guarded
@@ -370,11 +371,8 @@ def _fault(image: _Image, to: MaskTarget) -> str:
         return "no file can have this name; name the images' folder with `images`"
     if to == "seg":
         return _unreferable(image)
-    rows, columns = image.sized
-    large = image.texts and 2 * area_px(united(image.texts)) > rows * columns
-    if large and is_inverted(rle2mask(united(image.texts), (rows, columns))):
-        return f"its mask holds most of the image, which as {to} is read as inverted"
-    return ""
+    why = why_impossible(united(image.texts), image.sized) if image.texts else ""
+    return f"as {to} it would not be read again: {why}" if why else ""
 
 
 def _unreferable(image: _Image) -> str:
