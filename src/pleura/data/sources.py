@@ -162,7 +162,7 @@ def _path(place: str) -> Path | None:
     return path_at(place) if place else None
 
 
-class _Tables(NamedTuple):
+class _TableFiles(NamedTuple):
     """The tables that are used, and what is said of the others; names as in :class:`Sources`."""
 
     annotations: Path | None
@@ -172,7 +172,7 @@ class _Tables(NamedTuple):
     not_used: tuple[TableUse, ...]
 
 
-def _tables(settings: config.Data, folders: Sequence[Path], stage_2: bool) -> _Tables:
+def _tables(settings: config.Data, folders: Sequence[Path], stage_2: bool) -> _TableFiles:
     """Return the tables that are named, or lie in some folders."""
     foreign: list[Path] = []
     found = [] if settings.annotations else _find_tables(folders, _table_names(stage_2), foreign)
@@ -189,7 +189,7 @@ def _tables(settings: config.Data, folders: Sequence[Path], stage_2: bool) -> _T
         *(_comes_later(path, found[0]) for path in found[1:]),
         *(_nobodys(path) for path in _tables_beside(folders) if path.resolve() not in used),
     )
-    return _Tables(annotations, patients, simulated, submissions, not_used)
+    return _TableFiles(annotations, patients, simulated, submissions, not_used)
 
 
 def _require_there(place: str) -> None:

@@ -36,8 +36,8 @@ from pleura.formats.rle import rle2mask, united
 from pleura.printable import few
 from pleura.stages.judge_sides import (
     Judging,
+    KnownTruth,
     Predicted,
-    Truth,
     read_predictions,
     read_truth,
     without_misfits,
@@ -166,7 +166,7 @@ def write_judgement(
 
 
 def _why_none(
-    said: Predicted, right: Truth, paired: "_Paired", predictions: str, truth: str
+    said: Predicted, right: KnownTruth, paired: "_Paired", predictions: str, truth: str
 ) -> str:
     """Return why the two sides have no image in common."""
     for source, side in ((predictions, said), (truth, right)):
@@ -222,7 +222,7 @@ class _Paired:
 
 def _paired(
     said: Predicted,
-    truth: Truth,
+    truth: KnownTruth,
     how: Judging,
     negatives: Mapping[str, str],
     files: Mapping[str, Scan],
@@ -270,7 +270,7 @@ class _Beside(NamedTuple):
 
 
 def _outcome(
-    name: str, own: str, said: Predicted, truth: Truth, how: Judging, beside: _Beside
+    name: str, own: str, said: Predicted, truth: KnownTruth, how: Judging, beside: _Beside
 ) -> Outcome:
     """Return how the prediction `own` fares against the truth of `name`."""
     texts, given = said.texts(own), said.table.scores.get(own)

@@ -251,7 +251,7 @@ def _score_fault(values: Mapping[str, str], column: str) -> str:
     return ""
 
 
-class Truth(NamedTuple):
+class KnownTruth(NamedTuple):
     """What is known of the images: masks, or what a table of labels says."""
 
     masks: Annotations | None
@@ -276,20 +276,20 @@ class Truth(NamedTuple):
         return None if self.labels is None else self.labels.labels[name]
 
 
-def read_truth(path: Path, how: Judging) -> Truth:
+def read_truth(path: Path, how: Judging) -> KnownTruth:
     """Return the truth: masks, or a table of image labels.
 
     Raises:
         DataError, AnnotationError: It cannot be read as a whole.
     """
     if is_mask_table(path, how.masks):
-        return Truth(read_masks(path, how.masks), None)
-    return Truth(None, read_labels(replace(how.labels, table=str(path))))
+        return KnownTruth(read_masks(path, how.masks), None)
+    return KnownTruth(None, read_labels(replace(how.labels, table=str(path))))
 
 
 def without_misfits(
-    said: Predicted, truth: Truth, how: Judging, files: Mapping[str, Scan]
-) -> tuple[Predicted, Truth]:
+    said: Predicted, truth: KnownTruth, how: Judging, files: Mapping[str, Scan]
+) -> tuple[Predicted, KnownTruth]:
     """Return both sides without run lengths that were not made for images of their size.
 
     That is the size of the radiograph, else that of the other side's mask, else the one that was
