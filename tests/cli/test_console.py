@@ -109,3 +109,11 @@ def test_nothing_reaches_the_terminal_another_way(path):
             called = ast.unparse(node.func)
             assert called not in {"print", "typer.echo", "typer.secho", "sys.stdout.write"}, called
             assert not called.endswith((".out.print", ".err.print", "Table")), called
+
+
+def test_a_long_id_is_never_cut(capsys):
+    uid = "1.2." + "8" * 200
+    console.print_table("title", {"uid": uid})
+    console.print_grid(["name", "n", "about"], [["a", "1", uid]], left=("name", "about"))
+    said = "".join(capsys.readouterr().out.split())
+    assert said.count("8") == 400

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -150,7 +150,7 @@ def print_table(title: str, rows: Mapping[str, object]) -> None:
         title=_plain(title), title_justify="left", show_header=False, box=None, pad_edge=False
     )
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")  # a long id is never cut
     for name, value in rows.items():
         table.add_row(_plain(name), _plain(str(value)))
     out.print(table)
@@ -174,7 +174,8 @@ def print_grid(
     table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
     for name in columns:
         first = name in left[:1]
-        table.add_column(_plain(name), justify="left" if name in left else "right", no_wrap=first)
+        justify: Literal["left", "right"] = "left" if name in left else "right"
+        table.add_column(_plain(name), justify=justify, no_wrap=first, overflow="fold")
     for row in rows:
         table.add_row(*map(_plain, row))
     out.print(table)
