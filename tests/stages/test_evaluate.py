@@ -172,7 +172,7 @@ def test_the_notes_say_what_makes_figures_too_good(bundle, engine, small_prepare
 
 
 def test_no_image_is_judged_by_thresholds_that_it_chose(bundle, engine, small_prepared):
-    """The model's own thresholds, here absurd, count for the figures as usually told alone."""
+    """The model's own thresholds, here absurd, count for the figures as usually computed alone."""
     never = replace(bundle.operating_point, score=1.0)
     own = replace(trained_on(bundle, small_prepared, [0]), operating_point=never)
     found = evaluate_model(own, small_prepared, engine=engine)

@@ -174,7 +174,7 @@ def test_scores_alone_against_labels(tmp_path):
         "d_0": "has a truth and no prediction",
         "x/z.jpg": "has a prediction and no truth",
     }
-    assert "1 image has a truth and no prediction, and no figure counts them: d_0." in found.notes
+    assert "1 image has a truth and no prediction; left out of all figures: d_0." in found.notes
     assert {part.name for part in found.evaluation.strata if part.by == "view"} == {"AP", "PA"}
 
 
@@ -262,7 +262,7 @@ def test_what_was_not_assessed_counts_in_no_figure(truth, tmp_path):
     (tmp_path / "predictions.csv").write_text("\n".join(["image_id,called,score", *rows]) + "\n")
     found = judge(tmp_path / "predictions.csv", truth)
     assert found.evaluation.images == 7
-    assert "1 image was not assessed, and no figure counts them." in found.notes
+    assert "1 image was not assessed; left out of all figures." in found.notes
 
 
 def test_a_table_of_pleura_brings_its_thresholds(truth, tmp_path):

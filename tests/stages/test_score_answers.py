@@ -89,9 +89,9 @@ def test_what_was_not_assessed_counts_in_no_figure_and_is_told(truth):
     table = read_truth(answers, truth)
     scored = score_answers(answers, table)
     assert [item.image_id for item in scored.outcomes] == ["a"]
-    assert scored.notes == ["2 images were not assessed, being flagged, and no figure counts them."]
+    assert scored.notes == ["2 images were not assessed, being flagged; left out of all figures."]
     (note,) = score_answers(answers[:2], table).notes
-    assert note.startswith("1 image was not assessed, being flagged,")
+    assert note.startswith("1 image was not assessed, being flagged;")
     with pytest.raises(DataError, match="images left out; 2 others were not assessed"):
         score_answers(flagged, table)
 
@@ -125,5 +125,5 @@ def test_the_page_of_the_test_images(bundle, engine, cohort, tmp_path):
     assert evaluation.images == len(paths)
     text = (tmp_path / "report.html").read_text()
     assert "pleura: test images" in text
-    assert "1 image was not assessed, being flagged, and no figure counts them." in text
+    assert "1 image was not assessed, being flagged; left out of all figures." in text
     assert text.count("data:image/jpeg") == len(paths)

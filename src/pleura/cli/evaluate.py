@@ -368,7 +368,7 @@ def print_figures(title: str, figures: Mapping[str, Any]) -> None:
             f"{item['all_empty_dice']:.3f}"
         )
     if usual := _usual(figures):
-        rows["as usually told"] = usual
+        rows["as usually computed"] = usual
     console.print_table(title, rows)
     for note in figures.get("notes", []):
         console.say(f"note: {note}")
@@ -414,8 +414,8 @@ def _usual(figures: Mapping[str, Any]) -> str:
     told = {}
     for name, value in (figures.get("naive") or {}).items():
         if value is not None and figures[name] is not None:
-            told[f"{FIGURES[name]} {value:.3f}"] = f"{value - figures[name]:+.3f}"
-    if set(told.values()) <= {"+0.000", "-0.000"}:
+            told[f"{FIGURES[name]} {value:.3f}"] = f"{value - figures[name]:+z.3f}"
+    if set(told.values()) <= {"+0.000"}:
         return ""  # each patient has one image, and nothing was chosen on these
     shown = ", ".join(f"{name} ({apart})" for name, apart in told.items())
     return f"{shown}; images counting alike, thresholds judged on what chose them"

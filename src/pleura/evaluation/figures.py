@@ -216,7 +216,7 @@ class Evaluation:
         strata: By size, sex, age, view, kind of negative and, where some images have a label
             alone, by what the truth is.
         mixes: Re-weighted to other sets.
-        naive: As usually told.
+        naive: As usually computed.
         distances: Of the outlines, in pixels and, where any spacing can be believed, in mm; empty
             where no mask is known.
     """

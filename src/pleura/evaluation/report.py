@@ -373,13 +373,13 @@ def _usual(evaluation: Evaluation, naive: Naive) -> list[_Table]:
     for name in (place.name for place in fields(naive)):
         usual, ours = getattr(naive, name), getattr(evaluation, name).value
         if not math.isnan(usual - ours):
-            apart = _Cell(f"{usual - ours:+.3f}")
+            apart = _Cell(f"{usual - ours:+z.3f}")
             rows.append((_Cell(_capital(FIGURES[name])), _Cell(_number(usual)), apart))
-    if all(row[2].value in ("+0.000", "-0.000") for row in rows):
+    if all(row[2].value == "+0.000" for row in rows):
         return []  # each patient has one image, and nothing was chosen on these
     return [
         _Table(
-            "As usually told",
+            "As usually computed",
             "Each image counts alike, however many its patient has, and thresholds are judged on "
             "the images that chose them, where these did. The last column is by how much that "
             "flatters.",
@@ -469,7 +469,7 @@ def _distances(evaluation: Evaluation) -> _Table:
         "are counted beside it, and none of them is in the mean.",
         evaluation.distances,
         {
-            "": lambda item: _Cell("in mm" if item.unit == "mm" else "in pixels of the file"),
+            "": lambda item: _Cell("in mm" if item.unit == "mm" else "in pixels"),
             "Hausdorff (95 %)": lambda item: _cell(item.hausdorff95, digits=1),
             "mean distance": lambda item: _cell(item.surface_distance, digits=1),
             "images with both": lambda item: _Cell(f"{item.images:,}"),

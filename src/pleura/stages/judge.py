@@ -216,7 +216,7 @@ class _Paired:
         ):
             if count:
                 what = one if count == 1 else many
-                said.append(f"{count:,} {what}, and no figure counts them.")
+                said.append(f"{count:,} {what}; left out of all figures.")
         return said
 
 
@@ -404,4 +404,4 @@ def _counted(names: Sequence[str], one: str, many: str) -> list[str]:
     if not names:
         return []
     what = f"1 image {one}" if len(names) == 1 else f"{len(names):,} images {many}"
-    return [f"{what}, and no figure counts them: {few(names, _SHOWN)}."]
+    return [f"{what}; left out of all figures: {few(names, _SHOWN)}."]

@@ -45,7 +45,7 @@ class Scored(NamedTuple):
         if not self.not_assessed:
             return []
         many = "1 image was" if self.not_assessed == 1 else f"{self.not_assessed:,} images were"
-        return [f"{many} not assessed, being flagged, and no figure counts them."]
+        return [f"{many} not assessed, being flagged; left out of all figures."]
 
     @property
     def unused(self) -> list[str]:
@@ -53,7 +53,7 @@ class Scored(NamedTuple):
         notes = []
         if self.without:
             many = "1 answer has" if self.without == 1 else f"{self.without:,} answers have"
-            notes.append(f"{many} no truth that can be used, and no figure counts them.")
+            notes.append(f"{many} no truth that can be used; left out of all figures.")
         return [*notes, *(f"{use}." for use in self.uses)]
 
 
