@@ -96,6 +96,24 @@ def test_a_segment_alone_that_is_of_something_else_has_to_be_named(called, of, t
     np.testing.assert_array_equal(read_segmentation(path)[0].mask, square(2))
 
 
+@pytest.mark.parametrize(
+    ("spacing", "believed"), [([7.0, 6.5], (7.0, 6.5)), ([1, 1], None), ([0.2, 0.2], None)]
+)
+def test_a_spacing_and_how_it_was_made_are_read_where_they_are_said(spacing, believed, tmp_path):
+    path = tmp_path / "s.dcm"
+    write(path, [square(3)], ["Pneumothorax"])
+    dataset = pydicom.dcmread(path)
+    measures = Dataset()
+    measures.PixelSpacing = spacing
+    dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [measures]
+    dataset.SegmentSequence[0].SegmentAlgorithmType = "AUTOMATIC"
+    dataset.SegmentSequence[0].SegmentAlgorithmName = "nnU-Net"
+    dataset.save_as(path)
+    (found,) = read_segmentation(path)
+    assert found.spacing_mm == believed
+    assert found.algorithm == ("AUTOMATIC", "nnU-Net")
+
+
 def test_a_share_of_a_pixel_is_inside_from_more_than_half(tmp_path):
     planes = [square(2) * 0.6 + square(20) * 0.4]
     options = {"fractional_type": "OCCUPANCY"}

@@ -23,7 +23,7 @@ from pleura.formats.coco import (
 )
 from pleura.formats.mask_picture import labelled_pixels, picture_values, write_mask_picture
 from pleura.formats.masks import MaskReading, names_in, read_masks
-from pleura.formats.nifti import nifti_values, write_nifti_mask
+from pleura.formats.nifti import read_nifti, write_nifti_mask
 from pleura.formats.rle import mask2rle
 
 SHAPE = (6, 9)
@@ -45,7 +45,7 @@ def read_mask_picture(path, label=""):
 
 
 def read_nifti_mask(path):
-    return labelled_pixels(nifti_values(path), path, "")
+    return labelled_pixels(read_nifti(path)[0], path, "")
 
 
 def write_json(path: Path, **content: object) -> Path:

@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 from unittest.mock import patch
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -17,6 +18,7 @@ from pleura.formats.annotations import read_annotations, write_mask_table
 from pleura.formats.coco import CocoMask, coco_text, read_coco
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading, read_masks
+from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import mask2rle, union, united
 from pleura.inference.row import Row
 from pleura.inference.tables import Provenance, write_tables
@@ -322,6 +324,38 @@ def test_a_segmentation_is_written_of_each_form_and_read_again(came, films, tmp_
     assert all(is_own_result(path) for path in out.rglob("*.dcm")), "they are never inputs"
     convert(out, back, Conversion("siim"), workers=1)
     assert back.read_text() == start.read_text()
+
+
+@pytest.mark.parametrize(
+    ("made", "name"), [("AUTOMATIC", "nnU-Net"), ("SEMIAUTOMATIC", "not named"), ("MANUAL", None)]
+)
+def test_how_a_segmentation_was_made_is_passed_on(made, name, films, tmp_path):
+    mask = np.zeros((40, 50), np.bool_)
+    mask[3:9, 4:30] = True
+    first, again = tmp_path / "first", tmp_path / "again"
+    start = table_of(tmp_path / "start.csv", {"1.2.3.4.5": [mask]})
+    convert(start, first, Conversion("seg", images=films), workers=1)
+    dataset = pydicom.dcmread(first / "a.dcm")
+    dataset.SegmentSequence[0].SegmentAlgorithmType = made
+    if name == "nnU-Net":
+        dataset.SegmentSequence[0].SegmentAlgorithmName = name
+    dataset.save_as(first / "a.dcm")
+    done = convert(first, again, Conversion("seg", images=films), workers=1)
+    (segment,) = pydicom.dcmread(again / "a.dcm").SegmentSequence
+    assert (segment.SegmentAlgorithmType, segment.get("SegmentAlgorithmName")) == (made, name)
+    assert done.losses == ()
+    lost = convert(first, tmp_path / "t.csv", Conversion("siim")).losses
+    says = "1 image has an algorithm that made them, which the form does not hold"
+    assert [one.says for one in lost] == ([] if name is None else [says])
+
+
+def test_a_spacing_goes_from_a_mask_and_its_radiograph_into_nifti(films, tmp_path):
+    start = table_of(tmp_path / "start.csv", {"1.2.3.4.5": []})
+    convert(start, tmp_path / "n", Conversion("nifti", images=films), workers=1)
+    assert nibabel.load(tmp_path / "n" / "a.nii.gz").header.get_zooms()[:2] == (7.5, 6.0)
+    write_nifti_mask(tmp_path / "n" / "a.nii.gz", np.zeros((40, 50), np.bool_), (6.5, 6.0))
+    convert(tmp_path / "n", tmp_path / "o", Conversion("nifti"))
+    assert nibabel.load(tmp_path / "o" / "a.nii.gz").header.get_zooms()[:2] == (6.0, 6.5)
 
 
 def test_radiographs_may_be_a_glob_or_packed(films, tmp_path):

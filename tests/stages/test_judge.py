@@ -153,6 +153,21 @@ def test_radiographs_bring_sizes_spacing_and_what_their_headers_say(tmp_path, ca
         judge(tmp_path / "small", tmp_path / "truth.csv", Judging(images=films))
 
 
+@pytest.mark.parametrize(
+    ("spacing", "measured"), [((8.0, 6.0), 4), ((1.0, 1.0), 0), ((0.1,) * 2, 0)]
+)
+def test_masks_say_their_spacing_themselves_where_it_can_be_so(spacing, measured, tmp_path):
+    for name in NAMES:
+        write_nifti_mask(tmp_path / "truth" / f"{name}.nii.gz", TRUTH[name], spacing)
+        write_nifti_mask(tmp_path / "said" / f"{name}.nii.gz", SAID[name])
+    found = judge(tmp_path / "said", tmp_path / "truth").evaluation
+    in_mm = [one for one in found.distances if one.unit == "mm"]
+    assert [one.images for one in in_mm] == ([measured] if measured else [])
+    if measured:
+        (in_px,) = (one for one in found.distances if one.unit == "px")
+        assert in_mm[0].hausdorff95.value == pytest.approx(in_px.hausdorff95.value * 8)
+
+
 def test_scores_alone_against_labels(tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text(

@@ -122,6 +122,20 @@ def least_radiograph_mm(years: int | None) -> float:
     return LEAST_ADULT_RADIOGRAPH_MM if adult else LEAST_RADIOGRAPH_MM
 
 
+def believed_mm(
+    spacing: tuple[float, float], rows: int, columns: int
+) -> tuple[float, float] | None:
+    """Return the spacing of a mask's pixels, (rows, columns) in mm; None where it cannot be so.
+
+    Args:
+        spacing: As its file says it.
+        rows: Height of the mask in pixels, and `columns` its width.
+        columns: Width.
+    """
+    believed = min(spacing) > 0 and not _doubt(spacing, PIXEL_SPACING, rows, columns, None)
+    return spacing if believed else None
+
+
 def _pair(data: DataSet, tag: int) -> tuple[float, float] | None:
     """Return the two positive numbers of an element; anything else that it holds is noted."""
     found = decimals_if_readable(data, tag)

@@ -17,10 +17,11 @@ from pleura.dicom.beginning import beginning_of, value
 from pleura.dicom.codestream import begins
 from pleura.dicom.elements import PIXEL_DATA, DataSet, fragments
 from pleura.dicom.file import open_stream, reasons
+from pleura.dicom.geometry import PIXEL_SPACING, believed_mm
 from pleura.dicom.joining import decode_fragments
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.structures import names_another, names_pneumothorax
-from pleura.dicom.values import counts, integer, name, text
+from pleura.dicom.values import counts, decimals_if_readable, integer, name, text
 from pleura.errors import AnnotationError, DicomError
 
 SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -36,6 +37,7 @@ _CODE_VALUE, _CODE_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
 _ROWS, _COLUMNS, _FRAMES, _BITS = 0x00280010, 0x00280011, 0x00280008, 0x00280100
 _TYPE, _FRACTIONAL_TYPE, _FRACTION = 0x00620001, 0x00620010, 0x0062000E
 _SEGMENTS, _NUMBER, _LABEL, _PROPERTY = 0x00620002, 0x00620004, 0x00620005, 0x0062000F
+_ALGORITHM_TYPE, _ALGORITHM_NAME, _MEASURES = 0x00620008, 0x00620009, 0x00289110
 _SEGMENT_OF_FRAME, _NUMBER_OF_FRAME = 0x0062000A, 0x0062000B
 _SHARED, _PER_FRAME = 0x52009229, 0x52009230
 
@@ -47,10 +49,15 @@ class SegmentedMask:
     Attributes:
         image_id: SOP Instance UID of the radiograph it is of.
         mask: ``(rows, columns)`` bool.
+        algorithm: How its segment was made (AUTOMATIC, SEMIAUTOMATIC), and what made it; two empty
+            texts of one drawn by hand.
+        spacing_mm: Distance between (rows, columns) in mm; None where it is not known.
     """
 
     image_id: str
     mask: NDArray[np.bool_]
+    algorithm: tuple[str, str] = ("", "")
+    spacing_mm: tuple[float, float] | None = None
 
 
 def is_segmentation(path: str | os.PathLike[str]) -> bool:
@@ -119,7 +126,27 @@ def _masks(data: DataSet, uid: str, label: str) -> list[SegmentedMask]:
         found[image] |= _inside(data, frame(number), segment)
     if not found:
         raise DicomError("does not say which radiograph it is of")
-    return [SegmentedMask(image, mask) for image, mask in found.items()]
+    algorithm = _algorithm(data, segment)
+    spacing = _spacing([*shared, *own[:1]], rows, columns)
+    return [SegmentedMask(image, mask, algorithm, spacing) for image, mask in found.items()]
+
+
+def _algorithm(data: DataSet, segment: int) -> tuple[str, str]:
+    """Return how a segment was made, and what made it."""
+    for item in data.items(_SEGMENTS):
+        if integer(item, _NUMBER) == segment:
+            kind, called = text(item, _ALGORITHM_TYPE).upper(), text(item, _ALGORITHM_NAME)
+            return (kind, called) if kind in ("AUTOMATIC", "SEMIAUTOMATIC") else ("", "")
+    return "", ""
+
+
+def _spacing(groups: list[DataSet], rows: int, columns: int) -> tuple[float, float] | None:
+    for group in groups:
+        for item in group.items(_MEASURES):
+            found = decimals_if_readable(item, PIXEL_SPACING)
+            if len(found) == 2:
+                return believed_mm((found[0], found[1]), rows, columns)
+    return None
 
 
 def _required(data: DataSet, tag: int) -> int:

@@ -153,6 +153,10 @@ class Annotations:
         unused: Columns that were not read.
         sizes: Image id -> ``(rows, columns)`` that its masks have, where the source says so.
         scores: Image id -> the score that the source gives it, where it gives one.
+        spacings_mm: Image id -> distance between (rows, columns) in mm, where the source says one
+            that can be believed.
+        algorithms: Image id -> how its masks were made (AUTOMATIC, SEMIAUTOMATIC), and by what,
+            where the source says it of all of them alike.
     """
 
     path: Path
@@ -166,6 +170,8 @@ class Annotations:
     unused: tuple[str, ...] = ()
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
+    spacings_mm: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    algorithms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def images(self) -> int:

@@ -9,16 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pleura.dicom.limits import MAX_PIXELS
-from pleura.dicom.segmentation import is_segmentation, read_segmentation
+from pleura.dicom.segmentation import SegmentedMask, is_segmentation, read_segmentation
 from pleura.dicom.suffixes import DICOM_SUFFIXES, suffix_of
 from pleura.errors import AnnotationError, InputError, LimitError, is_about_memory
 from pleura.formats import mask_picture, nifti
 from pleura.formats.mask_picture import labelled_pixels, picture_values
-from pleura.formats.nifti import nifti_values
+from pleura.formats.nifti import read_nifti
 from pleura.formats.rle import mask2rle
 from pleura.processes.guarded import guarded_list
 from pleura.processes.isolation import next_file
@@ -32,12 +29,17 @@ class FoundMask(NamedTuple):
         shape: ``(rows, columns)``.
         runs: Where it is, as :func:`pleura.formats.rle.mask2rle` writes it.
         value: What the file has inside; 0 where that is nothing, or a SEG.
+        algorithm: How it was made (AUTOMATIC, SEMIAUTOMATIC), and by what; empty where nobody says.
+        spacing_mm: Distance between (rows, columns) in mm; None where the file says none that can
+            be believed.
     """
 
     image_id: str
     shape: tuple[int, int]
     runs: str
     value: float = 0.0
+    algorithm: tuple[str, str] = ("", "")
+    spacing_mm: tuple[float, float] | None = None
 
 
 def is_mask_file(path: Path) -> bool:
@@ -92,26 +94,42 @@ def _found_in(path: Path, label: str) -> list[FoundMask] | str:
     except OSError as error:
         return f"{path}: cannot be read as a mask ({error.strerror or error}); save it again"
     return [
-        FoundMask(image_id, (mask.shape[0], mask.shape[1]), mask2rle(mask), value)
-        for image_id, mask, value in masks
+        FoundMask(
+            one.image_id,
+            (one.mask.shape[0], one.mask.shape[1]),
+            mask2rle(one.mask),
+            value,
+            one.algorithm,
+            one.spacing_mm,
+        )
+        for one, value in masks
     ]
 
 
-def _masks(path: Path, label: str) -> list[tuple[str, NDArray[np.bool_], float]]:
-    """Return each mask with its radiograph's id and the value that is written inside."""
+def _masks(path: Path, label: str) -> list[tuple[SegmentedMask, float]]:
+    """Return each mask and the value that is written inside."""
     suffix = suffix_of(path)
+    spacing = None
     if suffix in nifti.SUFFIXES:
-        values = nifti_values(path)
+        values, spacing = read_nifti(path)
     elif suffix in mask_picture.SUFFIXES:
         values = picture_values(path)
     else:
-        return [(found.image_id, found.mask, 0.0) for found in read_segmentation(path, label)]
+        return [(found, 0.0) for found in read_segmentation(path, label)]
     mask = labelled_pixels(values, path, label)
-    return [("", mask, float(values[mask][0]) if mask.any() else 0.0)]
+    found = SegmentedMask("", mask, spacing_mm=spacing)
+    return [(found, float(values[mask][0]) if mask.any() else 0.0)]
 
 
-def _checked(image_id: Any, shape: Any, runs: Any, value: Any) -> FoundMask:
+def _checked(
+    image_id: Any, shape: Any, runs: Any, value: Any, algorithm: Any, spacing: Any
+) -> FoundMask:
     rows, columns = map(int, shape)
     if not (0 < rows * columns <= MAX_PIXELS and isinstance(runs, str)):
         raise ValueError("beyond what is read")
-    return FoundMask(str(image_id), (rows, columns), runs, float(value))
+    kind, called = map(str, algorithm)
+    spacing_mm = None
+    if spacing is not None:
+        down, across = map(float, spacing)
+        spacing_mm = (down, across)
+    return FoundMask(str(image_id), (rows, columns), runs, float(value), (kind, called), spacing_mm)

@@ -90,6 +90,8 @@ class _Mask(NamedTuple):
     fault: str = ""
     value: float = 0.0
     code: ProblemCode = "malformed-rows"
+    algorithm: tuple[str, str] = ("", "")
+    spacing_mm: tuple[float, float] | None = None
 
     def tried(self, file: str) -> "_Mask":
         """Return it, with a fault where no pneumothorax can look so; `file` is what it is in."""
@@ -107,6 +109,8 @@ class _Found:
     problems: list[RowProblem] = field(default_factory=list)
     rows: int = 0
     scores: dict[str, float] = field(default_factory=dict)
+    spacings_mm: dict[str, tuple[float, float]] = field(default_factory=dict)
+    algorithms: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def take(self, found: _Mask) -> None:
         """Take in one mask."""
@@ -124,6 +128,10 @@ class _Found:
             problem = RowProblem(self.rows, found.key, fault, found.code, place=found.place)
             self.problems.append(problem)
             return
+        if found.spacing_mm is not None:
+            self.spacings_mm[found.key] = found.spacing_mm
+        if self.algorithms.setdefault(found.key, found.algorithm) != found.algorithm:
+            self.algorithms[found.key] = ("", "")  # of several makers none made the whole
         own = self.masks.setdefault(found.key, [])
         if found.runs != EMPTY and found.runs not in own:
             own.append(found.runs)
@@ -143,6 +151,8 @@ class _Found:
             last={key: texts[-1] if texts else EMPTY for key, texts in good.items()},
             sizes=self.sizes,
             scores={key: score for key, score in self.scores.items() if key in good},
+            spacings_mm=self.spacings_mm,
+            algorithms={key: made for key, made in self.algorithms.items() if made[0]},
         )
 
 
@@ -306,7 +316,15 @@ def _of_file(file: Path, folder: Path, masks: list[FoundMask] | AnnotationError)
     if isinstance(masks, AnnotationError):
         return [_Mask(key, place, fault=str(masks))]
     return [
-        _Mask(one.image_id or key, place, one.shape, one.runs, value=one.value).tried(f"{file}: ")
+        _Mask(
+            one.image_id or key,
+            place,
+            one.shape,
+            one.runs,
+            value=one.value,
+            algorithm=one.algorithm,
+            spacing_mm=one.spacing_mm,
+        ).tried(f"{file}: ")
         for one in masks
     ]
 
@@ -339,6 +357,8 @@ def renamed(annotations: Annotations, names: dict[str, str]) -> Annotations:
         last={name(key): text for key, text in annotations.last.items()},
         sizes={name(key): size for key, size in annotations.sizes.items()},
         scores={name(key): score for key, score in annotations.scores.items()},
+        spacings_mm={name(key): one for key, one in annotations.spacings_mm.items()},
+        algorithms={name(key): made for key, made in annotations.algorithms.items()},
         problems=tuple(
             replace(problem, image_id=name(problem.image_id)) for problem in annotations.problems
         ),

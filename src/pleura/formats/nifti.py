@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dicom.geometry import believed_mm
 from pleura.dicom.inflating import gunzip
 from pleura.dicom.limits import MAX_PIXELS
 from pleura.dicom.signature import is_gzip
@@ -28,14 +29,20 @@ MAX_FILE_BYTES = 512 << 20
 _NIFTI_2 = (540).to_bytes(4, "little")  # how the second version begins: bytes of its header
 
 
-def nifti_values(path: Path) -> NDArray[Any]:
-    """Return the numbers in a NIfTI file, ``(rows, columns)`` of the file's dtype.
+def read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, float] | None]:
+    """Return the numbers in a NIfTI file, ``(rows, columns)`` of its dtype, and its spacing.
+
+    The spacing is the distance between (rows, columns) in mm; None where it cannot be that of a
+    radiograph, such as the 1 x 1 mm of writers that know none.
 
     Raises:
         AnnotationError: It cannot be read, is no single picture, or is turned.
     """
     try:
-        return _slice(_opened(read_bytes(path, AnnotationError, MAX_FILE_BYTES)))
+        image = _opened(read_bytes(path, AnnotationError, MAX_FILE_BYTES))
+        values = _slice(image)
+        across, down = np.linalg.norm(np.asarray(image.affine)[:3, :2], axis=0).tolist()
+        return values, believed_mm((down, across), *values.shape)
     except AnnotationError:
         raise
     except (PictureError, DicomError) as error:
@@ -64,16 +71,20 @@ def slice_of(content: bytes) -> NDArray[Any]:
         ) from error
 
 
-def write_nifti_mask(path: Path, mask: NDArray[np.bool_]) -> None:
+def write_nifti_mask(
+    path: Path, mask: NDArray[np.bool_], spacing_mm: tuple[float, float] | None = None
+) -> None:
     """Write a mask ``(rows, columns)`` as NIfTI of one slice, 0 outside and 1 inside.
 
-    The slice lies as ITK lays a picture: ``(columns, rows, 1)``, x and y turned round.
+    The slice lies as ITK lays a picture: ``(columns, rows, 1)``, x and y turned round. Where the
+    distance between (rows, columns) is not known, it is 1 x 1 mm, for NIfTI has to say one.
 
     Raises:
         OutputError: The file could not be written.
     """
     values = np.ascontiguousarray(mask.T[:, :, None].astype(np.uint8))
-    image = nibabel.Nifti1Image(values, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    down, across = spacing_mm or (1.0, 1.0)
+    image = nibabel.Nifti1Image(values, np.diag([-across, -down, 1.0, 1.0]))
     suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
     with atomic_path(path) as partial:
         named = partial.with_name(partial.name + suffix)  # nibabel goes by the suffix

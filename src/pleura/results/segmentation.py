@@ -57,21 +57,33 @@ def map_segmentation(
 
 
 def drawn_segmentation(
-    source: SourceImage, mask: NDArray[np.bool_], identity: Identity, *, automatic: bool
+    source: SourceImage,
+    mask: NDArray[np.bool_],
+    identity: Identity,
+    *,
+    automatic: bool,
+    algorithm: tuple[str, str] = ("", ""),
 ) -> Dataset:
     """Return a mask that came in another form as a BINARY segmentation of one frame.
 
-    A mask that pleura predicted is AUTOMATIC. Who drew another one is not known here. It is written
-    as MANUAL, because every other word needs the name of an algorithm beside it.
+    A mask that pleura predicted is AUTOMATIC, and one of another segmentation is what that said.
+    Who drew any other one is not known here. It is written as MANUAL, because every other word
+    needs the name of an algorithm beside it.
 
     Args:
         source: The radiograph.
         mask: ``(rows, columns)`` of its pixels; an empty one says that there is none.
         identity: Of the file.
         automatic: Whether pleura answered it.
+        algorithm: How another segmentation says that it was made, and by what.
     """
     segment = _segment("Pneumothorax", _made_by(identity) if automatic else None)
-    return _segmentation(source, mask[None], segment, identity)
+    dataset = _segmentation(source, mask[None], segment, identity)
+    if algorithm[0] and not automatic:
+        (item,) = dataset.SegmentSequence
+        item.SegmentAlgorithmType = algorithm[0]
+        item.SegmentAlgorithmName = algorithm[1] or "not named"
+    return dataset
 
 
 def _made_by(identity: Identity) -> AlgorithmIdentificationSequence:

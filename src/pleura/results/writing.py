@@ -115,6 +115,7 @@ def write_drawn(
     path: Path,
     *,
     made_with: Provenance | None = None,
+    algorithm: tuple[str, str] = ("", ""),
     version: str,
     moment: datetime.datetime,
 ) -> None:
@@ -125,6 +126,7 @@ def write_drawn(
         mask: ``(rows, columns)`` of its pixels; an empty one is written too.
         path: The file.
         made_with: What made it, where pleura answered it.
+        algorithm: How another segmentation says that it was made, and by what.
         version: Of the program that writes it.
         moment: When, in local time.
 
@@ -134,7 +136,8 @@ def write_drawn(
     """
     read = source_of(source)
     identity = identify_drawn(read, mask, made_with, version, moment)
-    dataset = drawn_segmentation(read, mask, identity, automatic=made_with is not None)
+    answered = made_with is not None
+    dataset = drawn_segmentation(read, mask, identity, automatic=answered, algorithm=algorithm)
     write_bytes(path, encoded(dataset))
 
 

@@ -114,6 +114,8 @@ class _Image:
     texts: tuple[str, ...]
     shape: tuple[int, int] | None
     score: float | None
+    spacing_mm: tuple[float, float] | None
+    algorithm: tuple[str, str]
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -338,6 +340,8 @@ def _planned(
             tuple(dict.fromkeys(united([text], form=table.form, to=form) for text in texts)),
             shape,
             table.scores.get(image_id),
+            table.spacings_mm.get(image_id) or (None if scan is None else scan.measure_mm),
+            table.algorithms.get(image_id, ("", "")),
         )
         key = image.name if how.to in _TABLES else without_suffix(image.name)
         fault = _fault(image, how.to)
@@ -391,6 +395,10 @@ def _lost(images: Sequence[_Image], to: MaskTarget) -> list[ConversionLoss]:
     if scored:
         where = "and no lesion to keep it with" if to == "coco" else "that the form does not hold"
         losses.append(ConversionLoss("scores", scored, f"{_images(scored)} a score {where}"))
+    made = sum(bool(image.algorithm[0]) for image in images)
+    if made and to != "seg":
+        says = f"{_images(made)} an algorithm that made them, which the form does not hold"
+        losses.append(ConversionLoss("algorithms", made, says))
     if to not in _SUFFIXES:
         return losses
     several = [image for image in images if len(image.texts) > 1]
@@ -429,9 +437,10 @@ def _write_files(
             if suffix == ".dcm":
                 write_one = partial(_write_segmentation, path=folder / name, made_with=made_with)
                 guarded(write_one, image, image.file)
+            elif suffix == ".nii.gz":
+                write_nifti_mask(folder / name, image.mask, image.spacing_mm)
             else:
-                write = write_nifti_mask if suffix == ".nii.gz" else write_mask_picture
-                write(folder / name, image.mask)
+                write_mask_picture(folder / name, image.mask)
             on_progress(done, len(images))
 
 
@@ -446,6 +455,12 @@ def _write_segmentation(image: _Image, path: Path, made_with: Provenance | None)
         raise DataError(f"{image.file}: has another size than a moment ago; convert it again")
     now = datetime.datetime.now().astimezone()
     write_drawn(
-        opened, image.mask, path, made_with=made_with, version=version("pleura"), moment=now
+        opened,
+        image.mask,
+        path,
+        made_with=made_with,
+        algorithm=image.algorithm,
+        version=version("pleura"),
+        moment=now,
     )
     return Reply({})

@@ -295,7 +295,7 @@ def _outcome(
         _patient(name, label, beside.patients),
         _traits(beside.negatives.get(name, ""), label, file),
         labelled_positive=bool(label and (label.probability or 0) > 0.5) or bool(right),
-        spacing_mm=None if file is None else file.measure_mm,
+        spacing_mm=_spacing(name, own, said, truth, file),
     )
     item = replace(item, threshold=said.table.thresholds.get(own))
     if both:
@@ -304,6 +304,17 @@ def _outcome(
     if called is None:
         return replace(item, threshold=how.limit, called=score >= how.limit)
     return replace(item, called=called)
+
+
+def _spacing(
+    name: str, own: str, said: Predicted, truth: KnownTruth, file: Scan | None
+) -> tuple[float, float] | None:
+    """Return the spacing of the radiograph, else that which the masks themselves say."""
+    if file is not None:
+        return file.measure_mm
+    sides = ((truth.masks, name), (said.masks, own))
+    told = (side.spacings_mm.get(key) for side, key in sides if side is not None)
+    return next(filter(None, told), None)
 
 
 def _stated(masks: Annotations | None, name: str) -> tuple[int, int] | None:
