@@ -895,6 +895,8 @@ def test_every_code_is_planted() -> None:
         "outlines",
         "same-mask",
     }  # tests/data/test_matching.py
+    elsewhere |= {"common-pixels", "impossible-mask"}  # tests/formats/test_mask_doubts.py
+    elsewhere |= {"masks-of-others", "mirrored-masks"}  # tests/audit/test_lung_fit.py
     elsewhere |= {"plain-picture"}  # below
     # Those of a table of image labels, in tests/data/test_image_labels.py.
     elsewhere |= {code for code in catalogue() if code.startswith(("label-", "labels-", "box-"))}

@@ -10,7 +10,7 @@ under a mask does not tell the sides either: of 39 real masks 20 lie on the dark
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 Orientation = Literal["missing-transpose", "upside-down-masks", "turned-masks"]
 """How masks may lie; the finding of an audit has the same name."""
 
-_ORIENTATIONS = get_args(Orientation)
+ORIENTATIONS: Final[tuple[Orientation, ...]] = get_args(Orientation)
 _SIDE = 16
 
 _WHERE = np.fromstring(
@@ -71,7 +71,7 @@ def orientation_evidence(cells: NDArray[np.float32]) -> tuple[float, ...]:
     """
     share = cv2.resize(cells, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     if not share.any():
-        return (0.0,) * len(_ORIENTATIONS)
+        return (0.0,) * len(ORIENTATIONS)
     whole = np.concatenate([_WHERE, _WHERE[:, ::-1]], axis=1) / 10_000
     likelihood = np.log(whole + _FLOOR)
     others = (likelihood.T, likelihood[::-1], likelihood.T[:, ::-1])
@@ -99,4 +99,4 @@ def lying_otherwise(evidence: Sequence[Sequence[float]]) -> tuple[Orientation, l
         return None
     own = values[:, way]
     limit = 0.0 if (own < 0).mean() > 0.5 else -_DECIDED
-    return _ORIENTATIONS[way], [int(place) for place in np.flatnonzero(own < limit)]
+    return ORIENTATIONS[way], [int(place) for place in np.flatnonzero(own < limit)]

@@ -24,6 +24,8 @@ from pleura.audit.findings import (
     in_order,
 )
 from pleura.audit.leaks import fold_findings, leak_findings, patient_findings
+from pleura.audit.lung_fit import fit_findings
+from pleura.audit.orientation import ORIENTATIONS
 from pleura.audit.pictures import picture_findings
 from pleura.cluster.shards import Cluster
 from pleura.config import Data
@@ -103,7 +105,11 @@ def audit_index(index: Index, sources: Sources, wrong_form: Finding | None = Non
         wrong_form: A finding that stands for all that could be said of the table.
     """
     balance = balance_of(index.train)
-    annotations = [wrong_form] if wrong_form is not None else annotation_findings(index)
+    annotations = [wrong_form] if wrong_form is not None else [*annotation_findings(index)]
+    if {item.code for item in annotations if item.count}.isdisjoint(
+        {*ORIENTATIONS, "absolute-form"}
+    ):
+        annotations += fit_findings(index)
     return Audit(
         source=str(sources.root),
         counts=_counts(index),

@@ -4,7 +4,8 @@ The network sees a thumb of 96 x 96 pixels with its grey levels spread evenly, a
 maps: the lung in the left half of the picture, and the one in the right half. It was trained on
 phantoms alone, whose lungs are known (``python -m recipes.lungs train --write``), so neither a
 radiograph of a real person nor a field drawn by anybody is in it. Its weights are in ``lungs.npz``
-beside this module; it runs in numpy, without torch.
+beside this module; it runs in numpy, without torch, and in OpenVINO for many at
+once.
 
 A wrong field would make a wrong lesion, so the answer is doubted before it is used: see
 :attr:`Lungs.doubt`. ``docs/explanation/simulate.md`` says how often fields agree with
@@ -12,6 +13,7 @@ others, and how many are refused.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ HEIGHT_FROM = 0.28
 EDGE_UP_TO = 0.22
 STEP_FROM = 0.06
 
+_AT_ONCE = 16
 _SMALLER = 0.88  # of the second print that must give the same apices
 
 
@@ -79,6 +82,23 @@ def find_lungs(pixels: NDArray[Any]) -> Lungs:
     fields = np.stack([_tidied(restore(share, frame) > 0.5, frame) for share in shares])
     doubt = _unstable(plain, mirrored, smaller) or _unlikely(thumb, shares)
     return Lungs(fields, doubt)
+
+
+def lung_shares(thumbs: Sequence[NDArray[np.uint8]]) -> Floats:
+    """Return what the network says of many radiographs, in one go: ninety times as fast as alone.
+
+    Nothing is doubted here, nor asked twice, so each is worth less than :func:`find_lungs`.
+
+    Args:
+        thumbs: ``(SIDE, SIDE)`` uint8 each, prepared.
+
+    Returns:
+        ``(n, 2, SIDE, SIDE)`` float32 in 0..1: the lung in the left half of each, and in the right.
+    """
+    seen = np.stack([equalise(thumb) for thumb in thumbs])[:, None]
+    network = _compiled()
+    parts = [network(seen[first : first + _AT_ONCE])[0] for first in range(0, len(seen), _AT_ONCE)]
+    return np.concatenate(parts)
 
 
 def equalise(thumb: NDArray[np.uint8]) -> Floats:
@@ -140,6 +160,42 @@ def _convolved(x: Floats, weight: Floats, bias: Floats) -> Floats:
     out = weight.reshape(len(weight), -1) @ stack.reshape(channels * 9, -1)
     out += bias[:, None]
     return np.asarray(np.maximum(out, 0, out=out).reshape(len(weight), rows, columns))
+
+
+@functools.cache
+def _compiled() -> Callable[[Floats], Any]:
+    """Return the network of :func:`_answer` for batches ``(n, 1, SIDE, SIDE)``, one thread."""
+    import openvino
+    from openvino import opset13 as op
+
+    weights = _weights()
+
+    def convolved(x: Any, weight: str, bias: str) -> Any:
+        pads = [weights[weight].shape[2] // 2] * 2
+        maps = op.convolution(x, op.constant(weights[weight]), [1, 1], pads, pads, [1, 1])
+        return op.add(maps, op.constant(weights[bias].reshape(1, -1, 1, 1)))
+
+    x = pictures = op.parameter([-1, 1, SIDE, SIDE], np.float32)
+    kept, number = [], 0
+    for level in range(len(WIDTHS)):
+        if level:
+            x = op.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
+        for _ in range(2):
+            x = op.relu(convolved(x, f"weight{number}", f"bias{number}"))
+            number += 1
+        kept.append(x)
+    twice, axes = op.constant(np.full(2, 2, np.float32)), op.constant([2, 3])
+    for finer in kept[-2::-1]:
+        x = op.interpolate(
+            x, twice, "nearest", "scales", None, None, "asymmetric", "floor", axes=axes
+        )
+        x = op.relu(convolved(op.concat([finer, x], 1), f"weight{number}", f"bias{number}"))
+        number += 1
+    said = op.sigmoid(convolved(x, "head_weight", "head_bias"))
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Model([said], [pictures], "lungs")
+    compiled: Callable[[Floats], Any] = openvino.Core().compile_model(model, "CPU", settings)
+    return compiled
 
 
 @functools.cache
