@@ -408,6 +408,78 @@ def test_lossless_jpeg_without_its_last_pixels_is_refused(predictor, bits):
         refused(cut, LOSSLESS, message, RADIOGRAPH.shape, bits)
 
 
+DEEP = RADIOGRAPH.astype(np.uint16) * 16 + 3
+FLAT = np.where(np.indices(RADIOGRAPH.shape)[0] < 3, RADIOGRAPH, 0).astype(np.uint8)
+CODED = {
+    "baseline": lambda pixels: imagecodecs.jpeg8_encode(pixels, level=85),
+    "tables of its own": lambda pixels: imagecodecs.jpeg8_encode(pixels, level=99, optimize=True),
+    "12 bits": lambda pixels: imagecodecs.jpeg8_encode(
+        pixels.astype(np.uint16) * 16, level=85, bitspersample=12
+    ),
+    "progressive": progressive,
+    "lossless": lambda pixels: imagecodecs.jpeg8_encode(pixels, lossless=True),
+    "lossless 12 bits": lambda pixels: imagecodecs.jpeg8_encode(
+        pixels.astype(np.uint16) * 16, lossless=True, bitspersample=12, predictor=4
+    ),
+}
+"""By name, how a frame is coded without restart markers."""
+
+
+def uid_of(name):
+    if name == "progressive":
+        return "1.2.840.10008.1.2.4.55"
+    return LOSSLESS if "lossless" in name else EXTENDED if "12" in name else BASELINE
+
+
+def scans_of(frame):
+    return parse_codestream(frame).scans
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_coded_data_that_is_left_over_is_damage(name):
+    """Where a decoder lost its place, and found one again, it comes out elsewhere at the end."""
+    frame = CODED[name](RADIOGRAPH)
+    scan = scans_of(frame)[0]
+    for share in (0.5, 0.8):
+        begin = scan.start + int(share * (scan.end - scan.start))
+        more = frame[: scan.end].rstrip(b"\xff") + frame[begin : scan.end] + frame[scan.end :]
+        bits = 16 if "12" in name else 8
+        refused(more, uid_of(name), "left over behind its last pixel", RADIOGRAPH.shape, bits)
+
+
+@pytest.mark.parametrize("name", CODED)
+@pytest.mark.parametrize("pixels", [RADIOGRAPH, FLAT, FLAT * 0 + 128, FLAT[:1, :1]])
+def test_a_whole_frame_is_read_whatever_fills_its_last_byte(name, pixels):
+    frame = CODED[name](pixels)
+    bits = 16 if "12" in name else 8
+    whole = imagecodecs.jpeg8_decode(frame)
+    end = scans_of(frame)[-1].end
+    for bit in range(7):  # ones belong there
+        filled = bytearray(frame)
+        filled[end - 1] &= 255 << (bit + 1) & 255
+        if filled[end - 1 : end] != frame[end - 1 : end]:
+            if not np.array_equal(imagecodecs.jpeg8_decode(bytes(filled)), whole):
+                break  # a bit of a code
+            np.testing.assert_array_equal(
+                decode(bytes(filled), uid_of(name), pixels.shape, bits), whole
+            )
+    for filled in (frame, frame[:end] + b"\0" + frame[end:]):
+        np.testing.assert_array_equal(decode(filled, uid_of(name), pixels.shape, bits), whole)
+
+
+@pytest.mark.parametrize("name", ["baseline", "tables of its own", "12 bits"])
+@pytest.mark.parametrize("missing", [1, 2, 3])
+def test_a_gap_within_the_last_block_is_seen(name, missing):
+    pixels = RADIOGRAPH[:88, :64].copy()
+    pixels[80:, 56:] = np.random.default_rng(1).integers(0, 256, (8, 8))
+    frame = CODED[name](pixels)
+    cut = frame[: -2 - missing].rstrip(b"\xff") + b"\xff\xd9"
+    whole, other = imagecodecs.jpeg8_decode(frame), imagecodecs.jpeg8_decode(cut)
+    assert np.array_equal(whole[:80], other[:80])
+    bits = 16 if "12" in name else 8
+    refused(cut, uid_of(name), r"truncated: \d+ of 88 rows are missing", pixels.shape, bits)
+
+
 def test_how_many_rows_are_missing_is_said():
     frame = imagecodecs.jpeg8_encode(PIXELS.repeat(8, 0).repeat(8, 1), level=90)
     start = frame.index(b"\xff\xda")
@@ -569,6 +641,22 @@ def test_what_lies_behind_the_pixels_of_an_rle_frame_is_left_out(behind):
     deep = PIXELS.astype(np.uint16) * 200
     decoded = codecs.decode_frame(rle(deep) + behind, RLE, 64, 48, 16)
     np.testing.assert_array_equal(decoded.pixels, deep)
+
+
+@pytest.mark.parametrize("row", [2, 40, 80])
+def test_an_rle_run_of_a_wrong_length_shifts_what_follows(row):
+    """One more pixel in the middle looks like one too many at the end."""
+    frame = rle(RADIOGRAPH)
+    segment, ends = frame[64:], codecs._unpacked(frame[64:] + b"\xff\0", RADIOGRAPH.size)[2]
+    assert set(range(70, RADIOGRAPH.size + 1, 70)) < set(ends)
+    at = position = 0
+    while at < 70 * row or segment[position] > 100:  # the head of a run of few bytes as they are
+        head = segment[position]
+        at += head + 1 if head < 128 else 257 - head
+        position += head + 2 if head < 128 else 2
+    more = segment[:position] + bytes([segment[position] + 1]) + segment[position + 1 :]
+    longer = more[: position + 1] + b"\7" + more[position + 1 :]
+    refused(frame[:64] + longer, RLE, "some rows end within a run", RADIOGRAPH.shape)
 
 
 def test_more_rows_or_columns_in_an_rle_frame_are_no_padding():

@@ -47,7 +47,7 @@ def lossless(predictor):
 # By name: transfer syntax, how a frame is made, and how many pixels may be wrong in a frame that is
 # cut and read: those of the last unit that a JPEG codes.
 FRAMES = {
-    "baseline": (".4.50", lambda: imagecodecs.jpeg8_encode(RADIOGRAPH, level=90), 64),
+    "baseline": (".4.50", lambda: imagecodecs.jpeg8_encode(RADIOGRAPH, level=90), 0),
     "restarts": (
         ".4.50",
         lambda: cv2.imencode(".jpg", RADIOGRAPH, [cv2.IMWRITE_JPEG_RST_INTERVAL, 7])[1].tobytes(),

@@ -70,6 +70,12 @@ DECODER_DEPENDENCIES = dict.fromkeys(_DECODED_BY_PYDICOM, ("imagecodecs",))
 
 _RLE_HEADER_BYTES = 64
 _END_OF_CODESTREAM = b"\xff\xd9"
+# No Huffman code is ones alone: a decoder takes them for no change and the end of a block.
+_NO_CODE = b"\xff\0"
+_MORE_ROWS = 64
+_FILLING_BYTES, _LONGEST_CODE = 17, 17
+_LAST_BYTES, _FEWEST_BYTES = 4, 64
+_OTHER_BITS = (0x5A, 0xA5, 0x33)  # a code that does not exist may say what was there
 _PROBE = b"\x5a\xc3\x96\x3c\x69\xa5" * 40
 # No packet header begins so: it would announce more bits for a length than any decoder takes.
 _NO_PACKET = b"\xff\x7f" * 128
@@ -285,11 +291,13 @@ def _with_longer_tiles(frame: bytes, stream: Codestream) -> bytes:
 def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> NDArray[Any]:
     """Return the pixels of a frame whose coded data is whole.
 
-    libjpeg paints what is missing: mid-grey, within a row of a lossless frame a ramp. A frame that
-    shows such a thing is decoded again with more bytes before each marker: they change nothing in
-    a whole frame, and fill the gaps of another. (Not seen: a gap within the last block or the last
-    sample, and bytes that are wrong in the middle; JPEG has no checksum.) One in colour is decoded
-    again in any case, and so is one whose coded data does not certainly end where it seems to.
+    libjpeg paints what is missing: mid-grey, within a row of a lossless frame a ramp. So a frame is
+    decoded again with more bytes before each marker: they change nothing in a whole frame, and fill
+    the gaps of another. A lossless frame, or one with restart markers, is so only where it shows
+    such a thing, is in colour, or does not certainly end where it seems to; then a gap within the
+    last block or the last sample is not seen. What is left over shows too, but not in frames with
+    restart markers. (Never seen: bytes that are wrong in the middle and change no length. JPEG has
+    no checksum.)
     """
     grey = stream.components == 1
     if grey:
@@ -299,19 +307,80 @@ def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> N
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
     if pixels.shape[:2] != (stream.rows, stream.columns):
         return pixels
+    exact = grey and certain and not any(scan.interval for scan in stream.scans)
+    if exact and (stream.kind == LOSSLESS or _has_more_blocks(frame, stream, pixels)):
+        _require_nothing_left(frame, stream, pixels)
+    if exact and stream.kind == DCT:
+        return pixels
     if stream.progressive or not (grey and certain) or _may_lack_data(pixels, stream):
         probe = imagecodecs.jpeg8_decode(_with_longer_scans(frame, stream))
-        differ = np.flatnonzero((probe != pixels).reshape(stream.rows, -1).any(axis=1))
-        if differ.size:
-            # Without restart markers all is missing from there on.
-            whole = any(scan.interval for scan in stream.scans)
-            missing = differ.size if whole else stream.rows - int(differ[0])
-            raise TruncatedError(
-                f"the {stream.kind} frame's image data is truncated: {missing:,} of"
-                f" {stream.rows:,} rows{' or more' if whole else ''} are missing or incomplete;"
-                " copy the file again from its source"
-            )
+        _require_alike(probe, pixels, stream)
     return pixels
+
+
+def _require_alike(probe: NDArray[Any], pixels: NDArray[Any], stream: Codestream) -> None:
+    """Refuse a frame that gives other pixels once there are more bytes behind its coded data."""
+    differ = np.flatnonzero((probe != pixels).reshape(stream.rows, -1).any(axis=1))
+    if not differ.size:
+        return
+    # Without restart markers all is missing from there on.
+    whole = any(scan.interval for scan in stream.scans)
+    missing = differ.size if whole else stream.rows - int(differ[0])
+    raise TruncatedError(
+        f"the {stream.kind} frame's image data is truncated: {missing:,} of {stream.rows:,}"
+        f" rows{' or more' if whole else ''} are missing or incomplete; copy the file again from"
+        " its source"
+    )
+
+
+def _has_more_blocks(frame: bytes, stream: Codestream, pixels: NDArray[Any]) -> bool:
+    """Return whether a frame that is told to be higher shows more than it should there.
+
+    Where it holds no more, it shows how the last block goes on, as far as the bytes go that are put
+    behind it, and mid-grey from there on.
+
+    Raises:
+        TruncatedError: Its coded data is for fewer blocks than it has.
+    """
+    higher = bytearray(_with_longer_scans(frame, stream, _NO_CODE * _FILLING_BYTES))
+    rows = -(-stream.rows // 8) * 8 + _MORE_ROWS
+    struct.pack_into(">H", higher, stream.rows_at - stream.start, rows)
+    probe = imagecodecs.jpeg8_decode(bytes(higher))
+    _require_alike(probe[: stream.rows], pixels, stream)
+    shown = probe[-_MORE_ROWS:] != 1 << (stream.bits - 1)
+    blocks = np.add.reduceat(
+        shown.reshape(_MORE_ROWS // 8, 8, -1).any(axis=1), range(0, shown.shape[1], 8), axis=1
+    )
+    codes = 1 if stream.progressive else 2  # in each block, one for the mean and one for the rest
+    expected = (8 * _FILLING_BYTES + 7) // (_LONGEST_CODE * codes) + 1
+    return int((blocks > 0).sum()) > expected
+
+
+def _require_nothing_left(frame: bytes, stream: Codestream, pixels: NDArray[Any]) -> None:
+    """Refuse a frame in which the last bytes of a scan may be any others and change nothing.
+
+    They are left over where an error before them made a decoder lose its place.
+    """
+    if np.ptp(pixels) == 0:  # of one value: each code says the same
+        return
+    for scan in stream.scans:
+        if scan.end - scan.start < _FEWEST_BYTES:  # nearly all of it is
+            continue
+        others = (_with_another_end(frame, stream, scan, bits) for bits in _OTHER_BITS)
+        if all(np.array_equal(pixels, imagecodecs.jpeg8_decode(other)) for other in others):
+            raise DamagedError(
+                f"the {stream.kind} frame is corrupt: image data is left over behind its last"
+                " pixel; copy the file again from its source"
+            )
+
+
+def _with_another_end(frame: bytes, stream: Codestream, scan: JpegScan, bits: int) -> bytes:
+    """Return a frame in which the last bytes of a scan are others."""
+    end = scan.end - stream.start
+    at = end - _LAST_BYTES * (2 if stream.progressive else 1)
+    at -= frame[at - 1] == 0xFF  # which changes what a byte behind it means
+    other = bytes(min(byte ^ bits, 254) for byte in frame[at:end])
+    return frame[:at] + other + frame[end:]
 
 
 def _units(stream: Codestream) -> tuple[int, int]:
@@ -407,11 +476,11 @@ def _differences(
     return found
 
 
-def _with_longer_scans(frame: bytes, stream: Codestream) -> bytes:
+def _with_longer_scans(frame: bytes, stream: Codestream, more: bytes = _PROBE) -> bytes:
     pieces, position = [], 0
     for scan in stream.scans:
         for end in (*scan.restarts, scan.end):
-            pieces += [frame[position : end - stream.start], _PROBE]
+            pieces += [frame[position : end - stream.start], more]
             position = end - stream.start
     return b"".join(pieces) + frame[position:]
 
@@ -452,7 +521,7 @@ def _decode_rle(frame: bytes, rows: int, columns: int, bits_allocated: int) -> D
     surplus = 0
     for number in range(count):
         segment = frame[offsets[number] : offsets[number + 1]]
-        plane, used = _unpacked(segment, size)
+        plane, used, ends = _unpacked(segment, size)
         what = f"segment {number + 1} of {count} holds"
         if len(plane) < size:
             lost = rows - len(plane) // columns
@@ -467,6 +536,11 @@ def _decode_rle(frame: bytes, rows: int, columns: int, bits_allocated: int) -> D
                 f"the RLE frame is larger than Rows x Columns {rows} x {columns}: {what}"
                 f" {len(plane):,} pixels or more; correct them or export the file again"
             )
+        if behind and 0 < np.count_nonzero(np.isin(range(columns, size, columns), ends)) < rows - 1:
+            raise DamagedError(
+                f"the RLE frame is corrupt: {what} {len(behind):,} pixels too many, and some rows"
+                " end within a run: a run has a wrong length; copy the file again from its source"
+            )
         surplus += len(behind)
         planes[:, count - 1 - number] = np.frombuffer(plane, np.uint8, size)
     pixels = planes.view(f"<u{count}").reshape(rows, columns)
@@ -475,18 +549,20 @@ def _decode_rle(frame: bytes, rows: int, columns: int, bits_allocated: int) -> D
     return Decoded(pixels, False, _RLE_UID, notes)
 
 
-def _unpacked(segment: bytes, size: int) -> tuple[bytes, int]:
-    """Return what an RLE segment holds, twice `size` bytes at most, and how much of it that took.
+def _unpacked(segment: bytes, size: int) -> tuple[bytes, int, list[int]]:
+    """Return what an RLE segment holds, twice `size` bytes at most.
 
-    Source: DICOM PS3.5 G.3.2.
+    Behind it, how much of the segment that took, and where runs end, unless it holds just `size`.
+
+    Source: DICOM PS3.5 G.3.1 (each row has runs of its own), G.3.2.
     """
     try:  # a bound on the output, for two bytes can stand for 128 of them
         plane = bytes(imagecodecs.packbits_decode(segment, out=size))
         if len(plane) == size:
-            return plane, len(segment)
+            return plane, len(segment), []
     except (RuntimeError, ValueError):  # it holds more, or less
         pass
-    parts, length, position = [], 0, 0
+    parts, ends, length, position = [], [], 0, 0
     while length < 2 * size and position < len(segment) - 1:
         code = segment[position]
         if code < 128:
@@ -497,7 +573,8 @@ def _unpacked(segment: bytes, size: int) -> tuple[bytes, int]:
             position += 1 if code == 128 else 2
         parts.append(bytes(part))
         length += len(part)
-    return b"".join(parts), position
+        ends.append(length)
+    return b"".join(parts), position, ends
 
 
 def _brief(error: Exception) -> str:

@@ -91,6 +91,7 @@ class Codestream:
         end: Where it ends, its end marker included.
         closed: Whether it has an end marker.
         progressive: Whether its scans refine one another.
+        rows_at: Where a JPEG or JPEG-LS frame states its height, in two bytes.
         scans: Of a JPEG or JPEG-LS frame.
         zero_code: By number of the Huffman table, the symbol whose code is zeros alone.
         parts: Of a JPEG 2000 frame, in order.
@@ -107,6 +108,7 @@ class Codestream:
     end: int = 0
     closed: bool = True
     progressive: bool = False
+    rows_at: int = 0
     scans: tuple[JpegScan, ...] = ()
     zero_code: tuple[tuple[int, int], ...] = ()
     parts: tuple[TilePart, ...] = ()
@@ -157,7 +159,7 @@ class _Jpeg:
     def __init__(self, frame: bytes, start: int) -> None:
         self._frame = frame
         self._start = start
-        self._sof = 0
+        self._sof = self._rows_at = 0
         self._size: tuple[int, int, int, int] = (0, 0, 0, 0)
         self._near = 0
         self._interval = 0
@@ -198,7 +200,7 @@ class _Jpeg:
         frame = self._frame
         if marker in _SOF_KINDS:
             self._sof = marker
-            self._size = struct.unpack_from(">BHHB", frame, body)
+            self._size, self._rows_at = struct.unpack_from(">BHHB", frame, body), body + 1
         elif marker in _SOF_OTHERS:
             raise DicomError(
                 f"the JPEG frame uses process SOF{marker - 0xC0} (arithmetic or hierarchical),"
@@ -260,6 +262,7 @@ class _Jpeg:
             start=self._start,
             end=end,
             progressive=self._sof == _PROGRESSIVE,
+            rows_at=self._rows_at,
             scans=tuple(self._scans),
             zero_code=tuple(self._zero_code.items()),
         )
