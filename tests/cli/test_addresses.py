@@ -226,15 +226,6 @@ def test_what_a_store_does_not_give_is_told_by_name(cohort, tmp_path, capsys):
         assert secret.encode() not in written
 
 
-def test_a_command_that_reads_no_addresses_says_so(tmp_path, capsys):
-    toml = tmp_path / "run.toml"
-    toml.write_text('[data]\npath = "s3://films/set"\n')
-    assert execute(["run", str(toml), "--set", f"out={tmp_path / 'o'}"]) in (1, 2)
-    assert "s3://films/set: addresses are not read by this command; copy it here" in (
-        capsys.readouterr().err
-    )
-
-
 def test_results_are_not_written_to_an_address(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for words in (
@@ -270,3 +261,107 @@ def test_a_cluster_reads_radiographs_alone(small_prepared, cohort, capsys):
         assert "--on ray: only the radiographs of a data folder are read by a cluster" in (
             capsys.readouterr().err
         )
+
+
+def test_masks_at_addresses_are_converted_as_those_of_the_files(cohort, tmp_path, capsys, store):
+    put_folder(store, cohort, "set")
+    for name, place in (("here", str(cohort)), ("there", "s3://films/set")):
+        words = ["convert", f"{place}/train-rle.csv", "--out", str(tmp_path / name), "--to", "png"]
+        assert execute([*words, "--images", f"{place}/dicom-images-train"]) == 0
+    assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
+    assert execute(["convert", "s3://films/none.csv", "--to", "coco", "--out", "c.json"]) == 1
+    assert "s3://films/none.csv: there is no such object" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_job_at_an_address_is_judged_as_that_in_a_folder(
+    cohort, tiny_model, tmp_path, capsys, store
+):
+    films = str(cohort / "dicom-images-test")
+    assert execute(["predict", str(tiny_model), films, "--out", str(tmp_path / "o")]) in (0, 3)
+    put_folder(store, tmp_path / "o", "out")
+    store.put({"truth.csv": (cohort / "test-truth.csv").read_bytes()})
+    capsys.readouterr()
+    told = []
+    for job, truth in (
+        (str(tmp_path / "o"), str(cohort / "test-truth.csv")),
+        ("s3://films/out", "s3://films/truth.csv"),
+    ):
+        assert execute(["evaluate", "--predictions", job, "--truth", truth, "--json"]) == 0
+        told.append(capsys.readouterr().out.replace(job, "").replace(truth, ""))
+        masks = tmp_path / f"{len(told)}"
+        assert execute(["convert", job, "--to", "png", "--out", str(masks)]) == 0
+        capsys.readouterr()
+    assert told[0] == told[1]
+    assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
+
+
+HERE = "s3://films/x"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["audit", "d", "--compare", HERE],
+        ["ensemble", "a.h5", HERE, "--out", "e.h5"],
+        ["ensemble", "a.h5", "b.h5", "--out", "e.h5", "--on", HERE],
+        ["evaluate", HERE, "p"],
+        ["evaluate", "a.h5", HERE],
+        ["evaluate", "a.h5", "p", "--against", HERE],
+        ["export", HERE, "--to", "onnx", "--out", "a.onnx"],
+        ["export", "a.h5", "--to", "onnx", "--out", "a.onnx", "--check", HERE],
+        ["info", HERE],
+        ["predict", "a.dcm", "--ensemble", HERE, "--out", "o"],
+        ["predict", "--watch", HERE, "--out", "o"],
+        ["run", HERE],
+        ["simulate", HERE, "--out", "o"],
+        ["simulate", "d", "--labels", HERE, "--out", "o"],
+        ["train", HERE, "--out", "o"],
+        ["train", "p", "--run", HERE, "--out", "o"],
+        ["tune", HERE, "--run", "r.toml", "--out", "o"],
+    ],
+    ids=lambda words: " ".join(words).replace(HERE, "X"),
+)
+def test_what_is_read_from_this_machine_is_no_address(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert execute(words) == 2
+    said = f"{HERE}: this is read from this machine alone; copy it here, and name the copy"
+    assert said in capsys.readouterr().err
+    other = [word.replace("s3://films", "hdfs://me:5ec3e7@host") for word in words]
+    assert execute(other) == 2
+    shown = capsys.readouterr().err
+    assert "hdfs://host/x: addresses of hdfs:// are not read; this is read from this" in shown
+    assert "5ec3e7" not in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["train", "p", "--out", "o", "--set", f"train.init_from={HERE}"], "train.init_from"),
+        (["tune", "p", "--run", "r.toml", "--out", "o"], "out"),
+        (["run", "r.toml"], "out"),
+        (["run", "r.toml", "--set", "out=o", "--set", f"data.path={HERE}"], "data.path"),
+        (["run", "r.toml", "--set", "out=o", "--set", f"predict.inputs=['{HERE}']"], "predict.inp"),
+        (
+            ["run", "r.toml", "--set", "out=o", "--set", f"data.labels.table={HERE}"],
+            "data.labels.t",
+        ),
+    ],
+)
+def test_a_run_names_paths_alone(words, key, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.toml").write_text(f'out = "{HERE}"\n')
+    assert execute(words) == 2
+    shown = capsys.readouterr().err
+    assert f"{key}" in shown
+    assert f"{HERE}: what a run names is read from this machine, and written to it; copy" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["r.toml"]
+
+
+def test_a_file_address_is_a_path_for_every_option(cohort, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    table, out = f"file://{cohort}/train-rle.csv", f"file://{tmp_path}/a%20b.csv"
+    assert execute(["convert", table, "--to", "absolute", "--out", out]) == 0
+    assert execute(["folds", f"file://{cohort}", "--annotations", table, "--out", "f.csv"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a b.csv", "f.csv"]

@@ -29,6 +29,19 @@ def test_plain_lines_tell_pace_and_time_left(monkeypatch, capsys):
     ]
 
 
+def test_a_count_that_falls_is_of_another_stage(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.progress("simulating") as told:
+        for done, total, seconds in [(4, 12, 101), (12, 12, 103), (2, 12, 104), (12, 12, 109)]:
+            now[0] = seconds
+            told(done, total)
+    assert capsys.readouterr().err.splitlines() == [
+        "simulating: 12 of 12 files, 4.0 files/s",
+        "simulating: 12 of 12 files, 2.0 files/s",
+    ]
+
+
 def test_a_line_of_json_is_ascii_and_one_line(capsys):
     console.print_json_line({"path": "fil\udcff\n", "score": 0.5})
     assert capsys.readouterr().out == '{"path": "fil\\udcff\\n", "score": 0.5}\n'

@@ -249,12 +249,17 @@ class _Pace:
 
     def __init__(self) -> None:
         self._begun: tuple[float, int] | None = None
+        self._done = 0
 
     def per_second(self, done: int) -> float:
-        """Return the mean pace since the first call, 0 in its first second."""
+        """Return the mean pace since the first call, 0 in its first second.
+
+        A count that falls is that of another stage, which begins anew.
+        """
         now = time.monotonic()
-        if self._begun is None:
+        if self._begun is None or done < self._done:
             self._begun = now, done
+        self._done = done
         begun, first = self._begun
         return (done - first) / (now - begun) if now - begun >= 1 else 0.0
 
@@ -272,6 +277,8 @@ class _Lines:
     def __call__(self, done: int, total: int) -> None:
         rate = self._pace.per_second(done)
         now = time.monotonic()
+        if done < self._ended_at:  # of another stage
+            self._ended_at = -1
         ends = done >= total and done != self._ended_at
         if ends or now - self._last >= 10:
             self._last = now

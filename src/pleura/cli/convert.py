@@ -1,17 +1,17 @@
 """`pleura convert`: masks from one form to another."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pleura.choices import MaskTarget
 from pleura.cli import console, options
+from pleura.cli.stores import open_paths
 
 
 def convert(
     source: Annotated[
-        Path,
+        options.Anywhere,
         typer.Argument(
             metavar="FROM",
             help="The masks: a table of run lengths, a COCO file, a folder of masks (PNG, TIFF, "
@@ -30,7 +30,7 @@ def convert(
         ),
     ],
     images: Annotated[
-        Path | None,
+        options.AnywhereOrNone,
         typer.Option(help="Folder of the radiographs: their sizes, and their ids or names."),
     ] = None,
     image_size: options.ImageSize = "",
@@ -60,6 +60,8 @@ def convert(
         raise UsageError("--images says how large each image is; leave --image-size out")
     if polygons and to != "coco":
         raise UsageError(f"--polygons is of COCO, but --to is {to}; leave it out")
+    images, found = open_paths(images, source)
+    source = found or source
     how = Conversion(
         to=to,
         reading=masks.reading(),

@@ -125,7 +125,7 @@ def evaluate(
 
     With --predictions and --truth no model is asked: anybody's predictions are scored, with the
     same figures, and --against names other predictions of these images. Ids that only one side has
-    are named, and the exit status is then 3.
+    are named, and the exit status is then 3. What a cluster predicted is scored so, too.
     """
     from pleura.errors import UsageError
 
@@ -134,6 +134,8 @@ def evaluate(
             f"--margin {margin:g}: is by how much the figures may be below those of --against, "
             "above 0 and below 1, such as 0.05"
         )
+    if predictions is None and against is not None:
+        against = options.here(against)
     images, predictions, truth, scores, against, against_scores, negatives, patients = open_paths(
         images, predictions, truth, scores, against, against_scores, negatives, patients
     )

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -15,7 +15,7 @@ from pleura.remote.address import SCHEMES, STORES, path_of, scheme_in, url_of, w
 
 if TYPE_CHECKING:
     from pleura.cluster.shards import Cluster
-    from pleura.config import Data, Labels
+    from pleura.config import Data, Labels, Run
     from pleura.formats.masks import MaskReading
 
 DataFolders = Annotated[
@@ -342,9 +342,9 @@ def stays_here(command: Callable[..., Any]) -> Callable[..., Any]:
         for name, marks in paths.items():
             given = values[name]
             if isinstance(given, list):
-                values[name] = [_here(one, name, marks) for one in given]
+                values[name] = [here(one, name, marks) for one in given]
             elif given is not None:
-                values[name] = _here(given, name, marks)
+                values[name] = here(given, name, marks)
         return command(**values)
 
     return checked
@@ -355,7 +355,17 @@ def holds_path(annotation: Any) -> bool:
     return annotation is Path or any(map(holds_path, get_args(annotation)))
 
 
-def _here(given: Path, option: str, marks: Sequence[Any]) -> Path:
+def here(given: Path, option: str = "", marks: Sequence[Any] = ()) -> Path:
+    """Return a path that was given, of this machine unless it is read from anywhere.
+
+    Args:
+        given: The path, or an address.
+        option: By which option.
+        marks: What its annotation says, such as that it is written.
+
+    Raises:
+        UsageError: It is an address.
+    """
     from pleura.errors import UsageError
 
     text = str(given)
@@ -371,6 +381,34 @@ def _here(given: Path, option: str, marks: Sequence[Any]) -> Path:
         f"{_shown(text)}: {known}this is read from this machine alone; copy it here, and name the "
         "copy"
     )
+
+
+def require_paths(run: "Run") -> "Run":
+    """Return settings of which none is an address: a run reads and writes on this machine.
+
+    Raises:
+        SettingError: One is.
+    """
+    from dataclasses import asdict
+
+    from pleura.errors import SettingError
+
+    def names_addresses(key: str, value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            for name, one in value.items():
+                yield from names_addresses(f"{key}.{name}".lstrip("."), one)
+        elif isinstance(value, list | tuple):
+            for one in value:
+                yield from names_addresses(key, one)
+        elif isinstance(value, str) and scheme_in(value):
+            yield f"{key} {_shown(value)}"
+
+    for found in names_addresses("", asdict(run)):
+        raise SettingError(
+            f"{found}: what a run names is read from this machine, and written to it; copy it "
+            "here, and name its path"
+        )
+    return run
 
 
 def written_at(text: str, option: str, stores: Sequence[str] = STORES) -> str:

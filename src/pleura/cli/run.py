@@ -29,7 +29,8 @@ def run(
     from pleura import config
     from pleura.stages.run import run as run_stages
 
-    result = run_stages(config.load_run(file, settings or ()), Console())
+    settings_of_run = options.require_paths(config.load_run(file, settings or ()))
+    result = run_stages(settings_of_run, Console())
     _print(result, as_json)
     console.print_failures(result.failures)
     for path, flags in result.not_assessed:
@@ -51,7 +52,7 @@ def demo(
     from pleura.stages.run import demo_settings
     from pleura.stages.run import run as run_stages
 
-    result = run_stages(demo_settings(str(out), settings or ()), Console())
+    result = run_stages(options.require_paths(demo_settings(str(out), settings or ())), Console())
     _print(result, as_json)
 
 

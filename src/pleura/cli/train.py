@@ -11,6 +11,7 @@ import typer
 
 from pleura.cli import console, options
 from pleura.cli.evaluate import print_figures
+from pleura.cli.stores import open_paths
 
 if TYPE_CHECKING:
     from pleura.config import Network, Train
@@ -73,6 +74,7 @@ def train(
     if folds is not None:
         texts += [f"train.folds={folds}", "train.fold=0"]
     run = config.load_run(run_file, texts) if run_file else config.make_run(texts)
+    options.require_paths(run)
     for text in texts:
         if text.partition(".")[0].strip() not in ("network", "train"):
             raise SettingError(
@@ -81,6 +83,7 @@ def train(
             )
     console.hold(hold_to_train(out))
     arrays = open_prepared(prepared)
+    (fold_table,) = open_paths(fold_table)
     if fold_table is not None:
         arrays = with_folds(arrays, fold_table)
     if folds is not None or all_folds:

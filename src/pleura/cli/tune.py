@@ -55,7 +55,7 @@ def tune(
     from pleura.stages.tune import METRIC
     from pleura.stages.tune import tune as search
 
-    run = config.load_run(run_file, settings or ())
+    run = options.require_paths(config.load_run(run_file, settings or ()))
     arrays = open_prepared(prepared)
     with ExitStack() as watching:
 

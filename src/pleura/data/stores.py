@@ -55,7 +55,9 @@ def stores(radiographs: Iterable[str], tables: Iterable[str] = ()) -> Iterator[N
         DataError: Nothing lies there; or a list cannot be read.
         UsageError: An address is of a kind that is not read.
     """
-    radiographs, tables = list(map(url_of, radiographs)), list(map(url_of, tables))
+    radiographs, tables = (
+        [path_of(url_of(text)) for text in texts] for texts in (radiographs, tables)
+    )
     for text in (*radiographs, *tables):
         require_known(text)
     more = [text for text in radiographs if is_more_than_paths(text)]

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from pleura.errors import DataError, InputError
 from pleura.formats.annotations import Annotations, write_submission
 from pleura.formats.csv_cells import csv_line
 from pleura.formats.masks import read_masks
+from pleura.formats.text_file import open_regular
 from pleura.inference.parquet import write_parquet
 from pleura.inference.row import Row
 from pleura.models.bundle import OperatingPoint
@@ -113,11 +115,11 @@ def read_made_with(folder: Path) -> Provenance | None:
 
     columns = ("model", "engine", "pleura", *THRESHOLDS)
     try:
-        with (folder / _TYPED).open("rb") as file:
+        with open_regular(folder / _TYPED, DataError) as file:
             table = next(parquet.ParquetFile(file).iter_batches(1, columns=columns))
         model, engine, pleura, *thresholds = (table[name][0].as_py() for name in columns)
         return Provenance(str(model), str(engine), OperatingPoint(*thresholds), str(pleura))
-    except (OSError, StopIteration, KeyError, pa.ArrowException):
+    except (InputError, OSError, StopIteration, KeyError, pa.ArrowException):
         return None
 
 
@@ -147,10 +149,10 @@ def _read_sizes(folder: Path, masks: Annotations) -> dict[str, tuple[int, int]]:
 
     columns = ("image_id", "rows", "columns")
     try:
-        with (folder / _TYPED).open("rb") as file:
+        with open_regular(folder / _TYPED, DataError) as file:
             table = parquet.read_table(file, columns=list(columns))
         cells = zip(*(table[name].to_pylist() for name in columns), strict=True)
-    except (OSError, KeyError, pa.ArrowException):
+    except (InputError, OSError, KeyError, pa.ArrowException):
         return {}
     return {name: (rows, wide) for name, rows, wide in cells if rows and name in masks.masks}
 
