@@ -164,8 +164,10 @@ def test_what_in_an_archive_at_an_address_cannot_be_read_is_its_own_error(ask, s
         ask.fetch(next(iter(listed(ask, "s3://films/y.zip")[0])))
 
 
-@pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
-def test_a_list_names_files_and_digests(ask, tmp_path, form):
+@pytest.mark.parametrize(
+    ("form", "delimiter"), [("csv", ","), ("csv", ";"), ("csv.gz", "\t"), ("parquet", "")]
+)
+def test_a_list_names_files_and_digests(ask, tmp_path, form, delimiter):
     (tmp_path / "b.dcm").write_bytes(FILM)
     digest = sha256(FILM).hexdigest()
     rows = {
@@ -178,7 +180,9 @@ def test_a_list_names_files_and_digests(ask, tmp_path, form):
         pq.write_table(pa.table(rows), path)
     else:
         text = io.StringIO()
-        csv.writer(text).writerows([list(rows), *zip(*rows.values(), strict=True)])
+        csv.writer(text, delimiter=delimiter).writerows(
+            [list(rows), *zip(*rows.values(), strict=True)]
+        )
         content = text.getvalue().encode("utf-8-sig")
         path.write_bytes(gzip.compress(content) if form == "csv.gz" else content)
     found, _ = listed(ask, path)

@@ -9,7 +9,7 @@ import pytest
 from pleura import config
 from pleura.audit.report import audit_index
 from pleura.data.index import build_index
-from pleura.data.matching import match_names
+from pleura.data.matching import ids_alike, match_names
 from pleura.data.sources import find_sources
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.errors import AnnotationError, DataError
@@ -266,7 +266,7 @@ def test_boxes_that_are_drawn_as_masks_are_named(tmp_path):
     (masks / "case_9.png").unlink()
     for number in (8, 10):
         write_mask_picture(masks / f"case_{number}.png", np.tri(*SHAPE, dtype=np.bool_))
-    assert not index_of(folder, annotations=str(masks)).tables
+    assert "rectangles" not in str(index_of(folder, annotations=str(masks)).tables)
 
 
 def test_outlines_and_one_mask_for_all_are_named(tmp_path):
@@ -285,3 +285,26 @@ def test_outlines_and_one_mask_for_all_are_named(tmp_path):
     assert codes(index, folder)["same-mask"].count == 12
     (use,) = index.tables
     assert str(use).startswith(f"{masks}: 12 of 12 masks are one and the same: each radiograph ha")
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "said"),
+    [
+        ("7", "0007.png", "7 may be 0007.png, for tables of numbers lose leading zeros: write ids"),
+        ("7.0", "x/7.png", "7.0 may be x/7.png, for tables of numbers write numbers as decimals"),
+        (
+            "IMG_1.png",
+            "img_1",
+            "IMG_1.png may be img_1, but for capital letters, which tell ids ap",
+        ),
+        ("1.2E+05", "120034", "1.2E+05 is a number that a spreadsheet rounded: write ids as text"),
+        ("7.png", "7", ""),
+        ("7", "7", ""),
+        ("7.1", "7", ""),
+        ("1.2.840.0", "1.2.840", ""),
+    ],
+)
+def test_ids_that_programs_spoilt_are_likely_others(name, other, said):
+    found = ids_alike([name], ["another", other])
+    assert list(found) == [name] * bool(said)
+    assert found.get(name, "").startswith(said)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pleura.audit.findings import Finding, Item, found
 from pleura.audit.orientation import lying_otherwise, orientation_evidence
 from pleura.data.index import Index
-from pleura.data.matching import without_zeros
+from pleura.data.matching import ids_alike
 from pleura.data.records import ImageRecord
 from pleura.formats import rle
 from pleura.formats.annotations import Annotations, RowProblem
@@ -103,7 +103,7 @@ def _label_findings(index: Index) -> Iterator[Finding]:
 
 
 def _without_file(ids: Sequence[str], index: Index) -> Iterator[Item]:
-    zeros = without_zeros(ids, index.names)
+    zeros = ids_alike(ids, index.names)
     return (Item(image_id, zeros.get(image_id, "")) for image_id in ids)
 
 

@@ -3,6 +3,7 @@
 A CSV, also as ``.csv.gz``, or a Parquet file, read a few rows at a time by pyarrow.
 """
 
+import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from typing import Any
 
 from pleura.data.files import passed_over_by_name
 from pleura.errors import DataError
+from pleura.formats.csv_table import BYTE_ORDER_MARK, DELIMITERS, names_of
 from pleura.printable import printable
 from pleura.remote.address import SCHEMES, Address, Source, path_of, scheme_of
 
@@ -17,6 +19,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ADDRESS_COLUMNS = ("address", "url", "path")
 DIGEST_COLUMNS = ("digest", "sha256", "md5")
 
+_LONGEST_HEAD = 1 << 16
 _LENGTHS = {32: "md5", 64: "sha256"}
 _DIGEST = re.compile(r"(?:(md5|sha1|sha256|sha512):)?([0-9a-f]{32,128})")
 
@@ -95,10 +98,12 @@ def _batches(file: Any, name: str) -> Iterator[Any]:
             yield columns
             yield from table.iter_batches(columns=_wanted(columns))
         else:
-            if name.lower().endswith(".gz"):
+            packed = name.lower().endswith(".gz")
+            parted = csv.ParseOptions(delimiter=_delimiter(file, packed))
+            if packed:
                 file = pa.CompressedInputStream(file, "gzip")
             plain = csv.ConvertOptions(column_types=dict.fromkeys(_KNOWN, pa.string()))
-            with csv.open_csv(file, convert_options=plain) as rows:
+            with csv.open_csv(file, parse_options=parted, convert_options=plain) as rows:
                 yield rows.schema.names
                 yield from rows
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -106,6 +111,18 @@ def _batches(file: Any, name: str) -> Iterator[Any]:
             f"{name}: cannot be read as a table ({type(error).__name__}); write it as CSV with a "
             "head, or as Parquet"
         ) from error
+
+
+def _delimiter(file: Any, packed: bool) -> str:
+    """Return what parts the columns of a CSV, so that one of them is of addresses."""
+    if not file.seekable():
+        return DELIMITERS[0]
+    head = (gzip.GzipFile(fileobj=file) if packed else file).read(_LONGEST_HEAD)
+    file.seek(0)
+    lines = head.decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK).strip().splitlines()
+    text = next(iter(lines), "")
+    known = {*ADDRESS_COLUMNS}
+    return next((one for one in DELIMITERS if known & {*names_of(text, one)}), DELIMITERS[0])
 
 
 _KNOWN = (*ADDRESS_COLUMNS, *DIGEST_COLUMNS)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pleura.data.fold_table import write_folds
 from pleura.data.groups import group_by
-from pleura.data.matching import first_without_zeros
+from pleura.data.matching import first_id_alike
 from pleura.data.records import ImageRecord
 from pleura.errors import DataError
 
@@ -121,10 +121,7 @@ def fold_records(
         raise DataError(
             f"{table}: {len(missing):,} labelled images have no fold in it, the first is "
             f"{missing[0]}; "
-            + (
-                first_without_zeros(folds, missing)
-                or "make the table of these files with pleura folds"
-            )
+            + (first_id_alike(folds, missing) or "make the table of these files with pleura folds")
         )
     return [replace(r, fold=folds[r.image_id]) if r.labelled else r for r in records]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pleura.choices import Match
-from pleura.data.matching import first_without_zeros, match_names, names_of
+from pleura.data.matching import first_id_alike, match_names, names_of
 from pleura.data.records import ImageRecord
 from pleura.dicom.values import age_years
 from pleura.errors import DataError
@@ -74,10 +74,7 @@ def find_labels(
         raise DataError(
             f"{table.path}: none of its {len(names):,} ids belongs to a file found; the first id "
             f"is {next(iter(table.labels), 'none')}, the first file's is {records[0].image_id}; "
-            + (
-                first_without_zeros(names, names_of(records))
-                or "name the column of ids with `label_id`"
-            )
+            + (first_id_alike(names, names_of(records)) or "name the column of ids with `label_id`")
         )
     return ImageLabels(table, found, tuple(key for key in table.labels if key not in used))
 

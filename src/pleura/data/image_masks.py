@@ -7,7 +7,7 @@ from pathlib import Path
 from pleura.choices import Match
 from pleura.config import Data
 from pleura.data.image_patients import number_patients, patients_by_map
-from pleura.data.matching import Named, first_without_zeros, match_names, names_of
+from pleura.data.matching import Named, first_id_alike, match_names, names_of
 from pleura.data.patients import read_patients, siim_patient
 from pleura.data.records import ImageRecord
 from pleura.data.scan import Scan, named_by_path
@@ -147,7 +147,7 @@ def _brought(table: Annotations, images: Sequence[Named], match: Match) -> Annot
 
 
 def _refuse_foreign_table(table: Annotations, records: Sequence[ImageRecord]) -> None:
-    zeros = first_without_zeros(table.masks, names_of(records))
+    zeros = first_id_alike(table.masks, names_of(records))
     raise DataError(
         f"{table.path}: none of its {len(table.masks)} ids belongs to a file found; the first id "
         f"is {next(iter(table.masks))}, the first file's is {records[0].image_id}; "

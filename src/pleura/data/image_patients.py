@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pleura.data.groups import Bearer, IdUse, group_by, judge_ids
 from pleura.data.image_labels import ImageLabels
-from pleura.data.matching import first_without_zeros
+from pleura.data.matching import first_id_alike
 from pleura.data.patients import nih_patient
 from pleura.data.records import ImageRecord
 from pleura.data.scan import Scan
@@ -111,7 +111,7 @@ def patients_by_map(ids: Sequence[str], table: Mapping[str, str], name: str) -> 
             f"{name}: none of the {len(table):,} images of this patient map is here; the first "
             f"image here is {ids[0]}; "
             + (
-                first_without_zeros(table, ids)
+                first_id_alike(table, ids)
                 or "name the map of these files with `patients`, or move it away"
             )
         )

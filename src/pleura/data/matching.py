@@ -10,6 +10,7 @@ Unless one of them is named, they are tried in this order. A name that several f
 none of them: which one it means cannot be known.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from pleura.dicom.suffixes import stem_of
 
 _CHANNEL = "_0000"
 """What nnU-Net adds to the name of a radiograph, and not to that of its mask."""
+
+_NUMBER = re.compile(r"0*([0-9]{1,98}?)(?:[.]0+)?", re.ASCII)
+_ROUNDED = re.compile(r"[0-9](?:[.,][0-9]+)?[eE][+][0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +92,40 @@ def names_of(images: Iterable[Named]) -> list[str]:
     return [name for own, stem in stems for name in (own, stem, stem.removesuffix(_CHANNEL))]
 
 
-def without_zeros(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """Return of each name that is another one less its leading zeros what is to be said of it.
+def ids_alike(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Return what is to be said of names that are likely others, as programs spoil ids.
 
-    It is only said, for a number may also be the number of a row.
+    That is names that are others less their leading zeros, written as decimals (``1.0``) or in
+    other letters (``A`` for ``a``), and numbers that a spreadsheet rounded (``1.2E+5``). It is only
+    said, for a number may also be the number of a row.
     """
 
     def bare(name: str) -> str:
         stem = PurePosixPath(without_suffix(name)).name
-        return str(int(stem)) if stem.isascii() and stem.isdigit() and len(stem) < 99 else ""
+        number = _NUMBER.fullmatch(stem)
+        return number[1] if number else stem.casefold()
 
-    meant = {number: name for name in others if (number := bare(name))}
-    return {
-        name: f"{name[:40]} may be {meant[number][:40]}, for tables of numbers lose leading zeros: "
-        "write ids as text"
-        for name in names
-        if (number := bare(name)) in meant and meant[number] != name
-    }
+    others = list(others)
+    meant = {bare(name): name for name in others if name}
+    known = set(others)
+    said = {}
+    for name in names:
+        other = meant.get(bare(name))
+        stem = PurePosixPath(without_suffix(name)).name
+        if name not in known and other is not None and without_suffix(other) != stem:
+            why = "but for capital letters, which tell ids apart: write ids as they are"
+            if _NUMBER.fullmatch(stem):
+                kept = "write numbers as decimals" if "." in stem else "lose leading zeros"
+                why = f"for tables of numbers {kept}: write ids as text"
+            said[name] = f"{name[:40]} may be {other[:40]}, {why}"
+        elif _ROUNDED.fullmatch(stem) and name not in known:
+            said[name] = f"{name[:40]} is a number that a spreadsheet rounded: write ids as text"
+    return said
 
 
-def first_without_zeros(names: Iterable[str], others: Iterable[str]) -> str:
-    """Return the first of :func:`without_zeros`; empty where there is none."""
-    return next(iter(without_zeros(names, others).values()), "")
+def first_id_alike(names: Iterable[str], others: Iterable[str]) -> str:
+    """Return the first of :func:`ids_alike`; empty where there is none."""
+    return next(iter(ids_alike(names, others).values()), "")
 
 
 def without_suffix(name: str) -> str:

@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 from pleura import config
 from pleura.choices import Match
 from pleura.data.files import DOCUMENTS, Listing, sorted_out
-from pleura.data.matching import first_without_zeros
+from pleura.data.matching import first_id_alike
 from pleura.data.table_use import TableUse
 from pleura.dicom.suffixes import is_picture, stem_of, suffix_of
 from pleura.errors import DataError
@@ -213,7 +213,7 @@ def _why_none(
             "of pictures those are taken that the masks (`annotations`) or the labels (`labels`) "
             "name, and none of these is named"
         )
-        yield first_without_zeros(in_tables(), unnamed)
+        yield first_id_alike(in_tables(), unnamed)
 
 
 def _other_columns(path: Path) -> TableUse:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pleura.data.matching import first_without_zeros
+from pleura.data.matching import first_id_alike
 from pleura.formats.annotations import columns_of
 from pleura.formats.csv_table import columns_shown, shown
 
@@ -96,7 +96,7 @@ def table_use(
         len(unknown),
         unknown[0] if unknown else "",
         tuple(columns),
-        notes=(*filter(None, [first_without_zeros(unknown, names)]), *notes),
+        notes=(*filter(None, [first_id_alike(unknown, names)]), *notes),
     )
     return (use,) if use.refused or use.unknown or use.columns or use.notes else ()
 

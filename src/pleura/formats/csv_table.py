@@ -41,7 +41,9 @@ MAX_VALUES: Final = 10_000
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 
-_DELIMITERS: Final = (",", ";", "\t", "|")
+DELIMITERS: Final = (",", ";", "\t", "|")
+"""What may stand between two cells."""
+
 _STATED = re.compile(r'"?sep=(.)"?[,;\t|\s]*', re.IGNORECASE)
 """The line by which a table tells spreadsheets what stands between its cells."""
 
@@ -182,7 +184,7 @@ class TableHead(NamedTuple):
 
     line: int = 0
     cells: tuple[str, ...] = ()
-    delimiter: str = _DELIMITERS[0]
+    delimiter: str = DELIMITERS[0]
     text: str = ""
 
 
@@ -205,11 +207,11 @@ def head_of(
     Raises:
         error: Each line stands in quotes as a whole.
     """
-    delimiters: Sequence[str] = _DELIMITERS
+    delimiters: Sequence[str] = DELIMITERS
     for number, line in lines:
         text = line.removeprefix(BYTE_ORDER_MARK)
         if stated := _STATED.fullmatch(text):
-            delimiters = (stated[1] if stated[1] in _DELIMITERS else "\t",)
+            delimiters = (stated[1] if stated[1] in DELIMITERS else "\t",)
             continue
         parted = [(fields_of(text, delimiter) or [], delimiter) for delimiter in delimiters]
         cells, delimiter = next(
@@ -227,7 +229,7 @@ def _check_quotes(
     cells: Sequence[str], known: Callable[[Sequence[str]], bool], path: Path, error: TableError
 ) -> None:
     """Raise where the cell of a line that has one alone holds the columns that are wanted."""
-    if len(cells) == 1 and any(known(names_of(cells[0], one)) for one in _DELIMITERS):
+    if len(cells) == 1 and any(known(names_of(cells[0], one)) for one in DELIMITERS):
         raise error(
             f"{path}: its first line stands in quotes as a whole, so it has one column alone; "
             "write the table again without them"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura import config
-from pleura.data.matching import first_without_zeros, match_keys, match_names
+from pleura.data.matching import first_id_alike, match_keys, match_names
 from pleura.data.patients import nih_patient, read_patients
 from pleura.data.scan import Failure, Scan, scan_files
 from pleura.data.sources import find_sources
@@ -177,7 +177,7 @@ def _why_none(
     return (
         f"{predictions}: none of its {len(said.ids):,} ids belongs to the {len(right.ids):,} "
         f"of {truth}; the first are {next(iter(said.ids), 'none')} and "
-        f"{next(iter(right.ids), 'none')}; {first_without_zeros(said.ids, right.ids) or advice}"
+        f"{next(iter(right.ids), 'none')}; {first_id_alike(said.ids, right.ids) or advice}"
         + "".join(f" ({name}: {fault})" for name, fault in paired.failures[:1])
     )
 
