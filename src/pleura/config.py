@@ -474,7 +474,9 @@ def parse(kind: type[T], table: Mapping[str, Any], origin: str) -> T:
         said += [f"and {more} more"] if more else []
         raise ConfigError("; ".join(said)) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, in base 16
-        raise ConfigError(f"{origin}: holds what no setting can be ({error})") from error
+        raise ConfigError(
+            f"{origin}: contains a value that no setting can have ({error})"
+        ) from error
 
 
 def as_table(run: object) -> dict[str, Any]:

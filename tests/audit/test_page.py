@@ -104,7 +104,7 @@ def test_the_balance_is_told_in_words_and_numbers() -> None:
         "sex 10,712 (6,171) 8.1 (1) 0.004 0.028 Perhaps more than chance, but it goes hardly"
         in text
     )
-    assert "age 10,701 (6,171) 12.3 (9) 0.200 0.034 No more than chance would do" in text
+    assert "age 10,701 (6,171) 12.3 (9) 0.200 0.034 Not more than by chance" in text
     assert "age not known 11 0 0.0 %" in text
     assert "median 9,800 0.93" in text
 

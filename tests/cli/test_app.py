@@ -192,7 +192,7 @@ def raising(error, monkeypatch):
             (
                 error,
                 1,
-                f"pleura: error: the memory does not suffice ({shown}); end other programs, or "
+                f"pleura: error: there is not enough memory ({shown}); end other programs, or "
                 "raise the limit that this one was started with (ulimit -v)\n",
             )
             for error, shown in (

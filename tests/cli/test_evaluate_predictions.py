@@ -96,10 +96,10 @@ def test_two_tables_of_predictions_are_compared(two_tables, tmp_path, capsys):
         "sensitivity 1.000 against 0.750, difference 0.250 (0.1",
         "superior at 0.05",
         "Tests of the difference AUROC DeLong: difference",
-        "sensitivity McNemar, exact: of 36 images 9 are called rightly by this one alone, 0 by the "
-        "other alone, p 0.004",
-        "specificity McNemar, exact: of 29 images 0 are called rightly by this one alone, 0 by the "
-        "other alone, p 1.000",
+        "sensitivity McNemar, exact: of 36 images 9 are called correctly by this one alone, 0 by "
+        "the other alone, p 0.004",
+        "specificity McNemar, exact: of 29 images 0 are called correctly by this one alone, 0 by "
+        "the other alone, p 1.000",
     ):
         assert told in text
     shown = Page(page.read_text()).text

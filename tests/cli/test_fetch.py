@@ -90,9 +90,9 @@ def test_deviations_are_warnings_and_3(kaggle, execute, tmp_path, capsys):
     ("error", "message"),
     [
         (stand_in.ConnectionError_("x"), "cannot be reached (ConnectionError); check the conn"),
-        (stand_in.UnauthenticatedError(), "wants to know who asks; make a token at"),
-        (refused(403), "Kaggle does not hand it out (403)"),
-        (refused(404), "Kaggle knows no such thing (404)"),
+        (stand_in.UnauthenticatedError(), "needs an account; make a token at"),
+        (refused(403), "Kaggle refuses it (403)"),
+        (refused(404), "Kaggle has no such data set (404)"),
         (OSError(28, "No space left on device"), "No space left on device; free some space"),
     ],
 )

@@ -174,7 +174,7 @@ def test_a_link_that_leads_nowhere_stops_the_job_by_name(tests, tmp_path, monkey
     for name in ("model", "best"):
         assert execute(["predict", name, radiograph, "--out", "out"]) == 2
         told = capsys.readouterr().err
-        assert f"{name}: is a link that leads to no file; name radiographs, or before th" in told
+        assert f"{name}: is a broken link; name radiographs, or before th" in told
         assert told.count("\n") == 1
     assert not Path("out").exists()
 
@@ -439,7 +439,9 @@ def test_ctrl_c_and_once_more(tiny_model, tmp_path, monkeypatch, capsys):
         if not line.startswith(("flagged", "predicting", "converting"))
     ]
     told, last, end = lines
-    assert re.fullmatch("[0-9] of 8 files are done; the same command goes on with the others", told)
+    assert re.fullmatch(
+        "[0-9] of 8 files are done; the same command continues with the others", told
+    )
     assert (last, end) == ("pleura: interrupted; what was finished is kept", "")
     assert not (out / "submission.csv").exists()
     finished = len(kept_in(out, tmp_path))
@@ -614,7 +616,7 @@ def test_pages_pictures_and_dicom_results_when_asked_for(tiny_model, tests, tmp_
     ("options", "message"),
     [
         (["--dicom", "seg,pdf"], "--dicom seg,pdf: take any of seg,map,sr,gsps,sc, or all"),
-        (["--deidentify"], "--deidentify: is for DICOM results; name them with --dicom all"),
+        (["--deidentify"], "--deidentify: affects only DICOM results; name them with --dicom all"),
     ],
 )
 def test_results_that_are_none(tiny_model, tests, tmp_path, options, message, capsys):

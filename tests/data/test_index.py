@@ -167,7 +167,7 @@ def test_archives_are_named_and_results_of_pleura_are_no_failures(data):
     index = index_of(data)
     assert index.failures == []
     assert findings(index)["not-read"].items == (
-        Item("more.7z", "an archive, which is not looked into"),
+        Item("more.7z", "an archive, which is not opened"),
     )
     assert findings(index)["own-result"].count == 1
 

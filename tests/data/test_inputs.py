@@ -154,7 +154,7 @@ def test_what_in_an_archive_at_an_address_cannot_be_read_is_its_own_error(ask, s
     archive = zipped({"a.dcm": FILM, "../b.dcm": FILM})
     store.put({"x.zip": archive})
     found, _ = listed(ask, "s3://films/x.zip")
-    told = r"^s3://films/x.zip/../b.dcm: its name leads out of the archive; pack it anew"
+    told = r"^s3://films/x.zip/../b.dcm: its name leads out of the archive; pack it again"
     with pytest.raises(AddressError, match=told):
         ask.fetch(list(found)[1])
     damaged = bytearray(archive)

@@ -156,4 +156,4 @@ def test_a_spacing_of_just_one_is_a_default_and_measures_nothing(tmp_path, tag, 
     geometry = read_header(path).geometry
     assert geometry.spacing_mm == (1, 1)
     assert geometry.measure_mm is None
-    assert "is 1 x 1 mm, which writers put where they know none" in geometry.doubt
+    assert "is 1 x 1 mm, which programs write if they know none" in geometry.doubt

@@ -342,10 +342,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("error", "message"),
         [
-            (stand_in.UnauthenticatedError(), "Kaggle wants to know who asks; make a token at"),
+            (stand_in.UnauthenticatedError(), "Kaggle needs an account; make a token at"),
             (refused(401), r"does not accept the token \(401\); make a token at https"),
             (refused(403), r"\(403\): it is private, was taken down, or wants consent on its page"),
-            (refused(404), r"Kaggle knows no such thing \(404\); name another copy with `from`"),
+            (refused(404), r"Kaggle has no such data set \(404\); name another copy with `from`"),
             (refused(429), r"asks for a pause \(429\); try again later, what has arrived is kept"),
             (refused(503), r"answered with status 503; try again later, what has arrived is kept"),
             (stand_in.KaggleApiHTTPError("no answer"), "answered with status 0; try again later"),
@@ -376,9 +376,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("error", "message"),
         [
-            (stand_in.UnauthenticatedError(), "Kaggle wants to know who asks; make a token at"),
+            (stand_in.UnauthenticatedError(), "Kaggle needs an account; make a token at"),
             (refused(403), rf"\(403\); accept the rules at .*/{COMPETITION}/rules with the"),
-            (refused(404), r"Kaggle knows no such thing \(404\)"),
+            (refused(404), r"Kaggle has no such data set \(404\)"),
         ],
     )
     def test_the_challenge_refuses_before_gigabytes_are_brought(self, kaggle, out, error, message):

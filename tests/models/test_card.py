@@ -163,7 +163,7 @@ def test_no_epoch_and_no_versions(bundle):
     ("unknown", "words"),
     [
         (47, "patients unknown: one patient may be on both sides of the split"),
-        (3, "33 known patients; of 3 images nobody knows whose they are"),
+        (3, "33 known patients; of 3 images the patient is unknown"),
     ],
 )
 def test_patients_that_are_not_known(bundle, unknown, words):

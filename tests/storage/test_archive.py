@@ -145,7 +145,7 @@ def test_a_name_that_leads_out_is_refused(tmp_path):
         f"{path}/etc/b.dcm",
         f"{path}/s/c.dcm",
     ]
-    out = "its name leads out of the archive; pack it anew"
+    out = "its name leads out of the archive; pack it again"
     assert refused(path / ".." / "a.dcm") == refused(path / "etc" / "b.dcm") == out
     assert read_member(path / "s" / "c.dcm") == b"3"
 

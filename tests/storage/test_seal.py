@@ -48,7 +48,7 @@ def _with_seal(head):
         (sealed({"a": 1}).replace("1", "2", 1), "does not match its seal; it was damaged or edit"),
         (_with_seal('{"a": NaN'), r"sealed but not JSON as pleura writes it \(NaN is not finite"),
         (_with_seal('{"a": -1e400'), r"sealed but not JSON .* \(-1e400 is not finite"),
-        (_with_seal('{"a": 1, "a": 2'), r"sealed but not JSON .* \(a name stands in a table twice"),
+        (_with_seal('{"a": 1, "a": 2'), r"sealed but not JSON .* \(a name occurs twice in a table"),
         (_with_seal('{"a": ' + "[" * 10**5), r"sealed but not JSON .* \(nested too deeply"),
         (_with_seal('{"a": ' + "1" * 5000), "sealed but not JSON as pleura writes it"),
     ],

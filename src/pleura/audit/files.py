@@ -100,7 +100,7 @@ def _notes(scans: Sequence[tuple[ImageRecord, Scan]]) -> Iterator[Finding]:
 def _how_many(kind: str, count: int) -> str:
     """Return how many files of a kind were passed over; an archive stands for itself."""
     if kind not in ARCHIVES and suffix_of(PurePath(kind)) in ARCHIVES:
-        return "an archive, which is not looked into"
+        return "an archive, which is not opened"
     return f"{count:,} file{'s' * (count != 1)}"
 
 
@@ -154,7 +154,7 @@ def _spacing_inconsistent(scan: Scan) -> str | None:
     if abs(down - across) > 0.01 * max(down, across):
         return f"{down:g} x {across:g} mm"
     if down == across == 1:
-        return "1 x 1 mm, which writers put where they know none"
+        return "1 x 1 mm, which programs write if they know none"
     if not least_radiograph_mm(age_years(scan.age)) <= longest <= MOST_RADIOGRAPH_MM:
         return f"{down:.3g} mm, a radiograph of {longest / 10:.1f} cm"
     return None

@@ -459,7 +459,7 @@ def _association(association: Association, flagged: bool) -> _AssociationRow:
         sure = "More" if association.p < 0.001 else "Perhaps more"
         meaning = f"{sure} than chance, but it goes {strength} with the label."
     else:
-        meaning = "No more than chance would do."
+        meaning = "Not more than by chance."
     return _AssociationRow(
         attribute=name,
         counted=f"{association.images:,} ({association.patients:,})",

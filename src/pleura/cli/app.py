@@ -188,7 +188,7 @@ def _unforeseen(error: Exception) -> int:
         raise error
     if is_about_memory(error):
         console.say(
-            f"pleura: error: the memory does not suffice ({first_line(error)}); end other programs,"
+            f"pleura: error: there is not enough memory ({first_line(error)}); end other programs,"
             " or raise the limit that this one was started with (ulimit -v)"
         )
         return console.FAILED

@@ -55,7 +55,10 @@ def audit(
         typer.Option(help="Folder for audit.html, findings.json, indices and masks.parquet."),
     ] = None,
     headers: Annotated[
-        bool, typer.Option("--headers", help="Read headers alone: fast, and blind to pictures.")
+        bool,
+        typer.Option(
+            "--headers", help="Read only headers: fast, but finds nothing about pictures."
+        ),
     ] = False,
     compare: Annotated[
         Path | None, typer.Option(help="An older findings.json: say what changed since.")

@@ -41,7 +41,7 @@ def convert(
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Write nothing, and exit with 1, where anything is lost."),
+        typer.Option("--strict", help="Write nothing, and exit with 1, if anything would be lost."),
     ] = False,
     workers: options.Workers = 0,
     as_json: options.AsJson = False,

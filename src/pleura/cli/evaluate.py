@@ -484,9 +484,9 @@ def _print_comparison(comparison: "Comparison") -> None:
             tests["AUROC"] = f"DeLong: difference {found.difference.value:.3f}, which has no error"
     for calls in comparison.calls:
         tests[CALLS_ABOUT[calls.among]] = (
-            f"{METHODS[calls.method]}: of {calls.images} images {calls.ours} are called rightly by "
-            f"this one alone, {calls.theirs} by the other alone, p {p_value(calls.p)}"
-            + ("; by patient, who has several images" if calls.clustered else "")
+            f"{METHODS[calls.method]}: of {calls.images} images {calls.ours} are called correctly "
+            f"by this one alone, {calls.theirs} by the other alone, p {p_value(calls.p)}"
+            + ("; by patient, as some have several images" if calls.clustered else "")
         )
     console.print_table("Tests of the difference", tests)
 

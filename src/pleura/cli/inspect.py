@@ -28,10 +28,7 @@ def inspect(
         bool, typer.Option("--show-patient", help="Show the patient's name and id.")
     ] = False,
     with_guard: Annotated[
-        bool,
-        typer.Option(
-            "--guard", help="Judge picture and header: a frontal chest radiograph or not."
-        ),
+        bool, typer.Option("--guard", help="Check whether it is a frontal chest radiograph.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list instead of tables.")

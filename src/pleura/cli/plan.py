@@ -72,7 +72,8 @@ def plan(
         ),
     ] = 0.5,
     power: Annotated[
-        float, typer.Option(min=0.5, max=0.999, help="How likely it is to be shown what is so.")
+        float,
+        typer.Option(min=0.5, max=0.999, help="The power: how likely a true effect is shown."),
     ] = 0.8,
     as_json: options.AsJson = False,
 ) -> int:

@@ -348,7 +348,7 @@ def _no_radiograph(item: str) -> str:
     if what in (UNKNOWN, EMPTY) and _CALLED_AS_RADIOGRAPH.fullmatch(Path(item).name):
         return ""
     if not os.path.exists(item):  # noqa: PTH110
-        return "is a link that leads to no file"
+        return "is a broken link"
     return "" if what in (FOLDER, *RADIOGRAPHS) else f"is {what}"
 
 
@@ -362,7 +362,7 @@ def _kinds(wanted: str, deidentify: bool) -> list[Any]:
 
     if not wanted:
         if deidentify:
-            raise UsageError("--deidentify: is for DICOM results; name them with --dicom all")
+            raise UsageError("--deidentify: affects only DICOM results; name them with --dicom all")
         return []
     known = get_args(ResultKind)
     named = list(known) if wanted == "all" else [one.strip() for one in wanted.split(",")]
@@ -418,7 +418,7 @@ def _going_on(job: "Job", told: "_Told") -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         console.say(
-            f"{told.files} of {len(job)} files are done; the same command goes on with the others"
+            f"{told.files} of {len(job)} files are done; the same command continues with the others"
         )
         raise
 

@@ -52,7 +52,7 @@ def train(
     ] = False,
     mix: options.MixNames = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training that was cut off.")
+        bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:

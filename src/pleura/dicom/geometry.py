@@ -215,7 +215,7 @@ def _doubt(
 ) -> str:
     if spacing == (1.0, 1.0):
         return (
-            f"its {name(tag)} is 1 x 1 mm, which writers put where they know none: no detector and"
+            f"its {name(tag)} is 1 x 1 mm, which programs write if they know none: no detector and"
             " no scanner has such pixels"
         )
     longest = max(rows * spacing[0], columns * spacing[1])

@@ -38,7 +38,7 @@ class Circumstances:
             patient says nothing new.
         correlation: Between two systems on the same images, below 1: of the areas under the ROC
             curve, or of the calls. The higher it is, the fewer patients are needed.
-        power: How likely it is to be shown what is so.
+        power: The power: how likely a true effect is shown.
     """
 
     prevalence: float | None = None

@@ -318,7 +318,7 @@ def _explained(error: Exception, hub: Any, source: _Source) -> PleuraError | Non
     """Return what an error of kagglehub means for a person, or None where that is not known."""
     known = hub.exceptions
     if isinstance(error, known.UnauthenticatedError):
-        return DataError(f"{source.page}: Kaggle wants to know who asks; {_TOKEN}")
+        return DataError(f"{source.page}: Kaggle needs an account; {_TOKEN}")
     if isinstance(error, known.KaggleApiHTTPError):
         response: Any = getattr(error, "response", None)
         return DataError(f"{source.page}: {_refusal(getattr(response, 'status_code', 0), source)}")
@@ -357,11 +357,11 @@ def _refusal(status: int, source: _Source) -> str:
         )
     if status == 403:
         return (
-            "Kaggle does not hand it out (403): it is private, was taken down, or wants consent on "
+            "Kaggle refuses it (403): it is private, was taken down, or wants consent on "
             "its page; name another copy with `from` OWNER/SLUG"
         )
     if status == 404:
-        return "Kaggle knows no such thing (404); name another copy with `from` OWNER/SLUG"
+        return "Kaggle has no such data set (404); name another copy with `from` OWNER/SLUG"
     if status == 429:
         return "Kaggle asks for a pause (429); try again later, what has arrived is kept"
     return f"Kaggle answered with status {status}; try again later, what has arrived is kept"

@@ -172,7 +172,7 @@ def _intended_use() -> list[str]:
     return [
         "Finds pneumothorax in frontal chest radiographs: a probability for each pixel, a mask and "
         "a score for the image.",
-        "To study methods, to teach, and to compare models. Nobody's care may depend on it.",
+        "To study methods, to teach, and to compare models. It must not be used for patient care.",
     ]
 
 
@@ -201,7 +201,7 @@ def _member_data(bundle: Bundle) -> list[str]:
     if unknown == images:
         known = "patients unknown: one patient may be on both sides of the split"
     elif unknown:
-        known = f"{patients} known patients; of {unknown} images nobody knows whose they are"
+        known = f"{patients} known patients; of {unknown} images the patient is unknown"
     else:
         known = f"of {patients} patients, all known; none is on both sides of the split"
     extra = bundle.training.get("extra_images", 0)
@@ -365,10 +365,10 @@ def _expected(mixes: Sequence[Mapping[str, Any]]) -> list[str]:
 def _limits(bundle: Bundle) -> list[str]:
     return [
         *(f"- {limit}" for limit in bundle.training.get("limits", [])),
-        "- It knows the data above only. Other machines, views, ages and encodings may fare worse; "
-        "of parts that the table above does not list, or lists with few images, nothing is known.",
-        "- It knows no other disease, and takes whatever it is given for a frontal chest "
-        "radiograph.",
+        "- It was trained on the data above only. With other machines, views, ages and encodings "
+        "it may be worse; of parts that the table above does not list, or lists with few images, "
+        "nothing is known.",
+        "- It recognises no other disease, and treats every input as a frontal chest radiograph.",
         "- The score is a probability for the share of positives it was calibrated on; elsewhere "
         "the predictive values above say more.",
     ]

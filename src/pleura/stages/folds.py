@@ -92,7 +92,7 @@ def train_folds(
         network: Name and settings.
         settings: How to train; ``folds`` says how many there are, ``fold`` is passed over.
         refit: Train a network on all images too; `settings.keep` must be ``last``.
-        resume: Go on with a training that was cut off.
+        resume: Continue an interrupted training.
         mixes: Other sets to re-weigh the figures to.
         on_fold: Told the number of each fold as it begins, and the number of folds as the training
             on all images does, and which further radiographs are left out there, in words; returns

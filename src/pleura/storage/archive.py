@@ -44,7 +44,7 @@ MAX_RATIO: Final = 100
 MAX_CONTENTS_BYTES: Final = 48 << 20
 """A larger table of contents of a ZIP file is refused; it names some 200,000 files."""
 
-TWICE: Final = "its name comes more than once in the archive; pack it anew"
+TWICE: Final = "its name comes more than once in the archive; pack it again"
 """Why a file cannot be read that two stand for."""
 
 _FREE_BYTES: Final = 16 << 20  # below this no ratio is held against a file
@@ -368,12 +368,12 @@ def _tarred(file: IO[bytes]) -> Iterator[Member]:
                 if entry.isdir():
                     continue
                 plain = entry.isfile() and not entry.issparse()
-                fault = "" if plain else "is a link, a device or a sparse file; pack it anew"
+                fault = "" if plain else "is a link, a device or a sparse file; pack it again"
                 yield _checked(
                     Member(entry.name, entry.offset_data, entry.size, entry.size, entry.size), fault
                 )
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise ArchiveError("is no whole tar file that is not compressed; pack it anew") from error
+        raise ArchiveError("is no whole tar file that is not compressed; pack it again") from error
 
 
 def _zipped(file: IO[bytes]) -> Iterator[Member]:
@@ -410,7 +410,7 @@ def _zip_fault(entry: Any, member: Member) -> str:
     if stat.S_ISLNK(entry.external_attr >> 16):
         return "is a link, which in an archive leads nowhere"
     if member.piece < _LOCAL.size + member.packed:
-        return "lies over another file in the archive, as in a decompression bomb; pack it anew"
+        return "lies over another file in the archive, as in a decompression bomb; pack it again"
     return ""
 
 
@@ -418,7 +418,7 @@ def _checked(member: Member, fault: str) -> Member:
     """Return a file under the name that a path has, with what is wrong with it."""
     parts = PurePosixPath(member.name).parts
     if ".." in parts or member.name.startswith("/"):
-        fault = fault or "its name leads out of the archive; pack it anew"
+        fault = fault or "its name leads out of the archive; pack it again"
     most = min(MAX_FILE_BYTES, max(_FREE_BYTES, MAX_RATIO * member.packed))
     if member.size > most:
         fault = fault or (

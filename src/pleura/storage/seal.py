@@ -122,5 +122,5 @@ def _finite(text: str) -> float:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise ValueError("a name stands in a table twice")
+        raise ValueError("a name occurs twice in a table")
     return table
