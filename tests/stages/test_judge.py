@@ -248,6 +248,20 @@ def test_scores_that_rank_backwards_or_not_at_all_are_told(tmp_path, score, said
     assert any(said in note for note in judge(table, labels).notes)
 
 
+def test_columns_that_contradict_the_scores_are_told(tmp_path):
+    table, labels = tmp_path / "scores.csv", tmp_path / "labels.csv"
+    labels.write_text("image,pneumothorax\na,1\nb,0\n")
+    table.write_text("image,Pneumothorax,score,called\na,0.1,0.9,negative\nb,0.9,0.2,positive\n")
+    notes = judge(table, labels).notes
+    assert (
+        "Scores are those of the column score; Pneumothorax may hold scores too, and is not read."
+        in notes
+    )
+    assert any("called positive have lower scores (median 0.2) than" in note for note in notes)
+    notes = judge(table, labels, Judging(score_column="Pneumothorax")).notes
+    assert not any("hold scores too" in note or "lower scores" in note for note in notes)
+
+
 @pytest.mark.parametrize("others", ["999", "0.5"])
 def test_a_comma_that_may_part_thousands_is_refused(tmp_path, others):
     table, labels = tmp_path / "scores.csv", tmp_path / "labels.csv"

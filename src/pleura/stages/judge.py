@@ -396,7 +396,8 @@ def _without_scores(
         )
         unsaid: dict[str, Any] = dict.fromkeys(_OF_SCORES, undefined)
         return replace(evaluation, **unsaid), [why]
-    notes = ranking_doubts(evaluation.auroc, [item.score for item in outcomes])
+    ranking = ranking_doubts(evaluation.auroc, [item.score for item in outcomes])
+    notes = [*said.table.notes, *ranking]
     if said.masks is None:
         notes.append(
             f"An image is called positive from the score {how.limit:g} on"

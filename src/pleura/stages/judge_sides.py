@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from pleura import config
@@ -20,6 +21,7 @@ from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_ta
 from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
 from pleura.inference.tables import answers_in, read_answered_masks
+from pleura.printable import few
 from pleura.storage.archive import is_folder
 
 SCORE_COLUMNS = ("score", "Pneumothorax", "pneumothorax", "probability", "prediction")
@@ -87,6 +89,7 @@ class ScoreTable:
         thresholds: From which score on, likewise.
         problems: Each row that could not be used, with its reason.
         repeated: Ids of several rows.
+        notes: What a reader must know of the table, a sentence each.
     """
 
     scores: dict[str, float | None] = field(default_factory=dict)
@@ -94,6 +97,7 @@ class ScoreTable:
     thresholds: dict[str, float] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     repeated: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
 
     def take(self, row: TableRow, name: str, column: str) -> None:
         """Take the row of an image in, or its fault; of several for one image none counts."""
@@ -122,7 +126,24 @@ class ScoreTable:
         def of(column: Mapping[str, Any]) -> dict[str, Any]:
             return {names.get(key, key): one for key, one in column.items()}
 
-        return ScoreTable(of(self.scores), of(self.called), of(self.thresholds), self.problems)
+        return replace(
+            self, scores=of(self.scores), called=of(self.called), thresholds=of(self.thresholds)
+        )
+
+    def call_doubts(self) -> list[str]:
+        """Return what is odd about calls: that positive ones have the lower scores."""
+        kinds: dict[bool, list[float]] = {True: [], False: []}
+        for name, called in self.called.items():
+            score = self.scores.get(name)
+            if score is not None:
+                kinds[called].append(score)
+        if not all(kinds.values()) or median(kinds[True]) >= median(kinds[False]):
+            return []
+        return [
+            f"Images called positive have lower scores (median {median(kinds[True]):g}) than those "
+            f"called negative ({median(kinds[False]):g}): one of the columns may be the other way "
+            "round."
+        ]
 
 
 @dataclass(slots=True)
@@ -224,7 +245,14 @@ def _read_scores(path: Path, how: Judging) -> ScoreTable:
         for row in table.rows():
             found.take(row, row.values.get(id_column, ""), column)
             texts.append(row.values.get(column, ""))
+        others = [name for name in SCORE_COLUMNS if name in table.columns and name != column]
     _check_commas(path, column, texts)
+    if others and not how.score_column:
+        found.notes.append(
+            f"Scores are those of the column {column}; {few(others, 3)} may hold scores too, and "
+            "is not read."
+        )
+    found.notes += found.call_doubts()
     return found
 
 
