@@ -10,7 +10,6 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from pleura.formats.rle import Form, runs
 
@@ -130,6 +129,8 @@ def _with_common_pixels(
     drawn: Mapping[str, Sequence[str]], shapes: Mapping[str, tuple[int, int]], form: Form
 ) -> int:
     """Return how many masks have a pixel in one place, where chance would not have so many."""
+    from scipy.stats import binomtest  # so that whoever writes a table need not wait for it
+
     if len(drawn) < MANY:
         return 0
     found = np.zeros(_GRID * _GRID, np.int64)

@@ -15,7 +15,6 @@ from typing import Final
 from pleura.errors import DataError, InputError
 from pleura.formats.annotations import Annotations, write_submission
 from pleura.formats.csv_cells import csv_line
-from pleura.formats.masks import read_masks
 from pleura.formats.text_file import open_regular
 from pleura.inference.parquet import write_parquet
 from pleura.inference.row import Row
@@ -139,6 +138,8 @@ def read_answered_masks(answers: Path) -> Annotations:
     Raises:
         AnnotationError: Its ``submission.csv`` cannot be read as a whole.
     """
+    from pleura.formats.masks import read_masks  # which decodes: whoever predicts does not
+
     masks = read_masks(answers.with_name(_SUBMISSION))
     return replace(masks, sizes=_read_sizes(answers.parent, masks))
 
