@@ -178,7 +178,7 @@ def _intended_use() -> list[str]:
 
 def _data(bundle: Bundle, licence: str) -> list[str]:
     several = len(bundle.network.members)
-    lines = [f"- An ensemble of {several} models, each with its own data:"] if several else []
+    lines = [f"- An ensemble of {several} models, each with its own data:"] if several > 1 else []
     for member in _members(bundle):
         lines += _member_data(member)
     return [*lines, f"- Licence of the data: {_licence(bundle, licence)}"]
