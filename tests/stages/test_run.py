@@ -111,7 +111,9 @@ def test_the_result_is_what_the_files_say(whole):
 
 def test_the_listener_is_told_of_each_stage(whole):
     _, _, listener = whole
-    assert list(listener.told) == ["phantom", "audit", "prepare", "train", "evaluate", "predict"]
+    stages = ["phantom", "audit", "prepare", "train", "evaluate", "predict"]
+    assert list(listener.told) == [*stages, "engine"]
+    assert listener.told["engine"].startswith("converting the model for openvino, which takes")
     assert listener.reused == set()
     assert all(now == total for now, total in listener.progressed.values())
     assert set(listener.progressed) == {

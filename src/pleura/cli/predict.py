@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pleura.inference.predictor import Predictor
     from pleura.inference.row import Row
     from pleura.inference.watch import Watched
-    from pleura.models.bundle import Bundle
     from pleura.remote.results_at import ResultsAt
 
 
@@ -175,12 +174,14 @@ def predict(
         files = None if watch else listed.count
         readers = held.enter_context(open_readers(settings, files)) if cluster is None else None
         # They start while this is imported and the model is loaded.
+        from pleura.engines.choice import converting
         from pleura.inference.job import Job
         from pleura.models.model_file import read_model
         from pleura.stages.predict import job_settings, open_predictor
 
         bundles = [read_model(model or DEFAULT), *map(read_model, ensemble or [])]
-        _announce(bundles, settings)
+        if said := converting(bundles, settings.engine, settings.device):
+            console.say(said)  # no bar moves meanwhile
         predictor = open_predictor(bundles, settings)
         if model is None:
             console.say(_DEFAULT_USED)
@@ -249,20 +250,6 @@ def _require_possible(inputs: Sequence[str], batch: str, watch: Path | None, on:
         raise UsageError(f"--on {on}: a folder is watched by one machine; leave out one of the two")
     if bool(inputs) == (watch is not None):
         raise UsageError("name what to predict: files, folders or globs, or --watch FOLDER")
-
-
-def _announce(bundles: "Sequence[Bundle]", settings: "Predict") -> None:
-    """Say that models are converted before anything is answered: no bar moves meanwhile."""
-    from pleura.engines.choice import converts
-
-    wanted = [converts(bundle, settings.engine, settings.device) for bundle in bundles]
-    engines = list(filter(None, wanted))
-    if engines:
-        what = "the model" if len(engines) == 1 else f"{len(engines)} models"
-        console.say(
-            f"converting {what} for {engines[0]}, which takes up to a minute; it is kept, and "
-            "later starts are fast"
-        )
 
 
 _DEFAULT_USED = (

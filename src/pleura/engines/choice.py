@@ -12,6 +12,8 @@ Nothing is imported before an engine is opened, and torch only by its own and to
 for the first time.
 """
 
+from collections.abc import Sequence
+
 from pleura.choices import EngineName, Precision
 from pleura.engines.engine import Engine
 from pleura.errors import UsageError
@@ -55,17 +57,25 @@ def open_engine(
     return TorchEngine(bundle, device, precision)
 
 
-def converts(bundle: Bundle, engine: EngineName, device: str) -> str:
-    """Return for which engine opening a model converts it first, which takes a while; "" for none.
+def converting(bundles: Sequence[Bundle], engine: EngineName, device: str) -> str:
+    """Return that opening models converts them first, in words; "" where none is converted.
 
-    The arguments are those of :func:`open_engine`.
+    To be said before, for it takes a while in which nothing else is heard. The arguments are those
+    of :func:`open_engine`.
     """
     name = _meant(engine, device)
     if name == "torch":
         return ""
     from pleura.engines.cache import is_kept
 
-    return "" if is_kept(bundle, name) else name
+    count = sum(not is_kept(bundle, name) for bundle in bundles)
+    if not count:
+        return ""
+    what = "the model" if count == 1 else f"{count} models"
+    return (
+        f"converting {what} for {name}, which takes up to a minute; it is kept, and later starts "
+        "are fast"
+    )
 
 
 def _meant(engine: EngineName, device: str) -> EngineName:

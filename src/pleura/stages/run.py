@@ -37,6 +37,7 @@ from pleura.data.index import Index, build_index
 from pleura.data.records import read_index
 from pleura.data.sources import Sources, find_sources
 from pleura.data.table_use import TableUse
+from pleura.engines.choice import converting
 from pleura.errors import DataError, SealError, UsageError
 from pleura.formats.annotations import Annotations
 from pleura.formats.text_file import open_regular
@@ -289,6 +290,8 @@ class _Job:
         inputs = [bundle.digest, asdict(wanted), self.data.rle, _listing(paths), truth_listing]
 
         def make() -> Values:
+            if said := converting([bundle], wanted.engine, wanted.device):
+                self.listener.stage("engine", said)
             with (
                 open_readers(wanted, len(paths)) as readers,
                 self.listener.progress("predicting", "files") as told,
