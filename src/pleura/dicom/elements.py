@@ -353,7 +353,6 @@ class _Walk:
 
         Others may follow, such as padding and signatures, but also those that belong before it.
         """
-        rest = self._buffer[position:]
         try:
             if begins_element(self._buffer, position, self._encoding, self._size, 0):
                 more = _Walk(self._buffer, self._size, self._encoding)
@@ -366,8 +365,9 @@ class _Walk:
                 return
         except DicomError:
             pass
-        if rest.strip(rest[:1]):
-            text = f"{len(rest):,} bytes behind (7FE0,0010), which are no elements, are left out"
+        left = self._size - position
+        if left > self._buffer.count(self._buffer[position : position + 1], position):
+            text = f"{left:,} bytes behind (7FE0,0010), which are no elements, are left out"
             self._notes.append(Note("bytes-ignored", text))
 
     def _odd(self, what: str, tag: int) -> None:
