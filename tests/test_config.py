@@ -146,3 +146,13 @@ def test_a_key_of_thousands_of_parts_is_refused_before_it_is_parsed(tmp_path):
 def test_a_byte_order_mark_is_passed_over(tmp_path):
     (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbf[train]\r\nepochs = 3\r\n")
     assert load_run(tmp_path / "run.toml").train.epochs == 3
+
+
+def test_a_value_of_several_types_is_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[train]\nbatch = 1e3\n")
+    with pytest.raises(ConfigError) as caught:
+        load_run(path)
+    assert str(caught.value) == (
+        f"{path}: train.batch is 1000.0: input should be a valid integer, or input should be 'auto'"
+    )

@@ -24,6 +24,7 @@ import copy
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -531,9 +532,14 @@ def _toml_value(text: str) -> Any:
         return text.strip()
 
 
+_A_TYPE = re.compile(r"int|float|bool|str|[a-z]+-(?:int|float|str)|literal\[.*\]")
+
+
 def _sentences(kind: type, error: ValidationError, origin: str) -> Iterable[str]:
+    rules: dict[str, list[str]] = {}
     for problem in error.errors():
-        location = [str(part) for part in problem["loc"]]
+        # Where a value may be of several types, each of them is named behind the key.
+        location = [str(part) for part in problem["loc"] if not _A_TYPE.fullmatch(str(part))]
         name = _brief(".".join(location))
         if problem["type"] == "unexpected_keyword_argument":
             yield f"{origin}: unknown key {name}{_suggestion(kind, location)}"
@@ -545,7 +551,9 @@ def _sentences(kind: type, error: ValidationError, origin: str) -> Iterable[str]
                 else f" is {_brief(repr(problem['input']))}"
             )
             where = f"{name}{found}: " if name else ""
-            yield f"{origin}: {where}{rule.removeprefix('value error, ')}"
+            rules.setdefault(where, []).append(rule.removeprefix("value error, "))
+    for where, broken in rules.items():
+        yield f"{origin}: {where}{', or '.join(broken)}"
 
 
 def _brief(text: str) -> str:
