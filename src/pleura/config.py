@@ -34,6 +34,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from pleura.choices import (
     EngineName,
@@ -470,8 +471,12 @@ def parse(kind: type[T], table: Mapping[str, Any], origin: str) -> T:
         # Strict validation takes plain tables only in their JSON form.
         return TypeAdapter(kind).validate_json(json.dumps(dict(table), default=str))
     except ValidationError as error:
-        said = list(islice(_sentences(kind, error, origin), _MOST_SAID))
-        more = error.error_count() - len(said)
+        problems = _by_key(error)
+        said = [
+            f"{origin}: {_sentence(kind, list(key), problems[key])}"
+            for key in islice(problems, _MOST_SAID)
+        ]
+        more = len(problems) - len(said)
         said += [f"and {more} more"] if more else []
         raise ConfigError("; ".join(said)) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, in base 16
@@ -535,25 +540,28 @@ def _toml_value(text: str) -> Any:
 _A_TYPE = re.compile(r"int|float|bool|str|[a-z]+-(?:int|float|str)|literal\[.*\]")
 
 
-def _sentences(kind: type, error: ValidationError, origin: str) -> Iterable[str]:
-    rules: dict[str, list[str]] = {}
+def _by_key(error: ValidationError) -> dict[tuple[str, ...], list[ErrorDetails]]:
+    """Return what is wrong with each key, in order.
+
+    Where a value may be of several types, pydantic names each of them behind the key.
+    """
+    found: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for problem in error.errors():
-        # Where a value may be of several types, each of them is named behind the key.
-        location = [str(part) for part in problem["loc"] if not _A_TYPE.fullmatch(str(part))]
-        name = _brief(".".join(location))
-        if problem["type"] == "unexpected_keyword_argument":
-            yield f"{origin}: unknown key {name}{_suggestion(kind, location)}"
-        else:
-            rule = problem["msg"][0].lower() + problem["msg"][1:]
-            found = (
-                ""
-                if isinstance(problem["input"], Mapping)
-                else f" is {_brief(repr(problem['input']))}"
-            )
-            where = f"{name}{found}: " if name else ""
-            rules.setdefault(where, []).append(rule.removeprefix("value error, "))
-    for where, broken in rules.items():
-        yield f"{origin}: {where}{', or '.join(broken)}"
+        parts = (str(part) for part in problem["loc"])
+        key = tuple(part for part in parts if not _A_TYPE.fullmatch(part))
+        found.setdefault(key, []).append(problem)
+    return found
+
+
+def _sentence(kind: type, location: list[str], problems: list[ErrorDetails]) -> str:
+    name, first = _brief(".".join(location)), problems[0]
+    if first["type"] == "unexpected_keyword_argument":
+        return f"unknown key {name}{_suggestion(kind, location)}"
+    rules = (one["msg"][0].lower() + one["msg"][1:] for one in problems)
+    value = first["input"]
+    found = "" if isinstance(value, Mapping) else f" is {_brief(repr(value))}"
+    where = f"{name}{found}: " if name else ""
+    return where + ", or ".join(rule.removeprefix("value error, ") for rule in rules)
 
 
 def _brief(text: str) -> str:
