@@ -148,7 +148,9 @@ def test_pictures_that_a_table_of_labels_names_are_prepared_with_what_it_says(tm
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((40, 40), 60 * number, np.uint8))
     table = tmp_path / "labels.csv"
-    table.write_text("file;reader;report;who;where;sure\n0;;0;a;;\n1;1;0;b;0 0 9 9;0.5\n2;;7;;;\n")
+    table.write_text(
+        "file;reader;report;who;where;sure\n0;;0;a;;\n1;1;0;b;0 0 9 9;0.5\n2;;7;;;\n9;;1;;;\n"
+    )
     command = ["prepare", str(tmp_path), "--out", str(tmp_path / "p"), "--size", "32"]
     options = ["--labels", str(table), "--label-id", "file", "--label-column", "reader"]
     options += ["--label-column", "report:0.5", "--label-weight", "sure", "--label-patient", "who"]
