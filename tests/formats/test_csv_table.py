@@ -90,6 +90,12 @@ def test_lines_that_stand_in_quotes_as_a_whole(table):
         rows(table('"a;b"\n"1;x"\n'))
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe,", "a,b\n1,x\n".encode("utf-16")[:-1]])
+def test_a_text_in_utf_16_that_breaks_off(table, content):
+    with pytest.raises(DataError, match="is no whole text in UTF-16, as its beginning says"):
+        rows(table(content))
+
+
 def test_a_file_of_a_spreadsheet_program(tmp_path):
     with zipfile.ZipFile(tmp_path / "new.csv", "w") as book:
         book.writestr("xl/workbook.xml", "")

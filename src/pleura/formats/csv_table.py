@@ -356,10 +356,11 @@ def _raw_lines(opened: io.BufferedReader, path: Path, error: TableError) -> Iter
         while raw := opened.readline(MAX_LINE_BYTES + 1):
             yield raw
         return
+    text = codecs.getreader("utf-16")(opened)
     try:
-        text = codecs.getreader("utf-16")(opened)
         while line := text.readline(MAX_LINE_BYTES + 1):
             yield line.encode()
+        codecs.utf_16_le_decode(text.bytebuffer, "strict", True)  # half a letter is left there
     except UnicodeError as fault:
         raise error(
             f"{path}: is no whole text in UTF-16, as its beginning says; save the table as CSV in "
