@@ -74,6 +74,7 @@ _END_OF_CODESTREAM = b"\xff\xd9"
 _NO_CODE = b"\xff\0"
 _MORE_ROWS = 64
 _FILLING_BYTES, _LONGEST_CODE = 17, 17
+_MOST_ROWS = 2**16 - 1 - 8 - _MORE_ROWS
 _LAST_BYTES, _FEWEST_BYTES = 4, 64
 _OTHER_BITS = (0x5A, 0xA5, 0x33)  # a code that does not exist may say what was there
 _PROBE = b"\x5a\xc3\x96\x3c\x69\xa5" * 40
@@ -292,22 +293,28 @@ def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> N
     """Return the pixels of a frame whose coded data is whole.
 
     libjpeg paints what is missing: mid-grey, within a row of a lossless frame a ramp. So a frame is
-    decoded again with more bytes before each marker: they change nothing in a whole frame, and fill
-    the gaps of another. A lossless frame, or one with restart markers, is so only where it shows
-    such a thing, is in colour, or does not certainly end where it seems to; then a gap within the
-    last block or the last sample is not seen. What is left over shows too, but not in frames with
-    restart markers. (Never seen: bytes that are wrong in the middle and change no length. JPEG has
-    no checksum.)
+    decoded with more bytes before each marker: they change nothing in a whole frame, and fill the
+    gaps of another. A frame of blocks in one scan is told to be higher besides, which shows in the
+    same decoding whether those bytes, and nothing else, are left for the rows below. A lossless
+    frame, or one with restart markers, is decoded again only where it shows such a thing, is in
+    colour, or does not certainly end where it seems to; then a gap within the last block or the
+    last sample is not seen. What is left over shows too, but not in frames with restart markers.
+    (Never seen: bytes that are wrong in the middle and change no length. JPEG has no checksum.)
     """
     grey = stream.components == 1
     if grey:
         _require_restarts(frame, stream)
     if stream.progressive:
         _require_all_coefficients(stream)
+    exact = grey and certain and not any(scan.interval for scan in stream.scans)
+    exact = exact and 0 < stream.rows <= _MOST_ROWS
+    if exact and stream.kind == DCT and not stream.progressive:
+        higher = _told_higher(frame, stream)
+        if _blocks_behind(higher, stream) == _expected_blocks(stream):
+            return higher[: stream.rows]  # whole; so nearly all frames are decoded only once
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
     if pixels.shape[:2] != (stream.rows, stream.columns):
         return pixels
-    exact = grey and certain and not any(scan.interval for scan in stream.scans)
     if exact and (stream.kind == LOSSLESS or _has_more_blocks(frame, stream, pixels)):
         _require_nothing_left(frame, stream, pixels)
     if exact and stream.kind == DCT:
@@ -336,24 +343,40 @@ def _require_alike(probe: NDArray[Any], pixels: NDArray[Any], stream: Codestream
 def _has_more_blocks(frame: bytes, stream: Codestream, pixels: NDArray[Any]) -> bool:
     """Return whether a frame that is told to be higher shows more than it should there.
 
-    Where it holds no more, it shows how the last block goes on, as far as the bytes go that are put
-    behind it, and mid-grey from there on.
-
     Raises:
         TruncatedError: Its coded data is for fewer blocks than it has.
+    """
+    higher = _told_higher(frame, stream)
+    _require_alike(higher[: stream.rows], pixels, stream)
+    return _blocks_behind(higher, stream) > _expected_blocks(stream)
+
+
+def _told_higher(frame: bytes, stream: Codestream) -> NDArray[Any]:
+    """Return the pixels of a frame that is told to be higher, with some bytes behind its scans.
+
+    Where it holds no more, it shows how the last block goes on, as far as these bytes go, and
+    mid-grey from there on.
     """
     higher = bytearray(_with_longer_scans(frame, stream, _NO_CODE * _FILLING_BYTES))
     rows = -(-stream.rows // 8) * 8 + _MORE_ROWS
     struct.pack_into(">H", higher, stream.rows_at - stream.start, rows)
-    probe = imagecodecs.jpeg8_decode(bytes(higher))
-    _require_alike(probe[: stream.rows], pixels, stream)
-    shown = probe[-_MORE_ROWS:] != 1 << (stream.bits - 1)
+    pixels: NDArray[Any] = imagecodecs.jpeg8_decode(bytes(higher))
+    return pixels
+
+
+def _blocks_behind(higher: NDArray[Any], stream: Codestream) -> int:
+    """Return how many blocks behind its last row a frame that was told to be higher shows."""
+    shown = higher[-_MORE_ROWS:] != 1 << (stream.bits - 1)
     blocks = np.add.reduceat(
         shown.reshape(_MORE_ROWS // 8, 8, -1).any(axis=1), range(0, shown.shape[1], 8), axis=1
     )
+    return int((blocks > 0).sum())
+
+
+def _expected_blocks(stream: Codestream) -> int:
+    """Return how many blocks the bytes behind a whole frame fill; the last of them in part."""
     codes = 1 if stream.progressive else 2  # in each block, one for the mean and one for the rest
-    expected = (8 * _FILLING_BYTES + 7) // (_LONGEST_CODE * codes) + 1
-    return int((blocks > 0).sum()) > expected
+    return (8 * _FILLING_BYTES + 7) // (_LONGEST_CODE * codes) + 1
 
 
 def _require_nothing_left(frame: bytes, stream: Codestream, pixels: NDArray[Any]) -> None:
