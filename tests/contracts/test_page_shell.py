@@ -42,6 +42,8 @@ NOT_RUN: Mapping[str, str] = {
     ". .venv/bin/activate": "packages come from elsewhere",
     "pleura fetch": "Kaggle is elsewhere; tests/fetch has a stand-in",
     "pleura predict s3://": "a store and Ray; tests/remote and tests/cluster have both",
+    "pleura predict model.h5 s3://": "a store and Ray; tests/cli has results at addresses",
+    "pleura evaluate --predictions s3://": "a store; tests/cli has the folder of a job in one",
     "pleura predict 'dicomweb+": "a PACS is elsewhere; tests/cli has one",
     "pleura audit s3://": "a store and Ray; tests/cli has the one, tests/data both",
     "pleura prepare s3://": "a store and Ray; tests/cli has the one, tests/data both",
