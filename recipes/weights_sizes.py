@@ -28,9 +28,9 @@ from recipes.weights_further import carried_over, members_of
 SIZES = (384, 448)
 
 TOLD = (
-    "the radiographs of a fifth of the patients, by weights that had not learned from them, two "
-    "epochs before these (these have, and nobody has measured them); they chose no threshold, but "
-    "that a radiograph is seen at 448 pixels too"
+    "the radiographs of a fifth of the patients, which chose no threshold, only that a radiograph "
+    "is seen at 448 pixels too, by the weights of two epochs before (the weights in this file "
+    "have learned from them, and nobody has measured them)"
 )
 
 

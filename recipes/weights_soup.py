@@ -45,9 +45,9 @@ from recipes.weights_training import Plan, train
 PLANS = {name: Plan((SIZE,) * 4, 4e-4, seed=seed) for name, seed in (("one", 41), ("two", 42))}
 
 TOLD = (
-    "the radiographs of a fifth of the patients, by a model made by the same steps without them "
-    "(from two networks in place of three; this one has learned from them, and nobody has measured "
-    "it); they chose no threshold, but that weights are averaged"
+    "the radiographs of a fifth of the patients, which chose no threshold, only that weights are "
+    "averaged, by a model made by the same steps without them (from two networks in place of "
+    "three; the model in this file has learned from them, and nobody has measured it)"
 )
 
 

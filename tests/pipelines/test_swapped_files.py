@@ -15,7 +15,7 @@ from pleura.errors import ChangedError
 from pleura.formats.annotations import read_annotations
 from pleura.inference.row import Row
 from pleura.rendering.notice import CHANGED, UNREADABLE, notice
-from pleura.stages import evaluate
+from pleura.stages import evaluate, score_answers
 from pleura.stages.gallery import gallery
 from tests.dicom_files import make_dicom
 
@@ -77,12 +77,12 @@ def test_tiles_of_answers(folder):
         fingerprint=open_radiograph(path).fingerprint,
     )
     truth = read_annotations(folder / "train-rle.csv")
-    assert not same(evaluate._answer_tile(answer, truth), notice(CHANGED, evaluate.TILE))
+    assert not same(score_answers._answer_tile(answer, truth), notice(CHANGED, evaluate.TILE))
     swap(folder)
-    assert same(evaluate._answer_tile(answer, truth), notice(CHANGED, evaluate.TILE))
+    assert same(score_answers._answer_tile(answer, truth), notice(CHANGED, evaluate.TILE))
     path.write_bytes(make_dicom(np.zeros((32, 64), np.uint8)))
     unknown = Row(str(path), "1.2.0", rows=64, columns=64, rle="-1")
-    assert same(evaluate._answer_tile(unknown, truth), notice(CHANGED, evaluate.TILE))
+    assert same(score_answers._answer_tile(unknown, truth), notice(CHANGED, evaluate.TILE))
 
 
 def test_a_gallery(folder, index):
