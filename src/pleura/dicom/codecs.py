@@ -72,9 +72,8 @@ _RLE_HEADER_BYTES = 64
 _END_OF_CODESTREAM = b"\xff\xd9"
 # No Huffman code is ones alone: a decoder takes them for no change and the end of a block.
 _NO_CODE = b"\xff\0"
-_MORE_ROWS = 64
 _FILLING_BYTES, _LONGEST_CODE = 17, 17
-_MOST_ROWS = 2**16 - 1 - 8 - _MORE_ROWS
+_MOST_ROWS = 2**16 - 200  # of a frame that is told to be higher
 _LAST_BYTES, _FEWEST_BYTES = 4, 64
 _OTHER_BITS = (0x5A, 0xA5, 0x33)  # a code that does not exist may say what was there
 _PROBE = b"\x5a\xc3\x96\x3c\x69\xa5" * 40
@@ -355,22 +354,25 @@ def _told_higher(frame: bytes, stream: Codestream) -> NDArray[Any]:
     """Return the pixels of a frame that is told to be higher, with some bytes behind its scans.
 
     Where it holds no more, it shows how the last block goes on, as far as these bytes go, and
-    mid-grey from there on.
+    mid-grey from there on. There is room for a block more than they fill.
     """
     higher = bytearray(_with_longer_scans(frame, stream, _NO_CODE * _FILLING_BYTES))
-    rows = -(-stream.rows // 8) * 8 + _MORE_ROWS
-    struct.pack_into(">H", higher, stream.rows_at - stream.start, rows)
+    more = -(-(_expected_blocks(stream) + 1) // -(-stream.columns // 8))
+    struct.pack_into(">H", higher, stream.rows_at - stream.start, _whole_rows(stream) + 8 * more)
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(bytes(higher))
     return pixels
 
 
+def _whole_rows(stream: Codestream) -> int:
+    return -(-stream.rows // 8) * 8
+
+
 def _blocks_behind(higher: NDArray[Any], stream: Codestream) -> int:
     """Return how many blocks behind its last row a frame that was told to be higher shows."""
-    shown = higher[-_MORE_ROWS:] != 1 << (stream.bits - 1)
-    blocks = np.add.reduceat(
-        shown.reshape(_MORE_ROWS // 8, 8, -1).any(axis=1), range(0, shown.shape[1], 8), axis=1
-    )
-    return int((blocks > 0).sum())
+    shown = higher[_whole_rows(stream) :] != 1 << (stream.bits - 1)
+    tops = range(0, shown.shape[0], 8)
+    blocks = np.add.reduceat(np.add.reduceat(shown, tops), range(0, shown.shape[1], 8), axis=1)
+    return int(np.count_nonzero(blocks))
 
 
 def _expected_blocks(stream: Codestream) -> int:
