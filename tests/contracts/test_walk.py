@@ -78,5 +78,5 @@ def test_the_way_of_a_prepared_folder_to_its_model_goes_down(small_prepared, tmp
     assert (tmp_path / "out" / "model.h5").exists()
     assert found == {
         "parse -> Calibration.__post_init__",
-        "EpochProgress.tell -> watch_training.<locals>.<lambda>",  # a bar is drawn of each step
+        "EpochProgress.tell -> _lines.<locals>.update",  # a bar is drawn of each step
     }

@@ -75,6 +75,15 @@ def test_a_name_may_begin_like_a_comment(table):
     assert found == [(2, {"#": "#1", "b": "x"}, False)]
 
 
+@pytest.mark.parametrize("above", ["# made by hand\n", ",,\n"])
+def test_comments_have_an_end(table, above):
+    """Each is looked at with every separator, which would take minutes for two million."""
+    most = csv_table.MAX_COMMENTS
+    assert rows(table(above * most + "a,b\n1,x\n"))[0] == ("a", "b")
+    assert rows(table(above * (most + 1) + "a,b\n1,x\n"))[0] != ("a", "b")
+    assert rows(table("\n" * (most + 1) + "a,b\n1,x\n"))[0] == ("a", "b")
+
+
 def test_empty_cells_behind_the_last_column_are_as_many_in_each_row(table):
     """A row of a decimal comma, ``0,5,``, looks like one with an empty cell behind it."""
     found = rows(table("a,b,c\nx,1,\ny,0,5,\n"), wanted=("a", "b", "c"))[1]

@@ -39,6 +39,9 @@ MAX_LINES: Final = 2_000_000
 MAX_VALUES: Final = 10_000
 """A row of more values is not taken apart."""
 
+MAX_COMMENTS: Final = 1000
+"""More lines of comments above the names of the columns are not passed over."""
+
 BYTE_ORDER_MARK: Final = "\ufeff"
 
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -208,8 +211,11 @@ def head_of(
         error: Each line stands in quotes as a whole.
     """
     delimiters: Sequence[str] = DELIMITERS
+    passed = 0
     for number, line in lines:
         text = line.removeprefix(BYTE_ORDER_MARK)
+        if not text or text.isspace():
+            continue
         if stated := _STATED.fullmatch(text):
             delimiters = (stated[1] if stated[1] in DELIMITERS else "\t",)
             continue
@@ -218,7 +224,9 @@ def head_of(
             ((cells, one) for cells, one in parted if known([*map(str.strip, cells)])), parted[0]
         )
         if not known([*map(str.strip, cells)]):
-            if (cells and not any(map(str.strip, cells))) or text.startswith("#"):
+            blank = cells and not any(map(str.strip, cells))
+            if (blank or text.startswith("#")) and passed < MAX_COMMENTS:
+                passed += 1
                 continue
             _check_quotes(cells, known, path, error)
         return TableHead(number, tuple(cells), delimiter, text)
