@@ -370,8 +370,8 @@ def _whole_rows(stream: Codestream) -> int:
 def _blocks_behind(higher: NDArray[Any], stream: Codestream) -> int:
     """Return how many blocks behind its last row a frame that was told to be higher shows."""
     shown = higher[_whole_rows(stream) :] != 1 << (stream.bits - 1)
-    tops = range(0, shown.shape[0], 8)
-    blocks = np.add.reduceat(np.add.reduceat(shown, tops), range(0, shown.shape[1], 8), axis=1)
+    rows = shown.reshape(-1, 8, shown.shape[1]).any(axis=1)
+    blocks = np.logical_or.reduceat(rows, range(0, shown.shape[1], 8), axis=1)
     return int(np.count_nonzero(blocks))
 
 

@@ -79,17 +79,19 @@ def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bo
         return False
     upper = (plain & half) != 0
     across = upper[:, 1:] != upper[:, :-1]
-    if np.count_nonzero(across) < _FEWEST_JUMPS:
+    jumps = np.flatnonzero(across)  # of one axis it is ten times as fast
+    if jumps.size < _FEWEST_JUMPS:
         return False
+    row, column = np.divmod(jumps, across.shape[1])
 
     def values(codes: NDArray[Any]) -> NDArray[np.int32]:
         """Return what is said to be stored, of codes."""
         wide = codes.astype(np.int32) & (2 * half - 1)
         return wide - 2 * half * (wide >= half) if signed else wide
 
-    left, right = plain[:, :-1][across], plain[:, 1:][across]
+    left, right = plain[row, column], plain[row, column + 1]
     other = 2 * half - np.abs(values(right) - values(left))
-    if float(np.median(other)) > half / 8:
+    if 2 * np.count_nonzero(other > half / 8) > other.size:  # the median is above
         return False
     ends = np.concatenate([left, right]) & (2 * half - 1)
     if min(np.unique(ends[ends >= half]).size, np.unique(ends[ends < half]).size) < _FEWEST_VALUES:
