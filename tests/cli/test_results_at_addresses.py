@@ -65,6 +65,7 @@ def without_moments(files):
     return files | {name: value for name, value in more.items() if name in files}
 
 
+@pytest.mark.slow
 def test_what_lies_there_is_what_a_folder_holds(command, tmp_path, cache, capsys, store):
     more = ["--overlays", "--worklist"]
     assert execute([*command, *more, "--out", str(tmp_path / "here")]) == 0
