@@ -307,20 +307,31 @@ def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> N
         _require_all_coefficients(stream)
     exact = grey and certain and not any(scan.interval for scan in stream.scans)
     exact = exact and 0 < stream.rows <= _MOST_ROWS
-    if exact and stream.kind == DCT and not stream.progressive:
-        higher = _told_higher(frame, stream)
-        if _blocks_behind(higher, stream) == _expected_blocks(stream):
-            return higher[: stream.rows]  # whole; so nearly all frames are decoded only once
+    if exact and stream.kind == DCT:
+        return _decode_blocks(frame, stream)
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
     if pixels.shape[:2] != (stream.rows, stream.columns):
         return pixels
-    if exact and (stream.kind == LOSSLESS or _has_more_blocks(frame, stream, pixels)):
+    if exact:
         _require_nothing_left(frame, stream, pixels)
-    if exact and stream.kind == DCT:
-        return pixels
     if stream.progressive or not (grey and certain) or _may_lack_data(pixels, stream):
         probe = imagecodecs.jpeg8_decode(_with_longer_scans(frame, stream))
         _require_alike(probe, pixels, stream)
+    return pixels
+
+
+def _decode_blocks(frame: bytes, stream: Codestream) -> NDArray[Any]:
+    """Return the pixels of a grey frame of blocks, whose coded data is for these and no others."""
+    higher = _told_higher(frame, stream)
+    behind, expected = _blocks_behind(higher, stream), _expected_blocks(stream)
+    if behind == expected and not stream.progressive:
+        return higher[: stream.rows]  # nearly all frames are decoded only once
+    pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
+    if pixels.shape[:2] != (stream.rows, stream.columns):
+        return pixels
+    _require_alike(higher[: stream.rows], pixels, stream)
+    if behind > expected:
+        _require_nothing_left(frame, stream, pixels)
     return pixels
 
 
@@ -337,17 +348,6 @@ def _require_alike(probe: NDArray[Any], pixels: NDArray[Any], stream: Codestream
         f" rows{' or more' if whole else ''} are missing or incomplete; copy the file again from"
         " its source"
     )
-
-
-def _has_more_blocks(frame: bytes, stream: Codestream, pixels: NDArray[Any]) -> bool:
-    """Return whether a frame that is told to be higher shows more than it should there.
-
-    Raises:
-        TruncatedError: Its coded data is for fewer blocks than it has.
-    """
-    higher = _told_higher(frame, stream)
-    _require_alike(higher[: stream.rows], pixels, stream)
-    return _blocks_behind(higher, stream) > _expected_blocks(stream)
 
 
 def _told_higher(frame: bytes, stream: Codestream) -> NDArray[Any]:
