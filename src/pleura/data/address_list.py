@@ -5,13 +5,13 @@ A CSV, also as ``.csv.gz``, or a Parquet file, read a few rows at a time by pyar
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pleura.data.files import passed_over_by_name
 from pleura.errors import DataError
-from pleura.formats.csv_table import BYTE_ORDER_MARK, DELIMITERS, names_of
+from pleura.formats.csv_table import DELIMITERS, head_of
 from pleura.printable import printable
 from pleura.remote.address import SCHEMES, Address, Source, path_of, scheme_of
 
@@ -99,7 +99,7 @@ def _batches(file: Any, name: str) -> Iterator[Any]:
             yield from table.iter_batches(columns=_wanted(columns))
         else:
             packed = name.lower().endswith(".gz")
-            parted = csv.ParseOptions(delimiter=_delimiter(file, packed))
+            parted = csv.ParseOptions(delimiter=_delimiter(file, name, packed=packed))
             if packed:
                 file = pa.CompressedInputStream(file, "gzip")
             plain = csv.ConvertOptions(column_types=dict.fromkeys(_KNOWN, pa.string()))
@@ -113,16 +113,18 @@ def _batches(file: Any, name: str) -> Iterator[Any]:
         ) from error
 
 
-def _delimiter(file: Any, packed: bool) -> str:
+def _delimiter(file: Any, name: str, *, packed: bool) -> str:
     """Return what parts the columns of a CSV, so that one of them is of addresses."""
     if not file.seekable():
         return DELIMITERS[0]
     head = (gzip.GzipFile(fileobj=file) if packed else file).read(_LONGEST_HEAD)
     file.seek(0)
-    lines = head.decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK).strip().splitlines()
-    text = next(iter(lines), "")
-    known = {*ADDRESS_COLUMNS}
-    return next((one for one in DELIMITERS if known & {*names_of(text, one)}), DELIMITERS[0])
+    lines = enumerate(head.decode("utf-8", "replace").splitlines(), start=1)
+
+    def known(names: Sequence[str]) -> bool:
+        return not set(ADDRESS_COLUMNS).isdisjoint(names)
+
+    return head_of(lines, known, Path(name), DataError).delimiter
 
 
 _KNOWN = (*ADDRESS_COLUMNS, *DIGEST_COLUMNS)
