@@ -277,12 +277,10 @@ class _Lines:
     def __call__(self, done: int, total: int) -> None:
         rate = self._pace.per_second(done)
         now = time.monotonic()
-        if done < self._ended_at:  # of another stage
-            self._ended_at = -1
         ends = done >= total and done != self._ended_at
+        self._ended_at = done if done >= total else -1
         if ends or now - self._last >= 10:
             self._last = now
-            self._ended_at = done if ends else self._ended_at
             line = self._label.format(done=done, total=total)
             if rate:
                 line += f", {rate:.1f} {self._unit}/s"
