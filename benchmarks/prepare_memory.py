@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,29 @@ def peak_bytes(*arguments: object) -> int:
 
 def peak_of(command: list[object]) -> int:
     """Return the most memory, in bytes, that a command and its processes held together."""
-    child = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = subprocess.DEVNULL
+    child = subprocess.Popen([str(word) for word in command], stdout=quiet, stderr=quiet)
+    peak = peak_while(child)
+    if child.returncode not in (0, 3):  # 3: some files are broken, and listed
+        raise RuntimeError(f"{command} ended with {child.returncode}")
+    return peak
+
+
+def peak_while(
+    child: subprocess.Popen[bytes],
+    meanwhile: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
+) -> int:
+    """Wait for a command to end, and return the most memory that it and its processes held.
+
+    Args:
+        child: The command.
+        meanwhile: Called with it each time that its memory is looked at.
+    """
     peak = 0
     while child.poll() is None:
         peak = max(peak, resident_bytes(child.pid))
+        meanwhile(child)
         time.sleep(0.02)
-    if child.returncode not in (0, 3):  # 3: some files are broken, and listed
-        raise RuntimeError(f"{command} ended with {child.returncode}")
     return peak
 
 

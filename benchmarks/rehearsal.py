@@ -26,12 +26,12 @@ from pyarrow import parquet
 
 from benchmarks.cohorts import write_large_cohort
 from benchmarks.predict_memory import linked
-from benchmarks.prepare_memory import resident_bytes
+from benchmarks.prepare_memory import peak_while
 from pleura.data.files import dicom_files
 from pleura.storage.atomic import write_text
 
 FILES = 12_047
-_GIB, _EVERY_S = 2**30, 0.1
+_GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -163,28 +163,24 @@ def _told(path: Path) -> object:
 def cost_of(
     words: list[object],
     out: Path,
-    meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None,
+    meanwhile: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
 ) -> Cost:
     """Run a command of pleura that writes into `out`, and return what it took.
 
     Args:
         words: The command and its arguments.
         out: Its folder of results.
-        meanwhile: Called ten times a second with the running command.
+        meanwhile: As for :func:`~benchmarks.prepare_memory.peak_while`.
 
     Raises:
         RuntimeError: it ended otherwise than with 0 or 3 (some files have a reason), and was not
             killed.
     """
     command = [sys.executable, "-m", "pleura", *map(str, words)]
-    begun, peak = time.perf_counter(), 0
+    begun = time.perf_counter()
     with out.with_suffix(".log").open("ab") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log)
-        while child.poll() is None:
-            peak = max(peak, resident_bytes(child.pid))
-            if meanwhile:
-                meanwhile(child)
-            time.sleep(_EVERY_S)
+        peak = peak_while(child, meanwhile)
     if child.returncode not in (0, 3, -9):
         raise RuntimeError(f"{words} ended with {child.returncode}: see {log.name}")
     seconds = time.perf_counter() - begun
