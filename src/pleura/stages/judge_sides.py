@@ -27,21 +27,16 @@ from pleura.storage.archive import is_folder
 SCORE_COLUMNS = ("score", "Pneumothorax", "pneumothorax", "probability", "prediction")
 """Where scores are looked for, in this order, if no column is named."""
 
-
 _CALLED = {"positive": True, "negative": False, "1": True, "0": False}
-
 
 _NOT_ASSESSED = "not assessed"
 """What a column ``called`` may say."""
 
-
 _THRESHOLD = 0.5
 """From which probability on an image is called, if nothing says it."""
 
-
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
 """A number whose comma may part thousands."""
-
 
 _ROUNDING = 1e-3
 """So far beyond 0 or 1 a score is still a probability."""
