@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.data.prepare import Frame, prepare_pixels, restore
+from pleura.engines.libraries import import_openvino, openvino_core
 from pleura.metrics import dice_coeff
 
 Floats = NDArray[np.float32]
@@ -165,10 +166,8 @@ def _convolved(x: Floats, weight: Floats, bias: Floats) -> Floats:
 @functools.cache
 def _compiled() -> Callable[[Floats], Any]:
     """Return the network of :func:`_answer` for batches ``(n, 1, SIDE, SIDE)``, one thread."""
-    import openvino
-    from openvino import opset13 as op
-
-    weights = _weights()
+    openvino = import_openvino()
+    op, weights = openvino.opset13, _weights()
 
     def convolved(x: Any, weight: str, bias: str) -> Any:
         pads = [weights[weight].shape[2] // 2] * 2
@@ -194,7 +193,7 @@ def _compiled() -> Callable[[Floats], Any]:
     said = op.sigmoid(convolved(x, "head_weight", "head_bias"))
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.Model([said], [pictures], "lungs")
-    compiled: Callable[[Floats], Any] = openvino.Core().compile_model(model, "CPU", settings)
+    compiled: Callable[[Floats], Any] = openvino_core().compile_model(model, "CPU", settings)
     return compiled
 
 
