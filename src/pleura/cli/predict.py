@@ -166,10 +166,11 @@ def predict(
         listed = Inputs(inputs, objects)
         sent = None
         if work is not None:
+            from pleura.inference.tables import FILES
             from pleura.remote.results_at import ResultsAt
 
             command = _command(model, inputs, ensemble or [], settings)
-            sent = held.enter_context(ResultsAt(place, command, _TABLES, work, objects))
+            sent = held.enter_context(ResultsAt(place, command, FILES, work, objects))
         folder = Path(place) if sent is None else sent.folder
         files = None if watch else listed.count
         readers = held.enter_context(open_readers(settings, files)) if cluster is None else None
@@ -212,10 +213,6 @@ def predict(
         forget_key(folder)
     shown = folder if sent is None else path_at(sent.url)
     return told.end(predictor, shown, sum(not row.assessed for row in rows))
-
-
-_TABLES = ("predictions.csv", "predictions.parquet", "worklist.html", "submission.csv")
-"""What a job leaves beside folders; the last is put last where results go to an address."""
 
 
 def _place(out: str, work: Path | None, watch: Path | None) -> tuple[str, Path | None]:
@@ -459,6 +456,8 @@ class _Told:
             out: The job's folder.
             submitted: Rows of submission.csv whose images were not assessed.
         """
+        from pleura.inference.tables import ANSWERS, SUBMISSION, TYPED
+
         called, failed = self._called, self._called[None]
         lacking = f", {self._incomplete} of them incomplete" if self._incomplete else ""
         answered = self._flagged - called["not assessed"]
@@ -471,7 +470,7 @@ class _Told:
         console.say_passed_over(self.passed)
         if submitted:
             console.say(
-                f"submission.csv says -1 of {submitted} that {'was' if submitted == 1 else 'were'} "
+                f"{SUBMISSION} says -1 of {submitted} that {'was' if submitted == 1 else 'were'} "
                 "not assessed: its form has no word for it."
             )
         if self._as_json:
@@ -488,13 +487,13 @@ class _Told:
                         "passed_over": dict(self.passed),
                         "submitted_not_assessed": submitted,
                         **predictor.provenance.as_json(),
-                        "submission": str(out / "submission.csv"),
-                        "predictions": str(out / "predictions.csv"),
-                        "parquet": str(out / "predictions.parquet"),
+                        "submission": str(out / SUBMISSION),
+                        "predictions": str(out / ANSWERS),
+                        "parquet": str(out / TYPED),
                     }
                 }
             )
         else:
-            console.show(str(out / "submission.csv"))
+            console.show(str(out / SUBMISSION))
         whole = not (failed or called["not assessed"] or self._incomplete)
         return console.DONE if whole else console.SOME_INPUTS_FAILED

@@ -14,32 +14,45 @@ from pleura.dicom.segmentation import SegmentedMask, is_segmentation, read_segme
 from pleura.dicom.suffixes import DICOM_SUFFIXES, suffix_of
 from pleura.errors import AnnotationError, InputError, LimitError, is_about_memory
 from pleura.formats import mask_picture, nifti
+from pleura.formats.annotations import ProblemCode
+from pleura.formats.mask_doubts import why_impossible
 from pleura.formats.mask_picture import labelled_pixels, picture_values
 from pleura.formats.nifti import read_nifti
-from pleura.formats.rle import mask2rle
+from pleura.formats.rle import EMPTY, mask2rle
 from pleura.processes.guarded import guarded_list
 from pleura.processes.isolation import next_file
 
 
 class FoundMask(NamedTuple):
-    """One mask in a file.
+    """One mask in a file, or why there is none.
 
     Attributes:
         image_id: The radiograph that the file itself says it is of; "" where it says none.
-        shape: ``(rows, columns)``.
+        shape: ``(rows, columns)``; None where only a fault is known.
         runs: Where it is, as :func:`pleura.formats.rle.mask2rle` writes it.
         value: What the file has inside; 0 where that is nothing, or a SEG.
         algorithm: How it was made (AUTOMATIC, SEMIAUTOMATIC), and by what; empty where nobody says.
         spacing_mm: Distance between (rows, columns) in mm; None where the file says none that can
             be believed.
+        place: Where it stands: a path below the folder, or the name of an image.
+        fault: Why it is not used; empty where it is.
+        code: What kind of problem that is.
     """
 
     image_id: str
-    shape: tuple[int, int]
-    runs: str
+    shape: tuple[int, int] | None = None
+    runs: str = EMPTY
     value: float = 0.0
     algorithm: tuple[str, str] = ("", "")
     spacing_mm: tuple[float, float] | None = None
+    place: str = ""
+    fault: str = ""
+    code: ProblemCode = "malformed-rows"
+
+    def tried(self, file: str) -> "FoundMask":
+        """Return it, with a fault where no pneumothorax can look so; `file` is what it is in."""
+        why = "" if self.fault or self.shape is None else why_impossible(self.runs, self.shape)
+        return self._replace(fault=f"{file}{why}", code="impossible-mask") if why else self
 
 
 def is_mask_file(path: Path) -> bool:
@@ -122,7 +135,7 @@ def _masks(path: Path, label: str) -> list[tuple[SegmentedMask, float]]:
 
 
 def _checked(
-    image_id: Any, shape: Any, runs: Any, value: Any, algorithm: Any, spacing: Any
+    image_id: Any, shape: Any, runs: Any, value: Any, algorithm: Any, spacing: Any, *_: Any
 ) -> FoundMask:
     rows, columns = map(int, shape)
     if not (0 < rows * columns <= MAX_PIXELS and isinstance(runs, str)):

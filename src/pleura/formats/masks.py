@@ -17,14 +17,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from pleura.dicom.suffixes import stem_of, suffix_of
 from pleura.errors import AnnotationError, OtherFormError
 from pleura.formats.annotations import (
     MASK_COLUMN,
     Annotations,
-    ProblemCode,
     RowProblem,
     TableNote,
     columns_of,
@@ -32,7 +30,6 @@ from pleura.formats.annotations import (
     read_annotations,
 )
 from pleura.formats.coco import image_names, key_of_image, read_coco
-from pleura.formats.mask_doubts import why_impossible
 from pleura.formats.mask_file import FoundMask, is_mask_file, read_mask_files
 from pleura.formats.mask_picture import WHICH_LABEL, is_whole
 from pleura.formats.rle import EMPTY, Form, mask2rle
@@ -80,25 +77,6 @@ class MaskReading:
     label: str = ""
 
 
-class _Mask(NamedTuple):
-    """One mask found: the key of its image, where it stands, and what it is, or its fault."""
-
-    key: str
-    place: str
-    shape: tuple[int, int] | None = None
-    runs: str = EMPTY
-    fault: str = ""
-    value: float = 0.0
-    code: ProblemCode = "malformed-rows"
-    algorithm: tuple[str, str] = ("", "")
-    spacing_mm: tuple[float, float] | None = None
-
-    def tried(self, file: str) -> "_Mask":
-        """Return it, with a fault where no pneumothorax can look so; `file` is what it is in."""
-        why = "" if self.fault or self.shape is None else why_impossible(self.runs, self.shape)
-        return self._replace(fault=f"{file}{why}", code="impossible-mask") if why else self
-
-
 @dataclass(slots=True)
 class _Found:
     """What a folder or a COCO file holds, while it is read."""
@@ -112,27 +90,27 @@ class _Found:
     spacings_mm: dict[str, tuple[float, float]] = field(default_factory=dict)
     algorithms: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    def take(self, found: _Mask) -> None:
+    def take(self, found: FoundMask) -> None:
         """Take in one mask."""
         self.rows += 1
         fault = found.fault
         if found.shape is not None and not fault:
             shape = found.shape
-            known = self.sizes.setdefault(found.key, shape)
+            known = self.sizes.setdefault(found.image_id, shape)
             if known != shape:
                 fault = (
                     f"its mask has {shape[0]} x {shape[1]} pixels, but another one of this image "
                     f"has {known[0]} x {known[1]}; keep the right one"
                 )
         if fault:
-            problem = RowProblem(self.rows, found.key, fault, found.code, place=found.place)
+            problem = RowProblem(self.rows, found.image_id, fault, found.code, place=found.place)
             self.problems.append(problem)
             return
         if found.spacing_mm is not None:
-            self.spacings_mm[found.key] = found.spacing_mm
-        if self.algorithms.setdefault(found.key, found.algorithm) != found.algorithm:
-            self.algorithms[found.key] = ("", "")  # of several makers none made the whole
-        own = self.masks.setdefault(found.key, [])
+            self.spacings_mm[found.image_id] = found.spacing_mm
+        if self.algorithms.setdefault(found.image_id, found.algorithm) != found.algorithm:
+            self.algorithms[found.image_id] = ("", "")  # of several makers none made the whole
+        own = self.masks.setdefault(found.image_id, [])
         if found.runs != EMPTY and found.runs not in own:
             own.append(found.runs)
 
@@ -278,7 +256,7 @@ def _files(
 ) -> Annotations:
     found = _Found(path)
     maps = 0
-    read: list[_Mask] = []
+    read: list[FoundMask] = []
     for file, masks in zip(files, read_mask_files(files, reading.label), strict=True):
         own = _of_file(file, _root_of(path), masks)
         read += own
@@ -295,7 +273,7 @@ def _files(
     return found.annotations((*notes, *of_maps))
 
 
-def _of_one_value(masks: list[_Mask]) -> list[_Mask]:
+def _of_one_value(masks: list[FoundMask]) -> list[FoundMask]:
     """Return masks with a fault for those that may be of another structure than the others.
 
     So it is where a file beside them holds several values, or another one: their values are labels.
@@ -310,22 +288,13 @@ def _of_one_value(masks: list[_Mask]) -> list[_Mask]:
     return [mask._replace(fault=said[mask.place]) if mask.value else mask for mask in masks]
 
 
-def _of_file(file: Path, folder: Path, masks: list[FoundMask] | AnnotationError) -> list[_Mask]:
+def _of_file(file: Path, folder: Path, masks: list[FoundMask] | AnnotationError) -> list[FoundMask]:
     place = file.relative_to(folder).as_posix()
     key = key_of_mask(file, folder)
     if isinstance(masks, AnnotationError):
-        return [_Mask(key, place, fault=str(masks))]
+        return [FoundMask(key, place=place, fault=str(masks))]
     return [
-        _Mask(
-            one.image_id or key,
-            place,
-            one.shape,
-            one.runs,
-            value=one.value,
-            algorithm=one.algorithm,
-            spacing_mm=one.spacing_mm,
-        ).tried(f"{file}: ")
-        for one in masks
+        one._replace(image_id=one.image_id or key, place=place).tried(f"{file}: ") for one in masks
     ]
 
 
@@ -334,11 +303,12 @@ def _coco(path: Path, reading: MaskReading) -> Annotations:
     for image in read_coco(path, reading.label):
         key = key_of_image(image.name)
         if image.fault:
-            found.take(_Mask(key, key, fault=image.fault))
+            found.take(FoundMask(key, place=key, fault=image.fault))
         for mask in image.masks:
-            found.take(_Mask(key, key, image.shape, mask2rle(mask)).tried(""))
+            of_image = FoundMask(key, image.shape, mask2rle(mask), place=key)
+            found.take(of_image.tried(""))
         if not image.masks and not image.fault:
-            found.take(_Mask(key, key, image.shape))
+            found.take(FoundMask(key, image.shape, place=key))
         if image.score is not None:
             found.scores[key] = image.score
     return found.annotations()

@@ -22,9 +22,12 @@ from pleura.models.bundle import OperatingPoint
 from pleura.storage.archive import is_file, is_folder
 from pleura.storage.atomic import atomic_path
 
-_SUBMISSION: Final = "submission.csv"
-_ANSWERS: Final = "predictions.csv"
-_TYPED: Final = "predictions.parquet"
+SUBMISSION: Final = "submission.csv"
+ANSWERS: Final = "predictions.csv"
+TYPED: Final = "predictions.parquet"
+WORKLIST: Final = "worklist.html"
+FILES: Final = (ANSWERS, TYPED, WORKLIST, SUBMISSION)
+"""What a job leaves beside folders; the last is put last where results go to an address."""
 
 COLUMNS = {
     "image_id": "text",
@@ -92,15 +95,15 @@ def write_tables(rows: Iterable[Row], out: Path, made_with: Provenance) -> None:
         OutputError: One could not be written.
     """
     write_submission(
-        out / _SUBMISSION,
+        out / SUBMISSION,
         ((one.image_id, one.submitted) for one in rows if one.submitted is not None),
     )
-    _write_csv(rows, out / _ANSWERS, made_with)
+    _write_csv(rows, out / ANSWERS, made_with)
     write_parquet(
         ([*_cells(row), row.rle, row.rows, row.columns] for row in rows),
         COLUMNS | MASK_COLUMNS,
         made_with.as_json(),
-        out / _TYPED,
+        out / TYPED,
     )
 
 
@@ -114,7 +117,7 @@ def read_made_with(folder: Path) -> Provenance | None:
 
     columns = ("model", "engine", "pleura", *THRESHOLDS)
     try:
-        with open_regular(folder / _TYPED, DataError) as file:
+        with open_regular(folder / TYPED, DataError) as file:
             table = next(parquet.ParquetFile(file).iter_batches(1, columns=columns))
         model, engine, pleura, *thresholds = (table[name][0].as_py() for name in columns)
         return Provenance(str(model), str(engine), OperatingPoint(*thresholds), str(pleura))
@@ -124,8 +127,8 @@ def read_made_with(folder: Path) -> Provenance | None:
 
 def answers_in(source: Path) -> Path | None:
     """Return the ``predictions.csv`` of a job of pleura, by its folder or itself; None if none."""
-    answers = source / _ANSWERS if is_folder(source) else source
-    own = answers.name == _ANSWERS and is_file(answers.with_name(_SUBMISSION))
+    answers = source / ANSWERS if is_folder(source) else source
+    own = answers.name == ANSWERS and is_file(answers.with_name(SUBMISSION))
     return answers if own else None
 
 
@@ -140,7 +143,7 @@ def read_answered_masks(answers: Path) -> Annotations:
     """
     from pleura.formats.masks import read_masks  # which decodes: whoever predicts does not
 
-    masks = read_masks(answers.with_name(_SUBMISSION))
+    masks = read_masks(answers.with_name(SUBMISSION))
     return replace(masks, sizes=_read_sizes(answers.parent, masks))
 
 
@@ -150,7 +153,7 @@ def _read_sizes(folder: Path, masks: Annotations) -> dict[str, tuple[int, int]]:
 
     columns = ("image_id", "rows", "columns")
     try:
-        with open_regular(folder / _TYPED, DataError) as file:
+        with open_regular(folder / TYPED, DataError) as file:
             table = parquet.read_table(file, columns=list(columns))
         cells = zip(*(table[name].to_pylist() for name in columns), strict=True)
     except (InputError, OSError, KeyError, pa.ArrowException):

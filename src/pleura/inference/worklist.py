@@ -35,6 +35,7 @@ from pleura.dicom.values import age_years
 from pleura.errors import OutputError
 from pleura.inference.prediction import Prediction
 from pleura.inference.row import Row, Wrote
+from pleura.inference.tables import WORKLIST
 from pleura.models.bundle import OperatingPoint
 from pleura.pictures.flags import in_words
 from pleura.rendering.heat import HEAT_OPACITY, heat_colours
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from pleura.dicom.radiograph import Header, Opened
     from pleura.inference.predictor import Predictor
 
-PAGE = "worklist.html"
 FOLDER = "worklist"
 
 THRESHOLDS = tuple(step / 100 for step in range(1, 100))
@@ -139,7 +139,7 @@ class Worklist:
         Raises:
             OutputError: The page could not be written, or the data of an image is missing.
         """
-        write_text(out / PAGE, self._page(_columns(answers, out), datetime.now(UTC)))
+        write_text(out / WORKLIST, self._page(_columns(answers, out), datetime.now(UTC)))
 
     def _page(self, images: Mapping[str, Sequence[Any]], made: datetime) -> str:
         files, has = len(images["id"]), [counted is not None for counted in images["areas"]]

@@ -44,6 +44,7 @@ from pleura.formats.text_file import open_regular
 from pleura.inference.job import predict_files
 from pleura.inference.job_store import Rows
 from pleura.inference.readers import open_readers
+from pleura.inference.tables import ANSWERS, SUBMISSION, WORKLIST
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.processes.progress import OnProgress
 from pleura.results.writer import forget_key
@@ -307,12 +308,12 @@ class _Job:
                     [answer.path, answer.flags] for answer in answers if not answer.assessed
                 ],
                 "files": {
-                    "submission": str(folder / "submission.csv"),
-                    "predictions": str(folder / "predictions.csv"),
+                    "submission": str(folder / SUBMISSION),
+                    "predictions": str(folder / ANSWERS),
                 },
             }
             if wanted.worklist:
-                result["files"]["worklist"] = str(folder / "worklist.html")
+                result["files"]["worklist"] = str(folder / WORKLIST)
             if truth is not None:
                 table = read_truth(answers, truth, self.data.rle)
                 scored = score_answers(answers, table, self._training_ids(audit))
