@@ -5,6 +5,7 @@ import inspect
 import json
 import shutil
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +16,7 @@ import pytest
 from pleura.cli import options
 from pleura.cli.app import VERBS, execute
 from pleura.data.arrays import open_prepared
+from pleura.remote.objects import Objects
 from tests.dicom_files import make_dicom
 from tests.remote.pacs import address, pacs
 from tests.remote.servers import serving
@@ -109,7 +111,17 @@ def test_an_audit_of_a_pacs_is_that_of_its_files(cohort, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_arrays_and_pictures_of_addresses_are_those_of_the_files(cohort, tmp_path, capsys, store):
+def test_arrays_and_pictures_of_addresses_are_those_of_the_files(
+    cohort, tmp_path, capsys, store, monkeypatch
+):
+    fetched: Counter[str] = Counter()
+    fetch = Objects.fetch
+
+    def counted(objects, address, stamp=None):
+        fetched[f"{address}"] += 1
+        return fetch(objects, address, stamp)
+
+    monkeypatch.setattr(Objects, "fetch", counted)
     put_folder(store, cohort, "set")
     films = sorted(cohort.glob("*/**/*.dcm"))
     rows = [
@@ -127,9 +139,11 @@ def test_arrays_and_pictures_of_addresses_are_those_of_the_files(cohort, tmp_pat
     }
     for name, data in of.items():
         out = tmp_path / name
+        fetched.clear()
         assert (
             execute(["prepare", *data, "--out", str(out), "--size", "64", "--workers", "1"]) == 0
         ), capsys.readouterr().err
+        assert sum(fetched.values()) == len(fetched) >= (0 if name == "here" else len(films))
         assert files_of(out, "index.parquet", "manifest.json") == (
             files_of(tmp_path / "here", "index.parquet", "manifest.json")
         )

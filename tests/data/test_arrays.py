@@ -8,6 +8,7 @@ import pytest
 from pleura.data import arrays
 from pleura.data.arrays import open_prepared, write_prepared, write_soft
 from pleura.data.prepare import prepare_mask, prepare_pixels
+from pleura.data.seen import seen_pixels
 from pleura.dicom.radiograph import read_radiograph
 from pleura.errors import DataError, OutputError, UsageError
 from pleura.formats.rle import rle2mask
@@ -31,6 +32,23 @@ def test_the_arrays_hold_what_the_files_show(small_index, tmp_path):
     for row, record in enumerate(prepared.test):
         pixels = read_radiograph(record.path).pixels
         assert np.array_equal(prepared.x_test[row], prepare_pixels(pixels, 32))
+
+
+def test_pixels_that_were_seen_are_not_read_again(small_index, tmp_path):
+    whole = write(small_index, tmp_path / "whole")
+    with seen_pixels(tmp_path / "p", 32) as seen:
+        for record in (*small_index.train, *small_index.test):
+            pixels = read_radiograph(record.path).pixels
+            seen.keep(pixels, record.pixel_hash, record.aspect)
+        first = small_index.train[0]
+        cut_off = seen.path(first.pixel_hash, first.aspect)
+        cut_off.write_bytes(b"")
+        train = [first, *(replace(one, path="s3://gone") for one in small_index.train[1:])]
+        test = [replace(one, path="s3://gone") for one in small_index.test]
+        prepared = write_prepared(train, test, seen.folder.parent, size=32, workers=1, seen=seen)
+    for name in ("X_train.npy", "Y_train.npy", "X_test.npy"):
+        assert (prepared.path / name).read_bytes() == (whole.path / name).read_bytes()
+    assert not seen.folder.exists()
 
 
 def test_only_finished_files_stay(small_index, tmp_path):

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -30,12 +30,13 @@ out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
+Held = TypeVar("Held")
 _held = ExitStack()
 
 
-def hold(resource: AbstractContextManager[None]) -> None:
+def hold(resource: AbstractContextManager[Held]) -> Held:
     """Enter a context that lasts until the command ends, such as a lock on what it writes."""
-    _held.enter_context(resource)
+    return _held.enter_context(resource)
 
 
 def let_go() -> None:

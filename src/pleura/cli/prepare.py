@@ -32,6 +32,7 @@ def prepare(
     from pleura import config
     from pleura.data.arrays import write_prepared
     from pleura.data.index import build_index
+    from pleura.data.seen import seen_pixels
     from pleura.data.sources import find_sources
     from pleura.errors import ConfigError, UsageError
     from pleura.storage.atomic import require_writable
@@ -45,11 +46,13 @@ def prepare(
     require_writable(out)
     console.hold(locked_folder(out, "prepare"))
     settings = open_stores(settings)
+    seen = console.hold(seen_pixels(out, wanted.size))
     with console.progress("reading") as told:
         index = build_index(
             find_sources(settings),
             workers=wanted.workers,
             cluster=options.cluster_of(on, cpus),
+            seen=seen,
             on_progress=told,
         )
     # Before anything is prepared: where nothing can be, they are why.
@@ -57,7 +60,13 @@ def prepare(
     console.say_table_uses(index.tables, sources.audit_command)
     with console.progress("preparing", "images") as told:
         prepared = write_prepared(
-            index.train, index.test, out, size=wanted.size, workers=wanted.workers, on_progress=told
+            index.train,
+            index.test,
+            out,
+            size=wanted.size,
+            workers=wanted.workers,
+            seen=seen,
+            on_progress=told,
         )
     annotated = int(prepared.annotated.sum())
     without = len(prepared.train) - annotated

@@ -43,9 +43,10 @@ from pleura.data.manifest import (
     write_manifest,
 )
 from pleura.data.prepare import PREPARATION, prepare_mask
-from pleura.data.radiographs import read_any_radiograph
+from pleura.data.radiographs import AnyRadiograph, read_any_radiograph
 from pleura.data.records import ImageRecord, read_index, write_index
 from pleura.data.scan import pixel_hash
+from pleura.data.seen import Seen, read_seen
 from pleura.errors import DataError, InputError, LimitError, OutputError, UsageError
 from pleura.formats import rle
 from pleura.processes.guarded import guarded_map
@@ -128,13 +129,17 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """One image on its way into the arrays: where it comes from and where it goes."""
+    """One image on its way into the arrays: where it comes from and where it goes.
+
+    Where it has a shape, its path is that of pixels which were prepared already.
+    """
 
     path: str
     pixel_hash: str
     aspect: float
     rle: str | None
     position: int
+    shape: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,7 @@ def write_prepared(
     *,
     size: int,
     workers: int = 0,
+    seen: Seen | None = None,
     on_progress: OnProgress = untold,
 ) -> Prepared:
     """Write the prepared folder for `train` and `test`; return it opened.
@@ -176,6 +182,7 @@ def write_prepared(
         out: The folder to write.
         size: Side length in pixels.
         workers: Processes; 0 means one per core.
+        seen: Has pixels that were prepared already, so that their files are not read again.
         on_progress: Told (images done, images in all).
 
     Raises:
@@ -189,7 +196,7 @@ def write_prepared(
     fingerprint = _fingerprint(train, test, size)
     with _held(out, "what is finished is kept: "):
         if not _is_prepared(out, fingerprint):
-            _write_arrays(train, test, out, size, fingerprint, workers, on_progress)
+            _write_arrays(train, test, out, size, fingerprint, workers, seen, on_progress)
         return open_prepared(out)
 
 
@@ -345,6 +352,7 @@ def _write_arrays(
     size: int,
     fingerprint: str,
     workers: int,
+    seen: Seen | None,
     on_progress: OnProgress,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
@@ -357,8 +365,8 @@ def _write_arrays(
     _allocate(partials["X_test"], (len(test), size, size), np.dtype(np.uint8))
 
     work = [
-        *_plan(train, partials["X_train"], partials["Y_train"], size, offset, first=0),
-        *_plan(test, partials["X_test"], None, size, offset, first=1 + len(train) // CHUNK),
+        *_plan(train, partials["X_train"], partials["Y_train"], size, offset, seen, first=0),
+        *_plan(test, partials["X_test"], None, size, offset, seen, first=1 + len(train) // CHUNK),
     ]
     with Store(out / STORE, fingerprint) as store:
         filled = _all_filled(work, store, workers, on_progress)
@@ -451,13 +459,16 @@ def _plan(
     y_path: Path | None,
     size: int,
     offset: int,
+    seen: Seen | None,
     *,
     first: int,
 ) -> list[_Chunk]:
-    slots = [
-        _Slot(r.path, r.pixel_hash, r.aspect, r.encoded_pixels, position)
-        for position, r in enumerate(records)
-    ]
+    slots = []
+    for position, r in enumerate(records):
+        kept = seen.path(r.pixel_hash, r.aspect) if seen is not None else None
+        shape = None if kept is None else (r.rows, r.columns)
+        path = r.path if kept is None else str(kept)
+        slots.append(_Slot(path, r.pixel_hash, r.aspect, r.encoded_pixels, position, shape))
     y_text = None if y_path is None else str(y_path)
     return [
         _Chunk(first + number, tuple(piece), size, str(x_path), y_text, offset)
@@ -514,18 +525,15 @@ def _fill(chunk: _Chunk) -> Reply:
     images, masks = [], []
     for slot in chunk.slots:
         next_file()
-        try:
-            radiograph = read_any_radiograph(path_at(slot.path))
-        except InputError as error:
-            raise DataError(f"{error} {_COULD_BE_READ}") from error.__cause__
-        if pixel_hash(radiograph.pixels) != slot.pixel_hash or radiograph.aspect != slot.aspect:
-            raise DataError(
-                f"{slot.path}: its pixels changed since the index was made; run it again"
-            )
-        images.append(radiograph.prepared(chunk.size))
+        if slot.shape is None:
+            radiograph = _read_indexed(slot)
+            shape, pixels = radiograph.pixels.shape, radiograph.prepared(chunk.size)
+        else:
+            shape, pixels = slot.shape, read_seen(slot.path, chunk.size)
+        images.append(pixels)
         if chunk.y_path is not None:
-            mask = rle.rle2mask(slot.rle or "-1", radiograph.pixels.shape)
-            masks.append(prepare_mask(mask, chunk.size, radiograph.aspect))
+            mask = rle.rle2mask(slot.rle or "-1", shape)
+            masks.append(prepare_mask(mask, chunk.size, slot.aspect))
     position, shown = chunk.slots[0].position, np.stack(images)
     _write_at(chunk.x_path, chunk.offset, position, shown)
     if chunk.y_path is None:
@@ -533,6 +541,16 @@ def _fill(chunk: _Chunk) -> Reply:
     drawn = np.stack(masks)
     _write_at(chunk.y_path, chunk.offset, position, drawn)
     return Reply(_Filled(piece_digest(shown), piece_digest(drawn))._asdict())
+
+
+def _read_indexed(slot: _Slot) -> AnyRadiograph:
+    try:
+        radiograph = read_any_radiograph(path_at(slot.path))
+    except InputError as error:
+        raise DataError(f"{error} {_COULD_BE_READ}") from error.__cause__
+    if pixel_hash(radiograph.pixels) != slot.pixel_hash or radiograph.aspect != slot.aspect:
+        raise DataError(f"{slot.path}: its pixels changed since the index was made; run it again")
+    return radiograph
 
 
 def _write_at(path: str, offset: int, position: int, block: NDArray[Any]) -> None:

@@ -29,6 +29,7 @@ from pleura.data.matching import names_of
 from pleura.data.patients import read_drawn_on, read_patients
 from pleura.data.records import ImageRecord
 from pleura.data.scan import Failure, FailureCode, Scan, named_by_path, scan_files
+from pleura.data.seen import Seen
 from pleura.data.sources import Part, Sources
 from pleura.data.table_use import TableUse, table_use, unused_columns
 from pleura.dicom.suffixes import stem_of
@@ -171,6 +172,7 @@ def build_index(
     workers: int = 0,
     journal: Path | None = None,
     cluster: Cluster | None = None,
+    seen: Seen | None = None,
     on_progress: OnProgress = untold,
 ) -> Index:
     """Return the index of the files and tables in `sources`; every file is read and decoded.
@@ -180,6 +182,7 @@ def build_index(
         workers: Processes to read with; 0 means one per core.
         journal: A file that keeps what is finished; None: nothing does.
         cluster: Where the files are read; None: by this machine.
+        seen: Keeps what is shown by files at addresses, for the arrays.
         on_progress: Told (files read, files in all).
 
     Raises:
@@ -194,6 +197,7 @@ def build_index(
         workers=workers,
         journal=journal,
         cluster=cluster,
+        seen=seen,
         on_progress=on_progress,
     )
     return make_index(sources, tables, scans)

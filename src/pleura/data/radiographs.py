@@ -194,13 +194,22 @@ def _of_picture(path: Path, picture: PlainPicture) -> Opened:
     return Opened(Radiograph(header, pixels), data, rules, picture.content, picture.stamp)
 
 
+def read_any(path: Path) -> Radiograph:
+    """Return the pixels and the header in a file.
+
+    Raises:
+        InputError: As for :func:`open_any_radiograph`.
+    """
+    return open_any_radiograph(path).radiograph if is_plain(path) else read_radiograph(path)
+
+
 def read_any_radiograph(path: Path) -> AnyRadiograph:
     """Return the radiograph in a file.
 
     Raises:
         InputError: It cannot be read; the message names the path and the reason.
     """
-    radiograph = open_any_radiograph(path).radiograph if is_plain(path) else read_radiograph(path)
+    radiograph = read_any(path)
     header = radiograph.header
     digits = header.age.strip().rstrip("Yy")
     age = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None

@@ -19,7 +19,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pleura.data.radiographs import is_plain, open_any_radiograph
+from pleura.data.radiographs import is_plain, read_any, read_any_header
+from pleura.data.seen import Seen
 from pleura.dicom import radiograph as dicom
 from pleura.errors import (
     DamagedError,
@@ -38,7 +39,7 @@ from pleura.processes.isolation import next_file
 from pleura.processes.progress import OnProgress, untold
 from pleura.storage.content import stamp_at
 from pleura.storage.database import Store
-from pleura.storage.elsewhere import path_at
+from pleura.storage.elsewhere import is_address, path_at
 
 if TYPE_CHECKING:
     from pleura.cluster.shards import Cluster
@@ -141,6 +142,7 @@ def scan_files(
     workers: int = 0,
     journal: Path | None = None,
     cluster: "Cluster | None" = None,
+    seen: Seen | None = None,
     on_progress: OnProgress = untold,
 ) -> list[Scan | Failure]:
     """Return a scan, or the reason why there is none, for each file, in order.
@@ -154,6 +156,7 @@ def scan_files(
             keyed hashes, and the key, so it is readable by its owner alone and must be removed
             when it is no longer needed.
         cluster: Where the files are read; None: by this machine.
+        seen: Keeps what is shown by files at addresses, where this machine reads them.
         on_progress: Told (files done, files in all).
 
     Raises:
@@ -162,7 +165,7 @@ def scan_files(
         UsageError: No cluster is there, or has no room.
     """
     names = [str(path) for path in paths]
-    read = partial(_read_all, pixels=pixels, workers=workers, cluster=cluster)
+    read = partial(_read_all, pixels=pixels, workers=workers, cluster=cluster, seen=seen)
     if journal is None:
         found = dict(read(names, secrets.token_bytes(16), on_progress))
         return [_told(found[name]) for name in names]
@@ -189,10 +192,15 @@ class _Opened(NamedTuple):
 
 
 def _texts(
-    names: Sequence[str], pixels: bool, key: bytes, workers: int, on_progress: OnProgress
+    names: Sequence[str],
+    pixels: bool,
+    key: bytes,
+    workers: int,
+    on_progress: OnProgress = untold,
+    seen: Seen | None = None,
 ) -> Iterator[str | Failure]:
     """Yield the scan of each file as a text, or why there is none."""
-    scan = partial(_scan_chunk, pixels=pixels, key=key)
+    scan = partial(_scan_chunk, pixels=pixels, key=key, seen=seen)
     found = guarded_list(scan, names, name=str, workers=workers, on_progress=on_progress)
     for name, one in zip(names, found, strict=True):
         if isinstance(one, LimitError):
@@ -212,10 +220,11 @@ def _read_all(
     pixels: bool,
     workers: int,
     cluster: "Cluster | None",
+    seen: Seen | None,
 ) -> Iterator[tuple[str, str | Failure]]:
     """Yield what :func:`_texts` does with the name of each file; of a cluster in any order."""
     if cluster is None or not names:
-        yield from zip(names, _texts(names, pixels, key, workers, on_progress), strict=True)
+        yield from zip(names, _texts(names, pixels, key, workers, on_progress, seen), strict=True)
         return
     from pleura.data.scan_on_ray import read_on  # the processes that read need none of it
 
@@ -228,7 +237,7 @@ def _read_all(
 def _of_shard(
     names: Sequence[str], *, pixels: bool, key: bytes, workers: int
 ) -> list[str | Failure]:
-    return list(_texts(names, pixels, key, workers, untold))
+    return list(_texts(names, pixels, key, workers))
 
 
 def _died(name: str) -> Failure:
@@ -241,12 +250,12 @@ def _told(text: str | Failure) -> Scan | Failure:
 
 
 def _scan_chunk(
-    paths: Sequence[str], *, pixels: bool, key: bytes
+    paths: Sequence[str], *, pixels: bool, key: bytes, seen: Seen | None
 ) -> list[str | tuple[str, str, str]]:
     """Read all files, then measure all thumbs: mixed, each evicts the other from the cache."""
     if pixels:
         _ask_ahead(paths)
-    opened = [_open(path, pixels) for path in paths]
+    opened = [_open(path, pixels, seen) for path in paths]
     return [
         astuple(file) if isinstance(file, Failure) else _text(_found(file, key)) for file in opened
     ]
@@ -267,23 +276,17 @@ def _ask_ahead(paths: Sequence[str]) -> None:
             os.close(descriptor)
 
 
-def _open(path: str, pixels: bool) -> _Opened | Failure:
+def _open(path: str, pixels: bool, seen: Seen | None) -> _Opened | Failure:
     fault = _name_fault(path)
     if fault is not None:
         return fault
     try:
         file = path_at(path)
-        if is_plain(file):
-            picture = open_any_radiograph(file).radiograph
-            scan = _of_header(picture.header)
-            return _read(scan, "", picture.pixels) if pixels else _Opened(scan, "", None)
         if pixels:
-            radiograph = dicom.read_radiograph(file)
-            return _read(
-                _of_header(radiograph.header), radiograph.header.patient_id, radiograph.pixels
-            )
-        header = dicom.read_header(file)
-        dicom.require_radiograph(header)
+            return _read(read_any(file), seen if is_address(path) else None)
+        header = read_any_header(file)
+        if not is_plain(file):
+            dicom.require_radiograph(header)
         return _Opened(_of_header(header), header.patient_id, None)
     except InputError as error:
         if error.__cause__ is not None and is_about_memory(error.__cause__):
@@ -297,9 +300,12 @@ def _code_of(error: InputError) -> FailureCode:
     return next((code for kind, code in _CODES if isinstance(error, kind)), "unreadable")
 
 
-def _read(scan: Scan, patient_id: str, pixels: NDArray[Any]) -> _Opened:
-    scan = replace(scan, pixel_hash=pixel_hash(pixels))
-    return _Opened(scan, patient_id, thumb_of(pixels))
+def _read(radiograph: dicom.Radiograph, seen: Seen | None) -> _Opened:
+    header, pixels = radiograph.header, radiograph.pixels
+    scan = replace(_of_header(header), pixel_hash=pixel_hash(pixels))
+    if seen is not None and pixels.shape == (scan.rows, scan.columns):
+        seen.keep(pixels, scan.pixel_hash, scan.aspect)
+    return _Opened(scan, header.patient_id, thumb_of(pixels))
 
 
 def _name_fault(path: str) -> Failure | None:
