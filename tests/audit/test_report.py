@@ -273,3 +273,11 @@ def test_findings_of_the_whole_stage_2_table(real_data):
     assert lost == pytest.approx(0.53, abs=0.01)
     assert audit.counts.patients == 6171
     assert audit.balance.area_quantiles[4].area_px == 8630
+
+
+def test_a_table_with_columns_of_its_own_is_seen_to_be_in_the_other_form(tmp_path):
+    table = tmp_path / "t.csv"
+    runs = " ".join(f"{start} 9" for start in range(400_001, 450_001, 1024))
+    table.write_text(f"file,mask,class\na,{runs},lesion\nb,{runs},lesion\n")
+    audit = audit_table(Data(annotations=str(table), image_column="file", mask_column="mask"))
+    assert [(one.code, one.count) for one in audit.findings][:1] == [("absolute-form", 2)]

@@ -35,11 +35,11 @@ from pleura.data.image_masks import read_lone_table, records_of_table
 from pleura.data.index import Index, make_index, read_tables
 from pleura.data.records import ImageRecord
 from pleura.data.scan import scan_files
-from pleura.data.sources import Sources
+from pleura.data.sources import Sources, mask_reading
 from pleura.data.table_use import UnreadFinding
 from pleura.errors import DataError, OtherFormError
-from pleura.formats.annotations import Annotations, read_annotations
-from pleura.formats.rle import Form as RleForm
+from pleura.formats.annotations import Annotations
+from pleura.formats.masks import MaskReading, read_masks
 from pleura.formats.rle import other_form
 from pleura.formats.text_file import read_text
 from pleura.printable import json_text, rounded
@@ -73,11 +73,11 @@ def audit_folder(
         AnnotationError, DataError: As :func:`pleura.data.index.build_index` says.
         OutputError: The journal cannot be written.
     """
-    wrong_form, form = None, sources.reading.form
+    wrong_form = None
     try:
         tables = read_tables(sources)
     except OtherFormError as error:
-        wrong_form = _wrong_form(sources.annotations, form, error)
+        wrong_form = _wrong_form(sources.annotations, sources.reading, error)
         tables = read_tables(sources.without_annotations())
     paths = [*sources.train, *sources.test]
     scans = scan_files(
@@ -91,7 +91,7 @@ def audit_folder(
     try:
         index = make_index(sources, tables, scans)
     except OtherFormError as error:
-        wrong_form = _wrong_form(sources.annotations, form, error)
+        wrong_form = _wrong_form(sources.annotations, sources.reading, error)
         index = make_index(sources, replace(tables, annotations=None), scans)
     return audit_index(index, sources, wrong_form), index
 
@@ -145,12 +145,12 @@ def audit_table(settings: Data) -> Audit:
         AnnotationError: The table cannot be read.
         DataError: The patient map or the fold table cannot be used.
     """
-    path, form, wrong_form = path_at(settings.annotations), settings.rle, None
+    path, wrong_form = path_at(settings.annotations), None
     try:
         table = read_lone_table(settings)
     except OtherFormError as error:
-        wrong_form = _wrong_form(path, form, error)
-        table = Annotations(path, form, rows=wrong_form.count, masks={}, lines={})
+        wrong_form = _wrong_form(path, mask_reading(settings), error)
+        table = Annotations(path, settings.rle, rows=wrong_form.count, masks={}, lines={})
     records = records_of_table(table, settings.patients)
     if settings.fold_table:
         folds = read_folds(path_at(settings.fold_table))
@@ -218,10 +218,10 @@ def findings_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}
 
 
-def _wrong_form(path: Path | None, form: RleForm, error: OtherFormError) -> Finding:
+def _wrong_form(path: Path | None, reading: MaskReading, error: OtherFormError) -> Finding:
     if path is None:
         raise error
-    table = read_annotations(path, form=other_form(form))
+    table = read_masks(path, replace(reading, form=other_form(reading.form)))
     rows = sum(len(texts) for texts in table.masks.values())
     return absolute_form(rows, str(error).removeprefix(f"{path}: "))
 

@@ -33,6 +33,7 @@ def read_lone_table(settings: Data) -> Annotations:
         form=settings.rle,
         shape=LONE_SHAPE,
         columns=(settings.image_column, settings.mask_column),
+        label=settings.mask_label,
     )
 
 

@@ -39,6 +39,9 @@ from pleura.formats.labels import LabelProblem, LabelTable
 from pleura.formats.masks import read_masks
 from pleura.processes.progress import OnProgress, untold
 
+_PASSED_OVER = ("not-a-mask", "other-structures")
+"""Notes of a source of masks that count what was not used of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -339,7 +342,7 @@ def _label_uses(
     if annotations is not None:
         codes: list[str] = [problem.code for problem in annotations.problems]
         for note in annotations.notes:
-            codes += [note.code] * note.count * (note.code == "not-a-mask")
+            codes += [note.code] * note.count * (note.code in _PASSED_OVER)
         yield from table_use(
             annotations.path,
             codes=codes,

@@ -125,9 +125,7 @@ def find_sources(settings: config.Data) -> Sources:
     folders = tuple(dict.fromkeys(one if is_folder(one) else one.parent for one in named))
     root = _root(folders)
     labels = read_labels(settings.labels) if settings.labels.table else None
-    reading = MaskReading(
-        settings.rle, settings.image_column, settings.mask_column, settings.mask_label
-    )
+    reading = mask_reading(settings)
 
     @functools.cache
     def in_tables() -> frozenset[str]:
@@ -155,6 +153,13 @@ def find_sources(settings: config.Data) -> Sources:
         match=settings.match,
         unnamed=unnamed,
         **_tables(settings, _table_folders(folders), stage_2)._asdict(),
+    )
+
+
+def mask_reading(settings: config.Data) -> MaskReading:
+    """Return how the masks that are named are to be read."""
+    return MaskReading(
+        settings.rle, settings.image_column, settings.mask_column, settings.mask_label
     )
 
 

@@ -28,6 +28,7 @@ from pleura.errors import (
 )
 from pleura.formats.csv_cells import cell, csv_line
 from pleura.formats.csv_table import BYTE_ORDER_MARK, CsvTable, TableHead, head_of, open_lines
+from pleura.formats.mask_columns import contradicts, presence_column, rows_of_pneumothorax
 from pleura.formats.mask_doubts import doubts, why_impossible
 from pleura.formats.mask_size import Misfit, exchanged, find_misfits
 from pleura.formats.rle import EMPTY, Form, other_form, overlap_px, runs, union
@@ -71,6 +72,8 @@ NoteCode = Literal[
     "outlines",
     "same-mask",
     "common-pixels",
+    "other-structures",
+    "contrary-column",
 ]
 
 
@@ -245,6 +248,7 @@ def read_annotations(
     form: Form = "relative",
     shape: tuple[int, int] | None = None,
     columns: tuple[str, str] = ("", ""),
+    label: str = "",
 ) -> Annotations:
     r"""Return what an annotation table says, one entry per image.
 
@@ -263,9 +267,12 @@ def read_annotations(
             None leaves this to :func:`check_masks`, or :meth:`Annotations.mask`.
         columns: Names of the column of ids and of that of run lengths, where they are others; ""
             for the usual one. Where that of ids is named, an id may be a file's name or path.
+        label: Which structure is the pneumothorax, where a column names several: see
+            :mod:`pleura.formats.mask_columns`.
 
     Raises:
-        AnnotationError: The file cannot be read, is not such a table, or is unreasonably large.
+        AnnotationError: The file cannot be read, is not such a table, is unreasonably large, or
+            does not say which structure is the pneumothorax.
         OtherFormError: It is written in the other run-length form.
         UsageError: The shape or the form makes no sense.
 
@@ -283,7 +290,7 @@ def read_annotations(
                [1, 0]])
     """
     runs(EMPTY, shape, form=form)
-    table = _Table(path_at(path), form, columns)
+    table = _Table(path_at(path), form, columns, label)
     with open_lines(table.path, AnnotationError, _wanted()) as lines:
         table.read(lines)
     annotations = table.finished()
@@ -544,6 +551,7 @@ class _Table:
     path: Path
     form: Form
     wanted: tuple[str, str] = ("", "")
+    label: str = ""
     verdict: _Verdict = field(init=False)
     rows: int = 0
     found: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -555,6 +563,8 @@ class _Table:
     unused: tuple[str, ...] = ()
     id_at: int = 0
     mask_at: int = 1
+    presence_at: int | None = None
+    contrary: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.verdict = _Verdict(self.path, self.form)
@@ -573,7 +583,15 @@ class _Table:
         if not {ids, masks} <= set(names):  # its first line is a row
             lines = chain([(head.line, head.text)], lines)
         table = CsvTable(self.path, names, head.delimiter, len(head.cells), lines)
-        for line, cells, fault in table.cells():
+        try:
+            chosen = rows_of_pneumothorax(names, table.cells(), self.mask_at, self.label)
+        except AnnotationError as error:
+            raise AnnotationError(f"{self.path}: {error}") from error
+        if chosen.passed:
+            self.notes.append(TableNote("other-structures", chosen.passed, chosen.structures))
+        self.presence_at = presence_column(names)
+        self.unused = tuple(name for name in self.unused if name not in chosen.read)
+        for line, cells, fault in chosen.rows:
             self._take(line, cells, fault)
 
     def _without_mark(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
@@ -590,6 +608,9 @@ class _Table:
             self.notes.append(TableNote("empty-mark-variant", self.padded_marks))
         if self.repeated:
             self.notes.append(TableNote("repeated-rows", self.repeated))
+        if self.contrary:
+            says = f"the first is on line {self.contrary[0]}"
+            self.notes.append(TableNote("contrary-column", len(self.contrary), says))
         bad = {problem.image_id for problem in self.problems}
         good = {key: found for key, found in self.found.items() if key not in bad}
         return Annotations(
@@ -643,6 +664,10 @@ class _Table:
         found = self.found.setdefault(image_id, {})
         self.repeated += found.setdefault(values[self.mask_at], number) != number
         self.last[image_id] = values[self.mask_at]
+        if self.presence_at is not None and contradicts(
+            values[self.presence_at], values[self.mask_at]
+        ):
+            self.contrary.append(number)
 
     def _refuse(self, problem: RowProblem) -> None:
         self.problems.append(problem)

@@ -68,7 +68,8 @@ class MaskReading:
         form: The run-length form of a table.
         image_column: A table's column of ids; empty: ``ImageId``.
         mask_column: Its column of run lengths; empty: ``EncodedPixels``.
-        label: Which value, category or segment is the pneumothorax, where there are several.
+        label: Which value, category, segment or class is the pneumothorax, where there are
+            several.
     """
 
     form: Form = "relative"
@@ -158,7 +159,7 @@ def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading(
     if suffix not in TABLE_SUFFIXES and is_mask_file(path):
         return _files(path, [path], reading)
     columns = (reading.image_column, reading.mask_column)
-    return read_annotations(path, form=reading.form, columns=columns)
+    return read_annotations(path, form=reading.form, columns=columns, label=reading.label)
 
 
 def is_mask_table(path: Path, reading: MaskReading) -> bool:
