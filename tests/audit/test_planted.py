@@ -398,6 +398,11 @@ def not_chest(plant: Plant) -> Concerned:
     return map(image_id, plant.train[:2])
 
 
+def for_processing(plant: Plant) -> Concerned:
+    plant.edit(plant.train[0], PresentationIntentType="FOR PROCESSING")
+    return [image_id(plant.train[0])]
+
+
 def age_format(plant: Plant) -> Concerned:
     plant.edit(plant.train[0], PatientAge="38")
     return [image_id(plant.train[0])]
@@ -749,6 +754,7 @@ PLANTS: dict[str, Callable[[Plant], Concerned]] = {
         view_missing,
         lateral_view,
         not_chest,
+        for_processing,
         age_format,
         age_implausible,
         no_annotations,

@@ -40,6 +40,8 @@ def said(tmp_path):
         ({"Modality": "mr "}, ("modality=MR",)),
         ({"Modality": "PT\\CT"}, ("modality=PT",)),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}, ("class=MR Image Storage",)),
+        ({"PresentationIntentType": "FOR PROCESSING"}, ("intent=FOR PROCESSING",)),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, ("intent=FOR PROCESSING",)),
         ({"BodyPartExamined": "HAND"}, ("body-part=HAND",)),
         ({"BodyPartExamined": "rt_knees"}, ("body-part=KNEE",)),
         ({"BodyPartExamined": "LHIP"}, ("body-part=HIP",)),

@@ -192,6 +192,7 @@ _CHECKS: dict[str, Check] = {
     "view-missing": lambda s: None if s.view else "",
     "lateral-view": _lateral,
     "not-chest": _not_chest,
+    "for-processing": lambda s: "" if s.intent == "FOR PROCESSING" else None,
     "age-format": _age_format,
     "age-implausible": _age_implausible,
 }

@@ -56,7 +56,7 @@ _CODES: tuple[tuple[type[InputError], FailureCode], ...] = (
     (MislabelledError, "mislabelled"),
 )
 
-_JOURNAL = "pleura.scan/6"
+_JOURNAL = "pleura.scan/7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class Scan:
         modality: As in the file.
         body_part: As in the file.
         patient_orientation: Directions of rows and columns, as in the file.
+        intent: What the picture is for, as :class:`pleura.dicom.header.Header` has it.
         photometric_interpretation: ``MONOCHROME1`` or ``MONOCHROME2``.
         transfer_syntax: Its name.
         bits_stored: 1 to 16.
@@ -104,6 +105,7 @@ class Scan:
     modality: str = ""
     body_part: str = ""
     patient_orientation: str = ""
+    intent: str = ""
     photometric_interpretation: str = ""
     transfer_syntax: str = ""
     bits_stored: int = 8
@@ -344,6 +346,7 @@ def _of_header(header: dicom.Header) -> Scan:
         modality=header.modality,
         body_part=header.body_part,
         patient_orientation=header.patient_orientation,
+        intent=header.intent,
         photometric_interpretation=header.photometric_interpretation,
         transfer_syntax=header.transfer_syntax_name,
         bits_stored=header.bits_stored,

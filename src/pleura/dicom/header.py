@@ -28,6 +28,7 @@ _BITS_ALLOCATED, _BITS_STORED, _HIGH_BIT, _REPRESENTATION = range(0x00280100, 0x
 _VOI_LUT_FUNCTION, _PRESENTATION_LUT_SHAPE = 0x00281056, 0x20500020
 _CENTER, _WIDTH, _EXPLANATION = 0x00281050, 0x00281051, 0x00281055
 _VIEW_CODES, _REGIONS, _CODE_MEANING = 0x00540220, 0x00082218, 0x00080104
+_INTENT, _FOR_PROCESSING = 0x00080068, "FOR PROCESSING"
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 
 # Ids become file names and cells of a table, so letters beyond a UID's digits and dots are taken
@@ -58,6 +59,8 @@ class Header:
         sex: "M", "F", "O" or what the file says.
         modality: "CR", "DX" or what the file says.
         body_part: "CHEST" or what the file says.
+        intent: "FOR PROCESSING" (raw values of a detector, not to be looked at), by its element or
+            else by the storage class; else "FOR PRESENTATION" or "".
         view_position: "PA", "AP", "LL" or what the file says.
         view_code: The view in words, by its code (View Code Sequence, which digital radiographs
             have in place of a view position); "" where there is none.
@@ -106,6 +109,7 @@ class Header:
     sex: str = ""
     modality: str = ""
     body_part: str = ""
+    intent: str = ""
     view_position: str = ""
     view_code: str = ""
     region: str = ""
@@ -188,6 +192,7 @@ def build_header(path: Path, data: DataSet, meta: DataSet, transfer_syntax_uid: 
         sex=text(data, 0x00100040),
         modality=modality,
         body_part=text(data, 0x00180015),
+        intent=_intent(data, sop_class_uid),
         view_position=text(data, 0x00185101),
         view_code=_meaning(data, _VIEW_CODES),
         region=_meaning(data, _REGIONS),
@@ -280,6 +285,17 @@ def _meaning(data: DataSet, sequence: int) -> str:
     except DicomError:  # no picture depends on it
         return ""
     return "" if item is None else text(item, _CODE_MEANING)
+
+
+def _intent(data: DataSet, sop_class_uid: str) -> str:
+    """Return what a picture is for.
+
+    Source: DICOM PS3.3 C.8.11.1.1.1 (Presentation Intent Type), A.26.1 (its two storage classes).
+    """
+    found = text(data, _INTENT).upper()
+    if not found and uid_name(sop_class_uid).upper().endswith(_FOR_PROCESSING):
+        return _FOR_PROCESSING
+    return found
 
 
 def _made_from(data: DataSet, sop_class_uid: str) -> str:

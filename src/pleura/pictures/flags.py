@@ -50,6 +50,7 @@ _SAID = {
     "modality": "modality {}",
     "class": "{}",
     "made-from": "made from another image ({})",
+    "intent": "{}: raw values, and no picture to look at",
     "body-part": "body part {}",
     "view": "view {}",
     "orientation": "orientation {}",
@@ -131,7 +132,8 @@ def header_flags(header: "Header") -> tuple[str, ...]:
 
     ``modality=CT`` and so on for other modalities than those of radiographs; ``class=CT Image
     Storage`` for other storage classes of the standard; ``made-from=`` and such a class for a
-    secondary capture of another image; ``body-part=HAND`` where another part of
+    secondary capture of another image; ``intent=FOR PROCESSING`` for raw values of a detector, of
+    which another file of the study is the picture; ``body-part=HAND`` where another part of
     the body is named and the chest is not; ``view=LATERAL`` as :func:`other_view` says, and
     ``orientation=A\F`` as :func:`sideways` does.
     """
@@ -139,6 +141,7 @@ def header_flags(header: "Header") -> tuple[str, ...]:
         "modality": next((w for w in _words(header.modality) if w in _OTHER_MODALITIES), ""),
         "class": _other_class(header),
         "made-from": header.made_from,
+        "intent": header.intent if header.intent == "FOR PROCESSING" else "",
         "body-part": _other_part(header.body_part) or _other_part(header.region),
         "view": other_view(header.view_position) or other_view(header.view_code),
         "orientation": sideways(header.patient_orientation),
