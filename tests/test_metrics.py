@@ -144,9 +144,42 @@ def test_smooth_must_not_be_negative():
         dice_coeff([1], [1], smooth=-1)
 
 
-def test_a_score_that_is_nan_is_refused():
+@pytest.mark.parametrize(
+    "figure",
+    [
+        metrics.auroc,
+        metrics.average_precision,
+        metrics.brier_score,
+        metrics.expected_calibration_error,
+    ],
+)
+def test_a_score_that_is_no_number_is_refused(figure):
     with pytest.raises(ValueError, match="a score is NaN"):
-        metrics.auroc([True, False], [0.5, float("nan")])
+        figure([True, False], [0.5, float("nan")])
+    with pytest.raises(ValueError, match="scores are <U3; give numbers"):
+        figure([True, False], ["0.5", "10"])
+
+
+@pytest.mark.parametrize("figure", [metrics.brier_score, metrics.expected_calibration_error])
+def test_per_cent_are_no_probabilities(figure):
+    with pytest.raises(ValueError, match="probabilities go from 10 to 90; they must be in 0 to 1"):
+        figure([False, True], [10, 90])
+
+
+@pytest.mark.parametrize("strange", [float("nan"), -1, 0.3, None, "0", 2])
+def test_what_is_neither_0_nor_1_is_no_label_and_no_decision(strange):
+    labels, said = [0, 1, strange], [0.2, 0.7, 0.9]
+    for figure in (metrics.auroc, metrics.average_precision, metrics.brier_score):
+        with pytest.raises(ValueError, match=r"a label is .*; it must be 0 or 1, or Fal"):
+            figure(labels, said)
+    for figure in (metrics.sensitivity, metrics.specificity):
+        with pytest.raises(ValueError, match=r"a label is .*; it must be 0 or 1"):
+            figure(labels, [0, 1, 1])
+        with pytest.raises(ValueError, match=r"a decision is .* against a threshold"):
+            figure([0, 1, 1], labels)
+    with pytest.raises(ValueError, match=r"a label is .*: leave out what is not known"):
+        metrics.positive_dice(said, labels)
+    assert metrics.auroc([0.0, 1.0], [1, 2]) == metrics.auroc(np.array([0, 1], np.uint8), [1, 2])
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))
@@ -200,6 +233,7 @@ def test_masks_of_0_and_255_are_masks_and_floats_beyond_1_are_none():
     mask = np.array([0, 255, 255], np.uint8)
     assert metrics.dice_coeff(mask, mask) == 1.0
     assert metrics.iou(mask, mask > 0) == 1.0
-    for wrong in (mask.astype(float), np.array([0, np.nan, 1.0]), np.array([-0.5, 0.0, 1.0])):
+    wrongs = ([0.0, 255, 255], [0, np.nan, 1.0], [-0.5, 0.0, 1.0], [-1, 0, 1])  # -1: "ignore"
+    for wrong in map(np.array, wrongs):
         with pytest.raises(ValueError, match="probabilities go from 0 to 1"):
             metrics.dice_coeff(mask, wrong)

@@ -18,7 +18,7 @@ def dice_coeff(truth: ArrayLike, prediction: ArrayLike, smooth: float = 1.0) -> 
     masks; its bracket is misplaced, and this is the intended formula.
 
     Args:
-        truth: Any shape: bool, whole numbers (0 outside, any other inside, such as 255) or 0..1.
+        truth: Any shape: bool, whole numbers (0 outside, above it inside, such as 255) or 0..1.
         prediction: The same shape, likewise (probabilities give the soft coefficient).
         smooth: At least 0; keeps the value defined, and smooth, where both are empty.
 
@@ -27,7 +27,8 @@ def dice_coeff(truth: ArrayLike, prediction: ArrayLike, smooth: float = 1.0) -> 
         ``smooth / (area + smooth)``, so 0 with ``smooth=0``.
 
     Raises:
-        ValueError: The shapes differ, smooth is negative, or a float is not in 0..1.
+        ValueError: The shapes differ, smooth is negative, a whole number is, or a float is not in
+            0..1.
 
     Example:
         >>> dice_coeff([1, 1, 0, 0], [1, 0, 0, 0], smooth=0)
@@ -48,11 +49,11 @@ def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return intersection over union of two masks, 1 where both are empty.
 
     Args:
-        truth: Any shape: bool, whole numbers (0 outside, any other inside, such as 255) or 0..1.
+        truth: Any shape: bool, whole numbers (0 outside, above it inside, such as 255) or 0..1.
         prediction: The same shape, likewise.
 
     Raises:
-        ValueError: The shapes differ, or a float is not in 0..1.
+        ValueError: The shapes differ, a whole number is negative, or a float is not in 0..1.
     """
     x, y = _same_shape(truth, prediction)
     both, total = _overlap(x, y)
@@ -115,12 +116,9 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
         scores: ``(n,)`` numbers, higher meaning more likely positive; ties count one half.
 
     Raises:
-        ValueError: The lengths differ, or a score is NaN.
+        ValueError: The lengths differ, a label is neither 0 nor 1, or a score is no number.
     """
-    truth, values = _same_shape(labels, scores)
-    positive = truth.astype(bool)
-    if np.isnan(values.astype(float)).any():
-        raise ValueError("a score is NaN")
+    positive, values = _labelled(labels, scores)
     if positive.all() or not positive.any():
         return float("nan")
     negatives = np.sort(values[~positive])
@@ -139,13 +137,12 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
         scores: ``(n,)`` numbers, higher meaning more likely positive.
 
     Raises:
-        ValueError: The lengths differ.
+        ValueError: The lengths differ, a label is neither 0 nor 1, or a score is no number.
     """
-    truth, values = _same_shape(labels, scores)
-    positive = truth.astype(bool)
+    positive, values = _labelled(labels, scores)
     if not positive.any():
         return float("nan")
-    distinct, place = np.unique(-values.astype(float), return_inverse=True)
+    distinct, place = np.unique(-values, return_inverse=True)
     gained = np.bincount(place, positive, minlength=len(distinct))
     called = np.cumsum(np.bincount(place, minlength=len(distinct)))
     return float((np.cumsum(gained) / called * gained).sum() / positive.sum())
@@ -161,12 +158,12 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
         probabilities: ``(n,)``, 0..1.
 
     Raises:
-        ValueError: The lengths differ.
+        ValueError: The lengths differ, a label is neither 0 nor 1, or a probability is not in 0..1.
 
     Source: Brier, Monthly Weather Review 1950; 78: 1.
     """
-    truth, values = _same_shape(labels, probabilities)
-    return _share((values.astype(float) - truth.astype(bool)) ** 2)
+    truth, values = _labelled(labels, probabilities, shares=True)
+    return _share((values - truth) ** 2)
 
 
 ECE_BINS = 15
@@ -213,14 +210,14 @@ def expected_calibration_error(
         bins: As for :func:`equal_mass_bins`.
 
     Raises:
-        ValueError: The lengths differ.
+        ValueError: The lengths differ, a label is neither 0 nor 1, or a probability is not in 0..1.
 
     Source: Nixon et al., CVPR workshops 2019.
     """
-    truth, values = _same_shape(labels, probabilities)
+    truth, values = _labelled(labels, probabilities, shares=True)
     if not values.size:
         return float("nan")
-    beside = np.bincount(equal_mass_bins(values, bins), values - truth.astype(bool))
+    beside = np.bincount(equal_mass_bins(values, bins), values - truth)
     return float(np.abs(beside).sum() / values.size)
 
 
@@ -232,10 +229,10 @@ def sensitivity(labels: ArrayLike, decisions: ArrayLike) -> float:
         decisions: ``(n,)`` bool: whether it was called positive.
 
     Raises:
-        ValueError: The lengths differ.
+        ValueError: The lengths differ, or a label or a decision is neither 0 nor 1.
     """
     truth, called = _same_shape(labels, decisions)
-    return _share(called.astype(bool)[truth.astype(bool)])
+    return _share(_decided(called, "decision")[_decided(truth, "label")])
 
 
 def specificity(labels: ArrayLike, decisions: ArrayLike) -> float:
@@ -246,10 +243,10 @@ def specificity(labels: ArrayLike, decisions: ArrayLike) -> float:
         decisions: ``(n,)`` bool: whether it was called positive.
 
     Raises:
-        ValueError: The lengths differ.
+        ValueError: The lengths differ, or a label or a decision is neither 0 nor 1.
     """
     truth, called = _same_shape(labels, decisions)
-    return _share(~called.astype(bool)[~truth.astype(bool)])
+    return _share(~_decided(called, "decision")[~_decided(truth, "label")])
 
 
 def positive_dice(dice: ArrayLike, labels: ArrayLike) -> float:
@@ -260,10 +257,42 @@ def positive_dice(dice: ArrayLike, labels: ArrayLike) -> float:
         labels: ``(n,)`` bool, whether the image has a pneumothorax.
 
     Raises:
-        ValueError: The lengths differ.
+        ValueError: The lengths differ, or a label is neither 0 nor 1.
     """
     values, truth = _same_shape(dice, labels)
-    return _share(values[truth.astype(bool)])
+    return _share(values[_decided(truth, "label")])
+
+
+def _labelled(
+    labels: ArrayLike, scores: ArrayLike, *, shares: bool = False
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return labels as bool and scores as float64; `shares`: which must be probabilities."""
+    truth, values = _same_shape(labels, scores)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"scores are {values.dtype}; give numbers")
+    found = values.astype(np.float64)
+    if np.isnan(found).any():
+        raise ValueError("a score is NaN")
+    if shares and found.size and not (found.min() >= 0 and found.max() <= 1):
+        raise ValueError(
+            f"probabilities go from {found.min():g} to {found.max():g}; they must be in 0 to 1"
+        )
+    return _decided(truth, "label"), found
+
+
+def _decided(values: NDArray[Any], what: str) -> NDArray[np.bool_]:
+    """Return 0 and 1 as bool, for all else would count as 1: NaN, -1, 0.3, "0"."""
+    if values.dtype == bool:
+        return values
+    other = values.dtype.kind not in "iuf" or not ((values == 0) | (values == 1)).all()
+    if other and values.size:
+        strange = [one for one in values.ravel().tolist() if one not in (0, 1)]
+        shown = f"{strange[0]!r:.40}" if strange else f"{values.dtype}"
+        raise ValueError(
+            f"a {what} is {shown}; it must be 0 or 1, or False or True: leave out what is not "
+            "known, and hold scores against a threshold"
+        )
+    return values.astype(bool)
 
 
 def _share(values: NDArray[Any]) -> float:
@@ -280,14 +309,14 @@ def _overlap(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, float]:
 
 
 def _shares(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a mask, in which every whole number but 0 is inside, or probabilities, as float64."""
-    if values.dtype.kind in "iu":
+    """Return a mask, in which whole numbers above 0 are inside, or probabilities, as float64."""
+    if values.dtype.kind in "iu" and not (values < 0).any():
         values = values != 0
     shares: NDArray[np.float64] = values.astype(np.float64)
     if shares.size and not (shares.min() >= 0 and shares.max() <= 1):
         raise ValueError(
             f"values go from {shares.min():g} to {shares.max():g}; a mask is bool or whole numbers "
-            "(0 outside, any other inside), probabilities go from 0 to 1"
+            "(0 outside, above it inside), probabilities go from 0 to 1"
         )
     return shares
 
