@@ -5,6 +5,7 @@ Source: DICOM PS3.5 8.1.1 (bits above the pixel belong to no pixel), A.4.1 (loss
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ MOST_OVERSHOOTING = 0.05
 _ROWS_FOR_SIGN = 64
 _FEWEST_JUMPS = 64
 _FEWEST_VALUES = 4
+_OTHER_SHARE = 8
 _USUAL = 0.9
 _FEWEST_COMPARED = 1024
 _UNRELATED, _RELATED = 0.8, 0.25
@@ -77,6 +79,8 @@ def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bo
     half = 1 << (bits_stored - 1)
     if half >> (8 * stored.dtype.itemsize):  # fewer bits were decoded: none lies in the upper half
         return False
+    if _few_jump_far(plain, bits_stored, signed):  # as in nearly all radiographs
+        return False
     upper = (plain & half) != 0
     across = upper[:, 1:] != upper[:, :-1]
     jumps = np.flatnonzero(across)  # of one axis it is ten times as fast
@@ -91,7 +95,7 @@ def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bo
 
     left, right = plain[row, column], plain[row, column + 1]
     other = 2 * half - np.abs(values(right) - values(left))
-    if 2 * np.count_nonzero(other > half / 8) > other.size:  # the median is above
+    if 2 * np.count_nonzero(other > half / _OTHER_SHARE) > other.size:  # the median is above
         return False
     ends = np.concatenate([left, right]) & (2 * half - 1)
     if min(np.unique(ends[ends >= half]).size, np.unique(ends[ends < half]).size) < _FEWEST_VALUES:
@@ -99,6 +103,29 @@ def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bo
     steps = np.abs(np.diff(values(plain), axis=1))
     usual = float(np.quantile(steps[~across], _USUAL)) if not across.all() else 0.0
     return float(np.median(other)) <= 2 * usual + 1
+
+
+def _few_jump_far(plain: NDArray[Any], bits_stored: int, signed: bool) -> bool:
+    """Return whether too few neighbours differ by so much that the other sign could be right.
+
+    These are half of the fewest jumps at least, for each of them goes from one half to the other,
+    and the median of those counts.
+
+    Args:
+        plain: Codes, unsigned ``(rows, columns)`` of 8 or 16 bit.
+        bits_stored: How many low bits hold the pixel.
+        signed: Whether these bits are said to be two's complement.
+    """
+    if plain.shape[1] < 2:
+        return True
+    half = 1 << (bits_stored - 1)
+    if bits_stored < 8 * plain.itemsize:
+        plain = plain & plain.dtype.type(2 * half - 1)
+    if signed:  # so that codes are in the order of what they stand for
+        plain = plain ^ plain.dtype.type(half)
+    apart = cv2.absdiff(plain[:, 1:], plain[:, :-1])
+    far = 2 * half - half // _OTHER_SHARE
+    return 2 * int(np.count_nonzero(apart >= far)) < _FEWEST_JUMPS
 
 
 def order_contradicts(stored: NDArray[Any]) -> bool:
