@@ -356,10 +356,10 @@ def _told_higher(frame: bytes, stream: Codestream) -> NDArray[Any]:
     Where it holds no more, it shows how the last block goes on, as far as these bytes go, and
     mid-grey from there on. There is room for a block more than they fill.
     """
-    higher = bytearray(_with_longer_scans(frame, stream, _NO_CODE * _FILLING_BYTES))
     more = -(-(_expected_blocks(stream) + 1) // -(-stream.columns // 8))
-    struct.pack_into(">H", higher, stream.rows_at - stream.start, _whole_rows(stream) + 8 * more)
-    pixels: NDArray[Any] = imagecodecs.jpeg8_decode(bytes(higher))
+    height = struct.pack(">H", _whole_rows(stream) + 8 * more)
+    higher = _with_longer_scans(frame, stream, _NO_CODE * _FILLING_BYTES, height)
+    pixels: NDArray[Any] = imagecodecs.jpeg8_decode(higher)
     return pixels
 
 
@@ -369,9 +369,13 @@ def _whole_rows(stream: Codestream) -> int:
 
 def _blocks_behind(higher: NDArray[Any], stream: Codestream) -> int:
     """Return how many blocks behind its last row a frame that was told to be higher shows."""
-    shown = higher[_whole_rows(stream) :] != 1 << (stream.bits - 1)
-    rows = shown.reshape(-1, 8, shown.shape[1]).any(axis=1)
-    blocks = np.logical_or.reduceat(rows, range(0, shown.shape[1], 8), axis=1)
+    behind = higher[_whole_rows(stream) :]
+    rows, columns = behind.shape
+    across = -(-columns // 8)
+    shown = np.zeros((rows, 8 * across), bool)
+    np.not_equal(behind, 1 << (stream.bits - 1), out=shown[:, :columns])
+    # Eight pixels of a row are one number.
+    blocks = shown.view(np.uint64).reshape(-1, 8, across).any(axis=1)
     return int(np.count_nonzero(blocks))
 
 
@@ -501,13 +505,19 @@ def _differences(
     return found
 
 
-def _with_longer_scans(frame: bytes, stream: Codestream, more: bytes = _PROBE) -> bytes:
-    pieces, position = [], 0
-    for scan in stream.scans:
-        for end in (*scan.restarts, scan.end):
-            pieces += [frame[position : end - stream.start], more]
-            position = end - stream.start
-    return b"".join(pieces) + frame[position:]
+def _with_longer_scans(
+    frame: bytes, stream: Codestream, more: bytes = _PROBE, height: bytes = b""
+) -> bytes:
+    """Return a frame with more bytes behind its coded data, and another height if one is given."""
+    edits = [(end, end, more) for scan in stream.scans for end in (*scan.restarts, scan.end)]
+    if height:
+        edits.append((stream.rows_at, stream.rows_at + len(height), height))
+    view, position = memoryview(frame), 0  # so that each byte is copied once
+    pieces: list[bytes | memoryview] = []
+    for begin, end, put in sorted(edits):
+        pieces += [view[position : begin - stream.start], put]
+        position = end - stream.start
+    return b"".join((*pieces, view[position:]))
 
 
 # ------------------------------------------------------------------------------ RLE
