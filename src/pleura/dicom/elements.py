@@ -26,6 +26,7 @@ from pleura.dicom.encoding import (
     PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
+    Element,
     ElementHead,
     Encoding,
     ShortBufferError,
@@ -33,6 +34,7 @@ from pleura.dicom.encoding import (
     cut_within_head,
     evident_encoding,
     overrun,
+    plain_elements,
     read_head,
     tag_and_length,
     tag_text,
@@ -61,21 +63,6 @@ _CLOSING = b"\xfe\xff\xdd\xe0\0\0\0\0"
 """The sequence delimiter that ends compressed pixel data."""
 
 _DELIMITER_TEXT = {ITEM: "item", ITEM_END: "item delimiter", SEQUENCE_END: "sequence delimiter"}
-
-
-class Element(NamedTuple):
-    """Where one value lies: `buffer[start:end]`; `vr` is "" in implicit VR data.
-
-    For a value of undefined length `end` is where its sequence delimiter begins.
-    """
-
-    vr: str
-    start: int
-    end: int
-    undefined: bool
-
-
-_ABSENT = Element("", 0, 0, undefined=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +99,8 @@ class DataSet:
         Raises:
             DamagedError: It stands twice, with different values.
         """
-        self._require_one(tag)
+        if tag in self.ambiguous:
+            self._require_one(tag)
         element = self.elements.get(tag)
         return b"" if element is None else self.buffer[element.start : element.end]
 
@@ -130,8 +118,10 @@ class DataSet:
         Raises:
             DicomError: The sequence is malformed.
         """
+        sequence = self.elements.get(tag)
+        if sequence is None:
+            return
         self._require_one(tag)
-        sequence = self.elements.get(tag, _ABSENT)
         stated = IMPLICIT_LITTLE if sequence.vr == "UN" else self.encoding
         position = sequence.start
         while position + 8 <= sequence.end:
@@ -251,10 +241,17 @@ class _Walk:
         """
         buffer, size, encoding = self._buffer, self._size, self._encoding
         elements: dict[int, Element] = {}
-        position, loaded, tag = start, len(buffer), 0
-        for _ in range(MAX_ELEMENTS):
-            ended = position >= size or self._is_padding(position)
-            if ended or (groups and not groups[0] <= self._group(position) <= groups[1]):
+        position, loaded, tag, left = start, len(buffer), 0, MAX_ELEMENTS
+        low, high = (groups[0], groups[1] + 1) if groups else (0, PIXEL_DATA >> 16)
+        highest, limit = (low << 16) - 1, high << 16
+        while left > 0:
+            left -= 1
+            plain = plain_elements(buffer, position, encoding, size, (highest, limit), left)
+            if plain:
+                elements |= plain
+                tag = highest = max(plain)
+                position, left = plain[tag].end, left - len(plain)
+            if self._ends(position, groups):
                 return self._walked(elements)
             before = tag
             head = read_head(buffer, position, encoding, size, self._odd)
@@ -277,6 +274,7 @@ class _Walk:
                 if end > loaded and tag != PIXEL_DATA:
                     raise ShortBufferError
             self._add(elements, tag, Element(vr, begin, end, length == UNDEFINED))
+            highest = max(highest, tag)
             if tag == PIXEL_DATA:
                 if not behind and loaded == size:
                     self._add_what_follows(position, elements)
@@ -353,6 +351,8 @@ class _Walk:
 
         Others may follow, such as padding and signatures, but also those that belong before it.
         """
+        if position == self._size:
+            return
         try:
             if begins_element(self._buffer, position, self._encoding, self._size, 0):
                 more = _Walk(self._buffer, self._size, self._encoding)
@@ -378,8 +378,11 @@ class _Walk:
         order: Literal["little", "big"] = "big" if self._encoding.big_endian else "little"
         return int.from_bytes(self._buffer[position : position + 2], order)
 
-    def _is_padding(self, position: int) -> bool:
-        return self._size - position < 8 and not any(self._buffer[position : self._size])
+    def _ends(self, position: int, groups: tuple[int, int] | None) -> bool:
+        """Return whether nothing that is wanted of a data set follows, padding aside."""
+        if self._size - position < 8 and not any(self._buffer[position : self._size]):
+            return True
+        return groups is not None and not groups[0] <= self._group(position) <= groups[1]
 
     def _stray(self, head: ElementHead) -> int:
         """Return where to go on behind a delimiter that closes nothing."""

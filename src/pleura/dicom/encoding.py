@@ -68,6 +68,18 @@ class ElementHead(NamedTuple):
     length: int
 
 
+class Element(NamedTuple):
+    """Where one value lies: `buffer[start:end]`; `vr` is "" in implicit VR data.
+
+    For a value of undefined length `end` is where its sequence delimiter begins.
+    """
+
+    vr: str
+    start: int
+    end: int
+    undefined: bool
+
+
 Form = Callable[[bytes, int, bool], ElementHead]
 """Reads a head at a position, in big endian or not."""
 
@@ -75,6 +87,46 @@ Form = Callable[[bytes, int, bool], ElementHead]
 def tag_text(tag: int) -> str:
     """Return a tag the way the standard writes it: "(0028,0010)"."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def plain_elements(
+    buffer: bytes, position: int, encoding: Encoding, size: int, tags: tuple[int, int], most: int
+) -> dict[int, Element]:
+    """Return elements from `position` on by tag, as long as nothing about them is out of order.
+
+    That is so while their tags rise, they have a VR that the standard knows, and all of
+    their values lies in what is loaded. Nearly all elements of nearly all files are so, and are
+    read in a fifth of the time that :func:`read_head` and all that is asked of others takes.
+
+    Args:
+        buffer: The file, or its beginning.
+        position: Where the first of them begins.
+        encoding: How they should be written; implicit VR data has none of them.
+        size: Where the data set ends.
+        tags: All of their tags are more than the first and less than the second of these, which is
+            no more than that of Pixel Data.
+        most: How many are returned at most.
+    """
+    found: dict[int, Element] = {}
+    if not encoding.explicit:
+        return found
+    head, long = _EXPLICIT[encoding.big_endian].unpack_from, _LONG[encoding.big_endian].unpack_from
+    limit, (after, before) = min(size, len(buffer)), tags
+    while position + 12 <= limit and len(found) < most:
+        group, number, code, length = head(buffer, position)
+        tag, start = group << 16 | number, position + 8
+        vr = _SHORT_VRS.get(code)
+        if vr is None:
+            vr, start = _LONG_VRS.get(code), position + 12
+            reserved, length = long(buffer, position + 6)
+            if vr is None or reserved:
+                break
+        position = start + length
+        if not after < tag < before or position > limit:
+            break
+        found[tag] = Element(vr, start, position, False)
+        after = tag
+    return found
 
 
 def read_head(
@@ -301,6 +353,9 @@ def _leads_on(buffer: bytes, head: ElementHead, form: Form, encoding: Encoding, 
 
 def _fits(buffer: bytes, start: int, size: int, encoding: Encoding) -> bool:
     """Return whether the first elements are written so, each tag above the one before."""
+    plain = plain_elements(buffer, start, encoding, size, (0, PIXEL_DATA), _SHOWING)
+    if len(plain) == _SHOWING and not min(plain) >> 24:
+        return True
     position, after = start, 0
     for count in range(_SHOWING):
         try:

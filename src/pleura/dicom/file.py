@@ -3,6 +3,7 @@
 Whatever a stranger's bytes provoke becomes a reason that names the file.
 """
 
+import functools
 import os
 import stat
 import struct
@@ -186,6 +187,11 @@ def _load(descriptor: int, count: int) -> bytes:
     return b"".join(chunks)
 
 
+@functools.lru_cache(maxsize=64)
+def _is_transfer_syntax(uid: str) -> bool:
+    return bool(UID(uid, IGNORE).type == "Transfer Syntax")
+
+
 def walk_file(buffer: bytes, size: int) -> Walked:
     """Return the elements of a file.
 
@@ -210,7 +216,7 @@ def walk_file(buffer: bytes, size: int) -> Walked:
     meta = walk(buffer, start, EXPLICIT_LITTLE, size, groups=(2, 2))
     body = max((element.end for element in meta.elements.values()), default=start)
     stated = text(meta, _TRANSFER_SYNTAX_UID)
-    if stated and UID(stated, IGNORE).type != "Transfer Syntax":
+    if stated and not _is_transfer_syntax(stated):
         shown = f" {stated[:64]!r}" if stated.replace(".", "").isdecimal() else ""  # no name, say
         raise DicomError(
             f"the Transfer Syntax UID (0002,0010){shown} is not a standard one; convert the file to"
