@@ -138,6 +138,8 @@ def believed_mm(
 
 def _pair(data: DataSet, tag: int) -> tuple[float, float] | None:
     """Return the two positive numbers of an element; anything else that it holds is noted."""
+    if tag not in data.elements:
+        return None
     found = decimals_if_readable(data, tag)
     if len(found) == 2 and min(found) > 0:
         return found[0], found[1]

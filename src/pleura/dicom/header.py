@@ -357,9 +357,12 @@ def _identity(path: Path, data: DataSet, meta: DataSet) -> str:
 
     Source: DICOM PS3.10 7.1: (0002,0003) is the SOP Instance UID of the data set.
     """
+    own, of_meta = text(data, _SOP_INSTANCE_UID), text(meta, _MEDIA_STORAGE_SOP_INSTANCE_UID)
+    if _SAFE_ID.fullmatch(own):  # as in nearly all files
+        return own
     candidates = (
-        (name(_SOP_INSTANCE_UID), text(data, _SOP_INSTANCE_UID)),
-        (name(_MEDIA_STORAGE_SOP_INSTANCE_UID), text(meta, _MEDIA_STORAGE_SOP_INSTANCE_UID)),
+        (name(_SOP_INSTANCE_UID), own),
+        (name(_MEDIA_STORAGE_SOP_INSTANCE_UID), of_meta),
         ("the file's name", stem_of(path)),
     )
     source, found = next(filter(itemgetter(1), candidates))

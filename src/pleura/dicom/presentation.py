@@ -16,6 +16,7 @@ _MODALITY_LUT_SEQUENCE, _VOI_LUT_SEQUENCE = 0x00283000, 0x00283010
 _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 _INTERCEPT, _SLOPE = 0x00281052, 0x00281053
 _PRESENTATION_LUT, _SHAPE = 0x20500010, 0x20500020
+_UNCHANGED = Rescale()
 _MOST_LACKING = 0.9
 _ROUGH, _SMOOTH = 2.5, 1.5
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
@@ -47,9 +48,10 @@ def presentation_of(data: DataSet, header: Header) -> Grayscale:
     modality = table or Rescale(header.rescale_slope, header.rescale_intercept)
     if isinstance(modality, Rescale):
         _require_rescale(modality, stored)
-    values = table.between(*stored) if table else modality.of(np.array(stored, np.float64))
-    voi: LookupTable | Window | None
-    voi = _voi_table(data, (float(values.min()), float(values.max())))
+    voi: LookupTable | Window | None = None
+    if _VOI_LUT_SEQUENCE in data:
+        values = table.between(*stored) if table else modality.of(np.array(stored, np.float64))
+        voi = _voi_table(data, (float(values.min()), float(values.max())))
     voi = voi or (header.windows[0] if header.windows else None)
     if isinstance(voi, Window) and header.voi_lut_function not in _FUNCTIONS:
         raise DicomError(
@@ -72,6 +74,8 @@ def presentation_of(data: DataSet, header: Header) -> Grayscale:
 
 def _require_rescale(rescale: Rescale, stored: tuple[int, int]) -> None:
     """Refuse a rescale that makes one value of neighbouring ones, or none at all."""
+    if rescale == _UNCHANGED:
+        return
     lowest, highest = stored
     with np.errstate(over="ignore", invalid="ignore"):
         values = rescale.of(np.array([lowest, lowest + 1, highest - 1, highest], np.float64))

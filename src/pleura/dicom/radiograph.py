@@ -213,12 +213,11 @@ def _open(
         if misfit:
             file.data.note("window-of-other-values", misfit)
         pixels = grayscale.render(codes, rules)
-        header = replace(
-            header,
-            transfer_syntax_uid=uid,
-            transfer_syntax_name=uid_name(uid),
-            notes=tuple(file.data.notes),
-        )
+        notes = tuple(file.data.notes)
+        if (uid, notes) != (header.transfer_syntax_uid, header.notes):
+            header = replace(
+                header, transfer_syntax_uid=uid, transfer_syntax_name=uid_name(uid), notes=notes
+            )
         radiograph = Radiograph(header, pixels)
         return Opened(radiograph, file.data, rules, content, stream.stamp), codes
 

@@ -7,7 +7,6 @@ Source: DICOM PS3.4 B.5 (storage classes), PS3.3 C.7.3.1.1.1 (modalities), C.8.2
 """
 
 import functools
-import re
 
 from pydicom.config import IGNORE
 from pydicom.uid import UID
@@ -18,6 +17,7 @@ _IMAGE = "Image Storage"
 
 _ROOT = "1.2.840.10008.5.1.4.1.1."
 _CAPTURE = f"{_ROOT}7"
+_OF_CAPTURES = ("", ".1", ".2", ".3", ".4")
 # Branches of the storage classes without a picture, for classes that are newer than the dictionary.
 _BRANCHES = {
     "9": "Waveform Storage",
@@ -88,7 +88,7 @@ def uid_name(uid: str) -> str:
 
 def is_capture(sop_class_uid: str) -> bool:
     """Return whether a storage class is that of secondary captures, which are of anything."""
-    return re.fullmatch(rf"{re.escape(_CAPTURE)}(?:\.[1-4])?", sop_class_uid) is not None
+    return sop_class_uid.startswith(_CAPTURE) and sop_class_uid[len(_CAPTURE) :] in _OF_CAPTURES
 
 
 def other_object(sop_class_uid: str, modality: str, segmentation_type: str) -> str:

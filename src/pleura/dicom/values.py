@@ -3,6 +3,7 @@
 Source: DICOM PS3.5 section 6.2 (value representations), PS3.3 C.12.1.1.2 (character sets).
 """
 
+import functools
 import math
 import re
 import struct
@@ -37,6 +38,7 @@ _POINTS_AND_COMMA = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]*")
 _COMMAS_AND_POINT = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+\.[0-9]*")
 
 
+@functools.lru_cache(maxsize=1024)
 def name(tag: int) -> str:
     """Return tag and name as messages show them: "(0028,0010) Rows"."""
     return f"{tag_text(tag)} {dictionary_description(tag)}"
@@ -47,14 +49,14 @@ def text(data: DataSet, tag: int) -> str:
 
     Control characters become U+FFFD: a terminal must not obey a file.
     """
-    raw = data.raw(tag).strip(b" \0")
-    if not raw:
+    if tag not in data.elements:  # most are asked for in vain
         return ""
+    raw = data.raw(tag).strip(b" \0")
     if raw.isascii() and _ESCAPE not in raw:
         decoded = raw.decode("ascii")
     else:
         decoded = _decode(raw, data.raw(CHARACTER_SET).decode("ascii", "replace"))
-    return printable(decoded)
+    return decoded if decoded.isprintable() else printable(decoded)
 
 
 def integer(data: DataSet, tag: int, *, signed: bool = False) -> int | None:
@@ -76,8 +78,7 @@ def integers(data: DataSet, tag: int, *, signed: bool = False) -> tuple[int, ...
         DicomError: The value is stored as something else.
     """
     element = data.elements.get(tag)
-    raw = data.raw(tag)
-    if element is None or not raw:
+    if element is None or not (raw := data.raw(tag)):
         return ()
     if element.vr not in ("", "US", "SS", "UN", "OW") or len(raw) % 2:
         raise DicomError(
@@ -121,8 +122,10 @@ def numbers(data: DataSet, tag: int) -> tuple[float | None, ...]:
     what becomes of one that is not read is for the caller to say. Where the VR says that the
     numbers are binary, they are read as that.
     """
-    element = data.elements.get(tag)
-    if element is not None and element.vr in _BINARY:
+    if tag not in data.elements:
+        return ()
+    element = data.elements[tag]
+    if element.vr in _BINARY:
         return _binary_numbers(data, tag, element.vr)
     parts = text(data, tag).split("\\")
     if parts == [""]:
