@@ -508,7 +508,10 @@ def test_another_kind_of_file_is_refused(save, content):
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
     fifo = tmp_path / "fifo.dcm"
     os.mkfifo(fifo)
-    refused(tmp_path, "is a folder that cannot be looked into; see who may enter it")
+    refused(
+        tmp_path,
+        "is a folder where a file is needed: name the files in it, or see who may enter it",
+    )
     for path in (fifo, Path("/dev/zero")):
         refused(path, "is a pipe or a device; a regular file is needed")
 

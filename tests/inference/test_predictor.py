@@ -64,6 +64,12 @@ def test_pixels_are_answered_as_their_file_is(predictor, files, number):
     assert found.score == alone.score
     assert np.array_equal(found.prepared_map, alone.prepared_map)
     assert np.array_equal(found.mask, alone.mask)
+    twelve_bits = (pixels.astype(np.uint16) << 4) | (pixels >> 4)
+    for few_bits in (twelve_bits, twelve_bits.astype(">u2"), pixels.astype(np.uint16)):
+        few = predictor.predict_pixels(few_bits)
+        white = 4095 if few_bits.max() > 255 else 255
+        assert few.notes.endswith(f"bits in 16: white is {white}")
+        assert few.score == pytest.approx(alone.score, abs=0.01)
     deep = predictor.predict_pixels(pixels.astype(np.uint16) * 257)
     assert deep.image_id == ""
     assert deep.score == pytest.approx(alone.score, abs=0.01)
@@ -250,7 +256,10 @@ def test_a_radiograph_may_come_in_any_form(predictor, files):
     path = files[1]
     alone, radiograph = predictor.predict(path), read_radiograph(path)
     picture = Image.fromarray(radiograph.pixels)
-    pixels = [radiograph.pixels, picture, picture.convert("RGB"), saved(picture, "PNG")]
+    palette = Image.fromarray(255 - radiograph.pixels).convert("P")
+    palette.putpalette([value for value in range(255, -1, -1) for _ in range(3)])
+    assert not np.array_equal(np.asarray(palette), radiograph.pixels)
+    pixels = [radiograph.pixels, picture, picture.convert("RGB"), palette, saved(picture, "PNG")]
     content = path.read_bytes()
     files = [
         content,
@@ -272,6 +281,12 @@ def saved(picture, kind):
     return buffer.getvalue()
 
 
+def turned():
+    picture = Image.new("L", (9, 8))
+    picture.getexif()[274] = 6
+    return picture
+
+
 @pytest.mark.parametrize(
     ("form", "error", "words"),
     [
@@ -285,6 +300,13 @@ def saved(picture, kind):
         ),
         (Image.new("RGB", (9, 8), "red"), UsageError, r"^the picture is in colour \(channels diff"),
         (np.zeros((8, 9, 5), np.uint8), UsageError, r"pixels are uint8 of shape \(8, 9, 5\); a ra"),
+        (
+            Image.new("CMYK", (9, 8)),
+            UsageError,
+            "^the picture has the mode CMYK; give one of L, RG",
+        ),
+        (Image.new("YCbCr", (9, 8)), UsageError, "^the picture has the mode YCbCr; give one of L"),
+        (turned(), UsageError, r"^the picture says that it is to be turned before it is shown"),
         (Image.new("1", (9, 8)), UsageError, r"pixels are bool of shape \(8, 9\); a radiograph is"),
         ([7], UsageError, "^int is no radiograph"),
     ],

@@ -94,7 +94,10 @@ class DicomStream:
             self.stamp = stamp_of(status)
             self._size = size = status.st_size  # once it is known, that of what was unpacked
             if stat.S_ISDIR(status.st_mode):
-                raise DicomError("is a folder that cannot be looked into; see who may enter it")
+                raise DicomError(
+                    "is a folder where a file is needed: name the files in it, or see who may enter"
+                    " it where it was to be looked into"
+                )
             if not stat.S_ISREG(status.st_mode):
                 raise DicomError("is a pipe or a device; a regular file is needed")
             if size == 0:

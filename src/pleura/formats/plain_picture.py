@@ -116,7 +116,7 @@ def parse_plain_picture(content: bytes, name: str, stamp: Stamp | None = None) -
     """
     try:
         kind, pixels, channels, white_is_zero = _decoded(content)
-        pixels = _stretched(grey(pixels, channels))
+        pixels = stretched(grey(pixels, channels))
         if white_is_zero:
             pixels = np.iinfo(pixels.dtype).max - pixels
     except (PictureError, DicomError) as error:
@@ -257,12 +257,17 @@ def _nifti(content: bytes) -> NDArray[Any]:
     return np.rint((values.astype(np.float64) - lowest) / span * 65535).astype(np.uint16)
 
 
-def _stretched(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return values of 9 to 15 bits stretched over the 16 that they are stored in."""
+def stretched(pixels: NDArray[Any], most_bits: int = 15) -> NDArray[Any]:
+    """Return values of 9 to 15 bits stretched over the 16 that they are stored in.
+
+    Args:
+        pixels: ``(rows, columns)`` uint8, which come back as they are, or uint16.
+        most_bits: Values that take more are left as they are.
+    """
     if pixels.dtype != np.uint16:
         return pixels
     bits = max(8, int(pixels.max()).bit_length())
-    if bits == 16:
+    if bits > most_bits:
         return pixels
     most = (1 << bits) - 1
     return ((pixels.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)

@@ -26,6 +26,12 @@ from pleura.models.bundle import Bundle, current_versions
 from pleura.models.model_file import read_model
 from pleura.models.shipped import DEFAULT
 
+_FEW_BITS = 14
+"""Pixels of 16 bits that take no more are of fewer bits: a picture to look at has its white."""
+
+_MODES = ("1", "L", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "I", "F", "I;16", "I;16L", "I;16B")
+"""Pictures of Pillow whose values are grey, or channels of it."""
+
 
 class Predictor:
     """A model ready to predict. Make one with :func:`load`.
@@ -121,7 +127,7 @@ class Predictor:
         elif hasattr(radiograph, "save_as"):  # pydicom need not be imported to know its data sets
             ready = reading.read_bytes(reading.dataset_bytes(radiograph), size)
         elif hasattr(radiograph, "__array__") or hasattr(radiograph, "__array_interface__"):
-            return self.predict_pixels(_plane(np.asarray(radiograph)))
+            return self.predict_pixels(_plane(_shown(radiograph)))
         else:
             raise UsageError(
                 f"{type(radiograph).__name__} is no radiograph; give a path, the bytes of a "
@@ -138,13 +144,15 @@ class Predictor:
         Args:
             pixels: ``(rows, columns)`` uint8 or uint16, 0 black, the dtype's largest value white,
                 as in :class:`pleura.dicom.radiograph.Radiograph`. Windowed and not inverted: the
-                network learned from pictures as a viewer shows them.
+                network learned from pictures as a viewer shows them. Values of uint16 that take 14
+                bits or fewer are stretched by these, as those of a plain picture are, with a note.
             image_id: What the prediction is to be called.
 
         Raises:
             UsageError: The pixels are of another shape or dtype.
             AnswerError: The network's answer for them is not a finite number.
         """
+        pixels = np.asarray(pixels, pixels.dtype.newbyteorder("="))
         if pixels.ndim != 2 or not pixels.size or pixels.dtype not in (np.uint8, np.uint16):
             raise UsageError(
                 f"pixels are {pixels.dtype} of shape {pixels.shape}; a radiograph is one plane of "
@@ -152,11 +160,12 @@ class Predictor:
             )
         from pleura.pictures.flags import judge  # elsewhere other processes do it
 
+        pixels, note = _stretched(pixels)
         rows, columns = pixels.shape
         size = self.bundle.preprocessing.size
         prepared, frame = prepare_pixels(pixels, size), Frame(rows, columns, size)
         judged = judge(pixels, size=size)
-        ready = Ready(Path(), image_id, prepared, frame, judged.score, judged.flags)
+        ready = Ready(Path(), image_id, prepared, frame, judged.score, judged.flags, note)
         return self._alone(ready)
 
     def predict_many(
@@ -229,6 +238,40 @@ def _with_bar(answers: Iterable[Prediction | Failed], total: int) -> Iterable[Pr
 
     bar: Iterable[Prediction | Failed] = tqdm(answers, total=total or None, unit="radiographs")
     return bar
+
+
+def _shown(picture: Any) -> NDArray[Any]:
+    """Return the values of an array, or of a picture of Pillow as they are to be looked at.
+
+    Raises:
+        UsageError: They are colours of other channels, or say that they are to be turned first.
+    """
+    mode = getattr(picture, "mode", None)
+    if not (isinstance(mode, str) and hasattr(picture, "getexif")):
+        return np.asarray(picture)
+    from pleura.formats.turned import RULE, orientation_of
+
+    if mode in ("P", "PA"):
+        picture = picture.convert("RGB")  # its values are places in a table of colours
+    elif mode not in _MODES:
+        raise UsageError(
+            f"the picture has the mode {mode[:16]}; give one of L, RGB or I;16: convert it"
+        )
+    if turned := orientation_of(picture):
+        raise UsageError(f"the picture {RULE.format(turned)}")
+    return np.asarray(picture)
+
+
+def _stretched(pixels: NDArray[Any]) -> tuple[NDArray[Any], str]:
+    """Return pixels whose white is that of their type, and a note where they had fewer bits."""
+    bits = int(pixels.max()).bit_length()
+    if pixels.dtype != np.uint16 or bits > _FEW_BITS:
+        return pixels, ""
+    from pleura.formats.plain_picture import stretched  # it takes its time
+
+    bits = max(bits, 8)
+    note = f"the pixels are of {bits} bits in 16: white is {2**bits - 1}"
+    return stretched(pixels, _FEW_BITS), note
 
 
 def _plane(pixels: NDArray[Any]) -> NDArray[Any]:
