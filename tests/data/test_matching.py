@@ -9,7 +9,7 @@ import pytest
 from pleura import config
 from pleura.audit.report import audit_index
 from pleura.data.index import build_index
-from pleura.data.matching import ids_alike, match_names
+from pleura.data.matching import ids_alike, match_keys, match_names
 from pleura.data.sources import find_sources
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.errors import AnnotationError, DataError
@@ -205,6 +205,7 @@ class TestNames:
         assert not match_names(["x"], records, "uid").names
         assert not match_names(["x", "b/x"], records, "path").names
         assert match_names(["root/data/a/x", "C:\\a\\x.png"], records, "path").names
+        assert match_keys(["a/x"], ["C:\\a\\x.png"]).names == {"a/x": "C:\\a\\x.png"}
 
     def test_pictures_of_one_name_are_told_apart_by_their_path(self, tmp_path):
         folder = tmp_path / "data"

@@ -149,6 +149,10 @@ def test_an_unusable_window_is_left_out(save, center, width):
     ("charset", "raw", "name"),
     [
         ("ISO_IR 100", "Bj\xf6rk".encode("latin-1"), "Björk"),
+        # No set that the name can be in: UTF-8 shows itself.
+        ("", "Björk 山田".encode(), "Björk 山田"),
+        ("ISO_IR 6", "Björk".encode(), "Björk"),
+        ("ISO_IR 999", "Björk".encode(), "Björk"),
         ("ISO_IR 192", "山田".encode(), "山田"),
         ("", b"caf\xe9", "café"),
         ("no such set", b"caf\xe9", "café"),

@@ -67,7 +67,7 @@ def match_names(names: Iterable[str], records: Sequence[Named], match: Match = "
 
 def match_keys(names: Iterable[str], others: Iterable[str], match: Match = "") -> Matched:
     """Return which of other names each name means, as :func:`match_names` does for files."""
-    return _matched(names, _Keys.of((other, Path(other)) for other in others), match)
+    return _matched(names, _Keys.of((one, Path(one.replace("\\", "/"))) for one in others), match)
 
 
 def _matched(names: Iterable[str], keys: "_Keys", match: Match) -> Matched:

@@ -19,6 +19,7 @@ from pleura.printable import printable
 CHARACTER_SET = 0x00080005
 
 _ESCAPE = b"\x1b"
+_ASCII_ALONE = ("", "ISO_IR 6", "ISO 2022 IR 6")
 SHOWN = 40
 """Characters of a value that messages show."""
 
@@ -234,10 +235,19 @@ def age_years(text: str) -> int | None:
 
 
 def _decode(raw: bytes, character_sets: str) -> str:
-    """Return non-ASCII text by the file's character sets; what cannot be decoded becomes U+FFFD."""
+    """Return non-ASCII text by the file's character sets; what cannot be decoded becomes U+FFFD.
+
+    Where no set is named that such text can be in, it is UTF-8 if that is what its bytes are, as
+    hardly any text in another set is, and else Latin-1.
+    """
     terms = [term.strip(" \0") for term in character_sets.split("\\")]
     if len(terms) == 1 and _ESCAPE not in raw:
-        return raw.decode(python_encoding.get(terms[0], "latin-1"), "replace")
+        if terms[0] in _ASCII_ALONE or terms[0] not in python_encoding:
+            try:
+                return raw.decode("utf-8")
+            except UnicodeDecodeError:
+                return raw.decode("latin-1")
+        return raw.decode(python_encoding[terms[0]], "replace")
     with warnings.catch_warnings():  # pydicom warns of every unknown term or escape
         warnings.simplefilter("ignore")
         return decode_bytes(raw, convert_encodings(list(terms)), {0x5C, 0x5E, 0x3D})
