@@ -39,8 +39,8 @@ from pleura.evaluation.decision import fit_decision
 from pleura.evaluation.intervals import Draws, Score, draw_patients
 from pleura.evaluation.outcomes import Outcome
 from pleura.evaluation.scores import summarise
-from pleura.formats.annotations import write_submission
 from pleura.formats.rle import mask2rle
+from pleura.formats.submission import write_submission
 from pleura.models.blocks import Outputs
 from pleura.models.bundle import read_bundle
 from pleura.stages.evaluate import count_predictions, outcome_of

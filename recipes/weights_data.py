@@ -24,7 +24,7 @@ from pleura.data.patients import siim_patient
 from pleura.data.prepare import prepare_mask, prepare_pixels
 from pleura.data.radiographs import read_any_radiograph
 from pleura.data.sources import find_sources
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.storage.atomic import write_text
 
 Known = Literal["mask", "empty", "positive", "doubtful"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pleura.dicom.radiograph import Radiograph, read_radiograph
     from pleura.errors import PleuraError
-    from pleura.formats.annotations import read_annotations
+    from pleura.formats.annotation_table import read_annotations
     from pleura.formats.rle import mask2rle, rle2mask
     from pleura.inference.prediction import Prediction
     from pleura.inference.predictor import Predictor, load
@@ -47,7 +47,7 @@ _HOMES = {
     "dice_coeff": "pleura.metrics",
     "load": "pleura.inference.predictor",
     "mask2rle": "pleura.formats.rle",
-    "read_annotations": "pleura.formats.annotations",
+    "read_annotations": "pleura.formats.annotation_table",
     "read_radiograph": "pleura.dicom.radiograph",
     "rle2mask": "pleura.formats.rle",
 }

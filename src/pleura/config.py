@@ -21,20 +21,16 @@ and the rule; nothing is converted or guessed.
 """
 
 import copy
-import difflib
 import json
 import os
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, is_dataclass
-from itertools import islice
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic_core import ErrorDetails
 
 from pleura.choices import (
     EngineName,
@@ -53,10 +49,7 @@ from pleura.choices import (
     TrainPrecision,
 )
 from pleura.errors import ConfigError, SettingError
-
-_MOST_SAID = 5
-_LONGEST_SHOWN = 200
-"""Wrong settings that one message names, and characters of what it shows of each."""
+from pleura.wrong_settings import brief, say_what_is_wrong
 
 _MOST_BYTES = 1 << 20
 _MOST_DOTS = 1000
@@ -442,7 +435,7 @@ def load_run(path: str | os.PathLike[str], settings: Iterable[str] = ()) -> Run:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
-        raise ConfigError(f"{path}: is not TOML: {_brief(str(error))}") from error
+        raise ConfigError(f"{path}: is not TOML: {brief(str(error))}") from error
     run = parse(Run, table, str(path))  # a mistake in the file is named as the file's own
     return _parse_settings(table, settings, f"{path} with `set`") if settings else run
 
@@ -471,14 +464,7 @@ def parse(kind: type[T], table: Mapping[str, Any], origin: str) -> T:
         # Strict validation takes plain tables only in their JSON form.
         return TypeAdapter(kind).validate_json(json.dumps(dict(table), default=str))
     except ValidationError as error:
-        problems = _by_key(error)
-        said = [
-            f"{origin}: {_sentence(kind, list(key), problems[key])}"
-            for key in islice(problems, _MOST_SAID)
-        ]
-        more = len(problems) - len(said)
-        said += [f"and {more} more"] if more else []
-        raise ConfigError("; ".join(said)) from error
+        raise ConfigError(say_what_is_wrong(error, kind, _SECTIONS, origin)) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, in base 16
         raise ConfigError(
             f"{origin}: contains a value that no setting can have ({error})"
@@ -535,51 +521,6 @@ def _toml_value(text: str) -> Any:
         return _parsed(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text.strip()
-
-
-_A_TYPE = re.compile(r"int|float|bool|str|[a-z]+-(?:int|float|str)|literal\[.*\]")
-
-
-def _by_key(error: ValidationError) -> dict[tuple[str, ...], list[ErrorDetails]]:
-    """Return what is wrong with each key, in order.
-
-    Where a value may be of several types, pydantic names each of them behind the key.
-    """
-    found: dict[tuple[str, ...], list[ErrorDetails]] = {}
-    for problem in error.errors():
-        parts = (str(part) for part in problem["loc"])
-        key = tuple(part for part in parts if not _A_TYPE.fullmatch(part))
-        found.setdefault(key, []).append(problem)
-    return found
-
-
-def _sentence(kind: type, location: list[str], problems: list[ErrorDetails]) -> str:
-    name, first = _brief(".".join(location)), problems[0]
-    if first["type"] == "unexpected_keyword_argument":
-        return f"unknown key {name}{_suggestion(kind, location)}"
-    rules = (one["msg"][0].lower() + one["msg"][1:] for one in problems)
-    value = first["input"]
-    found = "" if isinstance(value, Mapping) else f" is {_brief(repr(value))}"
-    where = f"{name}{found}: " if name else ""
-    return where + ", or ".join(rule.removeprefix("value error, ") for rule in rules)
-
-
-def _brief(text: str) -> str:
-    """Return a text from outside as a message can hold it: printable, and not long."""
-    shown = text if text.isprintable() else ascii(text)
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
-
-
-def _suggestion(kind: type, location: list[str]) -> str:
-    """Return "; did you mean ..." for the nearest key there is, or the keys to choose from."""
-    *sections, wrong = location
-    for section in sections:
-        kind = _SECTIONS.get(section, kind)
-    known = [field.name for field in fields(kind)]
-    close = difflib.get_close_matches(wrong, known, n=1)
-    if close:
-        return f"; did you mean {'.'.join([*sections, close[0]])}?"
-    return f"; the keys here are {', '.join(known)}"
 
 
 _SECTIONS: dict[str, type] = {

@@ -13,7 +13,7 @@ from pleura.audit.report import audit_folder, audit_table, read_findings, write_
 from pleura.config import Data
 from pleura.data.sources import find_sources
 from pleura.errors import DataError
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.formats.rle import union
 from pleura.pictures.measures import mask_cells
 from pleura.printable import rounded

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pleura.cli.app import execute
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.formats.coco import read_coco
 from pleura.formats.masks import read_masks
 from pleura.formats.rle import mask2rle, united

@@ -30,7 +30,7 @@ def test_every_package_has_its_place():
     folders = {path.name for path in SOURCE.iterdir() if path.is_dir()} - {"__pycache__"}
     assert folders == TOP
     files = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
-    assert files == {"choices", "config", "errors", "metrics", "printable"}
+    assert files == {"choices", "config", "errors", "metrics", "printable", "wrong_settings"}
 
 
 def test_no_room_holds_more_than_its_share():

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pleura.data import arrays
-from pleura.data.arrays import open_prepared, write_prepared, write_soft
+from pleura.data.arrays import open_prepared, write_prepared
 from pleura.data.prepare import prepare_mask, prepare_pixels
 from pleura.data.seen import seen_pixels
+from pleura.data.soft_masks import write_soft
 from pleura.dicom.radiograph import read_radiograph
 from pleura.errors import DataError, OutputError, UsageError
 from pleura.formats.rle import rle2mask

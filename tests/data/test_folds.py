@@ -17,7 +17,7 @@ from pleura.data.folds import (
 )
 from pleura.data.image_masks import records_of_table
 from pleura.errors import DataError
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from tests.records import make_record
 
 PEOPLE = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=30, max_size=60)

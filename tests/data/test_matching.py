@@ -13,7 +13,7 @@ from pleura.data.matching import ids_alike, match_keys, match_names
 from pleura.data.sources import find_sources
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.errors import AnnotationError, DataError
-from pleura.formats.coco import CocoMask, coco_text
+from pleura.formats.coco_writer import CocoMask, coco_text
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import mask2rle

@@ -14,16 +14,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pleura.errors import AnnotationError, OtherFormError, OutputError, RleError, UsageError
-from pleura.formats import annotations, csv_table
-from pleura.formats.annotations import (
-    Annotations,
-    TableNote,
-    check_masks,
-    columns_of,
-    read_annotations,
-    write_submission,
-)
+from pleura.formats import annotation_table, csv_table
+from pleura.formats.annotation_table import columns_of, read_annotations
+from pleura.formats.annotations import Annotations, TableNote
+from pleura.formats.mask_fit import check_masks
 from pleura.formats.rle import mask2rle, rle2mask, union
+from pleura.formats.submission import write_submission
 
 TABLES = Path(__file__).parents[2].parent / "shared" / "data" / "annotations"
 SIIM = (1024, 1024)
@@ -66,7 +62,7 @@ def refusal(path: Path, **options: Any) -> str:
 
 
 def test_the_examples_of_the_docstrings_hold() -> None:
-    assert doctest.testmod(annotations).failed == 0
+    assert doctest.testmod(annotation_table).failed == 0
 
 
 def test_an_image_is_one_entry_however_many_rows_it_has(table: Table) -> None:
@@ -387,7 +383,7 @@ def test_a_small_file_that_unpacks_to_a_huge_line_is_refused(tmp_path: Path) -> 
 def test_an_unreasonable_table_is_refused(
     table: Table, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, message: str
 ) -> None:
-    module = annotations if hasattr(annotations, limit) else csv_table
+    module = annotation_table if hasattr(annotation_table, limit) else csv_table
     monkeypatch.setattr(module, limit, value)
 
     assert refusal(table(*["a,x"] * 100)) == message

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pleura import config
 from pleura.errors import DataError, UsageError
 from pleura.formats import labels
-from pleura.formats.labels import Box, boxes_text, key_of, read_labels
+from pleura.formats.label_row import Box
+from pleura.formats.labels import boxes_text, key_of, read_labels
 
 NIH = """image,labels,pneumothorax,adjudicated,boxes,patient,age,sex,view
 00000001_000.jpg,No Finding,0,,,1,57,M,PA

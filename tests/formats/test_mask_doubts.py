@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from pleura.formats.annotations import check_masks, read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.formats.mask_doubts import doubts, why_impossible
+from pleura.formats.mask_fit import check_masks
 from pleura.formats.rle import mask2rle
 
 SHAPE = (128, 96)

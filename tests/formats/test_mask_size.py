@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pleura.formats import mask_size
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.formats.mask_size import Misfit, find_misfits
 from pleura.formats.rle import mask2rle
 

@@ -11,16 +11,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from pleura.errors import AnnotationError
-from pleura.formats.coco import (
-    CocoMask,
-    _drawn,
-    _unpacked,
-    coco_text,
-    lesions_of,
-    outlines,
-    packed,
-    read_coco,
-)
+from pleura.formats.coco import _unpacked, drawn_pixels, read_coco
+from pleura.formats.coco_writer import CocoMask, coco_text, lesions_of, outlines, packed
 from pleura.formats.mask_picture import labelled_pixels, picture_values, write_mask_picture
 from pleura.formats.masks import MaskReading, names_in, read_masks
 from pleura.formats.nifti import read_nifti, write_nifti_mask
@@ -263,7 +255,7 @@ class TestCoco:
         assert {(x, y) for x, y in zip(line[::2], line[1::2], strict=True)} <= {
             (x, y) for x in (2, 3, 4, 5) for y in (1, 2, 3)
         }
-        np.testing.assert_array_equal(_drawn([line], (6, 8)), mask)
+        np.testing.assert_array_equal(drawn_pixels([line], (6, 8)), mask)
 
     @given(mask=MASKS)
     @settings(max_examples=60, deadline=None)

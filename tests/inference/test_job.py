@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pleura.errors import DicomError, OutputError, PleuraError
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.formats.rle import rle2mask
 from pleura.inference import worklist
 from pleura.inference.job import PRODUCTS, Job, JobSettings, predict_files

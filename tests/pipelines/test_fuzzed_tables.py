@@ -17,7 +17,7 @@ from pleura import config
 from pleura.data.fold_table import read_folds
 from pleura.data.manifest import read_manifest
 from pleura.data.patients import read_patients
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.formats.image_table import read_image_table
 from pleura.formats.labels import read_labels
 from tests.damage import damaged, refusals, trials

@@ -12,7 +12,7 @@ from pleura.data.sources import find_sources
 from pleura.data.unchanged import read_unchanged
 from pleura.dicom.radiograph import open_radiograph
 from pleura.errors import ChangedError
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.inference.row import Row
 from pleura.rendering.notice import CHANGED, UNREADABLE, notice
 from pleura.stages import evaluate, score_answers

@@ -14,12 +14,14 @@ from hypothesis.extra.numpy import arrays
 
 from pleura.dicom.own_result import is_own_result
 from pleura.errors import DataError, UsageError
-from pleura.formats.annotations import read_annotations, write_mask_table
-from pleura.formats.coco import CocoMask, coco_text, read_coco
+from pleura.formats.annotation_table import read_annotations
+from pleura.formats.coco import read_coco
+from pleura.formats.coco_writer import CocoMask, coco_text
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading, read_masks
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import mask2rle, union, united
+from pleura.formats.submission import write_mask_table
 from pleura.inference.row import Row
 from pleura.inference.tables import Provenance, write_tables
 from pleura.models.bundle import OperatingPoint

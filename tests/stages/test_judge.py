@@ -13,7 +13,7 @@ from pleura.errors import DataError, UsageError
 from pleura.evaluation.paper import drawn, paper_figures, write_figures
 from pleura.evaluation.per_image import COLUMNS, write_per_image
 from pleura.evaluation.scores import PointScore
-from pleura.formats.coco import CocoMask, coco_text
+from pleura.formats.coco_writer import CocoMask, coco_text
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading
 from pleura.formats.nifti import write_nifti_mask

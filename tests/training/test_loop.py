@@ -453,7 +453,7 @@ def weak(prepared, tmp_path_factory):
         "x_test": known.x_test,
     }
     about = (prepared.size, known.fingerprint, known.masks)
-    arrays._finish(out, records, prepared.test, *about, digests)
+    arrays.finish(out, records, prepared.test, *about, digests)
     return open_prepared(out)
 
 

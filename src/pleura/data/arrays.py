@@ -21,33 +21,24 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.checked import PIECE, CheckedArray, header, piece_digest
+from pleura.data.checked import CheckedArray, header, piece_digest
 from pleura.data.fold_table import read_folds
 from pleura.data.folds import fold_records, require_sound_folds
-from pleura.data.manifest import (
-    DRAWN,
-    FORMAT,
-    SHARES,
-    Manifest,
-    Masks,
-    read_manifest,
-    write_manifest,
-)
+from pleura.data.manifest import DRAWN, FORMAT, Manifest, Masks, read_manifest, write_manifest
 from pleura.data.prepare import PREPARATION, prepare_mask
 from pleura.data.radiographs import AnyRadiograph, read_any_radiograph
 from pleura.data.records import ImageRecord, read_index, write_index
 from pleura.data.scan import pixel_hash
 from pleura.data.seen import Seen, read_seen
-from pleura.errors import DataError, InputError, LimitError, OutputError, UsageError
+from pleura.errors import DataError, InputError, LimitError, OutputError
 from pleura.formats import rle
 from pleura.processes.guarded import guarded_map
 from pleura.processes.isolation import Reply, next_file
@@ -194,14 +185,14 @@ def write_prepared(
         raise DataError(f"{out}: there is no labelled image to prepare; see what pleura audit says")
     require_sound_folds(train)
     fingerprint = _fingerprint(train, test, size)
-    with _held(out, "what is finished is kept: "):
+    with hold_folder(out, "what is finished is kept: "):
         if not _is_prepared(out, fingerprint):
             _write_arrays(train, test, out, size, fingerprint, workers, seen, on_progress)
         return open_prepared(out)
 
 
 @contextlib.contextmanager
-def _held(out: Path, kept: str = "") -> Iterator[None]:
+def hold_folder(out: Path, kept: str = "") -> Iterator[None]:
     """Hold a folder to write to; say, and `kept` beside it, why it cannot be written."""
     try:
         with locked_folder(out, "prepare"):
@@ -249,83 +240,7 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
     )
 
 
-def write_soft(
-    prepared: Prepared,
-    out: Path,
-    answers: Iterable[tuple[NDArray[np.float32], float]],
-    *,
-    weight: float = 1.0,
-) -> Prepared:
-    """Write the training images of a folder with maps of probability for masks; return it opened.
-
-    So a network learns from what others say: name the folder in ``train.extra``. The test images
-    are not taken along.
-
-    Args:
-        prepared: The folder whose images these are.
-        out: The folder to write.
-        answers: For each row of ``x_train`` in order, a map ``(size, size)`` in 0..1, kept in steps
-            of 1/255, and how likely the image shows a pneumothorax.
-        weight: How far all of it is believed, 0..1.
-
-    Raises:
-        DataError: An image of `prepared` was changed since it was prepared.
-        UsageError: The weight is none, or there are more or fewer answers than images.
-        OutputError: The folder could not be written, or another process writes it.
-    """
-    if not 0 < weight <= 1:
-        raise UsageError(f"the weight of soft masks is {weight}; it must be above 0 and up to 1")
-    with _held(out):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "manifest.json").unlink(missing_ok=True)
-        _write_soft(prepared, out, answers, weight)
-        return open_prepared(out)
-
-
-def _write_soft(
-    prepared: Prepared,
-    out: Path,
-    answers: Iterable[tuple[NDArray[np.float32], float]],
-    weight: float,
-) -> None:
-    count, size, pixel = len(prepared.train), prepared.size, np.dtype(np.uint8)
-    partials = _partials(out, prepared.fingerprint)
-    offset = _allocate(partials["X_train"], (count, size, size), pixel)
-    _allocate(partials["Y_train"], (count, size, size), pixel)
-    _allocate(partials["X_test"], (0, size, size), pixel)
-    total = hashlib.sha256(f"{prepared.fingerprint} {weight}".encode())
-    digests: dict[str, list[str]] = {"x_train": [], "y_train": [], "x_test": []}
-    scores: list[float] = []
-    coming = iter(answers)
-    for first in range(0, count, PIECE):
-        pixels = prepared.x_train[first : first + PIECE]
-        piece = list(islice(coming, len(pixels)))
-        scores += [score for _, score in piece]
-        if len(piece) < len(pixels):
-            raise UsageError(
-                f"{out}: {len(scores)} answers for the {count} images of {prepared.path}"
-            )
-        maps = np.stack([np.clip(probability, 0, 1) for probability, _ in piece])
-        shares = np.rint(255 * maps).astype(np.uint8).reshape(pixels.shape)
-        for name, block in (("X_train", pixels), ("Y_train", shares)):
-            _write_at(str(partials[name]), offset, first, block)
-            digests[name.lower()].append(piece_digest(block))
-        total.update(shares.tobytes())
-    if next(coming, None) is not None:
-        raise UsageError(f"{out}: more answers than the {count} images of {prepared.path}")
-    total.update(json.dumps(scores).encode())
-    records = [
-        replace(
-            record, labelled=True, positive=score > 0.5, label=score, label_weight=weight, boxes=""
-        )
-        for record, score in zip(prepared.train, scores, strict=True)
-    ]
-    for name, partial in partials.items():
-        partial.replace(out / f"{name}.npy")
-    _finish(out, records, (), size, total.hexdigest(), SHARES, digests)
-
-
-def _partials(out: Path, fingerprint: str) -> dict[str, Path]:
+def partials_of(out: Path, fingerprint: str) -> dict[str, Path]:
     """Return what the arrays are called until they are whole.
 
     They are named after what goes in, so that a worker that outlives its killed parent for a moment
@@ -357,12 +272,12 @@ def _write_arrays(
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "manifest.json").unlink(missing_ok=True)
-    partials = _partials(out, fingerprint)
+    partials = partials_of(out, fingerprint)
     for stale in set(out.glob(".*.npy.*.partial")) - set(partials.values()):
         stale.unlink()
-    offset = _allocate(partials["X_train"], (len(train), size, size), np.dtype(np.uint8))
-    _allocate(partials["Y_train"], (len(train), size, size), np.dtype(np.bool_))
-    _allocate(partials["X_test"], (len(test), size, size), np.dtype(np.uint8))
+    offset = allocate(partials["X_train"], (len(train), size, size), np.dtype(np.uint8))
+    allocate(partials["Y_train"], (len(train), size, size), np.dtype(np.bool_))
+    allocate(partials["X_test"], (len(test), size, size), np.dtype(np.uint8))
 
     work = [
         *_plan(train, partials["X_train"], partials["Y_train"], size, offset, seen, first=0),
@@ -379,11 +294,11 @@ def _write_arrays(
             "y_train": [piece.y for piece in in_train],
             "x_test": [piece.x for piece in in_test],
         }
-        _finish(out, train, test, size, fingerprint, DRAWN, digests)
+        finish(out, train, test, size, fingerprint, DRAWN, digests)
         store.remove()
 
 
-def _finish(
+def finish(
     out: Path,
     train: Sequence[ImageRecord],
     test: Sequence[ImageRecord],
@@ -434,7 +349,7 @@ def _all_filled(
     return filled
 
 
-def _allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+def allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     """Make the .npy file at `path`, or bring it to its length; return where its images begin.
 
     The disk space is reserved, so a full disk shows here and not in the middle of the work.
@@ -535,11 +450,11 @@ def _fill(chunk: _Chunk) -> Reply:
             mask = rle.rle2mask(slot.rle or "-1", shape)
             masks.append(prepare_mask(mask, chunk.size, slot.aspect))
     position, shown = chunk.slots[0].position, np.stack(images)
-    _write_at(chunk.x_path, chunk.offset, position, shown)
+    write_at(chunk.x_path, chunk.offset, position, shown)
     if chunk.y_path is None:
         return Reply(_Filled(piece_digest(shown))._asdict())
     drawn = np.stack(masks)
-    _write_at(chunk.y_path, chunk.offset, position, drawn)
+    write_at(chunk.y_path, chunk.offset, position, drawn)
     return Reply(_Filled(piece_digest(shown), piece_digest(drawn))._asdict())
 
 
@@ -553,8 +468,15 @@ def _read_indexed(slot: _Slot) -> AnyRadiograph:
     return radiograph
 
 
-def _write_at(path: str, offset: int, position: int, block: NDArray[Any]) -> None:
-    """Write `block` at its place with plain writes: mapped pages would count as our memory."""
+def write_at(path: str, offset: int, position: int, block: NDArray[Any]) -> None:
+    """Write `block` at its place with plain writes: mapped pages would count as our memory.
+
+    Args:
+        path: The file.
+        offset: Bytes before the first image.
+        position: Which image the first of the block is.
+        block: ``(n, size, size)`` uint8 or bool.
+    """
     descriptor = os.open(path, os.O_WRONLY)
     try:
         start = offset + position * block[0].nbytes

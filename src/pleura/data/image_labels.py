@@ -8,7 +8,8 @@ from pleura.data.matching import first_id_alike, match_names, names_of
 from pleura.data.records import ImageRecord
 from pleura.dicom.values import age_years
 from pleura.errors import DataError
-from pleura.formats.labels import ImageLabel, LabelProblem, LabelTable, boxes_text
+from pleura.formats.label_row import ImageLabel
+from pleura.formats.labels import LabelProblem, LabelTable, boxes_text
 
 
 @dataclass(frozen=True, slots=True)

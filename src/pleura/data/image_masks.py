@@ -13,7 +13,9 @@ from pleura.data.records import ImageRecord
 from pleura.data.scan import Scan, named_by_path
 from pleura.errors import DataError
 from pleura.formats import rle
-from pleura.formats.annotations import Annotations, RowProblem, check_masks, read_annotations
+from pleura.formats.annotation_table import read_annotations
+from pleura.formats.annotations import Annotations, RowProblem
+from pleura.formats.mask_fit import check_masks
 from pleura.formats.masks import renamed
 from pleura.formats.rle import Form as RleForm
 from pleura.storage.elsewhere import path_at

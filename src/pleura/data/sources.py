@@ -35,7 +35,8 @@ from pleura.data.matching import first_id_alike
 from pleura.data.table_use import TableUse
 from pleura.dicom.suffixes import is_picture, stem_of, suffix_of
 from pleura.errors import DataError
-from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN, columns_of
+from pleura.formats.annotation_table import columns_of
+from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN
 from pleura.formats.labels import LabelTable, read_labels
 from pleura.formats.masks import MaskReading, names_in
 from pleura.storage.archive import entries, is_file, is_folder, places, why_closed

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pleura.data.matching import first_id_alike
-from pleura.formats.annotations import columns_of
+from pleura.formats.annotation_table import columns_of
 from pleura.formats.csv_table import columns_shown, shown
 
 UnreadFinding = Literal["foreign-table", "unused-table"]

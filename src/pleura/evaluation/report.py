@@ -5,25 +5,25 @@ the browser to fetch anything. It names images by UID, never a patient.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pleura.evaluation import charts
-from pleura.evaluation.comparison import CALLS_ABOUT, METHODS, Comparison, p_value
-from pleura.evaluation.figures import FIGURES, OF_MASKS, By, Evaluation, Naive, Stratum
+from pleura.evaluation.comparison import Comparison
+from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.intervals import Score
 from pleura.evaluation.outcomes import Outcome
+from pleura.evaluation.report_tables import as_number, make_tables
 from pleura.rendering.page import picture_source, render
 from pleura.storage.atomic import write_text
 
-Item = TypeVar("Item")
 Kind = Literal["found", "missed", "false-alarm", "empty"]
 
 KINDS: Mapping[Kind, str] = {
@@ -79,7 +79,7 @@ def render_report(report: Report) -> str:
     counts = dict.fromkeys(KINDS, 0)
     for item in report.outcomes:
         counts[kind_of(item)] += 1
-    tables = [_with_something(table) for table in _tables(report)]
+    tables = make_tables(report.evaluation, report.comparison)
     charts_shown = [Markup(chart) for chart in _charts(report) if chart]
     return render(
         "pleura.evaluation",
@@ -199,7 +199,7 @@ def _figures(evaluation: Evaluation) -> list[_Figure]:
             "Mean Dice",
             evaluation.mean_dice,
             f"Over all images; 1 where both masks are empty. Answering “none” to everything "
-            f"scores {_number(nothing)}.",
+            f"scores {as_number(nothing)}.",
             None if math.isnan(nothing) else nothing,
         ),
         _figure(
@@ -234,7 +234,7 @@ def _figures(evaluation: Evaluation) -> list[_Figure]:
         _figure(
             "Average precision",
             evaluation.average_precision,
-            f"Of the image score; {_number(positives / max(evaluation.images, 1))} is chance.",
+            f"Of the image score; {as_number(positives / max(evaluation.images, 1))} is chance.",
             positives / max(evaluation.images, 1),
         ),
     ]
@@ -245,7 +245,7 @@ def _figure(name: str, score: Score, meaning: str, mark: float | None = None) ->
     interval = f"95 %: {score.low:.3f} to {score.high:.3f}" if bounded else "no interval"
     return _Figure(
         name=name,
-        value=_number(score.value),
+        value=as_number(score.value),
         interval=interval,
         meaning=meaning,
         at=_percent(score.value),
@@ -253,10 +253,6 @@ def _figure(name: str, score: Score, meaning: str, mark: float | None = None) ->
         high=_percent(score.high),
         mark=None if mark is None or math.isnan(score.value) else _percent(mark),
     )
-
-
-def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
 def _percent(value: float) -> float | None:
@@ -277,277 +273,6 @@ def _measured(evaluation: Evaluation) -> dict[str, str]:
         "Lesions": f"{evaluation.lesions:,} (parts of the true masks; pixels that share a corner "
         "are connected; found where the answer covers at least one pixel)"
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """A figure in a table: its value, and its interval below."""
-
-    value: str
-    interval: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A table of figures: the first column names the rows, groups of rows have a heading."""
-
-    title: str
-    meaning: str
-    columns: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[tuple[_Cell, ...], ...]], ...]
-
-
-def _rows(
-    items: Sequence[Item], columns: Mapping[str, Callable[[Item], _Cell]]
-) -> tuple[tuple[_Cell, ...], ...]:
-    """Return a row for each item, of what each column says of it."""
-    return tuple(tuple(cell(item) for cell in columns.values()) for item in items)
-
-
-def _table(
-    title: str, meaning: str, items: Sequence[Item], columns: Mapping[str, Callable[[Item], _Cell]]
-) -> _Table:
-    return _Table(title, meaning, tuple(columns), (("", _rows(items, columns)),))
-
-
-def _with_something(table: _Table) -> _Table:
-    """Return a table without the columns that say nothing of anything."""
-    rows = [row for _, rows in table.groups for row in rows]
-    kept = [
-        n
-        for n in range(len(table.columns))
-        if n == 0 or any(row[n].value not in ("", "undefined") for row in rows)
-    ]
-    groups = tuple(
-        (name, tuple(tuple(row[n] for n in kept) for row in rows)) for name, rows in table.groups
-    )
-    return replace(table, columns=tuple(table.columns[n] for n in kept), groups=groups)
-
-
-_PARTS: Mapping[By, str] = {
-    "size": "Size of the pneumothorax",
-    "sex": "Sex",
-    "age": "Age in years",
-    "view": "View",
-    "negatives": "Kind of negative",
-    "truth": "What the truth is",
-}
-
-
-def _tables(report: Report) -> list[_Table]:
-    tables = _comparison(report.comparison) if report.comparison is not None else []
-    tables += [_all_figures(report.evaluation)]
-    if report.evaluation.distances:
-        tables.append(_distances(report.evaluation))
-    if report.evaluation.points:
-        tables.append(_points(report.evaluation))
-    if report.evaluation.mixes:
-        tables.append(_mixes(report.evaluation))
-    tables += [_predictive_values(report.evaluation), _strata(report.evaluation)]
-    if report.evaluation.naive is not None:
-        tables += _usual(report.evaluation, report.evaluation.naive)
-    return tables
-
-
-def _mixes(evaluation: Evaluation) -> _Table:
-    return _table(
-        "Expected elsewhere",
-        "The same images, weighed so that the share of positives, and where it is known the share "
-        "of each size, are those of another set.",
-        evaluation.mixes,
-        {
-            "": lambda item: _Cell(item.name),
-            "prevalence": lambda item: _Cell(f"{100 * item.prevalence:.3g} %"),
-            "mean Dice of answering none": lambda item: _Cell(_number(item.all_empty_dice)),
-            "mean Dice": lambda item: _cell(item.mean_dice),
-            "positive Dice": lambda item: _cell(item.positive_dice),
-            "AUROC": lambda item: _cell(item.auroc),
-            "sensitivity": lambda item: _cell(item.sensitivity),
-            "specificity": lambda item: _cell(item.specificity),
-        },
-    )
-
-
-def _usual(evaluation: Evaluation, naive: Naive) -> list[_Table]:
-    rows = []
-    for name in (place.name for place in fields(naive)):
-        usual, ours = getattr(naive, name), getattr(evaluation, name).value
-        if not math.isnan(usual - ours):
-            apart = _Cell(f"{usual - ours:+z.3f}")
-            rows.append((_Cell(_capital(FIGURES[name])), _Cell(_number(usual)), apart))
-    if all(row[2].value == "+0.000" for row in rows):
-        return []  # each patient has one image, and nothing was chosen on these
-    return [
-        _Table(
-            "As usually computed",
-            "Each image counts alike, however many its patient has, and thresholds are judged on "
-            "the images that chose them, where these did. The last column is by how much that "
-            "flatters.",
-            ("", "value", "more than above"),
-            (("", tuple(rows)),),
-        )
-    ]
-
-
-def _comparison(comparison: Comparison) -> list[_Table]:
-    stated = comparison.margin is not None
-    rows = tuple(
-        (
-            _Cell(_capital(FIGURES[item.name])),
-            _cell(item.difference, sign=True),
-            *([_Cell(item.verdict or "undefined")] if stated else []),
-            _Cell("undefined" if math.isnan(item.above) else f"{100 * item.above:.1f} %"),
-            _Cell(_number(item.ours)),
-            _Cell(_number(item.theirs)),
-        )
-        for item in comparison.differences
-    )
-    margin = f"at a margin of {comparison.margin:g}" if stated else ""
-    differences = _Table(
-        "Against the other",
-        f"On the same {comparison.images:,} images ({comparison.positives:,} with a pneumothorax) "
-        f"of {comparison.patients:,} patients. Paired bootstrap: both figures of a difference over "
-        "the same draws of patients. Above 0 is the share of draws in which this one's figure is "
-        "the higher; of false lesions, Brier score and calibration error lower is better."
-        + (
-            " Non-inferior is what by its 95 % interval is worse by less than the margin."
-            if stated
-            else ""
-        ),
-        ("", "difference", *([margin] if stated else []), "above 0 in", "this one", "the other"),
-        (("", rows),),
-    )
-    return [differences, _tests(comparison)]
-
-
-def _tests(comparison: Comparison) -> _Table:
-    auroc = comparison.auroc
-    rows = [
-        (
-            _Cell(f"{CALLS_ABOUT[item.among]}: {METHODS[item.method]}"),
-            _Cell(f"{item.ours:,} of {item.images:,}"),
-            _Cell(f"{item.theirs:,} of {item.images:,}"),
-            _Cell(p_value(item.p)),
-        )
-        for item in comparison.calls
-    ]
-    if auroc is not None:
-        apart = _cell(auroc.difference, sign=True)
-        rows.insert(0, (_Cell("AUROC: DeLong"), apart, _Cell(""), _Cell(p_value(auroc.p))))
-    return _Table(
-        "Tests of the difference",
-        "Of AUROC the difference by DeLong's method; of calls how many images this one alone, and "
-        "the other alone, called rightly (McNemar). Patients count as one each, in DeLong's "
-        "variance too (Obuchowski), so several images of a patient are not several witnesses.",
-        ("", "this one alone", "the other alone", "p"),
-        (("", tuple(rows)),),
-    )
-
-
-def _all_figures(evaluation: Evaluation) -> _Table:
-    without = evaluation.images > 0 and not evaluation.annotated
-    rows = []
-    for name, words in FIGURES.items():
-        if not (without and name in OF_MASKS):
-            cell = _cell(getattr(evaluation, name))
-            rows.append((_Cell(_capital(words)), replace(cell, interval=""), _Cell(cell.interval)))
-    return _Table(
-        "All figures",
-        "Of calls, at the default operating point. AUROC, average precision, Brier score and "
-        "calibration error are of the calibrated score alone."
-        + (" Nobody drew a mask, so there is no Dice." if without else ""),
-        ("", "value", "95 % interval"),
-        (("", tuple(rows)),),
-    )
-
-
-def _distances(evaluation: Evaluation) -> _Table:
-    return _table(
-        "Distance of the outlines",
-        "The mean over images that have both a true and an answered outline; in mm over those "
-        "whose spacing can be believed. Where a mask is empty there is no distance: such images "
-        "are counted beside it, and none of them is in the mean.",
-        evaluation.distances,
-        {
-            "": lambda item: _Cell("in mm" if item.unit == "mm" else "in pixels"),
-            "Hausdorff (95 %)": lambda item: _cell(item.hausdorff95, digits=1),
-            "mean distance": lambda item: _cell(item.surface_distance, digits=1),
-            "images with both": lambda item: _Cell(f"{item.images:,}"),
-            "missed": lambda item: _Cell(f"{item.missed:,}"),
-            "false alarms": lambda item: _Cell(f"{item.false_alarms:,}"),
-            "both empty": lambda item: _Cell(f"{item.both_empty:,}"),
-        },
-    )
-
-
-def _points(evaluation: Evaluation) -> _Table:
-    return _table(
-        "Operating points",
-        "The default calls an image that keeps a mask; the others are thresholds of the score "
-        "alone. Sensitive and specific reached 0.95 on the images they were chosen on. The rule "
-        "calls where the probability exceeds 1 / (1 + d), d the Dice expected on a positive.",
-        evaluation.points,
-        {
-            "": lambda item: _Cell(item.name),
-            "score": lambda item: _Cell(f"{item.point.score:.3f}"),
-            "mask": lambda item: _Cell(f"{item.point.mask:.2f}"),
-            "smallest area": lambda item: _Cell(f"{100 * item.point.min_area:.3g} %"),
-            "sensitivity": lambda item: _cell(item.sensitivity),
-            "specificity": lambda item: _cell(item.specificity),
-        },
-    )
-
-
-def _predictive_values(evaluation: Evaluation) -> _Table:
-    return _table(
-        "Predictive values",
-        "What an answer at the default operating point means where this share of patients has a "
-        "pneumothorax: by Bayes' rule from the sensitivity and specificity above.",
-        evaluation.predictive_values,
-        {
-            "prevalence": lambda item: _Cell(f"{100 * item.prevalence:.3g} %"),
-            "called, and has one": lambda item: _cell(item.positive),
-            "not called, and has none": lambda item: _cell(item.negative),
-        },
-    )
-
-
-def _strata(evaluation: Evaluation) -> _Table:
-    def unless(part: By, name: str) -> Callable[[Stratum], _Cell]:
-        return lambda item: _Cell("") if item.by == part else _cell(getattr(item, name))
-
-    columns: dict[str, Callable[[Stratum], _Cell]] = {
-        "": lambda item: _Cell(item.name),
-        "images": lambda item: _Cell(f"{item.images:,}"),
-        "positive": lambda item: _Cell(f"{item.positives:,}"),
-        "mean Dice": unless("size", "mean_dice"),
-        "positive Dice": unless("negatives", "positive_dice"),
-        "AUROC": lambda item: _cell(item.auroc),
-        "sensitivity": unless("negatives", "sensitivity"),
-        "specificity": unless("size", "specificity"),
-    }
-    strata = [item for item in evaluation.strata if item.images]
-    parts = {heading: [item for item in strata if item.by == by] for by, heading in _PARTS.items()}
-    return _Table(
-        "By part of the images",
-        "The sizes, as shares of the image, hold positives only, and their AUROC is against all "
-        "images without a pneumothorax; that of a kind of negative is against all images with one.",
-        tuple(columns),
-        tuple((heading, _rows(items, columns)) for heading, items in parts.items() if items),
-    )
-
-
-def _cell(score: Score, *, sign: bool = False, digits: int = 3) -> _Cell:
-    if math.isnan(score.value):
-        return _Cell("undefined")
-    form = f"{'+' if sign else ''}.{digits}f"
-    if math.isnan(score.low):
-        return _Cell(f"{score.value:{form}}", "no interval")
-    return _Cell(f"{score.value:{form}}", f"{score.low:{form}} to {score.high:{form}}")
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from pleura.errors import (
     first_line,
 )
 from pleura.fetch.downloads import Found, place_all, shown
-from pleura.formats.annotations import read_annotations
+from pleura.formats.annotation_table import read_annotations
 from pleura.printable import few
 from pleura.processes.progress import OnProgress, untold
 from pleura.storage.atomic import require_writable

@@ -15,10 +15,10 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,22 +78,6 @@ class CocoImage:
     masks: tuple[NDArray[np.bool_], ...] = ()
     fault: str = ""
     score: float | None = None
-
-
-class CocoMask(NamedTuple):
-    """One image to be written.
-
-    Attributes:
-        name: Its file name.
-        mask: The union of its lesions, ``(rows, columns)`` bool.
-        score: Its score, if there is one.
-        lesions: Each as it was drawn, ``(rows, columns)`` bool; none: the parts of the mask.
-    """
-
-    name: str
-    mask: NDArray[np.bool_]
-    score: float | None = None
-    lesions: tuple[NDArray[np.bool_], ...] = ()
 
 
 class _Fault(Exception):  # noqa: N818
@@ -243,76 +227,6 @@ def image_names(path: Path) -> list[str]:
     return [str(item.get("file_name", "")) for item in _dicts(path, _loaded(path), "images")]
 
 
-def coco_text(items: Iterable[CocoMask], *, polygons: bool) -> tuple[str, list[str]]:
-    """Return masks as a COCO file, one annotation for each lesion, and what was lost.
-
-    Args:
-        items: The masks, ``(rows, columns)`` each.
-        polygons: Whether as polygons, else as packed run lengths, which lose nothing.
-
-    Returns:
-        The file's text, and a sentence for each image whose polygons cover other pixels than its
-        mask.
-    """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    lost = []
-    for number, (name, mask, score, own) in enumerate(items, 1):
-        rows, columns = mask.shape
-        images.append({"id": number, "file_name": name, "height": rows, "width": columns})
-        covered = np.zeros(mask.shape, np.bool_)
-        for lesion in own or lesions_of(mask):
-            drawn: Any = outlines(lesion) if polygons else packed(lesion)
-            if polygons:
-                covered |= _drawn(drawn, mask.shape)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": 1,
-                    "segmentation": drawn,
-                    "area": int(np.count_nonzero(lesion)),
-                    "bbox": _box(lesion),
-                    "iscrowd": 0,
-                    **({} if score is None else {"score": score}),
-                }
-            )
-        other = int(np.count_nonzero(covered != mask)) if polygons else 0
-        if other:
-            lost.append(f"{name}: its polygons cover {other:,} pixels otherwise than its mask")
-    told = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": NAME}]}
-    return json.dumps(told, separators=(",", ":")) + "\n", lost
-
-
-def lesions_of(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Return the parts of a mask, each ``(rows, columns)``; pixels with a common corner connect."""
-    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    return [parts == number for number in range(1, count)]
-
-
-def packed(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return a mask ``(rows, columns)`` as COCO's packed run lengths: its size and their text."""
-    found = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": list(mask.shape), "counts": found["counts"].decode("ascii")}
-
-
-def outlines(mask: NDArray[np.bool_]) -> list[list[float]]:
-    """Return the outer outlines of a mask ``(rows, columns)`` as COCO polygons; holes are lost.
-
-    A polygon is x and y in turn, in pixels, 0 at the outer border of the first one. It runs along
-    the borders of pixels, so that filling it gives the same pixels.
-    """
-    twice = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(twice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    found = []
-    for contour in contours:
-        # In the doubled picture pixel n is 2 n and 2 n + 1: its borders lie at n and n + 1.
-        corners = np.ceil(contour[:, 0, :] / 2)
-        kept = (corners != np.roll(corners, 1, axis=0)).any(axis=1)
-        found.append(corners[kept].reshape(-1).tolist())
-    return found
-
-
 def _loaded(path: Path) -> dict[str, Any]:
     with open_regular(path, AnnotationError) as stream:
         raw = stream.read(MAX_BYTES + 1)
@@ -406,7 +320,7 @@ def _annotated(item: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.bool_
     numbers = listed and all(isinstance(n, int | float) and abs(n) < 1e6 for n in stated or ())
     if stated and numbers and not _is_box_of(mask, stated):
         raise _Fault(
-            f"its bbox is {stated}, but its segmentation lies in {_box(mask)} (x, y, width, "
+            f"its bbox is {stated}, but its segmentation lies in {box_of(mask)} (x, y, width, "
             "height); one of them is of another picture or order of pixels: keep the right one"
         )
     return mask
@@ -426,7 +340,7 @@ def _is_box_of(mask: NDArray[np.bool_], stated: Sequence[float]) -> bool:
     if not any(stated[2:]):  # as tools write that leave boxes out
         return True
     rows, columns = mask.shape
-    x, y, width, height = _box(mask)
+    x, y, width, height = box_of(mask)
     lies = np.array([x, y, x + width, y + height])
     first = np.array(stated, np.float64)
     slack = _BOX_SLACK_PX + _BOX_SLACK * max(rows, columns)
@@ -498,10 +412,11 @@ def _of_polygons(drawn: list[Any], shape: tuple[int, int]) -> NDArray[np.bool_]:
             )
     if not drawn:
         raise _Fault("an annotation has no segmentation; a box alone is no mask")
-    return _drawn(drawn, shape)
+    return drawn_pixels(drawn, shape)
 
 
-def _drawn(polygons: list[list[float]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+def drawn_pixels(polygons: list[list[float]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the pixels that polygons cover: `shape` is ``(rows, columns)``."""
     rows, columns = shape
     long = [polygon for polygon in polygons if len(polygon) >= 6]
     if not long:
@@ -543,11 +458,12 @@ def _unpacked(text: str) -> list[int]:
 def _reach(mask: NDArray[np.bool_]) -> float:
     """Return how far a mask lies from the upper left corner, as a share of the sides."""
     rows, columns = mask.shape
-    left, top, width, height = _box(mask)
+    left, top, width, height = box_of(mask)
     return float(max((left + width) / columns, (top + height) / rows))
 
 
-def _box(mask: NDArray[np.bool_]) -> list[int]:
+def box_of(mask: NDArray[np.bool_]) -> list[int]:
+    """Return x, y, width and height of a mask ``(rows, columns)`` that is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]

@@ -24,12 +24,27 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from pleura.dicom.suffixes import is_radiograph, suffix_of
-from pleura.errors import DataError, UsageError
+from pleura.errors import DataError
 from pleura.formats.annotations import ID_COLUMN, id_fault
 from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_table
+from pleura.formats.label_row import (
+    UNCERTAIN,
+    UNSURE,
+    WORDS,
+    Box,
+    Fault,
+    ImageLabel,
+    LabelCode,
+    Refused,
+    Wanted,
+    label_of,
+    label_of_readers,
+    listed,
+    weighted,
+)
 from pleura.storage.elsewhere import path_at
 
 if TYPE_CHECKING:
@@ -67,66 +82,11 @@ _OTHER_NAMES = {
 }
 """Columns of what else is known, in our words and in those of public sets."""
 
-_UNCERTAIN = -1.0
-_NO_LABELS = {"exclude", "unchanged", "suboptimal study"}
-"""Findings of PadChest that say nothing of the radiograph if they stand alone."""
 
 _PATH = re.compile(r"[^\x00-\x1f\x7f]{1,512}/[^\x00-\x1f\x7f/]{1,255}")
-_WORDS = dict.fromkeys(("true", "t", "yes", "y", "positive", "pos", "present"), 1.0)
-_WORDS |= dict.fromkeys(("false", "f", "no", "n", "negative", "neg", "absent"), 0.0)
-_UNSURE = ("uncertain",)
-_WORDS |= dict.fromkeys(_UNSURE, _UNCERTAIN)
-_NOTHING = {"", "nan", "na", "n/a", "<na>", "null"}
-"""What programs write where nothing is known."""
 
 _NONE_FOUND = {"no finding", "no findings", "normal"}
 """Findings that stand against every other one."""
-_LONG_SEXES = {"MALE": "M", "FEMALE": "F"}
-_SEXES, _VIEWS = ("M", "F", "O"), ("PA", "AP")
-
-LabelCode = Literal["label-rows", "label-conflict", "box-beside-negative", "box-outside"]
-
-
-class Box(NamedTuple):
-    """A rectangle in a picture, in pixels: its left and upper edge, and its size."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLabel:
-    """What a table says of one image.
-
-    Attributes:
-        line: The line of its first row, from 1.
-        probability: How likely it shows a pneumothorax, 0..1; None where nobody said anything.
-        weight: How far that is believed, above 0 and up to 1.
-        boxes: Where a pneumothorax lies, in pixels of :attr:`LabelTable.boxes_side`.
-        otherwise: What a column of less standing says against the one that counts, in words; empty
-            where none does.
-        patient: Who is on it; empty where the table does not say. Never to be written.
-        sex: ``M``, ``F``, ``O`` or empty.
-        age: As written.
-        view: ``PA``, ``AP`` or empty.
-        uncertain: Whether somebody said that it is not certain.
-        finding: The one finding that its list holds, in small letters; empty where it is no list or
-            holds several.
-    """
-
-    line: int
-    probability: float | None
-    weight: float = 1.0
-    boxes: tuple[Box, ...] = ()
-    otherwise: str = ""
-    patient: str = field(default="", repr=False)
-    sex: str = ""
-    age: str = ""
-    view: str = ""
-    uncertain: bool = False
-    finding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +153,7 @@ def read_labels(settings: "Labels") -> LabelTable:
         UsageError: A column of labels is given a weight that is none.
     """
     path = path_at(settings.table)
-    asked = [_weighted(text) for text in settings.columns]
+    asked = [weighted(text) for text in settings.columns]
     ids = (settings.id,) if settings.id else ID_COLUMNS
 
     def has_ids(names: Sequence[str]) -> bool:
@@ -206,7 +166,7 @@ def read_labels(settings: "Labels") -> LabelTable:
                 f"{columns_shown(rows.columns)}; name it with `label_id`"
             )
         columns = _found_columns(path, asked, rows.columns)
-        wanted = _Wanted(
+        wanted = Wanted(
             reader=settings.reader or (READER if READER in rows.columns else ""),
             others={
                 name: next((own for own in names if own in rows.columns), name)
@@ -216,7 +176,7 @@ def read_labels(settings: "Labels") -> LabelTable:
             id=next(name for name in ids if name in rows.columns),
             labels=tuple(columns),
             weight=settings.weight,
-            boxes=_weighted(settings.boxes),
+            boxes=weighted(settings.boxes),
             patient=settings.patient,
         )
         unused = _unused(wanted, settings.reader, rows.columns)
@@ -230,9 +190,9 @@ def read_labels(settings: "Labels") -> LabelTable:
     return table.finished(settings.boxes_side, unused)
 
 
-def _unused(wanted: "_Wanted", reader: str, there: Sequence[str]) -> tuple[str, ...]:
+def _unused(wanted: "Wanted", reader: str, there: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that are not read, where all that were named are there."""
-    named = [*(_listed(name)[0] for name, _ in wanted.labels), wanted.weight, wanted.boxes[0]]
+    named = [*(listed(name)[0] for name, _ in wanted.labels), wanted.weight, wanted.boxes[0]]
     named += [wanted.patient, reader]
     missing = [name for name in named if name and name not in there]
     if missing:
@@ -275,11 +235,11 @@ def _require_shares(path: Path, column: str, numbers: Counter[float]) -> None:
         DataError: More rows hold a number outside 0..1 than slips would, or -1 stands beside 1
             where 0 is not found: for a negative, as classifiers write it, or for one uncertain.
     """
-    outside = [number for number in numbers if not 0 <= number <= 1 and number != _UNCERTAIN]
+    outside = [number for number in numbers if not 0 <= number <= 1 and number != UNCERTAIN]
     rows = sum(numbers[number] for number in outside)
     negatives = any(0 <= number <= 0.5 for number in numbers)
     positives = sum(count for number, count in numbers.items() if 0.5 < number <= 1)
-    if numbers[_UNCERTAIN] and positives and not negatives:
+    if numbers[UNCERTAIN] and positives and not negatives:
         raise DataError(
             f"{path}: the column {column!r} holds 1 and -1 and no 0, so -1 may mean negative or "
             "not certain; write 0 for negative, and leave empty what is not certain"
@@ -299,19 +259,13 @@ def _require_findings(path: Path, column: str, labels: Collection[ImageLabel]) -
     Raises:
         DataError: No row has a pneumothorax, or says that nothing was found.
     """
-    name, finding = _listed(column)
+    name, finding = listed(column)
     known = (one.probability or one.uncertain or one.finding in _NONE_FOUND for one in labels)
     if finding and labels and not any(known):
         raise DataError(
             f"{path}: no row of the column {name!r} has {finding!r} or 'No finding', so it may be "
             "no list of findings; name the column of labels with `label_column`"
         )
-
-
-def _listed(column: str) -> tuple[str, str]:
-    """Return a column's name, and the finding that its list must have; "" where it is no list."""
-    name, _, finding = column.partition("=")
-    return name, finding.strip().lower()
 
 
 def key_of(name: str) -> str:
@@ -326,39 +280,11 @@ def boxes_text(boxes: tuple[Box, ...], scale: float = 1.0) -> str:
     return ";".join(" ".join(f"{scale * number:.6g}" for number in box) for box in boxes)
 
 
-class _Wanted(NamedTuple):
-    """The columns to read."""
-
-    path: Path
-    id: str
-    labels: tuple[tuple[str, float], ...]
-    weight: str
-    boxes: tuple[str, float]
-    patient: str
-    reader: str
-    others: Mapping[str, str]
-
-
-class _Fault(NamedTuple):
-    """What is wrong with a row."""
-
-    reason: str
-    code: LabelCode = "label-rows"
-
-
-class _Refused(Exception):  # noqa: N818
-    """Carries a fault out of the reading of a row."""
-
-    def __init__(self, reason: str, code: LabelCode = "label-rows") -> None:
-        super().__init__(reason)
-        self.fault = _Fault(reason, code)
-
-
 @dataclass(slots=True)
 class _Table:
     """A table while it is being read."""
 
-    wanted: _Wanted
+    wanted: Wanted
     rows: int = 0
     repeated: int = 0
     found: dict[str, ImageLabel] = field(default_factory=dict)
@@ -374,23 +300,23 @@ class _Table:
         image_id = key_of(values.get(self.wanted.id, ""))
         fault = "" if _PATH.fullmatch(image_id) else id_fault(image_id)
         if fault:
-            return self._refuse(line, repr(image_id[:64]), _Fault(fault))
+            return self._refuse(line, repr(image_id[:64]), Fault(fault))
         if broken:
-            return self._refuse(line, image_id, _Fault(broken))
+            return self._refuse(line, image_id, Fault(broken))
         self._count(values)
         try:
-            label = _label(line, values, self.wanted)
+            label = label_of(line, values, self.wanted)
             if label.uncertain:
                 self.uncertain.add(image_id)
             if self.wanted.reader:
                 reader = values[self.wanted.reader]
                 own = self.readers.setdefault(image_id, {})
                 own[reader] = self._united(own[reader], label) if reader in own else label
-                label = _of_readers([*own.values()])
+                label = label_of_readers([*own.values()])
             elif image_id in self.found:
                 label = self._united(self.found[image_id], label)
             self.found[image_id] = label
-        except _Refused as refused:
+        except Refused as refused:
             self._refuse(line, image_id, refused.fault)
         return None
 
@@ -398,8 +324,8 @@ class _Table:
         """Count the numbers in the columns of labels."""
         for name in (name for name, _ in self.wanted.labels if name in values):
             text = values[name].lower()
-            number = _WORDS.get(text, number_of(text))
-            if math.isfinite(number) and text not in _UNSURE:
+            number = WORDS.get(text, number_of(text))
+            if math.isfinite(number) and text not in UNSURE:
                 self.numbers.setdefault(name, Counter())[number] += 1
 
     def finished(self, boxes_side: float, unused: tuple[str, ...]) -> LabelTable:
@@ -432,7 +358,7 @@ class _Table:
             one, other = getattr(first, name), getattr(second, name)
             if one != other and (name != "patient" or (one and other)):
                 values = "" if name == "patient" else f" ({other:g}, not {one:g})"
-                raise _Refused(
+                raise Refused(
                     f"its {name} is another one than on line {first.line}{values}; keep one row",
                     "label-conflict",
                 )
@@ -440,144 +366,10 @@ class _Table:
         boxes = tuple(dict.fromkeys([*first.boxes, *second.boxes]))
         return replace(first, boxes=boxes, patient=first.patient or second.patient)
 
-    def _refuse(self, line: int, image_id: str, fault: _Fault) -> None:
+    def _refuse(self, line: int, image_id: str, fault: Fault) -> None:
         self.problems.append(LabelProblem(line, image_id, fault.reason, fault.code))
         if len(self.problems) > MAX_PROBLEMS:
             raise DataError(
                 f"{self.wanted.path}: more than {MAX_PROBLEMS:,} rows are refused, the first one "
                 f"on {self.problems[0]}"
             )
-
-
-def _label(line: int, values: Mapping[str, str], wanted: _Wanted) -> ImageLabel:
-    """Return what one row says.
-
-    Raises:
-        _Refused: A value is not understood, or two contradict each other.
-    """
-    read = [(*_listed(column), weight) for column, weight in wanted.labels]
-    shares = [_has(values[n], f) if f else _certainty(n, values[n]) for n, f, _ in read]
-    columns = zip(read, shares, strict=True)
-    said = [(n, s, w) for (n, _, w), s in columns if s is not None and s != _UNCERTAIN]
-    lists = [words for n, f, _ in read if f and len(words := _findings(values[n])) == 1]
-    boxes = _boxes(values.get(wanted.boxes[0], ""))
-    if boxes and said and said[0][1] <= 0.5:
-        raise _Refused(
-            f"there is a box, but {said[0][0]} is {said[0][1]:g}; remove the wrong one",
-            "box-beside-negative",
-        )
-    if boxes:  # somebody saw it
-        said.insert(0, (wanted.boxes[0], 1.0, wanted.boxes[1]))
-    weight = _share(wanted.weight, values[wanted.weight]) if values.get(wanted.weight) else 1.0
-    _, probability, standing = said[0] if said else ("", 1.0, 1.0)
-    believed = standing * weight
-    silent = not said or not believed
-    against = [f"{n} {p:g}" for n, p, _ in said[1:] if (p > 0.5) != (probability > 0.5)]
-    sex, view = (values.get(wanted.others[name], "").upper() for name in ("sex", "view"))
-    sex = _LONG_SEXES.get(sex, sex)
-    return ImageLabel(
-        line=line,
-        probability=None if silent else probability,
-        weight=1.0 if silent else believed,
-        boxes=() if silent else boxes,
-        otherwise="" if silent or not against else f"{said[0][0]} {probability:g}, {against[0]}",
-        patient=values.get(wanted.patient or wanted.others["patient"], ""),
-        sex=sex if sex in _SEXES else "",
-        age=values.get(wanted.others["age"], ""),
-        view=view if view in _VIEWS else "",
-        uncertain=_UNCERTAIN in shares,
-        finding=next(iter(lists[-1])) if lists else "",
-    )
-
-
-def _of_readers(labels: Sequence[ImageLabel]) -> ImageLabel:
-    """Return what several readers say of one image: the share of them, all of their boxes."""
-    said = [label.probability for label in labels if label.probability is not None]
-    if not said:
-        return labels[0]
-    boxes = tuple(dict.fromkeys(box for label in labels for box in label.boxes))
-    first = next(label for label in labels if label.probability is not None)
-    patient = next((label.patient for label in labels if label.patient), "")
-    return replace(first, probability=sum(said) / len(said), boxes=boxes, patient=patient)
-
-
-def _certainty(name: str, text: str) -> float | None:
-    """Return the label in a cell: 0..1, -1 where somebody was not certain, None where it is empty.
-
-    Raises:
-        _Refused: It is something else.
-    """
-    if text.lower() in _NOTHING:
-        return None
-    number = _WORDS.get(text.lower(), number_of(text))
-    return _UNCERTAIN if number == _UNCERTAIN else _share(name, text, words=True)
-
-
-def _has(text: str, finding: str) -> float | None:
-    """Return whether a list of findings has one: 1 or 0; None where it says nothing.
-
-    -1 where a longer word of it holds the finding's, as ``hydropneumothorax`` and ``no
-    pneumothorax`` do: either may be meant.
-    """
-    found = _findings(text)
-    if found <= _NO_LABELS:
-        return None
-    if finding not in found and any(finding in word for word in found):
-        return _UNCERTAIN
-    return float(finding in found)
-
-
-def _findings(text: str) -> set[str]:
-    return {word.strip().lower() for word in re.split(r"[|;,\[\]'\"]", text)} - {""}
-
-
-def _share(name: str, text: str, *, words: bool = False) -> float:
-    """Return a number from 0 to 1.
-
-    Raises:
-        _Refused: It is none.
-    """
-    if words and text.lower() in _WORDS:
-        return _WORDS[text.lower()]
-    number = number_of(text)
-    if not 0 <= number <= 1:
-        what = "0, 1 or a probability between them" if words else "a number from 0 to 1"
-        raise _Refused(
-            f"{name} is {text[:20]!r}; it must be {what}, or empty where nothing is known"
-        )
-    return number
-
-
-def _boxes(text: str) -> tuple[Box, ...]:
-    """Return the boxes of ``x y width height; ...``.
-
-    Raises:
-        _Refused: It holds something else.
-    """
-    boxes = []
-    for part in filter(str.strip, text.split(";")):
-        numbers = [number_of(word) for word in re.split(r"[\s,]+", part.strip())]
-        if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
-            raise _Refused(
-                f"the box is {part.strip()[:40]!r}; it must be x, y, width and height in pixels, "
-                "with blanks between them and ; between boxes"
-            )
-        boxes.append(Box(*numbers))
-    return tuple(dict.fromkeys(boxes))
-
-
-def _weighted(text: str) -> tuple[str, float]:
-    """Return a column's name, and how far it is believed: by ``NAME``, or ``NAME:0.7``.
-
-    Raises:
-        UsageError: The weight is none.
-    """
-    name, colon, weight = text.rpartition(":")
-    if not colon:
-        return text, 1.0
-    if not 0 < number_of(weight) <= 1:
-        raise UsageError(
-            f"the column {text!r} of labels has the weight {weight!r}; write NAME or NAME:WEIGHT, "
-            "the weight above 0 and up to 1"
-        )
-    return name, number_of(weight)

@@ -20,15 +20,8 @@ from pathlib import Path, PurePosixPath
 
 from pleura.dicom.suffixes import stem_of, suffix_of
 from pleura.errors import AnnotationError, OtherFormError
-from pleura.formats.annotations import (
-    MASK_COLUMN,
-    Annotations,
-    RowProblem,
-    TableNote,
-    columns_of,
-    doubt_notes,
-    read_annotations,
-)
+from pleura.formats.annotation_table import columns_of, read_annotations
+from pleura.formats.annotations import MASK_COLUMN, Annotations, RowProblem, TableNote, doubt_notes
 from pleura.formats.coco import image_names, key_of_image, read_coco
 from pleura.formats.mask_file import FoundMask, is_mask_file, read_mask_files
 from pleura.formats.mask_picture import WHICH_LABEL, is_whole

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from pleura.errors import DataError, InputError
-from pleura.formats.annotations import Annotations, write_submission
+from pleura.formats.annotations import Annotations
 from pleura.formats.csv_cells import csv_line
+from pleura.formats.submission import write_submission
 from pleura.formats.text_file import open_regular
 from pleura.inference.parquet import write_parquet
 from pleura.inference.row import Row

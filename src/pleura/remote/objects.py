@@ -25,7 +25,6 @@ from pleura.remote.dicomweb import (
     BROKE_OFF,
     FILE,
     LIST,
-    TOKEN,
     Rows,
     file_in,
     headers,
@@ -34,6 +33,7 @@ from pleura.remote.dicomweb import (
     plain_url,
     rows_in,
 )
+from pleura.remote.failures import reason, status_of
 from pleura.storage.archive import HEADER_BYTES, unpack
 from pleura.storage.content import Stamp
 
@@ -59,16 +59,7 @@ _PACKAGES = {
     "gs": "pip install gcsfs brings",
     "az": "pip install adlfs brings",
 }
-_RIGHTS = {
-    "s3": "the usual places of AWS: environment, ~/.aws, role",
-    "gs": "the usual places of Google Cloud: gcloud auth application-default login, role",
-    "az": "the usual places of Azure: AZURE_STORAGE_ACCOUNT_NAME and others, az login",
-    **dict.fromkeys(DICOMWEB, f"~/.netrc, {TOKEN}, or user and password in the address"),
-}
 _NOTHING_SAID = Stamp(0, 0, 0, 0)
-_NONE_THERE = {404, 410}
-_NO_RIGHT = {401, 403, 407}
-_FOR_A_WHILE = {408, 409, 425, 429}
 _THERE_ALREADY = {412}
 _KNOWS_NO_CONDITION = {501}
 
@@ -260,7 +251,7 @@ class Objects:
         except InputError:
             raise
         except Exception as error:
-            raise AddressError(f"{shown}: {_reason(error, scheme_of(url))[0]}") from error
+            raise AddressError(f"{shown}: {reason(error, scheme_of(url))[0]}") from error
 
     def put_new(self, url: str, content: bytes) -> bool:
         """Put an object where none is yet, and return whether it was put.
@@ -278,9 +269,9 @@ class Objects:
             except FileExistsError:
                 return False
             except Exception as error:
-                if _status(error) in _THERE_ALREADY:
+                if status_of(error) in _THERE_ALREADY:
                     return False
-                if _status(error) not in _KNOWS_NO_CONDITION:
+                if status_of(error) not in _KNOWS_NO_CONDITION:
                     raise
                 if self.about(url) is not None:
                     return False
@@ -415,7 +406,7 @@ class Objects:
             except (AttributeError, NameError, TypeError, AddressError):
                 raise  # a mistake of ours, or said already
             except Exception as error:  # of whatever library the store is read by
-                why, passes = _reason(error, scheme_of(url), writes=writes)
+                why, passes = reason(error, scheme_of(url), writes=writes)
                 if not passes:
                     raise failed(f"{shown}: {why}") from error
                 last = attempt + 1 == ATTEMPTS
@@ -452,7 +443,7 @@ class Objects:
                 f"{shown}: what reads {scheme}:// is not installed; {_PACKAGES[scheme]} it"
             ) from error
         except Exception as error:
-            raise AddressError(f"{shown}: {_reason(error, scheme)[0]}") from error
+            raise AddressError(f"{shown}: {reason(error, scheme)[0]}") from error
         if hasattr(store, "retries"):
             store.retries = 1
         return store, path
@@ -517,45 +508,3 @@ def _require_digest(address: Address, content: bytes) -> None:
             f"{address}: has the {kind} digest {found[:16]}..., and must have {wanted[:16]}...; "
             "fetch it anew from its source, or correct the list"
         )
-
-
-def _reason(error: Exception, scheme: str, *, writes: bool = False) -> tuple[str, bool]:
-    """Return why an object could not be had, or put, and whether that may pass."""
-    status = _status(error)
-    if isinstance(error, FileNotFoundError) or status in _NONE_THERE:
-        if writes:
-            return "there is no such bucket; make it, or name another", False
-        inside = "DICOMweb service" if scheme in DICOMWEB else "bucket"
-        return f"there is no such object, or no such {inside}", False
-    if _lacks_rights(error) or status in _NO_RIGHT:
-        where = _RIGHTS.get(scheme, "its signature, or user and password in it")
-        done = "written" if writes else "read"
-        return f"may not be {done}: check what gives the right to ({where})", False
-    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-        return "its server did not answer in time", True
-    if status is not None:
-        return f"its server answered {status}", status >= 500 or status in _FOR_A_WHILE
-    if isinstance(error, OSError) and error.errno == errno.EINVAL:
-        return "its server refuses the request", False
-    name = type(error).__name__
-    if "Connect" in name:
-        return "its server cannot be reached", True
-    cut_off = isinstance(error, OSError) and error.strerror == BROKE_OFF
-    if cut_off or "Payload" in name or "IncompleteRead" in name:
-        return "broke off on the way", True
-    return f"could not be {'put there' if writes else 'fetched'} ({name})", True
-
-
-def _lacks_rights(error: Exception) -> bool:
-    return isinstance(error, PermissionError) or "Credential" in type(error).__name__
-
-
-def _status(error: BaseException) -> int | None:
-    """Return the status of HTTP behind an exception; None where there is none."""
-    status = getattr(error, "status", None)
-    response = getattr(error, "response", None)
-    if status is None and isinstance(response, Mapping):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if isinstance(status, int):
-        return status
-    return None if error.__cause__ is None else _status(error.__cause__)

@@ -23,15 +23,17 @@ from pleura.data.scan import Scan, scan_files
 from pleura.data.sources import find_sources
 from pleura.dicom.suffixes import suffix_of
 from pleura.errors import DataError, InputError, UsageError
-from pleura.formats.annotations import Annotations, check_masks, is_id, name_fault, write_mask_table
-from pleura.formats.coco import CocoMask, coco_text
+from pleura.formats.annotations import Annotations, is_id
+from pleura.formats.coco_writer import CocoMask, coco_text
 from pleura.formats.csv_cells import text_of
 from pleura.formats.csv_table import columns_shown, open_table
 from pleura.formats.mask_doubts import why_impossible
+from pleura.formats.mask_fit import check_masks
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.masks import MaskReading, file_of_mask, read_masks
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import EMPTY, Form, overlap_px, rle2mask, union, united
+from pleura.formats.submission import name_fault, write_mask_table
 from pleura.inference.tables import Provenance, answers_in, read_answered_masks, read_made_with
 from pleura.models.bundle import OperatingPoint
 from pleura.processes.guarded import guarded

@@ -31,7 +31,7 @@ from pleura.evaluation.ranking import ranking_doubts
 from pleura.evaluation.report import Report, write_report
 from pleura.evaluation.scores import summarise
 from pleura.formats.annotations import Annotations
-from pleura.formats.labels import ImageLabel
+from pleura.formats.label_row import ImageLabel
 from pleura.formats.rle import rle2mask, united
 from pleura.printable import few
 from pleura.stages.judge_sides import (

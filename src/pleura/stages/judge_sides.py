@@ -16,9 +16,11 @@ from pleura.choices import Match
 from pleura.data.matching import match_keys
 from pleura.data.scan import Scan
 from pleura.errors import DataError, UsageError
-from pleura.formats.annotations import Annotations, check_masks
+from pleura.formats.annotations import Annotations
 from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_table
-from pleura.formats.labels import ID_COLUMNS, ImageLabel, LabelTable, read_labels
+from pleura.formats.label_row import ImageLabel
+from pleura.formats.labels import ID_COLUMNS, LabelTable, read_labels
+from pleura.formats.mask_fit import check_masks
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
 from pleura.inference.tables import answers_in, read_answered_masks
 from pleura.printable import few

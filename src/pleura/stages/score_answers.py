@@ -15,7 +15,9 @@ from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.outcomes import Outcome, outcome
 from pleura.evaluation.report import Report, choose_cases, choose_failures, write_report
 from pleura.evaluation.scores import summarise
-from pleura.formats.annotations import Annotations, check_masks, read_annotations
+from pleura.formats.annotation_table import read_annotations
+from pleura.formats.annotations import Annotations
+from pleura.formats.mask_fit import check_masks
 from pleura.formats.rle import rle2mask
 from pleura.inference.row import Row
 from pleura.models.bundle import Bundle

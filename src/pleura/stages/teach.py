@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.arrays import Prepared, write_soft
+from pleura.data.arrays import Prepared
+from pleura.data.soft_masks import write_soft
 from pleura.engines.engine import Engine
 from pleura.engines.torch_engine import TorchEngine
 from pleura.models.bundle import Bundle
@@ -33,7 +34,7 @@ def teach(
 
     Raises:
         DataError: The folder has another size than the model.
-        UsageError, OutputError: As for :func:`pleura.data.arrays.write_soft`.
+        UsageError, OutputError: As for :func:`pleura.data.soft_masks.write_soft`.
     """
     prepared.require_size(bundle.preprocessing.size)
     return write_soft(prepared, out, _said(bundle, prepared, engine), weight=weight)
