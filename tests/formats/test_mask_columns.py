@@ -1,7 +1,8 @@
 import pytest
 
 from pleura.errors import AnnotationError
-from pleura.formats.annotations import TableNote, read_annotations
+from pleura.formats.annotation_table import read_annotations
+from pleura.formats.annotations import TableNote
 from pleura.formats.masks import MaskReading, read_masks
 
 ROWS = ["a,0 2,Pneumothorax", "a,4 2,Effusion", "b,1 2,effusion", "c,-1,No Finding"]
