@@ -510,6 +510,22 @@ def test_no_patient_is_written(truth, tmp_path):
     assert rows["fold"].to_list() == [3, *[None] * 7]
 
 
+def test_patients_are_matched_as_predictions_are_and_nobody_is_none(truth, tmp_path):
+    names = ["nan", "Unknown", "ANONYMOUS", "", *"aabb"]
+
+    def judged(rows):
+        (tmp_path / "p.csv").write_text("\n".join(["ImageId,patient", *rows]) + "\n")
+        return judge(as_folder(tmp_path), truth, Judging(patients=tmp_path / "p.csv"))
+
+    found = judged(f"x/{key}.dcm,{name}" for key, name in zip(NAMES, names, strict=True))
+    assert [one.patient for one in found.outcomes] == [*NAMES[:4], *"aabb"]
+    assert "Of 4 of 8 images the patient is not known: each of them counts as one." in found.notes
+    with pytest.raises(
+        DataError, match=r"p.csv: none of the 1 images of this patient map is among"
+    ):
+        judged(["other,a"])
+
+
 def test_masks_that_are_boxes_are_named(tmp_path):
     mask = np.zeros((640, 48), np.bool_)
     mask[10:20, 5:15] = True

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from pleura.errors import DataError
 from pleura.formats.csv_cells import text_of
-from pleura.formats.csv_table import TableRow, columns_shown, open_table, shown, whole_number
+from pleura.formats.csv_table import (
+    TableRow,
+    columns_shown,
+    open_table,
+    patient_of,
+    shown,
+    whole_number,
+)
 
 KEY_BITS = 40
 
@@ -32,6 +39,9 @@ SIIM_TABLE = Path(__file__).with_name("siim_patients.npz")
 def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
     """Return image id -> patient from a CSV with columns ``ImageId`` and ``patient``.
 
+    An image whose patient is empty, or a word for nobody such as ``nan`` or ``unknown``, is not in
+    it.
+
     Args:
         path: A ``.csv`` or ``.csv.gz``; other columns are ignored.
 
@@ -40,7 +50,7 @@ def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     patients: dict[str, str] = {}
     for line, row, _ in _rows(path, {"ImageId", "patient"}, "a patient map"):
-        image_id, patient = row["ImageId"], row["patient"]
+        image_id, patient = row["ImageId"], patient_of(row["patient"])
         if image_id and patient and patients.setdefault(image_id, patient) != patient:
             raise DataError(
                 f"{path}: line {line} gives image {shown(image_id)} another patient than an "

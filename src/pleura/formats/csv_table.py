@@ -301,12 +301,29 @@ def whole_number(text: str, most: int) -> int | None:
     return number if number <= most else None
 
 
+def patient_of(text: str) -> str:
+    """Return whom a cell names as a patient; "" where it is what stands for nobody.
+
+    Else all images without a patient would be one patient's.
+    """
+    return "" if text.strip().lower() in _NOBODY else text
+
+
 def number_of(text: str) -> float:
     """Return a number, with a point or a comma; NaN where it is none."""
     try:
         return float(text.replace(",", ".")) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         return math.nan
+
+
+_NOBODY: Final = frozenset(
+    (
+        *("", "nan", "na", "n/a", "<na>", "none", "null", "unknown", "not known", "-", "?"),
+        *("anon", "anonym", "anonymous", "anonymized", "anonymised", "deidentified"),
+    )
+)
+"""What programs and people write for a patient whom they do not know or name."""
 
 
 def _lines(

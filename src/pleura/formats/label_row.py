@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pleura.errors import UsageError
-from pleura.formats.csv_table import number_of
+from pleura.formats.csv_table import number_of, patient_of
 
 UNCERTAIN = -1.0
 UNSURE = ("uncertain",)
@@ -138,7 +138,7 @@ def label_of(line: int, values: Mapping[str, str], wanted: Wanted) -> ImageLabel
         weight=1.0 if silent else believed,
         boxes=() if silent else boxes,
         otherwise="" if silent or not against else f"{said[0][0]} {probability:g}, {against[0]}",
-        patient=values.get(wanted.patient or wanted.others["patient"], ""),
+        patient=patient_of(values.get(wanted.patient or wanted.others["patient"], "")),
         sex=sex if sex in _SEXES else "",
         age=values.get(wanted.others["age"], ""),
         view=view if view in _VIEWS else "",

@@ -31,6 +31,7 @@ from pleura.evaluation.ranking import ranking_doubts
 from pleura.evaluation.report import Report, write_report
 from pleura.evaluation.scores import summarise
 from pleura.formats.annotations import Annotations
+from pleura.formats.csv_table import shown
 from pleura.formats.label_row import ImageLabel
 from pleura.formats.rle import rle2mask, united
 from pleura.printable import few
@@ -105,6 +106,11 @@ def judge(
         more.append(
             "No patient is known, so each image counts as one, and intervals are too narrow where "
             "patients have several; name who is on them with `patients`."
+        )
+    elif paired.without_patient:
+        more.append(
+            f"Of {paired.without_patient:,} of {len(paired.outcomes):,} images the patient is not "
+            "known: each of them counts as one."
         )
     for source, masks in ((predictions, said.masks), (truth, right.masks)):
         more += [f"{source}: {sentence}." for sentence in masks.doubts] if masks else []
@@ -196,6 +202,7 @@ class _Paired:
         extra: Predictions without a truth.
         not_assessed: How many were not assessed.
         without_label: Of how many the label is not certain.
+        without_patient: Of how many outcomes the patient is not known.
     """
 
     outcomes: list[Outcome]
@@ -204,6 +211,7 @@ class _Paired:
     extra: list[str]
     not_assessed: int = 0
     without_label: int = 0
+    without_patient: int = 0
 
     def notes(self) -> list[str]:
         """Return what was left out, as sentences."""
@@ -242,8 +250,7 @@ def _paired(
         missing=[name for name in truth.ids if name not in matched.names],
         extra=[name for name in said.ids if name not in used],
     )
-    patients = {} if how.patients is None else read_patients(how.patients)
-    beside = _Beside(patients, negatives, files)
+    beside = _Beside(_patients(truth.ids, how), negatives, files)
     for name in truth.ids:
         own = matched.names.get(name)
         if own is None or name in several:
@@ -256,6 +263,7 @@ def _paired(
         else:
             try:
                 paired.outcomes.append(_outcome(name, own, said, truth, how, beside))
+                paired.without_patient += _patient(name, label, beside.patients) is None
             except (RleError, DataError) as error:
                 paired.failures.append((name, str(error)))
     return paired
@@ -350,6 +358,26 @@ def _mask(
     if texts is None or table is None:
         return np.zeros(shape, np.bool_)
     return rle2mask(united(texts, form=table.form), shape)
+
+
+def _patients(ids: Sequence[str], how: Judging) -> Mapping[str, str]:
+    """Return the patients of images by the table that is named; none where none is.
+
+    Raises:
+        DataError: The table cannot be read, or knows none of the images.
+    """
+    if how.patients is None:
+        return {}
+    table = read_patients(how.patients)
+    found = match_keys(ids, table, how.match).names
+    if ids and not found:
+        first = next(iter(table), "nothing")
+        raise DataError(
+            f"{how.patients}: none of the {len(table):,} images of this patient map is among the "
+            f"{len(ids):,} of the truth; the first are {shown(first)} and {shown(ids[0])}; "
+            + (first_id_alike(table, ids) or "name the map of these images")
+        )
+    return {name: table[own] for name, own in found.items()}
 
 
 def _patient(name: str, label: ImageLabel | None, patients: Mapping[str, str]) -> str | None:
