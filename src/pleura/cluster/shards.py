@@ -22,6 +22,9 @@ Result = TypeVar("Result")
 DEATHS = 2
 """So many actors may die over an item alone before it is given up."""
 
+BEGINNINGS = 4
+"""So often an actor is begun that dies before it is given anything."""
+
 _LOOK_S = 1.0
 
 
@@ -108,16 +111,16 @@ class Shards(Generic[Item, Result]):
             given_up: What stands in place of the result of an item over which actors die.
 
         Raises:
-            PleuraError: What an actor raised on purpose.
+            PleuraError: What an actor raised on purpose; or no actor is left.
         """
         upcoming, again = iter(shards), deque[tuple[Sequence[Item], int]]()
         idle, running = deque(self._actors), dict[Any, tuple[Any, Sequence[Item], int]]()
-        while True:
+        while self._actors:
             fresh = ((shard, 0) for shard in upcoming)
             while idle and (task := again.popleft() if again else next(fresh, None)):
                 actor = idle.popleft()
                 running[actor.work.remote(task[0])] = (actor, *task)
-            if not running:
+            if idle and not any(shard for _, shard, _ in running.values()):
                 return
             done, _ = self._ray.wait(list(running), num_returns=1, timeout=_LOOK_S)
             for reference in done:
@@ -125,17 +128,24 @@ class Shards(Generic[Item, Result]):
                 found = self._result(reference)
                 if found is not None:
                     idle.append(actor)
-                    yield found[0]
+                    if shard:
+                        yield found[0]
                     continue
                 self._actors.remove(actor)
-                idle.append(self._begin())
+                if shard or deaths + 1 < BEGINNINGS:  # it has no shard before it has a machine
+                    another = self._begin()
+                    running[another.version.remote()] = (another, (), 0 if shard else deaths + 1)
                 if len(shard) > 1:
                     half = len(shard) // 2
                     again.extend([(shard[:half], 0), (shard[half:], 0)])
-                elif deaths + 1 < DEATHS:
+                elif shard and deaths + 1 < DEATHS:
                     again.append((shard, deaths + 1))
-                else:
+                elif shard:
                     yield given_up(shard[0])
+        raise PleuraError(
+            f"the workers of the cluster died, and none could be begun {BEGINNINGS} times; the "
+            "logs of its machines show why; give the same command again"
+        )
 
     def _result(self, reference: Any) -> tuple[Result] | None:
         """Return the result of a shard; None where its actor died over it."""
@@ -156,18 +166,26 @@ class Shards(Generic[Item, Result]):
 
     def _require_alike(self) -> None:
         """See that every actor could be begun, and runs this pleura."""
-        exceptions = self._ray.exceptions
         ours = version("pleura")
-        for actor in self._actors:
-            try:
-                machine, theirs = self._ray.get(actor.version.remote())
-            except exceptions.RayError as error:
-                raise _not_begun(error) from error
+        for actor in list(self._actors):
+            machine, theirs = self._begun(actor)
             if theirs != ours:
                 raise UsageError(
                     f"the machine {machine} of the cluster has pleura {theirs}, and this is "
                     f"{ours}; install the same there"
                 )
+
+    def _begun(self, actor: Any, deaths: int = 0) -> Any:
+        """Return what an actor says of its machine; one that is killed is replaced."""
+        exceptions = self._ray.exceptions
+        try:
+            return self._ray.get(actor.version.remote())
+        except exceptions.RayError as error:
+            killed = isinstance(error, exceptions.RayActorError) and "No module" not in str(error)
+            if not killed or deaths + 1 == BEGINNINGS:
+                raise _not_begun(error) from error
+        self._actors.remove(actor)
+        return self._begun(self._begin(), deaths + 1)
 
 
 class _Actor:
