@@ -24,6 +24,7 @@ class Server:
             does what was asked and then answers 500.
         answer: Returns status, content and headers for a path and the headers of a request.
         asked: The methods and paths that were asked for.
+        sent: Bytes of content that were sent.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Server:
     refused: list[str] = field(default_factory=list)
     answer: Callable[[str, Message], tuple[int, bytes, dict[str, str]]] | None = None
     asked: list[str] = field(default_factory=list)
+    sent: int = 0
     address: str = ""
 
     @property
@@ -114,6 +116,7 @@ def serving(**how: object) -> Iterator[Server]:
             self.end_headers()
             if self.command == "HEAD":
                 return
+            server.sent += len(content)
             with contextlib.suppress(ConnectionError):
                 if fault:
                     self.wfile.write(content[: len(content) // 2])
