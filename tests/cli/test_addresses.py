@@ -4,6 +4,8 @@ import hashlib
 import inspect
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import get_args
@@ -16,6 +18,7 @@ from pleura.cli import options
 from pleura.cli.app import VERBS, execute
 from pleura.data import arrays
 from pleura.data.arrays import open_prepared
+from pleura.models.bundle import read_bundle
 from pleura.remote.objects import Objects
 from tests.dicom_files import make_dicom
 from tests.remote.pacs import address, pacs
@@ -311,6 +314,43 @@ def test_a_job_at_an_address_is_judged_as_that_in_a_folder(
         capsys.readouterr()
     assert told[0] == told[1]
     assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
+
+
+@pytest.mark.slow
+def test_a_training_at_an_address_is_that_of_the_folder(
+    small_prepared, tmp_path, capsys, store, monkeypatch
+):
+    put_folder(store, small_prepared.path, "prepared")
+    learning = ["network.name=cnn", "network.width=4", "network.depth=2", "train.batch=4"]
+    learning += ["train.epochs=3", "train.folds=3", "train.positive_fraction=0.8"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name, how in (
+        ("here", [str(small_prepared.path)]),
+        ("there", ["s3://films/prepared", "--work", str(tmp_path / "kept")]),
+        ("no-room", ["s3://films/prepared", "--work", str(tmp_path / "k"), "--work-gib", "1e-9"]),
+    ):
+        store.faults[:] = ["500", "cut"] if name == "there" else []
+        words = ["-m", "pleura", "train", *how, "--out", str(tmp_path / name)]
+        words += [word for one in learning for word in ("--set", one)]
+        subprocess.run([*torchrun, *words], check=True, capture_output=True, timeout=300)
+    histories = [
+        [row.rsplit(",", 1)[0] for row in (tmp_path / name / "history.csv").read_text().split()]
+        for name in ("here", "there", "no-room")
+    ]
+    assert len(histories[0]) == 4
+    assert histories[1] == histories[2] == histories[0]
+    models = [read_bundle(tmp_path / name / "model.h5") for name in ("here", "there", "no-room")]
+    assert models[0].digest == models[1].digest == models[2].digest
+
+
+def test_options_of_arrays_at_an_address_go_with_one(small_prepared, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "m")]
+    assert execute(["train", str(small_prepared.path), *out, "--work-gib", "1"]) == 2
+    assert "--work, --work-gib: are for arrays at an address; leave" in capsys.readouterr().err
+    assert execute(["train", "https://me:secret@host/p", *out]) == 2
+    shown = capsys.readouterr().err
+    assert "https://host/p: a prepared folder is read from this machine, or from s3://" in shown
 
 
 HERE = "s3://films/x"

@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pleura.data.checked import PIECE, CheckedArray, header, piece_digest
+from pleura.data.checked import DIGESTS, CheckedArray, header, piece_digest, piece_digests, piece_of
 from pleura.errors import DataError
+from pleura.processes.workers import CHUNK as PIECE
 
 UINT8 = np.dtype(np.uint8)
 
@@ -16,7 +17,7 @@ def images() -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def digests(images: Any) -> list[str]:
-    return [piece_digest(images[at : at + PIECE]) for at in range(0, len(images), PIECE)]
+    return piece_digests(images, PIECE)
 
 
 @pytest.fixture
@@ -101,3 +102,19 @@ def test_no_file_an_empty_one_and_no_images(tmp_path: Path) -> None:
 def test_the_header_is_that_of_numpy(images: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", images)
     assert (tmp_path / "x.npy").read_bytes().startswith(header(images.shape, UINT8))
+
+
+def test_an_image_has_a_digest_of_its_own_until_there_are_very_many(
+    images: Any, tmp_path: Path
+) -> None:
+    numbers = (0, 1, 17, DIGESTS, DIGESTS + 1, 2 * DIGESTS + 1, 9 * DIGESTS, 10**9)
+    assert [piece_of(number) for number in numbers] == [1, 1, 1, 1, 2, 4, 16, 16]
+    np.save(tmp_path / "x.npy", images)
+    known = piece_digests(images, 1)
+    array = CheckedArray(
+        tmp_path / "x.npy", images.shape, UINT8, [*known[:7], "", *known[8:20], "", *known[21:]]
+    )
+    assert np.array_equal(array[8:20], images[8:20])
+    for rows, told in ((7, "row 7"), (slice(5, None), "rows 7, 20")):
+        with pytest.raises(DataError, match=rf"x.npy: {told} changed since they were prepared"):
+            array[rows]

@@ -24,7 +24,11 @@ _LINE_EVERY_S = 60.0
 
 def train(
     prepared: Annotated[
-        Path, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
+        str,
+        typer.Argument(
+            help="A folder that pleura prepare wrote, or its address in a store.",
+            show_default=False,
+        ),
     ],
     out: Annotated[options.Out, typer.Option(help="Folder for the results.", show_default=False)],
     run_file: options.RunFile = None,
@@ -54,6 +58,16 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where arrays from an address are kept.", show_default="~/.cache/pleura/arrays"
+        ),
+    ] = None,
+    work_gib: Annotated[
+        float,
+        typer.Option(help="Most of them to keep, in GiB; 0 means half of the free space.", min=0),
+    ] = 0.0,
     as_json: options.AsJson = False,
 ) -> None:
     """Train a network; write model.h5, history.csv, history.jsonl, curves.png and run.json.
@@ -63,7 +77,7 @@ def train(
     when it is started with torchrun or accelerate launch.
     """
     from pleura import config
-    from pleura.data.arrays import open_prepared, with_folds
+    from pleura.data.arrays import with_folds
     from pleura.errors import SettingError
     from pleura.evaluation.mix import find_mixes
     from pleura.stages.train import hold_to_train, learned_nothing, train_model
@@ -82,7 +96,7 @@ def train(
                 "nothing in it; pleura run takes all"
             )
     console.hold(hold_to_train(out))
-    arrays = open_prepared(prepared)
+    arrays = _opened(prepared, work, work_gib)
     (fold_table,) = open_paths(fold_table)
     if fold_table is not None:
         arrays = with_folds(arrays, fold_table)
@@ -114,6 +128,32 @@ def train(
             },
             as_json,
         )
+
+
+def _opened(prepared: str, work: Path | None, work_gib: float) -> "Prepared":
+    """Return a prepared folder, which may be at an address, until the command ends.
+
+    Raises:
+        UsageError: It is of a kind that is not read; or an option does not go with it.
+    """
+    from pleura.data.arrays import open_prepared
+    from pleura.data.fetched import prepared_at
+    from pleura.errors import UsageError
+    from pleura.remote.address import STORES, path_of, scheme_in, url_of, without_secrets
+    from pleura.storage.own_file import cache_folder
+
+    scheme = scheme_in(prepared)
+    if scheme in STORES:
+        keep = work or cache_folder("arrays")
+        return console.hold(prepared_at(url_of(prepared), keep, int(work_gib * 2**30)))
+    if scheme not in ("", "file"):
+        raise UsageError(
+            f"{without_secrets(prepared)}: a prepared folder is read from this machine, or from "
+            f"{', '.join(f'{one}://' for one in STORES)}; copy it to one of them"
+        )
+    if work is not None or work_gib:
+        raise UsageError("--work, --work-gib: are for arrays at an address; leave them out")
+    return open_prepared(path_of(prepared))
 
 
 def _print(told: Mapping[str, Any] | None, as_json: bool) -> None:

@@ -21,7 +21,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,10 +29,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.checked import CheckedArray, header, piece_digest
+from pleura.data.checked import CheckedArray, header, piece_digests, piece_of
 from pleura.data.fold_table import read_folds
 from pleura.data.folds import fold_records, require_sound_folds
-from pleura.data.manifest import DRAWN, FORMAT, Manifest, Masks, read_manifest, write_manifest
+from pleura.data.manifest import (
+    DRAWN,
+    FORMAT,
+    INDEX,
+    NAME,
+    Manifest,
+    Masks,
+    read_manifest,
+    write_manifest,
+)
 from pleura.data.prepare import PREPARATION, prepare_mask
 from pleura.data.radiographs import AnyRadiograph, read_any_radiograph
 from pleura.data.records import ImageRecord, read_index, write_index
@@ -143,13 +152,14 @@ class _Chunk:
     x_path: str
     y_path: str | None
     offset: int
+    piece: int
 
 
 class _Filled(NamedTuple):
-    """The digests of a chunk's pieces; of the masks "" where it has none."""
+    """The digests of a chunk's pieces; of the masks none where it has none."""
 
-    x: str = ""
-    y: str = ""
+    x: list[str]
+    y: list[str]
 
 
 def write_prepared(
@@ -215,13 +225,18 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
             written, or does not add up.
     """
     folder = Path(path)
+    return open_arrays(folder, folder, CheckedArray)
+
+
+def open_arrays(folder: Path, named: Path, array: Callable[..., CheckedArray]) -> Prepared:
+    """Return a prepared folder as the one `named`, each of its arrays opened by `array`."""
     manifest = read_manifest(folder)
-    records = read_index(folder / "index.parquet", expected=manifest.index)
+    records = read_index(folder / INDEX, expected=manifest.index)
     train = tuple(record for record in records if record.part == "train")
     test = tuple(record for record in records if record.part == "test")
     if (len(train), len(test)) != (manifest.train, manifest.test):
         raise DataError(
-            f"{folder / 'manifest.json'}: tells of {manifest.train} training and {manifest.test} "
+            f"{folder / NAME}: tells of {manifest.train} training and {manifest.test} "
             f"test images, the index of {len(train)} and {len(test)}; prepare the folder again"
         )
     size = manifest.size
@@ -229,11 +244,11 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
     masks = np.dtype(np.bool_) if manifest.masks == DRAWN else pixels
     shape, test_shape = (len(train), size, size), (len(test), size, size)
     return Prepared(
-        path=folder,
+        path=named,
         size=size,
-        x_train=CheckedArray(folder / "X_train.npy", shape, pixels, manifest.x_train),
-        y_train=CheckedArray(folder / "Y_train.npy", shape, masks, manifest.y_train),
-        x_test=CheckedArray(folder / "X_test.npy", test_shape, pixels, manifest.x_test),
+        x_train=array(folder / "X_train.npy", shape, pixels, manifest.x_train),
+        y_train=array(folder / "Y_train.npy", shape, masks, manifest.y_train),
+        x_test=array(folder / "X_test.npy", test_shape, pixels, manifest.x_test),
         train=train,
         test=test,
         fingerprint=manifest.fingerprint,
@@ -290,9 +305,9 @@ def _write_arrays(
         in_train = [filled[chunk.number] for chunk in work if chunk.y_path is not None]
         in_test = [filled[chunk.number] for chunk in work if chunk.y_path is None]
         digests = {
-            "x_train": [piece.x for piece in in_train],
-            "y_train": [piece.y for piece in in_train],
-            "x_test": [piece.x for piece in in_test],
+            "x_train": [one for chunk in in_train for one in chunk.x],
+            "y_train": [one for chunk in in_train for one in chunk.y],
+            "x_test": [one for chunk in in_test for one in chunk.x],
         }
         finish(out, train, test, size, fingerprint, DRAWN, digests)
         store.remove()
@@ -308,7 +323,7 @@ def finish(
     digests: Mapping[str, list[str]],
 ) -> None:
     """Write index and manifest beside arrays of which `digests` has those of the pieces."""
-    write_index([*train, *test], out / "index.parquet")
+    write_index([*train, *test], out / INDEX)
     manifest = Manifest(
         format=FORMAT,
         preparation=PREPARATION,
@@ -317,7 +332,7 @@ def finish(
         test=len(test),
         masks=masks,
         fingerprint=fingerprint,
-        index=seal.digest((out / "index.parquet").read_bytes()),
+        index=seal.digest((out / INDEX).read_bytes()),
         **digests,
     )
     write_manifest(out, manifest)
@@ -385,22 +400,24 @@ def _plan(
         path = r.path if kept is None else str(kept)
         slots.append(_Slot(path, r.pixel_hash, r.aspect, r.encoded_pixels, position, shape))
     y_text = None if y_path is None else str(y_path)
+    piece = piece_of(len(records))
     return [
-        _Chunk(first + number, tuple(piece), size, str(x_path), y_text, offset)
-        for number, piece in enumerate(chunks(slots))
+        _Chunk(first + number, tuple(some), size, str(x_path), y_text, offset, piece)
+        for number, some in enumerate(chunks(slots))
     ]
 
 
 def _found(chunk: _Chunk) -> _Filled:
     """Return the digests of what lies in a chunk's slots."""
 
-    def read(path: str | None) -> str:
+    def read(path: str | None) -> list[str]:
         if path is None:
-            return ""
+            return []
         bytes_each = chunk.size * chunk.size
         with open(path, "rb") as file:  # noqa: PTH123
             file.seek(chunk.offset + chunk.slots[0].position * bytes_each)
-            return seal.digest(file.read(len(chunk.slots) * bytes_each))
+            content = file.read(len(chunk.slots) * bytes_each)
+        return piece_digests(np.frombuffer(content, np.uint8).reshape(-1, bytes_each), chunk.piece)
 
     return _Filled(read(chunk.x_path), read(chunk.y_path))
 
@@ -425,7 +442,7 @@ def _taken(chunk: _Chunk, parts: Sequence[Reply | LimitError]) -> _Filled:
     whole = parts[0]
     if len(parts) > 1 or isinstance(whole, LimitError):
         return _found(chunk)
-    return _Filled(str(whole.fields["x"]), str(whole.fields["y"]))
+    return _Filled(**whole.fields)
 
 
 _COULD_BE_READ = "(it could be read when the index was made)"
@@ -452,10 +469,11 @@ def _fill(chunk: _Chunk) -> Reply:
     position, shown = chunk.slots[0].position, np.stack(images)
     write_at(chunk.x_path, chunk.offset, position, shown)
     if chunk.y_path is None:
-        return Reply(_Filled(piece_digest(shown))._asdict())
+        return Reply(_Filled(piece_digests(shown, chunk.piece), [])._asdict())
     drawn = np.stack(masks)
     write_at(chunk.y_path, chunk.offset, position, drawn)
-    return Reply(_Filled(piece_digest(shown), piece_digest(drawn))._asdict())
+    digests = (piece_digests(block, chunk.piece) for block in (shown, drawn))
+    return Reply(_Filled(*digests)._asdict())
 
 
 def _read_indexed(slot: _Slot) -> AnyRadiograph:

@@ -1,13 +1,14 @@
 """Arrays on disk that are compared with their digests as they are read.
 
 A prepared folder may hold many gigabytes, so it is not read through when it is opened. Its manifest
-has a digest for every `PIECE` images of each array; a piece is compared with its own the first time
-that an image of it is asked for, and all of them where that is wanted.
+has a digest for each image of an array, or, in large ones, for each few: a piece. A piece is
+compared with its own the first time that an image of it is asked for, and all of them where that is
+wanted.
 """
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from pleura.formats.text_file import open_regular
 from pleura.processes.workers import CHUNK
 from pleura.storage.seal import digest
 
-PIECE = CHUNK
-"""So many images have a digest together: what a worker prepares at a time."""
+DIGESTS = 1 << 16
+"""An array has no more digests than this, or than one for `CHUNK` images: a manifest is a text."""
 
 
 class CheckedArray:
@@ -32,7 +33,7 @@ class CheckedArray:
         path: A .npy file, as :func:`header` begins it.
         shape: Of the array; images come first.
         dtype: uint8 or bool.
-        digests: One for each `PIECE` images, see :func:`piece_digest`.
+        digests: One for each :func:`piece_of` images, or, as earlier ones, for each `CHUNK`.
 
     Raises:
         DataError: The file is not there, or its header or length are not those of such an array.
@@ -46,11 +47,14 @@ class CheckedArray:
         self._array = _mapped(path, shape, dtype)
         self._digests = digests
         self._sound = np.zeros(len(digests), np.bool_)
-        if len(digests) != len(range(0, shape[0], PIECE)):
+        sizes = (piece_of(shape[0]), CHUNK)
+        fits = [size for size in sizes if len(digests) == len(range(0, shape[0], size))]
+        if not fits:
             raise DataError(
                 f"{path}: has {shape[0]} images and {len(digests)} digests; there is one for every "
-                f"{PIECE} images; prepare the folder again"
+                f"{' or '.join(map(str, sizes))} images; prepare the folder again"
             )
+        self._piece = fits[0]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,7 +73,7 @@ class CheckedArray:
         """Return some images, by their number, a slice, or an array of numbers."""
         first = images[0] if isinstance(images, tuple) else images
         numbers = np.atleast_1d(np.arange(len(self))[first])
-        self._require_sound(np.unique(numbers // PIECE))
+        self._require_sound(np.unique(numbers // self._piece))
         return np.asarray(self._array[images])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -85,18 +89,24 @@ class CheckedArray:
         self._sound[:] = False
         self._require_sound(np.arange(len(self._digests)))
 
+    def expect(self, images: Iterable[int]) -> None:
+        """Say which images will be asked for, in order: of use where they are elsewhere."""
+
+    def _block(self, piece: int) -> NDArray[Any]:
+        return self._array[piece * self._piece : (piece + 1) * self._piece]
+
     def _require_sound(self, pieces: NDArray[np.int64]) -> None:
         unsound = [int(piece) for piece in pieces if not self._sound[piece]]
         changed = [piece for piece in unsound if not self._is_sound(piece)]
         if changed:
             raise DataError(
-                f"{self._path}: {_rows(changed, len(self))} changed since they were prepared; the "
+                f"{self._path}: {self._rows(changed)} changed since they were prepared; the "
                 "disk or a copy may be damaged: prepare the folder again"
             )
         self._sound[unsound] = True
 
     def _is_sound(self, piece: int) -> bool:
-        block = self._array[piece * PIECE : (piece + 1) * PIECE]
+        block = self._block(piece)
         if piece_digest(block) != self._digests[piece]:
             return False
         most = block.view(np.uint8).max(initial=0)
@@ -107,9 +117,29 @@ class CheckedArray:
             )
         return True
 
+    def _rows(self, pieces: Sequence[int]) -> str:
+        """Return which rows of the array some pieces are, in words, the first few of them."""
+        runs = [
+            (first * self._piece, min((last + 1) * self._piece, len(self)) - 1)
+            for first, last in _runs(pieces)
+        ]
+        told = [f"{first} to {last}" if first < last else f"{first}" for first, last in runs]
+        more = f" and {len(told) - 3} more ranges" if len(told) > 3 else ""
+        return f"row{'s' * (runs[0][0] < runs[-1][1])} {', '.join(told[:3])}{more}"
+
+
+def piece_of(images: int) -> int:
+    """Return how many images of an array of so many have a digest together: 1, 2, 4, 8 or 16."""
+    return next(size for size in (1, 2, 4, 8, CHUNK) if size == CHUNK or images <= size * DIGESTS)
+
+
+def piece_digests(block: NDArray[Any], piece: int) -> list[str]:
+    """Return the digest of each `piece` images of ``(n, ...)``, in their order."""
+    return [piece_digest(block[start : start + piece]) for start in range(0, len(block), piece)]
+
 
 def piece_digest(block: NDArray[Any]) -> str:
-    """Return the digest of images ``(n, ...)`` of any dtype, n at most `PIECE`, in their order."""
+    """Return the digest of images ``(n, ...)`` of any dtype, in their order."""
     return digest(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
 
 
@@ -137,15 +167,6 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray
         f"{path}: has {size} bytes and the manifest tells of {dtype} {shape}, which take {wanted}, "
         "or begins otherwise than such an array; prepare the folder again"
     )
-
-
-def _rows(pieces: Sequence[int], images: int) -> str:
-    """Return which rows of an array some pieces are, in words, the first few of them."""
-    told = [
-        f"{first * PIECE} to {min((last + 1) * PIECE, images) - 1}" for first, last in _runs(pieces)
-    ]
-    more = f" and {len(told) - 3} more ranges" if len(told) > 3 else ""
-    return f"rows {', '.join(told[:3])}{more}"
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

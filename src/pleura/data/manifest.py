@@ -16,7 +16,7 @@ from pleura.errors import ConfigError, DataError, SealError
 from pleura.storage import seal
 from pleura.storage.atomic import write_text
 
-NAME = "manifest.json"
+NAME, INDEX = "manifest.json", "index.parquet"
 FORMAT = 3
 
 Masks = Literal["drawn", "shares"]

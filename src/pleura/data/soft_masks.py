@@ -19,7 +19,7 @@ from pleura.data.arrays import (
     partials_of,
     write_at,
 )
-from pleura.data.checked import PIECE, piece_digest
+from pleura.data.checked import piece_digests, piece_of
 from pleura.data.manifest import SHARES
 from pleura.errors import UsageError
 
@@ -72,8 +72,8 @@ def _write_soft(
     digests: dict[str, list[str]] = {"x_train": [], "y_train": [], "x_test": []}
     scores: list[float] = []
     coming = iter(answers)
-    for first in range(0, count, PIECE):
-        pixels = prepared.x_train[first : first + PIECE]
+    for first in range(0, count, CHUNK):
+        pixels = prepared.x_train[first : first + CHUNK]
         piece = list(islice(coming, len(pixels)))
         scores += [score for _, score in piece]
         if len(piece) < len(pixels):
@@ -84,7 +84,7 @@ def _write_soft(
         shares = np.rint(255 * maps).astype(np.uint8).reshape(pixels.shape)
         for name, block in (("X_train", pixels), ("Y_train", shares)):
             write_at(str(partials[name]), offset, first, block)
-            digests[name.lower()].append(piece_digest(block))
+            digests[name.lower()] += piece_digests(block, piece_of(count))
         total.update(shares.tobytes())
     if next(coming, None) is not None:
         raise UsageError(f"{out}: more answers than the {count} images of {prepared.path}")

@@ -125,6 +125,17 @@ class Objects:
         """
         return self._pool.submit(self._tried, address, stamp)
 
+    def begin_part(self, url: str, start: int, end: int) -> "Future[bytes]":
+        """Begin to fetch a part of an object in a thread.
+
+        Its result raises AddressError where it could not be had.
+        """
+
+        def part(store: Any, path: str, run: Callable[..., Any]) -> bytes:
+            return _read(url, run, path, start, end)
+
+        return self._pool.submit(self._asked, url, without_secrets(url), part)
+
     def _tried(self, address: Address, stamp: Stamp | None) -> Brought | NotBrought:
         try:
             return self.fetch(address, stamp)

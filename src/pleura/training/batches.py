@@ -3,7 +3,7 @@
 Shapes: B batch, H rows, W columns.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
 from pleura.data.arrays import Prepared
+from pleura.data.checked import CheckedArray
 from pleura.data.prepare import prepare_boxes
 from pleura.data.records import ImageRecord
 from pleura.errors import UsageError
@@ -128,7 +129,7 @@ class Truth:
 
 
 class Images(Dataset[Batch]):
-    """Batches straight from the memory-mapped arrays.
+    """Batches straight from the arrays, which are memory-mapped or fetched.
 
     Args:
         parts: Folders of one size, and which of their rows are meant; they are counted through.
@@ -159,6 +160,16 @@ class Images(Dataset[Batch]):
     def __getitems__(self, items: list[Item]) -> Batch:
         places = torch.tensor([place for place, _ in items])
         return self.read([image for _, image in items])._replace(places=places)
+
+    def expect(self, images: Iterable[int]) -> None:
+        """Say which images will be read, in order: of use where their arrays are elsewhere."""
+        coming = list(images)
+        annotated = self._beliefs[:, _ANNOTATED] + self._beliefs[:, _SOFT] > 0
+        for part, (pixels, masks) in enumerate(self._arrays):
+            rows = [image for image in coming if self._part[image] == part]
+            for array, read in ((pixels, rows), (masks, [one for one in rows if annotated[one]])):
+                if isinstance(array, CheckedArray):
+                    array.expect(self._row[read].tolist())
 
     def read(self, images: list[int]) -> Batch:
         """Return some images, by their place among the rows, numbered from 0."""

@@ -1,5 +1,6 @@
 """The loop that trains a network on a prepared folder."""
 
+import itertools
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -91,9 +92,10 @@ class Trainer:
             settings.accumulate,
             self.accelerator.num_processes,
         )
+        self._images = material.that_train()
         self.loader = self.accelerator.prepare(
             DataLoader(
-                material.that_train(),
+                self._images,
                 batch_sampler=self._batches,
                 collate_fn=_as_is,  # type: ignore[arg-type]
             )
@@ -220,6 +222,9 @@ class Trainer:
         """Take the steps of an epoch; return the learning rate of the last one."""
         epoch, settings, rate = progress.epoch, self.settings, 0.0
         self._batches.epoch = epoch
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        mine = itertools.islice(self._batches, rank, None, world)
+        self._images.expect(image for batch in mine for _, image in batch)
         choices = augment.draw(self.material.images, settings.seed, epoch)
         size = schedule.size_of(settings, self.prepared.size, epoch)
         moves = -(-progress.steps // settings.accumulate)  # of the weights, in an epoch

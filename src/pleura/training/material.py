@@ -77,7 +77,9 @@ class Material:
     def that_validate(self, rank: int, world: int) -> Images:
         """Return the part of the images that validate which process `rank` of `world` looks at."""
         rows = self.split.validation[rank::world]
-        return Images((self.prepared, rows), empty_masks=self._settings.empty_masks)
+        images = Images((self.prepared, rows), empty_masks=self._settings.empty_masks)
+        images.expect(range(len(images)))
+        return images
 
     def keys(self) -> NDArray[np.uint64]:
         """Return the keys ``(n,)`` of all pictures that train, see :func:`image_keys`."""
