@@ -27,6 +27,8 @@ def joined(where: str) -> Iterator[Any]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Else workers of a cluster that is begun here give way to any other program, by 15.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Its machines' words on a worker that died go to stdout else, whatever log_to_driver says.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     try:
