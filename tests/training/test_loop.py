@@ -12,7 +12,7 @@ import torch
 from pleura.config import Data, Network, Train
 from pleura.data import arrays
 from pleura.data.arrays import open_prepared, write_prepared
-from pleura.data.checked import PIECE, piece_digest
+from pleura.data.checked import piece_digests
 from pleura.data.index import build_index
 from pleura.data.manifest import read_manifest
 from pleura.data.records import image_keys
@@ -446,12 +446,7 @@ def weak(prepared, tmp_path_factory):
         (out / name).write_bytes((prepared.path / name).read_bytes())
     empty, known = np.zeros(prepared.y_train.shape, np.bool_), read_manifest(prepared.path)
     np.save(out / "Y_train.npy", empty)
-    pieces = [empty[first : first + PIECE] for first in range(0, len(empty), PIECE)]
-    digests = {
-        "x_train": known.x_train,
-        "y_train": [piece_digest(piece) for piece in pieces],
-        "x_test": known.x_test,
-    }
+    digests = {"x_train": known.x_train, "y_train": piece_digests(empty, 1), "x_test": known.x_test}
     about = (prepared.size, known.fingerprint, known.masks)
     arrays.finish(out, records, prepared.test, *about, digests)
     return open_prepared(out)
