@@ -22,6 +22,7 @@ from pleura.data.arrays import (
 from pleura.data.checked import piece_digests, piece_of
 from pleura.data.manifest import SHARES
 from pleura.errors import UsageError
+from pleura.processes.workers import CHUNK
 
 
 def write_soft(
