@@ -25,14 +25,10 @@ from torch import Tensor
 
 from pleura.config import Run, load_run
 from pleura.data.arrays import Prepared, open_prepared
+from pleura.data.known_labels import known_labels
 from pleura.data.patients import siim_patient
 from pleura.data.prepare import prepare_pixels
-from pleura.data.radiographs import (
-    known_labels,
-    radiograph_files,
-    radiograph_id,
-    read_any_radiograph,
-)
+from pleura.data.radiographs import radiograph_files, radiograph_id, read_any_radiograph
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.evaluation.comparison import compare
 from pleura.evaluation.decision import fit_decision

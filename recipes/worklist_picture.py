@@ -15,7 +15,8 @@ from pleura.data.files import dicom_files
 from pleura.dicom.radiograph import open_radiograph
 from pleura.inference.predictor import load
 from pleura.inference.row import Row
-from pleura.inference.worklist import PAGE, Worklist
+from pleura.inference.tables import WORKLIST
+from pleura.inference.worklist import Worklist
 from pleura.storage.atomic import write_bytes
 from recipes.page_picture import photographed
 
@@ -39,7 +40,7 @@ def main() -> None:
             wrote = writer.write(open_radiograph(path), found, out)
             answers.append(Row.of(str(path), found, areas=wrote.areas))
         writer.finish(answers, out)
-        write_bytes(PICTURE, photographed(out / PAGE, chromium, WINDOW))
+        write_bytes(PICTURE, photographed(out / WORKLIST, chromium, WINDOW))
     print(f"wrote {PICTURE}")
 
 

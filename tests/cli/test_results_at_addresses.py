@@ -138,7 +138,9 @@ def test_where_no_results_are_put(command, tmp_path, monkeypatch, capsys, store)
         assert "5ec3e7" not in shown
     words = [*command[:2], "--watch", "in", "--out", OUT]
     assert execute(words) == 2
-    assert f"--out {OUT}: what is watched for is never all there" in capsys.readouterr().err
+    assert (
+        f"--out {OUT}: --watch has no end, so its results cannot be put" in capsys.readouterr().err
+    )
     assert not list(tmp_path.iterdir())
 
 

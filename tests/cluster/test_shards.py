@@ -79,7 +79,10 @@ def test_what_is_raised_there_is_raised_here(ray):
         next(Shards(ray, unmakeable, (), Share(cpus=1, actors=1), most=9).map([[1]], str))
     with pytest.raises(UsageError, match=r"^no machine of the cluster has 9999 cores, which a wor"):
         Shards(ray, squares, (), Share(cpus=9999), most=9)
-    with pytest.raises(UsageError, match=r"has 1 cores and 9 GPUs, which a worker is to take; low"):
+    with pytest.raises(
+        UsageError,
+        match=r"takes 1 cores and 9 GPUs, and no machine of the cluster has as many; low",
+    ):
         Shards(ray, squares, (), Share(gpus=9), most=9)
 
 

@@ -79,7 +79,7 @@ def test_a_file_of_another_array(
     array: CheckedArray, tmp_path: Path, shape: Any, dtype: Any
 ) -> None:
     with pytest.raises(
-        DataError, match=r"x.npy: has 688 bytes and the manifest tells of .*, which"
+        DataError, match=r"x.npy: has 688 bytes, or begins otherwise than a .* array of .*, which"
     ):
         CheckedArray(tmp_path / "x.npy", shape, np.dtype(dtype), ["", "", ""])
 
@@ -90,7 +90,7 @@ def test_no_file_an_empty_one_and_no_images(tmp_path: Path) -> None:
         CheckedArray(path, (1, 4, 4), UINT8, [""])
     path.write_bytes(b"")
     with pytest.raises(
-        DataError, match=r"x.npy: has 0 bytes and the manifest tells of uint8 \(1, 4"
+        DataError, match=r"x.npy: has 0 bytes, or begins otherwise than a uint8 array of \(1, 4"
     ):
         CheckedArray(path, (1, 4, 4), UINT8, [""])
     path.write_bytes(header((0, 4, 4), UINT8))

@@ -514,7 +514,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
     os.mkfifo(fifo)
     refused(
         tmp_path,
-        "is a folder where a file is needed: name the files in it, or see who may enter it",
+        "is a folder, and a file is needed: name the files in it; where it was to be looked into",
     )
     for path in (fifo, Path("/dev/zero")):
         refused(path, "is a pipe or a device; a regular file is needed")

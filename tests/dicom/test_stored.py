@@ -229,7 +229,7 @@ NOISY = SMOOTH + NOISE.integers(0, 40, SMOOTH.shape).astype(np.uint16)
 def test_several_samples_read_as_pixels_are_told(tmp_path, pixels):
     path = tmp_path / "x.dcm"
     path.write_bytes(make_dicom(pixels))
-    with pytest.raises(MislabelledError, match="the pixels are a picture only with others"):
+    with pytest.raises(MislabelledError, match="the pixels make a picture only with other values"):
         read_radiograph(path)
 
 

@@ -35,7 +35,9 @@ def test_a_part_chooses_nothing_for_itself():
 
 
 def test_one_part_has_nobody_to_choose_for_it():
-    with pytest.raises(ValueError, match="one part has no others that could choose its thresholds"):
+    with pytest.raises(
+        ValueError, match="thresholds are chosen on the other parts, and there is one part alone"
+    ):
         fit_nested(predictions(4), np.zeros(4, np.int64))
 
 

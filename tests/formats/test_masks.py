@@ -287,7 +287,10 @@ class TestCoco:
             ({"size": [9, 6], "counts": [54]}, "so rows and columns are exchanged: mend"),
             ({"size": [6, 9], "counts": [53]}, "add up to 53 pixels, but its image has 54"),
             ({"size": [6, 9], "counts": [-1, 55]}, "neither whole numbers nor packed"),
-            ({"size": [6, 9], "counts": "~~~~~~~~~~"}, "hold what no packed counts hold"),
+            (
+                {"size": [6, 9], "counts": "~~~~~~~~~~"},
+                "hold a character that packed counts never have",
+            ),
             ({"size": [6, 9], "counts": "Pa"}, "break off"),
             ({"size": [6, 9], "counts": "11"}, "add up to 2 pixels"),
             ([[1, 1, 2, 2]], "no list of x and y in turn"),

@@ -252,8 +252,8 @@ def test_a_repeated_id_is_answered_once(run, predictor, radiographs, tmp_path):
     answers = run(predictor, [radiographs[0], again, radiographs[1]], tmp_path / "out")
     assert [bool(answer.error) for answer in answers] == [False, True, False]
     assert answers[1].error == (
-        f"{again}: has the id 1.2.0 of {radiographs[0]}, which was answered; leave one of them "
-        "out, or name images by their files with `id` stem"
+        f"{again}: has the same id 1.2.0 as {radiographs[0]}, which was answered; leave one of "
+        "them out, or name images by their files with `id` stem"
     )
     assert len(table(tmp_path / "out" / "submission.csv")) == 2
     by_stem = run(

@@ -106,7 +106,7 @@ def test_entities_are_refused_where_they_are_declared(path, head):
 
 def test_depth_is_bounded(path):
     path.write_bytes(b"<net>" + b"<a>" * 10**5)
-    with pytest.raises(BundleError, match="is nested or as long as no model of pleura is"):
+    with pytest.raises(BundleError, match="is nested deeper, or longer, than any model of pleura"):
         read_openvino(path)
 
 

@@ -96,7 +96,7 @@ def test_a_modality_that_is_no_word_ends_in_other():
             "?limit=9",
             [],
             UsageError,
-            "pages are asked for anyhow; leave limit and offset out of it",
+            "pleura asks for the pages by itself; leave limit and offset out of the query",
         ),
         (
             "",

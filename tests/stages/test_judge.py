@@ -96,7 +96,10 @@ def test_scores_beside_masks_rank_the_images(truth, tmp_path):
     found = judge(said, truth, scores=table)
     labels = [bool(mask.any()) for mask in TRUTH.values()]
     assert found.evaluation.auroc.value == pytest.approx(auroc(labels, [*values.values()]))
-    with pytest.raises(UsageError, match="is a table of scores, and `scores` names another one"):
+    with pytest.raises(
+        UsageError,
+        match="is a table of scores, and `scores` names another one; name one table of scores",
+    ):
         judge(table, truth, scores=table)
 
 
@@ -426,7 +429,7 @@ def test_the_command_writes_page_rows_and_figures(truth, tmp_path, capsys):
     points = pl.read_csv(out / "figures" / "confusion-default.csv")
     assert points["images"].to_list() == [4, 0, 0, 4]
     assert execute([*command[:3], "--json"]) == 2
-    assert "wants --truth" in capsys.readouterr().err
+    assert "needs --truth, and takes no model" in capsys.readouterr().err
     assert execute(["evaluate"]) == 2
 
 

@@ -58,7 +58,9 @@ def test_each_image_comes_to_one_process_once_in_an_epoch(images, batch, accumul
 
 
 def test_more_processes_than_images():
-    with pytest.raises(UsageError, match="3 images train, in 4 processes; start no more processes"):
+    with pytest.raises(
+        UsageError, match="4 processes have 3 images to train on, so some have none; start no more"
+    ):
         batches(3, 1, processes=4)
 
 

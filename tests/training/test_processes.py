@@ -140,7 +140,7 @@ def test_machines_that_would_not_find_each_other_again_do_not_begin(monkeypatch)
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     message = (
-        "would not find each other then; give it the rendezvous backend c10d, and export TORCH_D"
+        "would not find each other; on each machine, give it the rendezvous backend c10d and exp"
     )
     with pytest.raises(UsageError, match=message):
         is_main_process()

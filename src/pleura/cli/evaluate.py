@@ -146,7 +146,7 @@ def evaluate(
         checked_suffix(checklist)
     if predictions is not None or truth is not None:
         if predictions is None or truth is None or model is not None:
-            raise UsageError("--predictions wants --truth, and no model")
+            raise UsageError("--predictions needs --truth, and takes no model")
         from pleura.stages.judge_sides import Judging
 
         how = Judging(

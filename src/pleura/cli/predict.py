@@ -231,8 +231,8 @@ def _place(out: str, work: Path | None, watch: Path | None) -> tuple[str, Path |
         return place, None
     if watch is not None:
         raise UsageError(
-            f"--out {without_secrets(place)}: what is watched for is never all there, so it cannot "
-            "be put at an address; name a folder, and copy it to the store"
+            f"--out {without_secrets(place)}: --watch has no end, so its results cannot be put at "
+            "an address; name a folder, and copy it to the store"
         )
     return place, work or cache_folder("results")
 

@@ -215,8 +215,8 @@ def _room(ray: Any, share: Share) -> tuple[int, int]:
     if not cores or share.cpus > max(cores):
         wanted = f"{share.cpus or 1} cores" + (f" and {share.gpus:g} GPUs" if share.gpus else "")
         raise UsageError(
-            f"no machine of the cluster has {wanted}, which a worker is to take; lower `cpus` or "
-            "`gpus`"
+            f"each worker takes {wanted}, and no machine of the cluster has as many; lower `cpus` "
+            "or `gpus`"
         )
     cpus = share.cpus or min(cores)
     if share.gpus and not share.cpus:  # its part of a machine with several GPUs

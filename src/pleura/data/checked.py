@@ -164,8 +164,8 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be opened ({error}); prepare the folder again") from error
     raise DataError(
-        f"{path}: has {size} bytes and the manifest tells of {dtype} {shape}, which take {wanted}, "
-        "or begins otherwise than such an array; prepare the folder again"
+        f"{path}: has {size} bytes, or begins otherwise than a {dtype} array of {shape}, which the "
+        f"manifest tells of and which takes {wanted}; prepare the folder again"
     )
 
 

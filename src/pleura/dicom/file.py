@@ -95,8 +95,8 @@ class DicomStream:
             self._size = size = status.st_size  # once it is known, that of what was unpacked
             if stat.S_ISDIR(status.st_mode):
                 raise DicomError(
-                    "is a folder where a file is needed: name the files in it, or see who may enter"
-                    " it where it was to be looked into"
+                    "is a folder, and a file is needed: name the files in it; where it was to be"
+                    " looked into, see who may enter it"
                 )
             if not stat.S_ISREG(status.st_mode):
                 raise DicomError("is a pipe or a device; a regular file is needed")

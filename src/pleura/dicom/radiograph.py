@@ -356,8 +356,8 @@ def _require_samples(stored: NDArray[Any], header: Header) -> None:
     if samples_contradict(stored):
         raise MislabelledError(
             f"(0028,0100) Bits Allocated is {header.bits_allocated} and (0028,0002) Samples per"
-            f" Pixel {header.samples_per_pixel}, but the pixels are a picture only with others:"
-            " correct the two and (0028,0011) Columns, or export the file again"
+            f" Pixel {header.samples_per_pixel}, but the pixels make a picture only with other"
+            " values: correct them and (0028,0011) Columns, or export the file again"
         )
 
 

@@ -71,7 +71,8 @@ def fit_nested(
     count = int(parts.max(initial=0)) + 1
     if count < 2:
         raise ValueError(
-            "one part has no others that could choose its thresholds; deal out two or more"
+            "thresholds are chosen on the other parts, and there is one part alone; make two "
+            "or more"
         )
     return tuple(
         fit_decision(predictions.among(parts != part), calibration) for part in range(count)

@@ -33,7 +33,7 @@ def ranking_doubts(auroc: Score, scores: Sequence[float]) -> list[str]:
     if auroc.high < 0.5:
         said.append(
             f"AUROC is {auroc.value:.3f} ({auroc.low:.3f} to {auroc.high:.3f}), clearly below one "
-            "half: the scores may be of no pneumothorax, or the labels exchanged. Look at some "
-            "images; where scores are, give 1 - score."
+            "half: the scores may say that there is no pneumothorax, or the labels are exchanged. "
+            "Look at some images; if it is the scores, give 1 - score."
         )
     return said

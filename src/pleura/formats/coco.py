@@ -441,7 +441,7 @@ def _unpacked(text: str) -> list[int]:
     for letter in text:
         code = ord(letter) - 48
         if not 0 <= code < 64 or shift > 30:
-            raise _Fault("its packed counts hold what no packed counts hold")
+            raise _Fault("its packed counts hold a character that packed counts never have")
         value |= (code & 0x1F) << shift
         shift += 5
         if code & 0x20:

@@ -304,8 +304,8 @@ class Job:
 
     def _repeated(self, path: Source, image_id: str) -> str:
         return (
-            f"{path}: has the id {image_id} of {self._claims[image_id]}, which was answered; leave "
-            "one of them out, or name images by their files with `id` stem"
+            f"{path}: has the same id {image_id} as {self._claims[image_id]}, which was answered; "
+            "leave one of them out, or name images by their files with `id` stem"
         )
 
     def _identity(self) -> str:

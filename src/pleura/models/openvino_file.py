@@ -138,7 +138,7 @@ class _Walk:
         self.stack.append(name)
         self.elements += 1
         if len(self.stack) > _DEPTH or self.elements > _ELEMENTS:
-            raise BundleError("is nested or as long as no model of pleura is")
+            raise BundleError("is nested deeper, or longer, than any model of pleura")
         where = "/".join(self.stack[-3:])
         if self.elements == 1 and name != "net":
             raise BundleError("is XML but not of OpenVINO")

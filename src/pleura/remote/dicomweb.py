@@ -158,8 +158,8 @@ def names_below(
     found, query = _parts(url), urlsplit(url).query
     if {"limit", "offset"} & {name for name, _ in parse_qsl(query, keep_blank_values=True)}:
         raise UsageError(
-            f"{without_secrets(url)}: pages are asked for anyhow; leave limit and offset out of "
-            "its query"
+            f"{without_secrets(url)}: pleura asks for the pages by itself; leave limit and offset "
+            "out of the query"
         )
     studies = f"{found['service']}/studies"
     if found["study"]:

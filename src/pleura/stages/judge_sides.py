@@ -201,8 +201,8 @@ def read_predictions(path: Path, scores: Path | None, how: Judging) -> Predicted
         return Predicted(masks, table.renamed(of))
     if scores is not None:
         raise UsageError(
-            f"{path}: is a table of scores, and `scores` names another one; name masks, or one of "
-            "them"
+            f"{path}: is a table of scores, and `scores` names another one; name one table of "
+            "scores, beside masks if there are any"
         )
     table = _read_scores(path, how)
     if how.threshold is None:

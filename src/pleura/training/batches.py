@@ -243,8 +243,8 @@ class Batches(Sampler[list[Item]]):
     ) -> None:
         if images < processes:
             raise UsageError(
-                f"{images} images train, in {processes} processes; start no more processes than "
-                "there are images"
+                f"{processes} processes have {images} images to train on, so some have none; start "
+                "no more processes than there are images"
             )
         self._order = order
         self.batch_size = min(batch, images // processes)

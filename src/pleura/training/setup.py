@@ -57,9 +57,9 @@ def _require_new_stores() -> None:
         and told.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     ):
         raise UsageError(
-            "torchrun is to start the processes of several machines again where one dies, and they "
-            "would not find each other then; give it the rendezvous backend c10d, and export "
-            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, on each machine"
+            "torchrun restarts the processes of all machines where one dies, and started so they "
+            "would not find each other; on each machine, give it the rendezvous backend c10d and "
+            "export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
         )
 
 
