@@ -302,15 +302,7 @@ def _stored_values(
     sized = header.pixel_bytes in _native_bytes(header)
     itemised = data.buffer.startswith(_ITEM, element.start)
     if element.undefined or (itemised and (uid in codecs.CODECS or not sized)):
-        if not element.undefined:
-            data.note(
-                "loose-structure", "(7FE0,0010) states a length where compressed data has none"
-            )
-        stored, lossy, uid, notes = decode_fragments(
-            fragments(data), uid, header.rows, header.columns, header.bits_allocated
-        )
-        for note in notes:
-            data.note(note.kind, note.text)
+        stored, lossy, uid = _decoded(data, header)
     elif uid in codecs.CODECS and not sized:
         raise MislabelledError(
             f"the Transfer Syntax UID (0002,0010) says {header.transfer_syntax_name}, but"
@@ -339,6 +331,22 @@ def _stored_values(
         data.note(found.kind, found.text)
     _require_sign(fitting, header)
     return fitting, uid, value
+
+
+def _decoded(data: DataSet, header: Header) -> tuple[NDArray[Any], bool, str]:
+    """Return pixels that are compressed, whether something was lost, and their transfer syntax."""
+    if not data.elements[PIXEL_DATA].undefined:
+        data.note("loose-structure", "(7FE0,0010) states a length where compressed data has none")
+    stored, lossy, uid, notes = decode_fragments(
+        fragments(data),
+        header.transfer_syntax_uid,
+        header.rows,
+        header.columns,
+        header.bits_allocated,
+    )
+    for note in notes:
+        data.note(note.kind, note.text)
+    return stored, lossy, uid
 
 
 def _require_order(stored: NDArray[Any], header: Header) -> None:

@@ -158,13 +158,17 @@ def _annotations(
             )
         else:
             own[key].append(item)
+    _refuse_boxes(path, own)
+    return own, doubted
+
+
+def _refuse_boxes(path: Path, own: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     drawn = [item.get("segmentation") for items in own.values() for item in items]
     if len(drawn) >= MANY and all(map(_is_box, drawn)):
         raise AnnotationError(
             f"{path}: all of its {len(drawn):,} segmentations are upright rectangles, so they are "
             "boxes, and no masks; give them with `labels` and `label_boxes`"
         )
-    return own, doubted
 
 
 def _check_scale(path: Path, reaches: Sequence[float], outside: int, drawn: int) -> None:
