@@ -259,6 +259,12 @@ class TestPublicSets:
         assert self.said(table) == {"a": 0.5, "b": 0.0, "d": 0.0}
         assert [problem.image_id for problem in table.problems] == ["c"]
 
+    @pytest.mark.parametrize("word", ["PTX", "large pnx", "pneumothoraces"])
+    def test_what_may_be_the_finding_in_short_is_refused(self, tmp_path, word):
+        table = self.read(tmp_path, f"image_id,Labels\na,No Finding\nb,Mass|{word}\n")
+        assert self.said(table) == {"a": 0.0}
+        assert f"the list holds '{word.lower()}', which may be pneu" in table.problems[0].reason
+
     def test_a_list_without_any_known_finding_makes_nobody_negative(self, tmp_path):
         message = r"no row of the column 'class_name' has 'pneumothorax' or 'No finding', so it may"
         with pytest.raises(DataError, match=message):

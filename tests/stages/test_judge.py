@@ -375,6 +375,17 @@ def test_why_no_row_can_be_used_is_said(truth, tmp_path):
         judge(truth, labels)
 
 
+def test_labels_that_are_all_uncertain_are_not_blamed_on_ids(truth, tmp_path):
+    labels = tmp_path / "labels.csv"
+    said = ("right pneumothorax", "no pneumothorax")
+    rows = [f"{name},{said[n % 2]}" for n, name in enumerate(NAMES)]
+    labels.write_text("\n".join(["image,Labels", *rows]) + "\n")
+    with pytest.raises(
+        DataError, match=r"8 of its ids are of .*labels.csv too, but none can be ju"
+    ):
+        judge(truth, labels)
+
+
 def test_nothing_in_common_is_an_error(truth, tmp_path):
     said = folder(tmp_path / "said", {"x": square(1)})
     with pytest.raises(DataError, match="none of its 1 ids belongs to the 8 of"):

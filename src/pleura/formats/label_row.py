@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pleura.dicom.structures import names_pneumothorax
 from pleura.errors import UsageError
 from pleura.formats.csv_table import number_of, patient_of
 
@@ -94,6 +95,7 @@ class Refused(Exception):  # noqa: N818
 _NO_LABELS = {"exclude", "unchanged", "suboptimal study"}
 """Findings of PadChest that say nothing of the radiograph if they stand alone."""
 
+_IN_SHORT = re.compile(r"\b(?:ptx|pnx|pneumothora\w+)\b")
 _NOTHING = {"", "nan", "na", "n/a", "<na>", "null"}
 """What programs write where nothing is known."""
 
@@ -175,12 +177,18 @@ def _has(text: str, finding: str) -> float | None:
 
     -1 where a longer word of it holds the finding's, as ``hydropneumothorax`` and ``no
     pneumothorax`` do: either may be meant.
+
+    Raises:
+        Refused: A word may be the finding in short or in the plural, as ``PTX`` is.
     """
     found = _findings(text)
     if found <= _NO_LABELS:
         return None
     if finding not in found and any(finding in word for word in found):
         return UNCERTAIN
+    short = min(filter(_IN_SHORT.search, found), default="")
+    if finding not in found and short and names_pneumothorax(finding):
+        raise Refused(f"the list holds {short[:20]!r}, which may be {finding}: write it out")
     return float(finding in found)
 
 

@@ -174,11 +174,18 @@ def write_judgement(
 def _why_none(
     said: Predicted, right: KnownTruth, paired: "_Paired", predictions: str, truth: str
 ) -> str:
-    """Return why the two sides have no image in common."""
+    """Return why the two sides have no image in common that can be judged."""
     for source, side in ((predictions, said), (truth, right)):
         if side.problems and not side.ids:
             name, fault = side.problems[0]
             return f"{source}: none of its {len(side.problems):,} rows can be used; {name}: {fault}"
+    if shared := len(right.ids) - len(paired.missing):
+        first = "".join(f" {name}: {fault}" for name, fault in paired.failures[:1])
+        return (
+            f"{predictions}: {shared:,} of its ids are of {truth} too, but none can be judged: "
+            + " ".join(paired.notes())
+            + first
+        )
     advice = "name the column of ids with `image_column`, or what they are with `match`"
     return (
         f"{predictions}: none of its {len(said.ids):,} ids belongs to the {len(right.ids):,} "
