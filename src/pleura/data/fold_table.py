@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pleura.errors import DataError
 from pleura.formats.csv_cells import csv_text, text_of
-from pleura.formats.csv_table import columns_shown, open_table, shown, whole_number
+from pleura.formats.csv_table import rows_with, shown, whole_number
 from pleura.storage.atomic import write_text
 
 MAX_FOLDS = 1000
@@ -26,20 +26,13 @@ def read_folds(path: str | os.PathLike[str]) -> dict[str, int]:
             holds a fold that is no number from 0 on or leaves one out.
     """
     folds: dict[str, int] = {}
-    needed = {"image_id", "fold"}
-    with open_table(path, needed.issubset) as table:
-        if not needed <= set(table.columns):
+    for line, row, _ in rows_with(path, ("image_id", "fold"), "a fold table"):
+        image_id, fold = text_of(row["image_id"]), _fold(path, line, row["fold"])
+        if folds.setdefault(image_id, fold) != fold:
             raise DataError(
-                f"{path}: a fold table needs the columns image_id and fold; found "
-                f"{columns_shown(table.columns)}"
+                f"{path}: line {line} puts image {shown(image_id)} into fold {fold}, an earlier "
+                f"one into fold {folds[image_id]}; keep one of them"
             )
-        for line, row, _ in table.whole_rows():
-            image_id, fold = text_of(row["image_id"]), _fold(path, line, row["fold"])
-            if folds.setdefault(image_id, fold) != fold:
-                raise DataError(
-                    f"{path}: line {line} puts image {shown(image_id)} into fold {fold}, an "
-                    f"earlier one into fold {folds[image_id]}; keep one of them"
-                )
     missing = set(range(max(folds.values(), default=0) + 1)) - set(folds.values())
     if missing:
         raise DataError(f"{path}: fold {min(missing)} has no image; number the folds from 0 on")

@@ -9,7 +9,7 @@ of radiographs drawn on theirs, is known by one number in every folder.
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,14 +18,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import DataError
 from pleura.formats.csv_cells import text_of
-from pleura.formats.csv_table import (
-    TableRow,
-    columns_shown,
-    open_table,
-    patient_of,
-    shown,
-    whole_number,
-)
+from pleura.formats.csv_table import patient_of, rows_with, shown, whole_number
 
 KEY_BITS = 40
 
@@ -49,7 +42,7 @@ def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
         DataError: The file cannot be read, lacks a column, or gives an image two patients.
     """
     patients: dict[str, str] = {}
-    for line, row, _ in _rows(path, {"ImageId", "patient"}, "a patient map"):
+    for line, row, _ in rows_with(path, ("ImageId", "patient"), "a patient map"):
         image_id, patient = row["ImageId"], patient_of(row["patient"])
         if image_id and patient and patients.setdefault(image_id, patient) != patient:
             raise DataError(
@@ -85,7 +78,7 @@ def read_drawn_on(path: str | os.PathLike[str]) -> dict[str, int]:
     """
     drawn: dict[str, int] = {}
     what = "what pleura simulate tells of its radiographs"
-    for _, row, _ in _rows(path, {"ImageId", "source"}, what):
+    for _, row, _ in rows_with(path, ("ImageId", "source"), what):
         known = whole_number(row.get("nih_patient", ""), NIH_PATIENTS)
         known = known or nih_patient(Path(text_of(row["source"])).stem)
         if known is not None:
@@ -140,21 +133,6 @@ def siim_columns(patients: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
             f"{KEY_BITS}; choose another length for the keys"
         )
     return {"gaps": _planes(gaps, 4), "patients": _planes([numbers[key] for key in keys], 2)}
-
-
-def _rows(path: str | os.PathLike[str], needed: set[str], what: str) -> Iterator[TableRow]:
-    """Yield the rows of a table.
-
-    Raises:
-        DataError: It cannot be read, lacks a column that is needed, or a row cannot be trusted.
-    """
-    with open_table(path, needed.issubset) as table:
-        if not needed <= set(table.columns):
-            raise DataError(
-                f"{path}: {what} needs the columns {' and '.join(sorted(needed))}; found "
-                f"{columns_shown(table.columns)}"
-            )
-        yield from table.whole_rows()
 
 
 @functools.cache

@@ -175,6 +175,26 @@ def open_table(
         yield CsvTable(table, tuple(names), head.delimiter, len(head.cells), lines)
 
 
+def rows_with(path: str | os.PathLike[str], needed: Sequence[str], what: str) -> Iterator[TableRow]:
+    """Yield the rows of a table that has the columns needed.
+
+    Args:
+        path: The table.
+        needed: The columns.
+        what: What messages call such a table, such as ``a fold table``.
+
+    Raises:
+        DataError: It cannot be read, lacks a column that is needed, or a row cannot be trusted.
+    """
+    with open_table(path, set(needed).issubset) as table:
+        if not set(needed) <= set(table.columns):
+            raise DataError(
+                f"{path}: {what} needs the columns {' and '.join(needed)}; found "
+                f"{columns_shown(table.columns)}"
+            )
+        yield from table.whole_rows()
+
+
 class TableHead(NamedTuple):
     """The first line of a table that says something.
 

@@ -3,7 +3,7 @@
 import os
 
 from pleura.errors import DataError
-from pleura.formats.csv_table import columns_shown, open_table, shown
+from pleura.formats.csv_table import rows_with, shown
 
 _LONGEST = 80
 
@@ -22,23 +22,16 @@ def read_image_table(path: str | os.PathLike[str], column: str) -> dict[str, str
             cell of more than 80 characters, or says two things of one image.
     """
     found: dict[str, str] = {}
-    needed = {"ImageId", column}
-    with open_table(path, needed.issubset) as table:
-        if not needed <= set(table.columns):
+    for line, row, _ in rows_with(path, ("ImageId", column), f"a table of {column}"):
+        image_id, value = row["ImageId"], row[column]
+        if len(value) > _LONGEST:
             raise DataError(
-                f"{path}: needs the columns ImageId and {column}; found "
-                f"{columns_shown(table.columns)}"
+                f"{path}: line {line}: {column} has {len(value)} characters; write at most "
+                f"{_LONGEST}"
             )
-        for line, row, _ in table.whole_rows():
-            image_id, value = row["ImageId"], row[column]
-            if len(value) > _LONGEST:
-                raise DataError(
-                    f"{path}: line {line}: {column} has {len(value)} characters; write at most "
-                    f"{_LONGEST}"
-                )
-            if image_id and value and found.setdefault(image_id, value) != value:
-                raise DataError(
-                    f"{path}: line {line} says another {column} of image {shown(image_id)} than an "
-                    "earlier line; keep one of them"
-                )
+        if image_id and value and found.setdefault(image_id, value) != value:
+            raise DataError(
+                f"{path}: line {line} says another {column} of image {shown(image_id)} than an "
+                "earlier line; keep one of them"
+            )
     return found
