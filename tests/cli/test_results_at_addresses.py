@@ -16,6 +16,7 @@ import pytest
 
 from pleura.cli.app import execute
 from pleura.inference.job import Job
+from pleura.remote.results_at import ResultsAt
 
 OUT = "s3://films/out"
 
@@ -166,4 +167,41 @@ def test_a_killed_job_goes_on(on, tiny_model, cohort, tmp_path, cache, store):
     assert list(there(store)) == [".pleura.lock"]
     assert any(cache.rglob(".predictions.sqlite"))
     assert subprocess.run(there_too, capture_output=True, timeout=600).returncode == 3
+    assert without_moments(there(store)) == without_moments(here(tmp_path / "here"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on", [["--batch", "2"], ["--on", "ray", "--cpus", "1"]])
+def test_a_machine_that_is_lost_costs_what_it_had_in_hand(
+    on, command, tmp_path, cache, capsys, store, monkeypatch
+):
+    command += ["--overlays", "--worklist"]
+    assert execute([*command, "--out", str(tmp_path / "here")]) == 0
+    monkeypatch.setattr("pleura.cli.predict.PART_S", 0.0)
+    parts, put_part = [], ResultsAt.put_part
+
+    def put_three(results, job, rows):
+        put_part(results, job, rows)
+        parts.append(rows)
+        if len(parts) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultsAt, "put_part", put_three)
+        assert execute([*command, *on, "--out", OUT]) == 130
+    shutil.rmtree(cache)
+    found = there(store)
+    assert sum(name.startswith(".rows/") for name in found) == 3
+    assert sum(name.startswith("overlays/") for name in found) >= 3
+    assert "submission.csv" not in found
+    capsys.readouterr()
+    assert execute([*command, *on, "--out", OUT]) == 1
+    assert "remove s3://films/out/.pleura.lock" in capsys.readouterr().err
+    store.client.delete_object(Bucket="films", Key="out/.pleura.lock")
+    taken, take_rows = {}, Job.take_rows
+    monkeypatch.setattr(
+        Job, "take_rows", lambda job, rows: taken.update(rows) or take_rows(job, rows)
+    )
+    assert execute([*command, *on, "--out", OUT]) == 0
+    assert taken == parts[0] | parts[1] | parts[2]
     assert without_moments(there(store)) == without_moments(here(tmp_path / "here"))

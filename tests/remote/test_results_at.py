@@ -170,3 +170,36 @@ def test_a_folder_that_cannot_be_made(store, objects, tmp_path):
     ):
         ResultsAt(URL, "", TABLES, tmp_path / "w", objects).__enter__()
     assert not there(store)
+
+
+def test_what_is_put_meanwhile_is_put_once_and_its_rows_go_at_the_end(store, results):
+    with results() as sent:
+        assert list(sent.parts("job")) == []
+        made(sent)
+        store.way.refused[:] = ["403"]
+        with pytest.raises(OutputError, match=r"a.png: may not be written: check what gives the"):
+            sent.put_part("job", {"k1": "1"})
+        sent.put_part("job", {"k2": "2"})
+    names = list(there(store))
+    assert names[0] == "out/.pleura.lock"
+    assert names[1].startswith("out/.rows/")
+    assert names[2:] == ["out/pictures/a.png"]
+    with results() as again:
+        assert list(again.parts("job")) == [{"k1": "1", "k2": "2"}]
+        assert list(again.parts("of another model")) == []
+        store.put({names[1]: b"{}"})
+        assert list(again.parts("job")) == []
+        again.put()
+    assert list(there(store)) == ["out/last.csv", "out/pictures/a.png", "out/rows.csv"]
+
+
+def test_what_lies_at_an_address_is_brought_into_its_own_folder_alone(store, results, tmp_path):
+    with results() as sent:
+        made(sent).put_part("job", {"k": "1"})
+    store.client.delete_object(Bucket="films", Key="out/.pleura.lock")
+    store.put({"out/a/../../../evil": b"x", "out/a/.b/c": b"x", "out/pictures/b.png": b"5"})
+    with results(machine="there") as again:
+        assert len(list(again.parts("job"))) == 1
+        found = [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
+        names = {path.name for path in found if not path.name.startswith(".")}
+        assert names == {"a.png", "b.png"}

@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -128,8 +129,8 @@ def predict(
 
     Not a medical device: for research and education, not for diagnosis.
 
-    A run that was cut off goes on where it was. At an address results are put when all are there,
-    and once. A file that cannot be read gets its reason in predictions.csv and no row in
+    A run that was cut off goes on where it was. At an address results are put as they
+    come, tables last. A file that cannot be read gets its reason in predictions.csv and no row in
     submission.csv. One that by its picture or header is no frontal chest radiograph (inverted,
     lateral, a hand, CT) is not assessed: its flags stand in predictions.csv, and submission.csv,
     which has no third word, says -1. The exit status is 3 where a file failed or was not assessed.
@@ -198,14 +199,14 @@ def predict(
                 job = held.enter_context(
                     predict_on_ray.open_job(cluster, predictor, bundles, settings, how)
                 )
-                _all_of(job, listed, told, progress, predict_on_ray.TURN)
+                _all_of(job, listed, told, progress, sent, predict_on_ray.TURN)
             elif watch is not None:
                 watched = _watched(watch, folder)
                 job = held.enter_context(Job(predictor, how, readers, objects))
                 _arriving(job, watched, told, progress)
             else:
                 job = held.enter_context(Job(predictor, how, readers, objects))
-                _all_of(job, listed, told, progress)
+                _all_of(job, listed, told, progress, sent)
         rows = job.write_results() if watch is not None else _finished(job, told, sent)
     if deidentify and watch is None:
         from pleura.results.writer import forget_key
@@ -373,10 +374,24 @@ def _command(
     return repr((model, [*map(without_secrets, inputs)], [*map(str, others)], lasting))
 
 
+PART_S = 20.0
+"""So often what is answered is put at an address: as much is done twice if a machine is lost."""
+
+
 def _all_of(
-    job: "Job", listed: "Inputs", told: "_Told", progress: OnProgress, turn_size: int = 4096
+    job: "Job",
+    listed: "Inputs",
+    told: "_Told",
+    progress: OnProgress,
+    sent: "ResultsAt | None",
+    turn_size: int = 4096,
 ) -> None:
-    """Have all files answered, and tell of each."""
+    """Have all files answered, tell of each, and put them where they go to an address."""
+    if sent is not None:
+        for kept in sent.parts(job.identity):
+            job.take_rows(kept)
+        job.new_rows()
+    put = time.monotonic()
     with (
         _going_on(job, told),
         contextlib.closing(job.answer_turns(listed.turns(turn_size))) as rows,
@@ -384,6 +399,19 @@ def _all_of(
         for row in rows:
             told.hear(row)
             progress(job.done, len(job))
+            if sent is not None and time.monotonic() - put >= PART_S and (new := job.new_rows()):
+                _put_part(sent, job.identity, new)
+                put = time.monotonic()
+
+
+def _put_part(sent: "ResultsAt", job: str, rows: Mapping[str, str]) -> None:
+    """Put rows at an address; where that fails, the work goes on, and the next time tries again."""
+    from pleura.errors import OutputError
+
+    try:
+        sent.put_part(job, rows)
+    except OutputError as error:
+        console.say(f"note: {error}; it is tried again with what is answered next")
 
 
 def _finished(job: "Job", told: "_Told", sent: "ResultsAt | None") -> "Rows":

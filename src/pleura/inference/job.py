@@ -23,7 +23,7 @@ from pleura.choices import IdSource
 from pleura.dicom.suffixes import is_picture, stem_of
 from pleura.errors import ChangedError
 from pleura.formats.annotations import id_fault
-from pleura.inference.job_store import JobStore, Rows, key_of
+from pleura.inference.job_store import JobStore, Rows, key_of, row_of, text_of
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.inference.row import Row, Wrote
 from pleura.inference.tables import write_tables
@@ -130,6 +130,7 @@ class Job:
         self._claims: dict[str, Source] = {}  # id -> the file that it belongs to
         self._repeats: set[Source] = set()
         self.done = 0
+        self._new_rows: dict[str, str] | None = None
         with contextlib.ExitStack() as held:
             held.enter_context(locked_folder(settings.out, "predict", products=PRODUCTS))
             self._store = held.enter_context(JobStore(settings.out, self._identity()))
@@ -203,6 +204,29 @@ class Job:
                 functools.partial(answered, predictor, self._readers, settings), ran
             )
             yield from self._recorded(paths, todo, finished)
+
+    @property
+    def identity(self) -> str:
+        """All that a row depends on but its file, as one line."""
+        return self._identity()
+
+    def take_rows(self, rows: Mapping[str, str]) -> None:
+        """Take rows of the same job that were kept elsewhere: by key, as texts."""
+        for key, text in rows.items():
+            if key not in self._store:
+                self._store.add(key, row_of(text))
+
+    def new_rows(self) -> dict[str, str]:
+        """Return the rows that were yielded since this was asked first or last, by key, as texts.
+
+        What says no more than that another file has an id is left out.
+        """
+        rows, self._new_rows = self._new_rows, {}
+        return rows or {}
+
+    def _tell(self, key: str, row: Row) -> None:
+        if self._new_rows is not None:
+            self._new_rows[key] = text_of(row)
 
     def continue_earlier(self) -> None:
         """Give the files that are answered already their places, in the order of their answers."""
@@ -290,6 +314,8 @@ class Job:
         repeats = path in self._repeats
         self._repeats.discard(path)
         self._store.add(self._places[path].key, result, repeats=repeats)
+        if not repeats:
+            self._tell(self._places[path].key, result)
         return result
 
     def _known(self, path: Source) -> Row:

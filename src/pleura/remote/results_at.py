@@ -1,29 +1,33 @@
-"""Results that are to lie at an address: made in a folder here, and put there when all are made.
+"""Results that are to lie at an address: made in a folder here, and put there as they are made.
 
-An object is there whole or not at all, and nothing is put before all is made. One of the files is
-put last: who finds it finds all others. A lock, an object that is put only where none is, keeps
+An object is there whole or not at all. What is made for single files is put meanwhile, each time
+with their rows in an object of its own below ``.rows``, so that the same command goes on from there
+if this machine is lost. The tables are put at the end, one of them last: who finds it finds all
+others. A lock, an object that is put only where none is, keeps
 others away until then; afterwards the results do, which nobody writes over.
 """
 
 import contextlib
-import itertools
 import json
 import secrets
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Self
 
-from pleura.errors import AddressError, OutputError
+from pleura.errors import AddressError, OutputError, SealError
 from pleura.processes.progress import OnProgress, untold
 from pleura.remote.address import Address, without_secrets
 from pleura.remote.objects import Objects
-from pleura.storage import lock
-from pleura.storage.atomic import why_not_written, write_text
+from pleura.storage import lock, seal
+from pleura.storage.atomic import why_not_written, write_bytes, write_text
 
 _CLAIM = ".claim"
+_ROWS = ".rows"
 _BEGUN = ".begun"
+_PART = ".part"
 
 
 class ResultsAt:
@@ -54,7 +58,11 @@ class ResultsAt:
         self._base = work / blake2b(self.url.encode(), digest_size=16).hexdigest()
         self.folder = self._base / blake2b(command.encode(), digest_size=8).hexdigest()
         self._lock = f"{self._url}/{lock.NAME}"
+        self._rows = f"{self._url}/{_ROWS}/{self.folder.name}"
         self._done = False
+        self._parts: list[str] = []
+        self._unput: dict[str, str] = {}
+        self._there: set[str] = set()  # names of files that this process put
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as held:
@@ -74,6 +82,59 @@ class ResultsAt:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
+    def parts(self, job: str) -> Iterator[dict[str, str]]:
+        """Yield what was put of rows by this command, here or on another machine; see `put_part`.
+
+        The other files that were put with them are brought into the folder, where they are not.
+
+        Args:
+            job: All that a row depends on but the file. Rows of another one are passed over.
+
+        Raises:
+            AddressError: It could not be had.
+        """
+        if self._objects.about(self._rows) is None:
+            return
+        self._parts = sorted(url for url, _ in self._objects.below(self._rows + "/"))
+        self._bring()
+        for url in self._parts:
+            try:
+                part = seal.unsealed(self._objects.fetch(Address(url)).content.decode())
+            except (SealError, ValueError):
+                continue  # its files are answered again
+            if part.get("job") == job:
+                yield part["rows"]
+
+    def _bring(self) -> None:
+        for url, _ in self._objects.below(self._url + "/"):
+            name = url.removeprefix(self._url + "/")
+            path = self.folder / name
+            if "/" not in name or "/." in f"/{name}" or path.exists():
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, self._objects.fetch(Address(url)).content)
+            self._there.add(name)
+
+    def put_part(self, job: str, rows: Mapping[str, str]) -> None:
+        """Put what was made for some files, and then their rows.
+
+        Args:
+            job: As for :meth:`parts`.
+            rows: By key, as texts.
+
+        Raises:
+            OutputError: Something could not be put; the rows are put with the next ones.
+        """
+        self._unput.update(rows)
+        write_text(self.folder / _BEGUN, "")
+        self._put([name for name in self._names() if "/" in name])
+        url = f"{self._rows}/{len(self._parts):08d}-{secrets.token_hex(4)}.json"
+        part = self._base / _PART
+        write_text(part, seal.sealed({"job": job, "rows": self._unput}))
+        for _ in self._objects.put({url: part}):
+            self._parts.append(url)
+        self._unput = {}
+
     def put(self, on_progress: OnProgress = untold) -> None:
         """Put all that lies in the folder at the address.
 
@@ -87,24 +148,32 @@ class ResultsAt:
                 "there; give the same command again"
             )
         write_text(self.folder / _BEGUN, "")
-        names = [
-            path.relative_to(self.folder).as_posix()
-            for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and not path.name.startswith(".")
-        ]
-        last = self._tables[-1]
-        groups = (
+        names, last, before = self._names(), self._tables[-1], len(self._there)
+        total = len({*names, last} - self._there)
+        for group in (
             [name for name in names if "/" in name],
             [name for name in names if "/" not in name and name != last],
             [last],
-        )
-        put = (
-            self._objects.put({f"{self._url}/{name}": self.folder / name for name in group})
-            for group in groups
-        )
-        for done, _ in enumerate(itertools.chain.from_iterable(put), start=1):
-            on_progress(done, len(names))
+        ):
+            self._put(group, lambda there: on_progress(there - before, total))
         self._done = True
+        with contextlib.suppress(OutputError):  # the results are there, and these are not needed
+            for url in self._parts:
+                self._objects.remove(url)
+
+    def _names(self) -> list[str]:
+        return [
+            path.relative_to(self.folder).as_posix()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and "/." not in f"/{path.relative_to(self.folder)}"
+        ]
+
+    def _put(self, names: Iterable[str], told: Callable[[int], None] = lambda _: None) -> None:
+        """Put those of some files that this process did not put yet."""
+        new = {f"{self._url}/{name}": name for name in names if name not in self._there}
+        for url in self._objects.put({url: self.folder / name for url, name in new.items()}):
+            self._there.add(new[url])
+            told(len(self._there))
 
     def _claimed(self) -> str:
         """Return by which this folder knows its own lock at the address, also one left behind."""
@@ -136,7 +205,7 @@ class ResultsAt:
             return None, ""
 
     def _require_none(self) -> None:
-        if (self.folder / _BEGUN).exists():
+        if (self.folder / _BEGUN).exists() or self._objects.about(self._rows) is not None:
             return  # what is there, this command put there
         for name in self._tables:
             if self._objects.about(f"{self._url}/{name}") is not None:

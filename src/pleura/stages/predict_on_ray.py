@@ -233,6 +233,8 @@ class ClusterJob(Job):
             if row.called is not None:
                 _put_in_place(staged, self._settings.out)
             shutil.rmtree(staged, ignore_errors=True)
+        if self._is_first(source, row.image_id):
+            self._tell(key, row)
         return row
 
 
