@@ -273,14 +273,15 @@ class _Jpeg:
 def _first_marked(frame: bytes, start: int) -> int:
     """Return where 0xFF first stands before anything but 0, from `start` on, else the frame's end.
 
-    What lies before is coded data and nothing else. A pattern would take ten times as long.
+    What lies before is coded data and nothing else. A pattern takes three times as long to pass it.
     """
     # Only here, for whoever looks for files imports this module.
     import numpy as np
 
     for begin in range(start, len(frame) - 1, _BLOCK_BYTES):
         block = np.frombuffer(frame, np.uint8, min(_BLOCK_BYTES + 1, len(frame) - begin), begin)
-        marked = (block[:-1] == 0xFF) & (block[1:] != 0)
+        marked = block[:-1] == 0xFF
+        marked &= block[1:] != 0
         first = int(marked.argmax())
         if marked[first]:
             return begin + first

@@ -100,7 +100,7 @@ class DataSet:
             DamagedError: It stands twice, with different values.
         """
         if tag in self.ambiguous:
-            self._require_one(tag)
+            raise _twice(tag)
         element = self.elements.get(tag)
         return b"" if element is None else self.buffer[element.start : element.end]
 
@@ -121,7 +121,8 @@ class DataSet:
         sequence = self.elements.get(tag)
         if sequence is None:
             return
-        self._require_one(tag)
+        if tag in self.ambiguous:
+            raise _twice(tag)
         stated = IMPLICIT_LITTLE if sequence.vr == "UN" else self.encoding
         position = sequence.start
         while position + 8 <= sequence.end:
@@ -148,12 +149,12 @@ class DataSet:
             yield replace(found, notes=self.notes)
             position = item_walk.end if length == UNDEFINED else end
 
-    def _require_one(self, tag: int) -> None:
-        if tag in self.ambiguous:
-            raise DamagedError(
-                f"{tag_text(tag)} stands twice with different values, and readers differ in which"
-                " one they take; export the file again"
-            )
+
+def _twice(tag: int) -> DamagedError:
+    return DamagedError(
+        f"{tag_text(tag)} stands twice with different values, and readers differ in which one they"
+        " take; export the file again"
+    )
 
 
 def walk(

@@ -57,7 +57,7 @@ def text(data: DataSet, tag: int) -> str:
         decoded = raw.decode("ascii")
     else:
         decoded = _decode(raw, data.raw(CHARACTER_SET).decode("ascii", "replace"))
-    return decoded if decoded.isprintable() else printable(decoded)
+    return printable(decoded)
 
 
 def integer(data: DataSet, tag: int, *, signed: bool = False) -> int | None:
