@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from pydicom.pixels import get_decoder, get_encoder
 from pydicom.uid import RLELossless
 
-from pleura.dicom import codecs
+from pleura.dicom import codecs, rle_frame
 from pleura.dicom.codestream import parse_codestream
 from pleura.errors import DamagedError, DicomError, TruncatedError
 from tests.dicom_files import make_dicom
@@ -647,7 +647,7 @@ def test_what_lies_behind_the_pixels_of_an_rle_frame_is_left_out(behind):
 def test_an_rle_run_of_a_wrong_length_shifts_what_follows(row):
     """One more pixel in the middle looks like one too many at the end."""
     frame = rle(RADIOGRAPH)
-    segment, ends = frame[64:], codecs._unpacked(frame[64:] + b"\xff\0", RADIOGRAPH.size)[2]
+    segment, ends = frame[64:], rle_frame._unpacked(frame[64:] + b"\xff\0", RADIOGRAPH.size)[2]
     assert set(range(70, RADIOGRAPH.size + 1, 70)) < set(ends)
     at = position = 0
     while at < 70 * row or segment[position] > 100:  # the head of a run of few bytes as they are
