@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pleura.inference.predictor import Predictor
     from pleura.inference.row import Row
     from pleura.inference.watch import Watched
+    from pleura.models.bundle import Bundle
     from pleura.remote.results_at import ResultsAt
 
 
@@ -176,19 +177,10 @@ def predict(
         files = None if watch else listed.count
         readers = held.enter_context(open_readers(settings, files)) if cluster is None else None
         # They start while this is imported and the model is loaded.
-        from pleura.engines.choice import converting
         from pleura.inference.job import Job
-        from pleura.models.model_file import read_model
-        from pleura.stages.predict import job_settings, open_predictor
+        from pleura.stages.predict import job_settings
 
-        bundles = [read_model(model or DEFAULT), *map(read_model, ensemble or [])]
-        if said := converting(bundles, settings.engine, settings.device):
-            console.say(said)  # no bar moves meanwhile
-        predictor = open_predictor(bundles, settings)
-        if model is None:
-            console.say(_DEFAULT_USED)
-        for note in predictor.engine.notes:
-            console.say(note)
+        bundles, predictor = _opened(model, ensemble or [], settings)
         told = _Told(as_json, listed.passed)
         with console.progress("predicting") as progress:
             together = _batch(batch, predictor, _MANY if files is None else files)
@@ -354,6 +346,25 @@ def _kinds(wanted: str, deidentify: bool) -> list[Any]:
     if not set(named) <= set(known):
         raise UsageError(f"--dicom {wanted}: take any of {','.join(known)}, or all")
     return named
+
+
+def _opened(
+    model: str | None, others: Sequence[Path], settings: "Predict"
+) -> tuple[list["Bundle"], "Predictor"]:
+    """Return the models and what predicts with them; say what is to be known of both."""
+    from pleura.engines.choice import converting
+    from pleura.models.model_file import read_model
+    from pleura.stages.predict import open_predictor
+
+    bundles = [read_model(model or DEFAULT), *map(read_model, others)]
+    if said := converting(bundles, settings.engine, settings.device):
+        console.say(said)  # no bar moves meanwhile
+    predictor = open_predictor(bundles, settings)
+    if model is None:
+        console.say(_DEFAULT_USED)
+    for note in predictor.engine.notes:
+        console.say(note)
+    return bundles, predictor
 
 
 def _batch(batch: str, predictor: "Predictor", files: int) -> int:
