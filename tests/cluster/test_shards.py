@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,7 +79,7 @@ def test_what_is_raised_there_is_raised_here(ray):
     assert str(raised.value) == told
     with pytest.raises(DataError, match=r"^there is nothing to begin with$"):
         next(Shards(ray, unmakeable, (), Share(cpus=1, actors=1), most=9).map([[1]], str))
-    with pytest.raises(UsageError, match=r"^no machine of the cluster has 9999 cores, which a wor"):
+    with pytest.raises(UsageError, match=r"^each worker takes 9999 cores, and no machine of the"):
         Shards(ray, squares, (), Share(cpus=9999), most=9)
     with pytest.raises(
         UsageError,
@@ -93,6 +95,79 @@ def test_another_pleura_is_refused(ray, monkeypatch):
     told = r"^the machine \S+ of the cluster has pleura 0\.1\.0, and this is 0\.0\.7; install the s"
     with pytest.raises(UsageError, match=told):
         Shards(ray, squares, (), Share(cpus=1, actors=1), most=9)
+
+
+class DiedError(Exception):
+    pass
+
+
+class Pretended:
+    """A Ray whose actors do in turn what they are told to: work, die, or wait for a machine."""
+
+    exceptions = SimpleNamespace(
+        RayError=DiedError,
+        RayActorError=DiedError,
+        **dict.fromkeys(("RayTaskError", "WorkerCrashedError", "RaySystemError"), KeyError),
+        **dict.fromkeys(("OutOfMemoryError", "ObjectLostError"), KeyError),
+    )
+
+    def __init__(self, *fates):
+        self.fates = list(fates)
+
+    def remote(self, **how):
+        return lambda kind: SimpleNamespace(remote=self.actor)
+
+    def actor(self, *given):
+        fate = self.fates.pop(0)
+
+        def asked(what):
+            return SimpleNamespace(
+                remote=lambda *shard: (object(), fate, what, sum(map(tuple, shard), ()))
+            )
+
+        return SimpleNamespace(version=asked("version"), work=asked("work"))
+
+    def put(self, given):
+        pass
+
+    def kill(self, actor):
+        pass
+
+    def nodes(self):
+        return [{"Resources": {"CPU": 9}, "Alive": True}]
+
+    def wait(self, references, num_returns, timeout):
+        assert any(fate != "waits" for _, fate, _, _ in references)
+        return [one for one in references if one[1] != "waits"][:1], []
+
+    def get(self, reference):
+        _, fate, what, shard = reference
+        if fate == "dies" or fate == f"dies at {what}":
+            raise DiedError
+        return ("here", version("pleura")) if what == "version" else list(shard)
+
+
+def pretended(*fates, actors=1):
+    shards = Shards(Pretended(*fates), squares, (), Share(cpus=1, actors=actors), most=9)
+    found = shards.map(cut(range(8), 2), lambda number: [(number, "given up")])
+    return [number for part in found for number in part]
+
+
+def test_a_worker_that_dies_as_it_is_begun_is_replaced():
+    assert pretended("dies", "dies", "works") == list(range(8))
+    with pytest.raises(PleuraError, match=r"^a worker of the cluster could not be begun; the log"):
+        pretended(*["dies"] * 4)
+
+
+def test_a_worker_for_which_there_is_no_machine_any_more_is_not_waited_for():
+    found = pretended("dies at work", "works", "waits", actors=2)
+    assert sorted(found) == list(range(8))
+
+
+def test_no_worker_is_left():
+    told = r"^the workers of the cluster died, and none could be begun 4 times; the logs of its m"
+    with pytest.raises(PleuraError, match=told):
+        pretended("dies at work", *["dies"] * 4)
 
 
 def test_without_ray_it_says_how_to_have_it(monkeypatch):
