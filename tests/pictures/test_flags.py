@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -208,9 +209,37 @@ def test_too_few_pixels_for_the_guard_or_the_network(phantom, shape, size, small
     assert (f"size={shape[0]}x{shape[1]}" in judge(pixels, size=size).flags) == small
 
 
+@pytest.mark.parametrize(
+    ("border", "flags"), [((0, 0), ()), ((0, 30), ()), ((60, 60), ("bordered",))]
+)
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_radiograph_that_fills_little_of_its_picture_is_flagged(phantom, border, flags, grey):
+    small = 40 + cv2.resize(phantom, (128, 128), interpolation=cv2.INTER_AREA) // 2
+    bordered = np.pad(small, [(border[0],) * 2, (border[1],) * 2], constant_values=grey)
+    assert tuple(one for one in judge(bordered).flags if one == "bordered") == flags
+
+
+@pytest.mark.parametrize(
+    ("shape", "flag"),
+    [((256, 128), ""), ((256, 100), "shape=256x100"), ((90, 256), "shape=90x256")],
+)
+def test_a_radiograph_that_was_squeezed_is_flagged(phantom, shape, flag):
+    squeezed = cv2.resize(phantom, shape[::-1], interpolation=cv2.INTER_AREA)
+    assert [one for one in judge(squeezed).flags if one.startswith("shape")] == [flag][: bool(flag)]
+
+
 def test_every_flag_has_words():
     facts = ("size=16x16", "modality=CT", "class=CT Image Storage", "body-part=HAND", "view=LL")
-    for flag in (*KINDS[1:], UNLIKE, "blank", "low-contrast", *facts, "orientation=A\\F"):
+    for flag in (
+        *KINDS[1:],
+        UNLIKE,
+        "bordered",
+        "shape=9x99",
+        "blank",
+        "low-contrast",
+        *facts,
+        "orientation=A\\F",
+    ):
         assert in_words((flag,)).startswith(("looks ", "is ", "has ", "the header says "))
         assert "{" not in in_words((flag,))
     assert in_words(("blank", *facts[:4])) == (

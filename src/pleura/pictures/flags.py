@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from pleura.pictures.guard import Guard, assess
+from pleura.pictures.measures import inside_frame
 
 if TYPE_CHECKING:
     from pleura.dicom.header import Header
@@ -32,6 +33,13 @@ MOST_ENLARGED = 4
 """How many times a picture may be enlarged for a network, on its longer side:
 docs/reference/guard.md says what comes of more."""
 
+LEAST_FILLED = 0.6
+"""A radiograph that fills less of its picture's longer side, inside an even border, is too small
+for a network that sees the whole picture: docs/reference/guard.md says what comes of it."""
+
+MOST_ELONGATED = 2
+"""How many times as long as wide a picture may be; a radiograph that was squeezed is more."""
+
 _LOOKS = {
     "blank": "is blank",
     "low-contrast": "has too little contrast",
@@ -40,6 +48,7 @@ _LOOKS = {
     "rotated": "looks as if it lay on its side",
     "tilted": "looks tilted",
     "cropped": "looks cropped",
+    "bordered": "has a wide border around it",
     "blurred": "looks blurred",
     "lateral": "looks like a lateral view",
     "other-part": "looks like another part of the body",
@@ -120,11 +129,13 @@ def judge(pixels: NDArray[Any], header: "Header | None" = None, size: int = 0) -
 
     Returns:
         The guard's score, of the picture alone; its flags, and behind them
-        ``size=ROWSxCOLUMNS`` and those of :func:`header_flags`.
+        ``bordered``, ``shape=ROWSxCOLUMNS``, ``size=ROWSxCOLUMNS`` and those of
+        :func:`header_flags`.
     """
     judged = assess(pixels)
     said = () if header is None else header_flags(header)
-    return Guard(judged.score, (*judged.flags, *_too_small(pixels.shape, size), *said))
+    placed = () if "blank" in judged.flags else _misplaced(pixels)
+    return Guard(judged.score, (*judged.flags, *placed, *_too_small(pixels.shape, size), *said))
 
 
 def header_flags(header: "Header") -> tuple[str, ...]:
@@ -187,13 +198,26 @@ def in_words(flags: Iterable[str]) -> str:
     looks, said = [], []
     for flag in flags:
         fact, _, value = flag.partition("=")
-        if fact == "size":
+        if fact == "shape":
+            looks.append(f"is {value.replace('x', ' x ')} pixels, which no radiograph is")
+        elif fact == "size":
             looks.append(f"has only {value.replace('x', ' x ')} pixels")
         elif fact in _SAID:
             said.append(_SAID[fact].format(value))
         else:
             looks.append(_LOOKS.get(flag, flag))
     return ", ".join([*looks, *([f"the header says {', '.join(said)}"] if said else [])])
+
+
+def _misplaced(pixels: NDArray[Any]) -> tuple[str, ...]:
+    """Return what is wrong with how a radiograph lies in its picture."""
+    rows, columns = pixels.shape
+    found: tuple[str, ...] = ()
+    if max(rows, columns) > MOST_ELONGATED * min(rows, columns):
+        found = (f"shape={rows}x{columns}",)
+    if max(inside_frame(pixels).shape) < LEAST_FILLED * max(rows, columns):
+        return ("bordered", *found)
+    return found
 
 
 def _too_small(shape: tuple[int, ...], size: int) -> tuple[str, ...]:
