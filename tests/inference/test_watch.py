@@ -164,7 +164,7 @@ def test_a_second_file_with_an_id_is_told_so_also_after_a_restart(watched, incom
     watched(None, None, None)
     (first, none), (nameless, error) = rows(tmp_path / "out")
     assert (first, none, nameless) == ("1.2.1", "", "")
-    assert f"has the id 1.2.1 of {incoming / 'b.dcm'}, which was answered" in error
+    assert f"has the same id 1.2.1 as {incoming / 'b.dcm'}, which was answered" in error
 
 
 def test_a_file_that_changed_gives_its_id_away(watched, incoming, tmp_path):
