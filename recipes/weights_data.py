@@ -92,10 +92,10 @@ def prepare_radiographs(
         whole: Whether nobody is set aside: for a last training, which nothing here can judge.
     """
     index = build_index(find_sources(Data(path=str(siim))), workers=1)
-    whom = {_patient(record.image_id) for record in index.train}
+    whom = {patient_of(record.image_id) for record in index.train}
     patients = {one for one in whom if set_aside(one, seen)} if not whole else set()
-    aside = [record for record in index.train if _patient(record.image_id) in patients]
-    develop = [record for record in index.train if _patient(record.image_id) not in patients]
+    aside = [record for record in index.train if patient_of(record.image_id) in patients]
+    develop = [record for record in index.train if patient_of(record.image_id) not in patients]
     if aside:
         write_prepared(aside, [], out / f"aside-{size}", size=size, workers=1)
     write_prepared(develop, [], out / f"develop-{size}", size=size, workers=1)
@@ -118,7 +118,7 @@ def read_radiographs(out: Path, size: int, folds: int) -> Radiographs:
         y=255 * np.concatenate([develop.y_train, y]).astype(np.uint8),
         known=np.concatenate([own, known]),
         challenge=np.concatenate([np.ones(len(records), bool), challenge]),
-        patients=np.concatenate([[_patient(record.image_id) for record in records], patients]),
+        patients=np.concatenate([[patient_of(record.image_id) for record in records], patients]),
         fold=np.concatenate([assign_folds(records, folds), np.full(len(x), -1)]),
         area=np.concatenate([area, y.mean(axis=(1, 2))]),
     )
@@ -170,7 +170,8 @@ def _known(row: dict[str, str]) -> Known:
     return "doubtful" if row["pneumothorax"] == "1" else "empty"
 
 
-def _patient(image_id: str) -> int:
+def patient_of(image_id: str) -> int:
+    """Return NIH's number of a challenge's radiograph's patient."""
     found = siim_patient(image_id)
     if found is None:
         raise SystemExit(f"{image_id}: the patient map does not know this radiograph; leave it out")

@@ -234,6 +234,11 @@ def _loss(outputs: Outputs, truth: Truth) -> Tensor:
     return loss
 
 
+def count_epoch(radiographs: Radiographs, plan: Plan) -> int:
+    """Return how many radiographs an epoch without a teacher takes."""
+    return len(next(_orders(radiographs, plan, whether_doubtful=False)))
+
+
 def _orders(
     radiographs: Radiographs, plan: Plan, *, whether_doubtful: bool
 ) -> Iterator[NDArray[np.int64]]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from recipes.weights import balanced
+from recipes.weights_curve import among, learning
 from recipes.weights_data import Radiographs, set_aside
 from recipes.weights_further import answers, carried_over, equated, members_of
 from recipes.weights_sizes import at_sizes
@@ -81,6 +82,17 @@ def test_what_a_teacher_said_is_mixed_in(radiographs):
     assert (mixed.y[26] == 100).all()
     assert label[[0, 8, 24, 26]] == pytest.approx([0.91, 0.06, 0.82, 0.4])
     assert radiographs.y[0, 20, 20] == 255, "the radiographs themselves stay"
+
+
+def test_a_larger_share_holds_the_smaller_one_and_nobody_who_judges(radiographs):
+    judges = among(radiographs, radiographs.fold == 0)
+    seen = np.array([1, 2])
+    parts = [learning(radiographs, seen, share, judges) for share in (0, 0.4, 1)]
+    own = [set(part.patients[part.fold >= 0].tolist()) for part in parts]
+    assert own[0] == {1, 2}
+    assert own[0] < own[1] < own[2]
+    assert own[2] == set(range(16)) - set(range(0, 16, 3))
+    assert all(set(part.patients[part.fold < 0].tolist()) == set(range(16, 28)) for part in parts)
 
 
 def test_the_default_point_finds(radiographs):
