@@ -166,10 +166,10 @@ def test_delimiters_that_are_missing_or_stray_are_put_up_with(save, sequence, wo
 def test_an_item_written_in_another_vr_form_than_its_file_is_walked(save):
     inner = encode({"Modality": "CR", "StationName": "x" * 40, "Manufacturer": "y"})
     sequence = struct.pack("<HHL", 0x0008, 0x1140, 0xFFFFFFFF) + item(inner) + ITEM_END + END
-    words = "(0008,1140) has an item that is written otherwise than what it lies in"
+    words = "(0008,1140) has an item in another encoding than what it lies in"
     noted(save(within(sequence, IMPLICIT)), PIXELS, words)
     inner = encode({"Modality": "CR", "StationName": "x" * 40}, implicit=True)
-    words = "(0008,1140) has an item that is written otherwise than what it lies in"
+    words = "(0008,1140) has an item in another encoding than what it lies in"
     noted(save(within(OPEN + item(inner) + ITEM_END + END)), PIXELS, words)
 
 

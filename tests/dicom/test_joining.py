@@ -91,7 +91,7 @@ def test_one_pad_byte_among_fragments_that_end_alike_is_found():
 
 def test_a_reading_that_cannot_be_told_from_the_other_is_refused():
     noise = np.random.default_rng(3).integers(0, 255, (64, 64), np.uint8)
-    with pytest.raises(DamagedError, match="end like a pad byte, and whether these are part of it"):
+    with pytest.raises(DamagedError, match="may be padding or data, and nothing tells which"):
         joining._is_calmer(noise, noise.T.copy())
 
 

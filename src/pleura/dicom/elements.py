@@ -472,9 +472,7 @@ class _Walk:
         if part.tag == ITEM:
             shown = evident_encoding(self._buffer, part.start, self._size, encoding)
             if shown not in (None, encoding):
-                self._odd(
-                    "has an item that is written otherwise than what it lies in", opened[-1].tag
-                )
+                self._odd("has an item in another encoding than what it lies in", opened[-1].tag)
             opened.append(_Open(0, shown or encoding, True))
         else:
             opened.append(_Open(part.tag, self._inner(part.vr, encoding), False))

@@ -79,8 +79,9 @@ class Found:
         told = []
         if self.contradicting:
             told.append(
-                f"{shown(min(self.contradicting))}: the download holds files of this name that "
-                f"differ, and {len(self.contradicting):,} such in all; the least deep was taken"
+                f"{shown(min(self.contradicting))}: the download holds different files of this "
+                "name, and the one in the fewest folders was taken (such names in all: "
+                f"{len(self.contradicting):,})"
             )
         if self.refused:
             told.append(
