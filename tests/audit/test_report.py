@@ -256,6 +256,7 @@ def test_how_no_masks_and_empty_ones_lie_is_not_told():
     assert lying_otherwise([orientation_evidence(np.zeros((64, 64), np.float32))] * 50) is None
 
 
+@pytest.mark.slow
 def test_findings_of_the_whole_stage_2_table(real_data):
     audit = audit_table(
         Data(annotations=str(real_data / "annotations" / "train-rle-stage2.csv.gz"))

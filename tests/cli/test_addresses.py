@@ -373,7 +373,6 @@ HERE = "s3://films/x"
         ["run", HERE],
         ["simulate", HERE, "--out", "o"],
         ["simulate", "d", "--labels", HERE, "--out", "o"],
-        ["train", HERE, "--out", "o"],
         ["train", "p", "--run", HERE, "--out", "o"],
         ["tune", HERE, "--run", "r.toml", "--out", "o"],
     ],

@@ -251,12 +251,14 @@ def test_the_schema(capsys):
 # ------------------------------------------------------------------ the real tables
 
 
+@pytest.mark.slow
 def test_stage_1_whole(real_data, capsys):
     table = real_data / "annotations" / "train-rle-stage1.csv.gz"
     counts = audited(["--annotations", table], capsys)["counts"]
     assert (counts["rows"], counts["images"], counts["positive"]) == (11_582, 10_675, 2_379)
 
 
+@pytest.mark.slow
 def test_stage_2_whole(real_data, capsys):
     table = real_data / "annotations" / "train-rle-stage2.csv.gz"
     counts = audited(["--annotations", table], capsys)["counts"]
@@ -286,4 +288,4 @@ def test_a_prepared_folder_is_compared_with_its_digests(small_prepared, tmp_path
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert execute(["audit", str(folder)]) == 1
-    assert "X_test.npy: rows 0 to 5 changed since they were prepared" in capsys.readouterr().err
+    assert "X_test.npy: row 5 changed since they were prepared" in capsys.readouterr().err

@@ -10,7 +10,11 @@ from pleura.data.arrays import Prepared
 from tests.contracts.test_docs import PAGES, fences, named
 from tests.dicom_files import make_dicom
 
-WITH_EXAMPLES = [page for page in PAGES if fences(page, "python")]
+WITH_EXAMPLES = [
+    pytest.param(page, marks=[pytest.mark.slow] if "tutorial" in named(page) else [])
+    for page in PAGES
+    if fences(page, "python")
+]
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ def test_a_table_that_splits_a_patient_is_refused():
     assert report_folds(records, np.array([0, 1, 0, 1])).split_patients == ("7",)
 
 
+@pytest.mark.slow
 def test_the_whole_stage_1_table_splits_cleanly(real_data):
     table = real_data / "annotations" / "train-rle-stage1.csv.gz"
     records = records_of_table(read_annotations(table, shape=(1024, 1024)))

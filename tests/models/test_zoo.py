@@ -68,6 +68,7 @@ def test_a_batch_equals_one_by_one(case, small):
         assert torch.allclose(getattr(together, name), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_batch_is_learnt_by_heart(case, small):
     torch.manual_seed(0)
     network = zoo.build(small(case, width=8)).train()

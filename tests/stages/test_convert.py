@@ -30,7 +30,7 @@ from tests.dicom.test_segmentation import write as write_segmentation
 from tests.results.made import source_file
 
 SHAPE = (7, 9)
-NO_MISFITS = patch("pleura.formats.annotations.find_misfits", lambda *given: {})
+NO_MISFITS = patch("pleura.formats.mask_fit.find_misfits", lambda *given: {})
 """Drawn masks are noise, whose runs touch by chance as in a picture of some other size."""
 
 TARGETS = ("siim", "absolute", "coco", "png", "tiff", "nifti")
