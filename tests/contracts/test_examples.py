@@ -10,10 +10,10 @@ from pleura.data.arrays import Prepared
 from tests.contracts.test_docs import PAGES, fences, named
 from tests.dicom_files import make_dicom
 
-WITH_EXAMPLES = [
+WITH_EXAMPLES = [page for page in PAGES if fences(page, "python")]
+MARKED = [
     pytest.param(page, marks=[pytest.mark.slow] if "tutorial" in named(page) else [])
-    for page in PAGES
-    if fences(page, "python")
+    for page in WITH_EXAMPLES
 ]
 
 
@@ -43,7 +43,7 @@ def test_pages_have_examples() -> None:
     assert {page.name for page in WITH_EXAMPLES} >= {"README.md", "python.md"}
 
 
-@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=named)
+@pytest.mark.parametrize("page", MARKED, ids=named)
 def test_every_example_runs(page: Path, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = {"__name__": "__main__"}
     for number, code in enumerate(fences(page, "python")):

@@ -127,7 +127,7 @@ def _is_calmer(one: NDArray[Any], other: NDArray[Any]) -> bool:
     certain = abs(mean) > _CERTAIN * error
     if not certain and np.count_nonzero(apart) > _FEW_PX:
         raise DamagedError(
-            "the compressed frame lies in fragments, some of which end in a byte that may be padding"
-            " or data, and nothing tells which: export the file again"
+            "the compressed frame lies in fragments, some of which end in a byte that may be"
+            " padding or data, and nothing tells which: export the file again"
         )
     return certain and mean < 0
