@@ -1,6 +1,7 @@
 """What of a table was not used is told: how many, which kinds, and where to read more."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -162,3 +163,15 @@ def test_that_all_have_one_label_is_told(marks, said, tmp_path):
     (tmp_path / "train-rle.csv").write_text(f"ImageId,EncodedPixels\n{rows}")
     index = build_index(find_sources(config.Data(str(tmp_path))), workers=1)
     assert index.set_aside.endswith(said)
+
+
+def test_of_two_folders_with_a_table_each_the_second_is_a_finding(data, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    uses = find_sources(config.Data(str(data), also=[str(other)])).not_used
+    (use,) = [use for use in uses if use.table.startswith(str(other))]
+    assert use.finding == "unused-table"
+    assert use.unread == (
+        f"{data / 'train-rle.csv'} comes first; name one with `annotations`, or join them in one "
+        "file"
+    )

@@ -32,7 +32,7 @@ from pleura import config
 from pleura.choices import Match
 from pleura.data.files import DOCUMENTS, Listing, sorted_out
 from pleura.data.matching import first_id_alike
-from pleura.data.table_use import TableUse
+from pleura.data.table_use import TableUse, UnreadFinding
 from pleura.dicom.suffixes import is_picture, stem_of, suffix_of
 from pleura.errors import DataError
 from pleura.formats.annotation_table import columns_of
@@ -227,7 +227,10 @@ def _other_columns(path: Path) -> TableUse:
 
 
 def _comes_later(path: Path, first: Path) -> TableUse:
-    return TableUse(f"{path}", unread=f"{first} comes first; name one with `annotations`")
+    """Return what is said of a second table of masks: in another folder it is of other images."""
+    elsewhere: UnreadFinding | Literal[""] = "" if path.parent == first.parent else "unused-table"
+    how = f"{first} comes first; name one with `annotations`, or join them in one file"
+    return TableUse(f"{path}", unread=how, finding=elsewhere)
 
 
 def _nobodys(path: Path) -> TableUse:
