@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 
 from pleura.data.arrays import Prepared, open_prepared
-from pleura.data.patients import siim_patient
 from pleura.data.prepare import PREPARATION
 from pleura.data.records import image_keys
 from pleura.engines.engine import Probabilities
@@ -54,7 +53,7 @@ from pleura.stages.ensemble import combine
 from pleura.stages.evaluate import count_predictions, evaluate_model, outcome_of
 from pleura.storage.atomic import write_text
 from pleura.training.average import mean_of
-from recipes.weights_data import Radiographs, prepare_radiographs, read_radiographs
+from recipes.weights_data import Radiographs, patient_of, prepare_radiographs, read_radiographs
 from recipes.weights_training import NETWORK, Plan, Said, build, predict, train
 
 SIZE = 384
@@ -240,7 +239,7 @@ def _decided(
     """Return what is chosen on the folds' radiographs of new patients; their figures."""
     said, keys = read_said(work), image_keys(prepared.train)
     known = {
-        _patient(r.image_id)
+        patient_of(r.image_id)
         for r, key in zip(prepared.train, keys, strict=True)
         if key in set(earlier.trained_on.tolist())
     }
@@ -323,7 +322,7 @@ def trained_bundle(
         "fingerprint": prepared.fingerprint,
         "images": len(own),
         "positives": sum(bool(record.positive) for record in own),
-        "patients": len({_patient(record.image_id) for record in own}),
+        "patients": len({patient_of(record.image_id) for record in own}),
         "images_without_patient": 0,
         "validation_images": 0 if fold is None else int((radiographs.fold == fold).sum()),
         "whole": fold is None,
@@ -362,10 +361,6 @@ def read_said(work: Path) -> Said:
     """Return what the teachers said."""
     with np.load(work / "said.npz", allow_pickle=False) as stored:
         return Said(stored["rows"], stored["maps"], stored["scores"])
-
-
-def _patient(image_id: str) -> int:
-    return int(siim_patient(image_id) or -1)
 
 
 if __name__ == "__main__":

@@ -286,7 +286,7 @@ def _write_arrays(
     on_progress: OnProgress,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "manifest.json").unlink(missing_ok=True)
+    (out / NAME).unlink(missing_ok=True)
     partials = partials_of(out, fingerprint)
     for stale in set(out.glob(".*.npy.*.partial")) - set(partials.values()):
         stale.unlink()

@@ -20,7 +20,7 @@ from pleura.data.arrays import (
     write_at,
 )
 from pleura.data.checked import piece_digests, piece_of
-from pleura.data.manifest import SHARES
+from pleura.data.manifest import NAME, SHARES
 from pleura.errors import UsageError
 from pleura.processes.workers import CHUNK
 
@@ -53,7 +53,7 @@ def write_soft(
         raise UsageError(f"the weight of soft masks is {weight}; it must be above 0 and up to 1")
     with hold_folder(out):
         out.mkdir(parents=True, exist_ok=True)
-        (out / "manifest.json").unlink(missing_ok=True)
+        (out / NAME).unlink(missing_ok=True)
         _write_soft(prepared, out, answers, weight)
         return open_prepared(out)
 
