@@ -257,17 +257,16 @@ def _nifti(content: bytes) -> NDArray[Any]:
     return np.rint((values.astype(np.float64) - lowest) / span * 65535).astype(np.uint16)
 
 
-def stretched(pixels: NDArray[Any], most_bits: int = 15) -> NDArray[Any]:
+def stretched(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return values of 9 to 15 bits stretched over the 16 that they are stored in.
 
     Args:
-        pixels: ``(rows, columns)`` uint8, which come back as they are, or uint16.
-        most_bits: Values that take more are left as they are.
+        pixels: ``(rows, columns)`` uint16; of uint8, or of 16 bits, they come back as they are.
     """
     if pixels.dtype != np.uint16:
         return pixels
     bits = max(8, int(pixels.max()).bit_length())
-    if bits > most_bits:
+    if bits == 16:
         return pixels
     most = (1 << bits) - 1
     return ((pixels.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)

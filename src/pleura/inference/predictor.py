@@ -271,7 +271,7 @@ def _stretched(pixels: NDArray[Any]) -> tuple[NDArray[Any], str]:
 
     bits = max(bits, 8)
     note = f"the pixels are of {bits} bits in 16: white is {2**bits - 1}"
-    return stretched(pixels, _FEW_BITS), note
+    return stretched(pixels), note
 
 
 def _plane(pixels: NDArray[Any]) -> NDArray[Any]:
