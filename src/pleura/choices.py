@@ -34,6 +34,9 @@ MatchBy = Literal["uid", "stem", "path"]
 Match = Literal["", MatchBy]
 """What a table calls an image by; empty: any of them."""
 
+MaskReaders = Literal["union", "majority"]
+"""Which pixels count of a mask that several readers drew: any reader's, or most readers'."""
+
 MaskTarget = Literal["siim", "absolute", "coco", "png", "tiff", "nifti", "seg"]
 PointName = Literal["default", "sensitive", "specific", "rule"]
 """The operating points that a model may hold."""

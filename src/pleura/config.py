@@ -38,6 +38,7 @@ from pleura.choices import (
     IdSource,
     Kept,
     LossName,
+    MaskReaders,
     Match,
     NetworkName,
     PointName,
@@ -108,6 +109,9 @@ class Data:
         image_column: The table's column of ids; empty: ``ImageId``.
         mask_column: Its column of run lengths; empty: ``EncodedPixels``.
         mask_label: Which value, category or segment is the pneumothorax, where masks hold several.
+        reader_column: Its column that says who drew a mask; empty: found by its name.
+        readers: Which pixels count of an image that several readers drew on: union: those that any
+            of them drew; majority: those that more than half of them did.
         match: What a table calls an image by: ``uid``, ``stem`` (its file's name) or ``path``;
             empty: any of them.
         test_annotations: The truth of the test images, used only when named: a run then scores its
@@ -128,6 +132,8 @@ class Data:
     image_column: str = ""
     mask_column: str = ""
     mask_label: str = ""
+    reader_column: str = ""
+    readers: MaskReaders = "union"
     match: Match = ""
     test_annotations: str = ""
     patients: str = ""

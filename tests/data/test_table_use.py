@@ -1,7 +1,6 @@
 """What of a table was not used is told: how many, which kinds, and where to read more."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import cv2
@@ -30,7 +29,7 @@ def data(tmp_path):
         content = make_dicom(pixels, SOPInstanceUID=f"1.2.{number}")
         (folder / f"{number}.dcm").write_bytes(content)
     (folder / "train-rle.csv").write_text(
-        "ImageId,reader,EncodedPixels\n"
+        "ImageId,who,EncodedPixels\n"
         "1.2.0,A,-1\n"
         "1.2.1,A,5 x\n"
         "1.2.2,A,4090 9\n"
@@ -44,10 +43,10 @@ def test_rows_ids_and_columns(data):
     index = build_index(find_sources(config.Data(str(data))), workers=1)
     (use,) = index.tables
     assert use.refused == {"malformed-rows": 1, "runs-outside": 1}
-    assert (use.unknown, use.example, use.columns) == (2, "1.2.7", ("reader",))
+    assert (use.unknown, use.example, use.columns) == (2, "1.2.7", ("who",))
     assert str(use) == (
         f"{data / 'train-rle.csv'}: 2 rows are refused (1 malformed-rows, 1 runs-outside); 2 ids "
-        "are none of the images, such as 1.2.7; this column is not used: reader"
+        "are none of the images, such as 1.2.7; this column is not used: who"
     )
 
 
@@ -89,7 +88,7 @@ def test_preparing_says_it(data, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["train"] == 1
     assert found["tables"][0]["refused"] == {"malformed-rows": 1, "runs-outside": 1}
-    assert found["tables"][0]["columns"] == ["reader"]
+    assert found["tables"][0]["columns"] == ["who"]
 
 
 def test_a_table_that_is_used_whole_says_nothing():
@@ -165,13 +164,50 @@ def test_that_all_have_one_label_is_told(marks, said, tmp_path):
     assert index.set_aside.endswith(said)
 
 
-def test_of_two_folders_with_a_table_each_the_second_is_a_finding(data, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(data, other)
-    uses = find_sources(config.Data(str(data), also=[str(other)])).not_used
-    (use,) = [use for use in uses if use.table.startswith(str(other))]
-    assert use.finding == "unused-table"
-    assert use.unread == (
-        f"{data / 'train-rle.csv'} comes first; name one with `annotations`, or join them in one "
-        "file"
+def hospital(folder, number, rows):
+    """Write two radiographs whose files have the names of any other hospital's, and a table."""
+    folder.mkdir()
+    for name in (0, 1):
+        pixels = np.random.default_rng(9 * number + name).integers(0, 255, (64, 64), np.uint8)
+        content = make_dicom(pixels, SOPInstanceUID=f"1.{number}.{name}")
+        (folder / f"case_{name}.dcm").write_bytes(content)
+    (folder / "train.csv").write_text(f"ImageId,EncodedPixels\n{rows}")
+    return folder
+
+
+@pytest.mark.parametrize("named", ["each", "the one above"])
+def test_the_tables_of_several_folders_are_joined_each_for_its_own_radiographs(named, tmp_path):
+    first = hospital(tmp_path / "first", 1, "case_0,0 9\ncase_1,-1\n1.2.1,1 1\n")
+    second = hospital(tmp_path / "second", 2, "case_0,-1\ncase_1,0 5\n9,-1\n")
+    settings = config.Data(f"{first}", also=[f"{second}"])
+    sources = find_sources(settings if named == "each" else config.Data(f"{tmp_path}"))
+    index = build_index(sources, workers=1)
+    # 1.2.1 is second's, which says another mask of it
+    assert {r.image_id: r.encoded_pixels for r in index.train} == {
+        "1.1.0": "0 9",
+        "1.1.1": "-1",
+        "1.2.0": "-1",
+    }
+    (problem,) = index.bad_annotations
+    assert str(problem) == (
+        f"{second / 'train.csv'}: line 3, image 1.2.1: its mask is another one than on line 4 of "
+        f"{first / 'train.csv'}; keep the right one of the two"
     )
+    found = {one.code: one for one in audit_index(index, sources).findings}
+    assert [item.id for item in found["tables-disagree"].items] == ["1.2.1"]
+    assert "unused-table" not in found
+    (use,) = index.tables
+    assert str(use) == (
+        f"{second / 'train.csv'}: 1 rows are refused (1 tables-disagree); 1 id is none of the "
+        "images, such as 9"
+    )
+
+
+def test_of_several_tables_one_of_other_images_is_passed_over_and_named(tmp_path):
+    first = hospital(tmp_path / "first", 1, "case_0,0 9\ncase_1,-1\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "train-rle.csv").write_text("ImageId,EncodedPixels\n7.7,-1\n")
+    index = build_index(find_sources(config.Data(f"{first}", also=[f"{tmp_path / 'other'}"])))
+    assert len(index.train) == 2
+    (use,) = index.tables
+    assert (use.unread, use.finding) == ("it names none of the images", "foreign-table")

@@ -17,6 +17,7 @@ from pleura.formats import rle
 from pleura.formats.rle import (
     MAX_PIXELS,
     Form,
+    agreed,
     area_px,
     mask2rle,
     overlap_px,
@@ -130,6 +131,8 @@ def test_union_and_overlap_do_not_depend_on_the_order_of_rows(
     assert overlap_px(texts, shape, form=form) == expected
     assert overlap_px(shuffled, form=form) == expected
     assert united(shuffled, form=form) == mask2rle(stack.any(axis=0))
+    most = mask2rle(2 * stack.sum(axis=0) > len(stack))
+    assert agreed([[text] for text in shuffled], form=form) == most
 
 
 @given(masks(), forms)

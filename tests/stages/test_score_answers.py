@@ -5,6 +5,7 @@ import pytest
 
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import AnnotationError, DataError
+from pleura.formats.masks import MaskReading
 from pleura.formats.rle import mask2rle
 from pleura.inference.predictor import Predictor
 from pleura.inference.row import Row
@@ -105,8 +106,18 @@ def test_the_absolute_form(tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("ImageId,EncodedPixels\na,1 6\n")
     answers = [answer("a", "0 6")]
-    (found,) = score_answers(answers, read_truth(answers, path, "absolute")).outcomes
+    reading = MaskReading("absolute")
+    (found,) = score_answers(answers, read_truth(answers, path, reading)).outcomes
     assert found.dice == 1.0
+
+
+def test_the_columns_and_the_names_that_the_truth_has(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_text("file,runs,class\nin/a.png,0 6,ptx\nin/a.png,9 2,lung\n")
+    answers = [replace(answer("1.2.3", "0 6"), path="/data/in/a.dcm")]
+    reading = MaskReading(image_column="file", mask_column="runs", label="ptx")
+    (found,) = score_answers(answers, read_truth(answers, path, reading)).outcomes
+    assert (found.image_id, found.dice) == ("1.2.3", 1.0)
 
 
 def test_the_page_of_the_test_images(bundle, engine, cohort, tmp_path):

@@ -30,6 +30,8 @@ _PROBLEMS = (
     "impossible-mask",
     "zero-runs",
     "empty-beside-mask",
+    "readers-disagree",
+    "tables-disagree",
 )
 
 
@@ -175,15 +177,18 @@ def _likely_size(problems: Sequence[RowProblem]) -> dict[str, float]:
 
 def _rows(table: Annotations) -> Iterator[Finding]:
     yield _several_rows(table)
+    yield _several_readers(table)
     touching = [
-        Item(image_id, f"line {line}")
+        Item(image_id, f"{table.told_by(image_id)}line {line}")
         for image_id, texts in table.masks.items()
         for line, text in zip(table.lines[image_id], texts, strict=False)
         if _touch(text, table)
     ]
     yield found("touching-runs", touching)
-    for note in table.notes:
-        yield found(note.code, [Item(table.path.name, note.says)], count=note.count)
+    for code in dict.fromkeys(note.code for note in table.notes):
+        own = [note for note in table.notes if note.code == code]
+        items = [Item(note.table or table.path.name, note.says) for note in own]
+        yield found(code, items, count=sum(note.count for note in own))
 
 
 def _several_rows(table: Annotations) -> Finding:
@@ -194,6 +199,15 @@ def _several_rows(table: Annotations) -> Finding:
         for key, texts in several.items()
     ]
     return found("several-rows", items, _several_figures(several, overlaps, table))
+
+
+def _several_readers(table: Annotations) -> Finding:
+    items = [Item(key, f"{number} readers") for key, number in table.readers.items()]
+    items += [
+        Item(key, f"{len(table.masks[key])} rows, {share:.0%} of the pixels are in several")
+        for key, share in table.drawn_twice().items()
+    ]
+    return found("several-readers", items)
 
 
 def _several_figures(

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -77,7 +78,7 @@ def audit_folder(
     try:
         tables = read_tables(sources)
     except OtherFormError as error:
-        wrong_form = _wrong_form(sources.annotations, sources.reading, error)
+        wrong_form = _wrong_form(sources.mask_tables, sources.reading, error)
         tables = read_tables(sources.without_annotations())
     paths = [*sources.train, *sources.test]
     scans = scan_files(
@@ -91,8 +92,8 @@ def audit_folder(
     try:
         index = make_index(sources, tables, scans)
     except OtherFormError as error:
-        wrong_form = _wrong_form(sources.annotations, sources.reading, error)
-        index = make_index(sources, replace(tables, annotations=None), scans)
+        wrong_form = _wrong_form(sources.mask_tables, sources.reading, error)
+        index = make_index(sources, replace(tables, annotations=()), scans)
     return audit_index(index, sources, wrong_form), index
 
 
@@ -149,7 +150,7 @@ def audit_table(settings: Data) -> Audit:
     try:
         table = read_lone_table(settings)
     except OtherFormError as error:
-        wrong_form = _wrong_form(path, mask_reading(settings), error)
+        wrong_form = _wrong_form([path], mask_reading(settings), error)
         table = Annotations(path, settings.rle, rows=wrong_form.count, masks={}, lines={})
     records = records_of_table(table, settings.patients)
     if settings.fold_table:
@@ -218,7 +219,8 @@ def findings_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}
 
 
-def _wrong_form(path: Path | None, reading: MaskReading, error: OtherFormError) -> Finding:
+def _wrong_form(paths: Sequence[Path], reading: MaskReading, error: OtherFormError) -> Finding:
+    path = next((one for one in paths if str(error).startswith(f"{one}: ")), None)
     if path is None:
         raise error
     table = read_masks(path, replace(reading, form=other_form(reading.form)))

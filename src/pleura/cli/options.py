@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from pleura.choices import MatchBy, RleForm
+from pleura.choices import MaskReaders, MatchBy, RleForm
 from pleura.remote.address import SCHEMES, STORES, path_of, scheme_in, url_of, without_secrets
 
 if TYPE_CHECKING:
@@ -106,6 +106,16 @@ class MaskOptions:
             help="Which value, category or segment is the pneumothorax, where masks hold several."
         ),
     ] = ""
+    reader_column: Annotated[
+        str,
+        typer.Option(
+            help="The column that says who drew a mask.", show_default="found by its name"
+        ),
+    ] = ""
+    readers: Annotated[
+        MaskReaders,
+        typer.Option(help="Which pixels count where several drew: any reader's, or most readers'."),
+    ] = "union"
     match: Annotated[
         MatchBy | None,
         typer.Option(
@@ -118,7 +128,14 @@ class MaskOptions:
         """Return how the forms of masks are read."""
         from pleura.formats.masks import MaskReading
 
-        return MaskReading(self.rle, self.image_column, self.mask_column, self.mask_label)
+        return MaskReading(
+            self.rle,
+            self.image_column,
+            self.mask_column,
+            self.mask_label,
+            self.reader_column,
+            self.readers,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +292,8 @@ class SourceOptions:
             image_column=masks.image_column,
             mask_column=masks.mask_column,
             mask_label=masks.mask_label,
+            reader_column=masks.reader_column,
+            readers=masks.readers,
             match=masks.match or "",
         )
 

@@ -36,6 +36,7 @@ def read_lone_table(settings: Data) -> Annotations:
         shape=LONE_SHAPE,
         columns=(settings.image_column, settings.mask_column),
         label=settings.mask_label,
+        readers=(settings.reader_column, settings.readers),
     )
 
 
@@ -65,22 +66,163 @@ def records_of_table(table: Annotations, patients: str = "") -> tuple[ImageRecor
     )
 
 
-def check_table(
-    table: Annotations | None,
+def check_tables(
+    tables: Sequence[Annotations],
     train: Sequence[ImageRecord],
     test: Sequence[ImageRecord],
     known: set[str],
     match: Match,
-) -> Annotations | None:
-    """Return the table without the masks that do not fit their images; it must know some image."""
-    if table is None:
-        return None
+) -> list[Annotations]:
+    """Return tables by the ids of their images, without masks that do not fit these.
+
+    A table is of the images below its own folder first. What knows no image is left out.
+
+    Args:
+        tables: They.
+        train: The training images.
+        test: The test images.
+        known: The ids of all files.
+        match: What tables call an image by; empty: any of its names.
+
+    Raises:
+        DataError: None of the tables knows an image.
+    """
     # Where an id is in both parts, the training file's size counts.
     shapes = {record.image_id: (record.rows, record.columns) for record in [*test, *train]}
-    table = check_masks(_brought(table, [*train, *test], match), shapes)
-    if table.masks and train and known.isdisjoint({*table.masks, *table.refused}):
-        _refuse_foreign_table(table, train)
-    return table
+    images = [*train, *test]
+    found = []
+    for table in tables:
+        own = images if len(tables) == 1 else _near(table.path, images)
+        named = brought(table, own, match)
+        named = named if len(own) == len(images) else brought(named, images, match)
+        found.append(check_masks(named, shapes))
+    if not train:
+        return found
+    own_ids = [{*table.masks, *table.refused} for table in found]
+    knowing = [
+        table
+        for table, ids in zip(found, own_ids, strict=True)
+        if not (table.masks and known.isdisjoint(ids))
+    ]
+    if found and not knowing:
+        _refuse_foreign_table(found[0], train)
+    return knowing
+
+
+def _near(table: Path, images: Sequence[ImageRecord]) -> Sequence[ImageRecord]:
+    """Return the images of the nearest folder above a table below which there are any."""
+    for folder in table.parents:
+        below = [image for image in images if Path(image.path).is_relative_to(folder)]
+        if below:
+            return below
+    return images
+
+
+def agreeing(tables: Sequence[Annotations]) -> list[Annotations]:
+    """Return tables without the images on which two of them contradict each other.
+
+    Such an image is among the problems of the later one. Equal masks are no contradiction.
+
+    Args:
+        tables: They, by the ids of their images.
+    """
+    first: dict[str, Annotations] = {}
+    problems: list[list[RowProblem]] = []
+    for table in tables:
+        own = []
+        for image_id in table.masks:
+            other = first.setdefault(image_id, table)
+            if other is not table and _united(other, image_id) != _united(table, image_id):
+                line, lies = (one.lines.get(image_id, (0,))[0] for one in (table, other))
+                reason = (
+                    f"its mask is another one than on line {lies} of {other.path}; keep the right "
+                    "one of the two"
+                )
+                own.append(RowProblem(line, image_id, reason, "tables-disagree"))
+        problems.append(own)
+    bad = {problem.image_id for own in problems for problem in own}
+    return [
+        replace(
+            table,
+            masks={key: texts for key, texts in table.masks.items() if key not in bad},
+            problems=(*table.problems, *own),
+        )
+        for table, own in zip(tables, problems, strict=True)
+    ]
+
+
+def _united(table: Annotations, image_id: str) -> str:
+    return rle.united(table.masks[image_id], form=table.form)
+
+
+def joined(tables: Sequence[Annotations]) -> Annotations | None:
+    """Return several tables as one, None where there is none.
+
+    An image that one of them refuses is refused; of equal masks the first is kept.
+
+    Args:
+        tables: What :func:`agreeing` returned, all in the same run-length form.
+    """
+    if len(tables) < 2:
+        return tables[0] if tables else None
+    refused = {image_id for table in tables for image_id in table.refused}
+    owner = {key: table for table in reversed(tables) for key in table.masks if key not in refused}
+    return replace(
+        tables[0],
+        rows=sum(table.rows for table in tables),
+        masks={key: table.masks[key] for key, table in owner.items()},
+        lines={key: table.lines[key] for key, table in owner.items()},
+        last={key: table.last[key] for key, table in owner.items()},
+        sizes={key: table.sizes[key] for key, table in owner.items() if key in table.sizes},
+        readers={key: table.readers[key] for key, table in owner.items() if key in table.readers},
+        tables={key: table.path for key, table in owner.items()},
+        problems=tuple(
+            replace(problem, place=f"{table.path}: {problem.where}")
+            for table in tables
+            for problem in table.problems
+        ),
+        notes=tuple(
+            replace(note, table=str(table.path)) for table in tables for note in table.notes
+        ),
+        unused=tuple(dict.fromkeys(name for table in tables for name in table.unused)),
+    )
+
+
+def brought(table: Annotations, images: Sequence[Named], match: Match) -> Annotations:
+    """Return a table whose images bear the ids of the files that it means.
+
+    A name that several files have, or that means the same file as another one, is a problem.
+
+    Args:
+        table: Masks by any name.
+        images: The files.
+        match: What the names are; empty: any of them.
+    """
+    matched = match_names([*table.masks, *table.refused], images, match)
+    problems = [
+        RowProblem(
+            table.lines.get(name, (0,))[0],
+            name,
+            f"{count} files have this name; say with `match` path which one is meant, or give the "
+            "UID",
+        )
+        for name, count in matched.ambiguous.items()
+    ]
+    problems += [
+        RowProblem(
+            table.lines.get(names[-1], (0,))[0],
+            names[-1],
+            f"it means the same file as {names[0]}; keep one of them",
+        )
+        for names in matched.twice.values()
+    ]
+    bad = {*matched.ambiguous, *(name for names in matched.twice.values() for name in names)}
+    table = replace(
+        table,
+        masks={name: texts for name, texts in table.masks.items() if name not in bad},
+        problems=(*table.problems, *problems),
+    )
+    return renamed(table, dict(matched.names))
 
 
 def with_mask(record: ImageRecord, texts: tuple[str, ...] | None, form: RleForm) -> ImageRecord:
@@ -117,36 +259,7 @@ def of_files(
     if match == "path":
         scans = [named_by_path(scan, root) for scan in scans]
     files = {scan.image_id: scan for scan in reversed(scans)}
-    return _brought(table, scans, match), files
-
-
-def _brought(table: Annotations, images: Sequence[Named], match: Match) -> Annotations:
-    """Return a table whose images bear the ids of the files that it means."""
-    matched = match_names([*table.masks, *table.refused], images, match)
-    problems = [
-        RowProblem(
-            table.lines.get(name, (0,))[0],
-            name,
-            f"{count} files have this name; say with `match` path which one is meant, or give the "
-            "UID",
-        )
-        for name, count in matched.ambiguous.items()
-    ]
-    problems += [
-        RowProblem(
-            table.lines.get(names[-1], (0,))[0],
-            names[-1],
-            f"it means the same file as {names[0]}; keep one of them",
-        )
-        for names in matched.twice.values()
-    ]
-    bad = {*matched.ambiguous, *(name for names in matched.twice.values() for name in names)}
-    table = replace(
-        table,
-        masks={name: texts for name, texts in table.masks.items() if name not in bad},
-        problems=(*table.problems, *problems),
-    )
-    return renamed(table, dict(matched.names))
+    return brought(table, scans, match), files
 
 
 def _refuse_foreign_table(table: Annotations, records: Sequence[ImageRecord]) -> None:

@@ -23,7 +23,7 @@ from pleura.data.fold_table import FOLD_COLUMNS, read_folds
 from pleura.data.folds import fold_records
 from pleura.data.groups import IdUse
 from pleura.data.image_labels import ImageLabels, find_labels, labelled
-from pleura.data.image_masks import check_table, with_mask
+from pleura.data.image_masks import agreeing, check_tables, joined, with_mask
 from pleura.data.image_patients import find_patients
 from pleura.data.matching import names_of
 from pleura.data.patients import read_drawn_on, read_patients
@@ -69,7 +69,7 @@ class Index:
         annotated_test: Ids of other test images that the table describes; it is not used there.
         files_train: Number of training files, readable or not.
         files_test: Number of test files.
-        table: The annotation table as read, or None where there is none.
+        table: The annotation tables as read, joined, or None where there is none.
         labels: What the table of image labels says, of images with a mask too.
         patients_from: How patients are known: ``map`` (a table), or what is known of some images
             each, joined by ``+``: ``siim`` (the shipped map of the SIIM-ACR set, and names of
@@ -153,17 +153,17 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of a data folder, each None where there is none.
+    """The tables of a data folder, each None or empty where there is none.
 
     Attributes:
-        annotations: The annotation table.
+        annotations: The tables of masks.
         patients: Image id -> patient.
         folds: Image id -> fold.
         drawn_on: Image id of a simulated radiograph -> NIH patient of the radiograph it was drawn
             on.
     """
 
-    annotations: Annotations | None
+    annotations: tuple[Annotations, ...]
     patients: Mapping[str, str] | None
     folds: Mapping[str, int] | None
     drawn_on: Mapping[str, int] = field(default_factory=dict)
@@ -212,9 +212,9 @@ def read_tables(sources: Sources) -> Tables:
     Raises:
         AnnotationError, DataError: As for :func:`build_index`.
     """
-    annotations, patients, folds = sources.annotations, sources.patients, sources.folds
+    patients, folds = sources.patients, sources.folds
     return Tables(
-        annotations=None if annotations is None else read_masks(annotations, sources.reading),
+        annotations=tuple(read_masks(path, sources.reading) for path in sources.mask_tables),
         patients=None if patients is None else read_patients(patients),
         folds=None if folds is None else read_folds(folds),
         drawn_on={} if sources.simulated is None else read_drawn_on(sources.simulated),
@@ -240,7 +240,9 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
     records, same_uid = drop_same_uid(_record(scan, part) for scan, part in files.read)
     train = [record for record in records if record.part == "train"]
     test = [record for record in records if record.part == "test"]
-    table = check_table(tables.annotations, train, test, files.known, sources.match)
+    own = check_tables(tables.annotations, train, test, files.known, sources.match)
+    mask_tables = agreeing(own)
+    table = joined(mask_tables)
     masks: Mapping[str, tuple[str, ...]] = table.masks if table is not None else {}
     form = table.form if table is not None else "relative"
     annotated = [with_mask(record, masks.get(record.image_id), form) for record in train]
@@ -279,7 +281,8 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
         names=names,
         tables=(
             *sources.not_used,
-            *_label_uses(table, labels, bad_labels, here, names),
+            *_foreign_tables(tables.annotations, mask_tables),
+            *_label_uses(mask_tables, labels, bad_labels, here, names),
             *_map_uses(sources, tables, here, foreign=foreign_map),
         ),
     )
@@ -331,15 +334,26 @@ def _add_labels(
     return [record for record, _ in said], tuple(refused)
 
 
+def _foreign_tables(
+    tables: Sequence[Annotations], used: Sequence[Annotations]
+) -> Iterator[TableUse]:
+    """Yield the tables of masks that are not used, for they are of other images."""
+    paths = {table.path for table in used}
+    for table in tables:
+        if table.path not in paths:
+            why = "it names none of the images"
+            yield TableUse(f"{table.path}", unread=why, finding="foreign-table")
+
+
 def _label_uses(
-    annotations: Annotations | None,
+    tables: Sequence[Annotations],
     labels: ImageLabels,
     bad_labels: Sequence[LabelProblem],
     here: set[str],
     names: Sequence[str],
 ) -> Iterator[TableUse]:
     """Yield what was not used of the tables of masks and labels; `here` are all images' ids."""
-    if annotations is not None:
+    for annotations in tables:
         codes: list[str] = [problem.code for problem in annotations.problems]
         for note in annotations.notes:
             codes += [note.code] * note.count * (note.code in _PASSED_OVER)

@@ -32,13 +32,13 @@ from pleura import config
 from pleura.choices import Match
 from pleura.data.files import DOCUMENTS, Listing, sorted_out
 from pleura.data.matching import first_id_alike
-from pleura.data.table_use import TableUse, UnreadFinding
+from pleura.data.table_use import TableUse
 from pleura.dicom.suffixes import is_picture, stem_of, suffix_of
 from pleura.errors import DataError
 from pleura.formats.annotation_table import columns_of
 from pleura.formats.annotations import ID_COLUMN, MASK_COLUMN
 from pleura.formats.labels import LabelTable, read_labels
-from pleura.formats.masks import MaskReading, names_in
+from pleura.formats.masks import MaskReading, files_of_masks, names_in
 from pleura.storage.archive import entries, is_file, is_folder, places, why_closed
 from pleura.storage.elsewhere import is_address, path_at
 
@@ -71,6 +71,7 @@ class Sources:
         test: Test files, sorted.
         annotations: The run-length table, or another source of masks that was named
             (:mod:`pleura.formats.masks`), or None where there is none.
+        more_annotations: The tables of run lengths of other folders, which are joined to it.
         patients: The patient map, or None.
         folds: The fold table that was named, or None.
         labels: The table of image labels that was named, as read, or None.
@@ -102,10 +103,24 @@ class Sources:
     reading: MaskReading = field(default_factory=MaskReading)
     match: Match = ""
     unnamed: tuple[str, ...] = ()
+    more_annotations: tuple[Path, ...] = ()
+
+    @property
+    def mask_tables(self) -> tuple[Path, ...]:
+        """Each source of masks."""
+        return (*filter(None, [self.annotations]), *self.more_annotations)
+
+    @property
+    def tables(self) -> tuple[Path, ...]:
+        """Every file that is read beside the radiographs; of a folder of masks each of its own."""
+        masks = (file for table in self.mask_tables for file in files_of_masks(table))
+        labels = None if self.labels is None else self.labels.path
+        others = filter(None, [self.patients, self.folds, labels, self.simulated])
+        return (*masks, *others, *self.submissions)
 
     def without_annotations(self) -> "Sources":
-        """Return the same files without their annotation table."""
-        return replace(self, annotations=None)
+        """Return the same files without their tables of masks."""
+        return replace(self, annotations=None, more_annotations=())
 
 
 def find_sources(settings: config.Data) -> Sources:
@@ -160,7 +175,12 @@ def find_sources(settings: config.Data) -> Sources:
 def mask_reading(settings: config.Data) -> MaskReading:
     """Return how the masks that are named are to be read."""
     return MaskReading(
-        settings.rle, settings.image_column, settings.mask_column, settings.mask_label
+        settings.rle,
+        settings.image_column,
+        settings.mask_column,
+        settings.mask_label,
+        settings.reader_column,
+        settings.readers,
     )
 
 
@@ -172,6 +192,7 @@ class _TableFiles(NamedTuple):
     """The tables that are used, and what is said of the others; names as in :class:`Sources`."""
 
     annotations: Path | None
+    more_annotations: tuple[Path, ...]
     patients: Path | None
     simulated: Path | None
     submissions: tuple[Path, ...]
@@ -183,19 +204,24 @@ def _tables(settings: config.Data, folders: Sequence[Path], stage_2: bool) -> _T
     foreign: list[Path] = []
     found = [] if settings.annotations else _find_tables(folders, _table_names(stage_2), foreign)
     annotations = _path(settings.annotations) or next(iter(found), None)
+    by_folder: dict[Path, Path] = {}
+    for path in found:
+        by_folder.setdefault(path.parent, path)
+    more = tuple(path for path in by_folder.values() if path != annotations)
+    later = [path for path in found if path not in by_folder.values()]
     maps = [] if settings.patients else _find_tables(folders, ["patients.csv"], foreign)
     patients = _path(settings.patients) or next(iter(maps), None)
     simulated = next(iter(_find_tables(folders, [SIMULATED], [])), None)
     submissions = _submissions(folders)
     others = map(_path, (settings.fold_table, settings.labels.table, settings.test_annotations))
-    known = (annotations, patients, *others, simulated, *submissions, *foreign, *found[1:])
+    known = (annotations, patients, *others, simulated, *submissions, *foreign, *found)
     used = {table.resolve() for table in known if table}
     not_used = (
         *(_other_columns(path) for path in foreign),
-        *(_comes_later(path, found[0]) for path in found[1:]),
+        *(_comes_later(path, by_folder[path.parent]) for path in later),
         *(_nobodys(path) for path in _tables_beside(folders) if path.resolve() not in used),
     )
-    return _TableFiles(annotations, patients, simulated, submissions, not_used)
+    return _TableFiles(annotations, more, patients, simulated, submissions, not_used)
 
 
 def _require_there(place: str) -> None:
@@ -227,10 +253,8 @@ def _other_columns(path: Path) -> TableUse:
 
 
 def _comes_later(path: Path, first: Path) -> TableUse:
-    """Return what is said of a second table of masks: in another folder it is of other images."""
-    elsewhere: UnreadFinding | Literal[""] = "" if path.parent == first.parent else "unused-table"
     how = f"{first} comes first; name one with `annotations`, or join them in one file"
-    return TableUse(f"{path}", unread=how, finding=elsewhere)
+    return TableUse(f"{path}", unread=how)
 
 
 def _nobodys(path: Path) -> TableUse:

@@ -1,12 +1,13 @@
 """The table of run-length masks in: ``train-rle.csv``."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from pleura.choices import MaskReaders
 from pleura.errors import AnnotationError
 from pleura.formats.annotations import (
     FILE_NAME,
@@ -24,9 +25,16 @@ from pleura.formats.annotations import (
     shown_id,
 )
 from pleura.formats.csv_table import BYTE_ORDER_MARK, CsvTable, TableHead, head_of, open_lines
-from pleura.formats.mask_columns import contradicts, presence_column, rows_of_pneumothorax
+from pleura.formats.mask_columns import (
+    contradicts,
+    presence_column,
+    reader_column,
+    rows_of_pneumothorax,
+    size_columns,
+    size_in,
+)
 from pleura.formats.mask_fit import check_masks
-from pleura.formats.rle import EMPTY, Form, runs
+from pleura.formats.rle import EMPTY, Form, agreed, runs
 from pleura.printable import few
 from pleura.storage.elsewhere import path_at
 
@@ -44,6 +52,7 @@ def read_annotations(
     shape: tuple[int, int] | None = None,
     columns: tuple[str, str] = ("", ""),
     label: str = "",
+    readers: tuple[str, MaskReaders] = ("", "union"),
 ) -> Annotations:
     r"""Return what an annotation table says, one entry per image.
 
@@ -64,6 +73,8 @@ def read_annotations(
             for the usual one. Where that of ids is named, an id may be a file's name or path.
         label: Which structure is the pneumothorax, where a column names several: see
             :mod:`pleura.formats.mask_columns`.
+        readers: Name of the column of readers, "" where its name shows it; and which pixels count
+            where several drew on one image.
 
     Raises:
         AnnotationError: The file cannot be read, is not such a table, is unreasonably large, or
@@ -85,7 +96,7 @@ def read_annotations(
                [1, 0]])
     """
     runs(EMPTY, shape, form=form)
-    table = _Table(path_at(path), form, columns, label)
+    table = _Table(path_at(path), form, columns, label, readers)
     with open_lines(table.path, AnnotationError, _wanted()) as lines:
         table.read(lines)
     annotations = table.finished()
@@ -121,6 +132,7 @@ class _Table:
     form: Form
     wanted: tuple[str, str] = ("", "")
     label: str = ""
+    rule: tuple[str, MaskReaders] = ("", "union")
     verdict: Verdict = field(init=False)
     rows: int = 0
     found: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -134,6 +146,10 @@ class _Table:
     mask_at: int = 1
     presence_at: int | None = None
     contrary: list[int] = field(default_factory=list)
+    reader_at: int | None = None
+    size_at: tuple[int, int] | None = None
+    readers: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.verdict = Verdict(self.path, self.form)
@@ -154,14 +170,27 @@ class _Table:
         table = CsvTable(self.path, names, head.delimiter, len(head.cells), lines)
         try:
             chosen = rows_of_pneumothorax(names, table.cells(), self.mask_at, self.label)
+            self._find_columns(names, chosen.read)
         except AnnotationError as error:
             raise AnnotationError(f"{self.path}: {error}") from error
         if chosen.passed:
             self.notes.append(TableNote("other-structures", chosen.passed, chosen.structures))
-        self.presence_at = presence_column(names)
-        self.unused = tuple(name for name in self.unused if name not in chosen.read)
         for line, cells, fault in chosen.rows:
             self._take(line, cells, fault)
+
+    def _find_columns(self, names: Sequence[str], read: Sequence[str]) -> None:
+        """Keep where the columns are that say more of a row."""
+        self.presence_at = presence_column(names)
+        self.reader_at = reader_column(names, self.rule[0])
+        self.size_at = size_columns(names)
+        if self.rule[1] != "union" and self.reader_at is None:
+            raise AnnotationError(
+                f"`readers` is {self.rule[1]}, but no column says who drew a mask; name it with "
+                "`reader_column`"
+            )
+        places = (self.reader_at, *(self.size_at or ()))
+        known = {*read, *(names[at] for at in places if at is not None)}
+        self.unused = tuple(name for name in self.unused if name not in known)
 
     def _without_mark(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         for number, line in lines:
@@ -173,6 +202,8 @@ class _Table:
         """Return what was read, one entry per image."""
         self.verdict.refuse_other_form()
         self._refuse_conflicts()
+        if self.rule[1] == "majority":
+            self._agree()
         if self.padded_marks:
             self.notes.append(TableNote("empty-mark-variant", self.padded_marks))
         if self.repeated:
@@ -182,16 +213,20 @@ class _Table:
             self.notes.append(TableNote("contrary-column", len(self.contrary), says))
         bad = {problem.image_id for problem in self.problems}
         good = {key: found for key, found in self.found.items() if key not in bad}
+        several = {key: len(own) for key, own in self.readers.items() if len(own) > 1}
         return Annotations(
             path=self.path,
             form=self.form,
             rows=self.rows,
             masks={key: tuple(t for t in found if t != EMPTY) for key, found in good.items()},
-            lines={key: tuple(found.values()) for key, found in good.items()},
+            lines={key: _lines_of(found) for key, found in good.items()},
             problems=by_line(self.problems),
             notes=tuple(self.notes),
             last=self.last,
             unused=self.unused,
+            sizes={key: size for key, size in self.sizes.items() if key in good},
+            sizes_said=True,
+            readers={key: number for key, number in several.items() if key in good},
         )
 
     def _begin(self, head: TableHead, ids: str, masks: str) -> tuple[str, ...]:
@@ -226,14 +261,18 @@ class _Table:
         self.rows += 1
         values = [cell.strip() for cell in cells]
         image_id = values[self.id_at] if len(values) > self.id_at else ""
-        fault = RowFault(broken) if broken else self._row_fault(image_id, cells[self.mask_at])
+        fault = RowFault(broken) if broken else self._row_fault(image_id, cells)
         if fault:
             self._refuse(RowProblem(number, shown_id(image_id), fault.reason, fault.code))
             return
         self.padded_marks += values[self.mask_at] == EMPTY != cells[self.mask_at]
-        found = self.found.setdefault(image_id, {})
-        self.repeated += found.setdefault(values[self.mask_at], number) != number
-        self.last[image_id] = values[self.mask_at]
+        reader = "" if self.reader_at is None else values[self.reader_at]
+        own = self.readers.setdefault(image_id, {}).setdefault(reader, [])
+        text = values[self.mask_at]
+        self.repeated += text in own
+        own += [] if text in own else [text]
+        self.found.setdefault(image_id, {}).setdefault(text, number)
+        self.last[image_id] = text
         if self.presence_at is not None and contradicts(
             values[self.presence_at], values[self.mask_at]
         ):
@@ -247,7 +286,8 @@ class _Table:
                 f"{self.problems[0]}; {_wanted()}"
             )
 
-    def _row_fault(self, image_id: str, text: str) -> RowFault | None:
+    def _row_fault(self, image_id: str, cells: Sequence[str]) -> RowFault | None:
+        text = cells[self.mask_at]
         if not (FILE_NAME if self.wanted[0] else SAFE_ID).fullmatch(image_id):
             return RowFault(f"this is not an image id; {ID_RULE}")
         if len(text) == _MOST_OF_EXCEL:  # blanks counted
@@ -255,12 +295,40 @@ class _Table:
                 f"the run-length text has {_MOST_OF_EXCEL:,} characters, as many as Excel keeps of "
                 "a longer one; take the row from the table before it was saved there"
             )
-        return None if text.strip() == EMPTY else self.verdict.of(text.strip(), None)
+        try:
+            size = size_in(cells, self.size_at)
+        except AnnotationError as error:
+            return RowFault(str(error))
+        known = size and self.sizes.setdefault(image_id, size)
+        if known != size:
+            return RowFault(
+                f"it says that its image has {_in_pixels(size)} (rows x columns), and another row "
+                f"of this image says {_in_pixels(known)}; keep the right one"
+            )
+        return None if text.strip() == EMPTY else self.verdict.of(text.strip(), size)
+
+    def _agree(self) -> None:
+        """Keep of each image what more than half of its readers drew."""
+        for image_id, own in self.readers.items():
+            if len(own) < 2:
+                continue
+            found = self.found[image_id]
+            text = agreed(own.values(), form=self.form, to=self.form)
+            empty = sum(EMPTY in texts for texts in own.values())
+            if text == EMPTY and 2 * empty <= len(own):
+                reason = (
+                    f"{len(own) - empty} of its {len(own)} readers drew a mask, but no pixel is in "
+                    "more than half of the masks; decide which one counts"
+                )
+                self._refuse(RowProblem(max(found.values()), image_id, reason, "readers-disagree"))
+            self.found[image_id] = {text: min(found.values())}
+            self.last[image_id] = text
 
     def _refuse_conflicts(self) -> None:
-        """Make a problem of each image that is marked empty and has a mask too."""
+        """Make a problem of each image that is marked empty and has a mask too, by one reader."""
         for image_id, found in self.found.items():
-            if EMPTY in found and len(found) > 1:
+            own = self.readers[image_id].values()
+            if any(EMPTY in texts and len(set(texts)) > 1 for texts in own):
                 masked = min(line for text, line in found.items() if text != EMPTY)
                 reason = (
                     f"the image is marked {EMPTY} on line {found[EMPTY]}, but has a mask on line "
@@ -268,6 +336,16 @@ class _Table:
                 )
                 line = max(found[EMPTY], masked)
                 self._refuse(RowProblem(line, image_id, reason, "empty-beside-mask"))
+
+
+def _lines_of(found: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the lines of an image's masks; that of its empty mark where it has none."""
+    drawn = tuple(line for text, line in found.items() if text != EMPTY)
+    return drawn or tuple(found.values())
+
+
+def _in_pixels(size: tuple[int, int] | None) -> str:
+    return " x ".join(map(str, size or ()))
 
 
 def _wanted(ids: str = ID_COLUMN, masks: str = MASK_COLUMN) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pleura.errors import AnnotationError, OtherFormError, OutsideError, RleError, ZeroRunError
 from pleura.formats.mask_doubts import doubts
-from pleura.formats.rle import Form, other_form, overlap_px, runs, union
+from pleura.formats.rle import Form, area_px, other_form, overlap_px, runs, union, united
 
 ID_COLUMN: Final = "ImageId"
 MASK_COLUMN: Final = "EncodedPixels"
@@ -34,6 +34,8 @@ ProblemCode = Literal[
     "another-size",
     "mixed-forms",
     "impossible-mask",
+    "readers-disagree",
+    "tables-disagree",
 ]
 NoteCode = Literal[
     "byte-order-mark",
@@ -86,12 +88,13 @@ class RowProblem:
 class TableNote:
     """Something that is odd about a table, yet harmless: what, and how many rows (or names).
 
-    `says` is more about it, in words.
+    `says` is more about it, in words; `table` is the table's name, where several were joined.
     """
 
     code: NoteCode
     count: int
     says: str = ""
+    table: str = ""
 
 
 def doubt_notes(
@@ -111,6 +114,12 @@ _DOUBTS: Final[Mapping[str, str]] = {
     "common-pixels": "have pixels in one place, where a caption or a mark may be burned in, or "
     "they are of something that each radiograph has, such as the lungs: look at some",
 }
+
+
+_SEVERAL: Final = (
+    "are of several readers, as a column says, or as rows that cover the same pixels do: look at "
+    "some, and say with `readers` which pixels count"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,9 @@ class Annotations:
             that can be believed.
         algorithms: Image id -> how its masks were made (AUTOMATIC, SEMIAUTOMATIC), and by what,
             where the source says it of all of them alike.
+        sizes_said: Whether columns of a table say the sizes, so that masks may have others.
+        readers: Image id -> how many readers drew on it, where a column says that several did.
+        tables: Image id -> its table, where several were joined.
     """
 
     path: Path
@@ -150,6 +162,9 @@ class Annotations:
     scores: Mapping[str, float] = field(default_factory=dict)
     spacings_mm: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     algorithms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    sizes_said: bool = False
+    readers: Mapping[str, int] = field(default_factory=dict)
+    tables: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -179,7 +194,25 @@ class Annotations:
     @property
     def doubts(self) -> list[str]:
         """What masks may be instead, in words; nothing where they seem to be masks."""
-        return [f"{note.says} {_DOUBTS[note.code]}" for note in self.notes if note.code in _DOUBTS]
+        said = [f"{note.says} {_DOUBTS[note.code]}" for note in self.notes if note.code in _DOUBTS]
+        several = len(self.readers) + len(self.drawn_twice())
+        return said + [f"{several:,} of {self.positives:,} masks {_SEVERAL}"] * bool(several)
+
+    def drawn_twice(self) -> dict[str, float]:
+        """Return the images most of whose pixels several texts cover -> their share.
+
+        So do masks of several readers: what one draws of a lesion that has several parts does not.
+        """
+        shares = {
+            image_id: overlap_px(texts, form=self.form) / area_px(united(texts, form=self.form))
+            for image_id, texts in self.masks.items()
+            if len(texts) > 1 and image_id not in self.readers
+        }
+        return {image_id: share for image_id, share in shares.items() if share > 0.5}
+
+    def told_by(self, image_id: str) -> str:
+        """Return the table of an image with a colon, where several were joined; else nothing."""
+        return f"{self.tables[image_id]}: " if image_id in self.tables else ""
 
     def overlapping(self) -> tuple[str, ...]:
         """Return the ids of the images of which two texts share a pixel, in file order."""
@@ -213,7 +246,8 @@ class Annotations:
         for line, text in zip(self.lines[image_id], self.masks[image_id], strict=False):
             fault = row_fault(text, self.form, shape)
             if fault:
-                raise RleError(f"{self.path}: line {line}, image {image_id}: {fault.reason}")
+                where = self.told_by(image_id) or f"{self.path}: "
+                raise RleError(f"{where}line {line}, image {image_id}: {fault.reason}")
         return union(self.masks[image_id], shape, form=self.form)
 
 

@@ -4,6 +4,8 @@
 
     ImageId,EncodedPixels,class           which structure each mask is of
     ImageId,EncodedPixels,has_pneumo      whether there is a pneumothorax at all
+    ImageId,EncodedPixels,reader          who drew it
+    ImageId,EncodedPixels,width,height    how large the image is that it was drawn on
 
 A table of several structures is read as COCO of several categories is: the one that is called
 pneumothorax counts, else it has to be named. All rows taken together would be a mask of everything.
@@ -15,7 +17,7 @@ from typing import Final, NamedTuple
 
 from pleura.dicom.structures import names_another, names_pneumothorax
 from pleura.errors import AnnotationError
-from pleura.formats.csv_table import columns_shown
+from pleura.formats.csv_table import columns_shown, whole_number
 from pleura.formats.rle import EMPTY
 from pleura.printable import few, printable
 
@@ -28,6 +30,22 @@ _STRUCTURES: Final = (
 """Columns of structures, less blanks, strokes and capitals; those that hold names first."""
 
 _PRESENCE: Final = re.compile(r"(has|is|label)?(pneumo(thorax)?|ptx)(label)?")
+_READERS: Final = re.compile(
+    "(reader|annotator|radiologist|rater|observer|labell?er)(id|name|no)?"
+    "|(annotated|labell?ed|drawn|read)by|radid"
+)
+"""Columns of readers, less blanks, strokes and capitals; reader1 is that of one reader."""
+
+_SIDES: Final = (
+    *(("height", "width"), ("imageheight", "imagewidth"), ("imgheight", "imgwidth")),
+    *(("rows", "columns"), ("rows", "cols"), ("imagerows", "imagecolumns"), ("h", "w")),
+)
+"""Columns of an image's rows and columns, less strokes and capitals."""
+
+_CORNERS: Final = frozenset(("x", "y", "xmin", "ymin", "left", "top", "xc", "yc", "xcenter"))
+"""Columns beside which a width is that of a box."""
+
+_LONGEST_SIDE: Final = 65_535
 _NO_STRUCTURE: Final = frozenset(
     ("", "0", "-1", "none", "nan", "null", "n/a", "normal", "no", "negative", "background")
 ).union(("no finding", "no findings"))
@@ -137,6 +155,61 @@ def _decided(
 def presence_column(names: Sequence[str]) -> int | None:
     """Return where the column is that says whether there is a pneumothorax; None: there is none."""
     return next((at for at, name in enumerate(names) if _PRESENCE.fullmatch(_key(name))), None)
+
+
+def reader_column(names: Sequence[str], wanted: str = "") -> int | None:
+    """Return where the column is that says who drew a mask; None: there is none.
+
+    Args:
+        names: The columns.
+        wanted: Its name, where it is known.
+
+    Raises:
+        AnnotationError: There is no such column. The message lacks the path.
+    """
+    if wanted and wanted not in names:
+        raise AnnotationError(
+            f"the columns are {columns_shown(names)}; `reader_column` {wanted[:40]!r} is none of "
+            "them"
+        )
+    if wanted:
+        return names.index(wanted)
+    known = (_READERS.fullmatch(re.sub(r"[^a-z0-9]", "", name.lower())) for name in names)
+    return next((at for at, found in enumerate(known) if found), None)
+
+
+def size_columns(names: Sequence[str]) -> tuple[int, int] | None:
+    """Return where the columns are of an image's height and width; None: there are none."""
+    keys = {_key(name): at for at, name in reversed(list(enumerate(names)))}
+    boxes = not _CORNERS.isdisjoint(keys)
+    pairs = (
+        (keys[height], keys[width])
+        for height, width in _SIDES
+        if height in keys and width in keys and not (boxes and height in ("height", "h"))
+    )
+    return next(pairs, None)
+
+
+def size_in(cells: Sequence[str], at: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return ``(rows, columns)`` that a row says its image has; None: it does not say it.
+
+    Raises:
+        AnnotationError: They are no numbers of pixels. The message lacks path and line.
+    """
+    said = [] if at is None else [cells[place].strip() for place in at]
+    if not any(said):
+        return None
+    height, width = (
+        whole_number(text.removesuffix(".0"), _LONGEST_SIDE) or _no_side(text) for text in said
+    )
+    return height, width
+
+
+def _no_side(text: str) -> int:
+    raise AnnotationError(
+        f"its height or width is {text[:20]!r}, but an image has 1 to {_LONGEST_SIDE:,} pixels a "
+        "side; correct it, or leave the columns out"
+    )
 
 
 def contradicts(said: str, text: str) -> bool:

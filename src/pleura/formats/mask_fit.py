@@ -43,7 +43,7 @@ def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]])
     laid = [
         _Laid(image_id, line, text, shapes[image_id])
         for image_id, texts in annotations.masks.items()
-        if image_id in shapes and image_id not in annotations.sizes
+        if image_id in shapes and _is_of_this_size(annotations, image_id, shapes[image_id])
         for line, text in zip(annotations.lines[image_id], texts, strict=False)
     ]
     for mask in laid:
@@ -67,7 +67,7 @@ def check_masks(annotations: Annotations, shapes: Mapping[str, tuple[int, int]])
         if mask.fault is not None
     ]
     bad = {problem.image_id for problem in problems}
-    unsized = {key: own for key, own in shapes.items() if key not in annotations.sizes}
+    unsized = {key: own for key, own in shapes.items() if _is_of_this_size(annotations, key, own)}
     return replace(
         annotations,
         notes=(*annotations.notes, *doubt_notes(annotations.masks, unsized, annotations.form)),
@@ -90,11 +90,18 @@ def _of_another_size(
         way_out = exchanged(size, shape) or (
             "; resize the mask, or take the image that it was drawn on"
         )
-        reason = f"the mask has {made} pixels (rows x columns), but its image has {has}{way_out}"
-        problems.append(
-            RowProblem(0, image_id, reason, "another-size", size, place=annotations.path.name)
-        )
+        line, place, says = 0, annotations.path.name, "the mask has"
+        if annotations.sizes_said:
+            line, place, says = annotations.lines[image_id][0], "", "its row says"
+        reason = f"{says} {made} pixels (rows x columns), but its image has {has}{way_out}"
+        problems.append(RowProblem(line, image_id, reason, "another-size", size, place=place))
     return problems
+
+
+def _is_of_this_size(annotations: Annotations, image_id: str, shape: tuple[int, int]) -> bool:
+    """Return whether only the runs can tell that a mask is of another size than `shape`."""
+    size = annotations.sizes.get(image_id)
+    return size is None or (annotations.sizes_said and size == shape)
 
 
 @dataclass(slots=True)

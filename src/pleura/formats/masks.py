@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from pleura.choices import MaskReaders
 from pleura.dicom.suffixes import stem_of, suffix_of
 from pleura.errors import AnnotationError, OtherFormError
 from pleura.formats.annotation_table import columns_of, read_annotations
@@ -63,12 +64,16 @@ class MaskReading:
         mask_column: Its column of run lengths; empty: ``EncodedPixels``.
         label: Which value, category, segment or class is the pneumothorax, where there are
             several.
+        reader_column: A table's column of readers; empty: found by its name.
+        readers: Which pixels count where several readers drew on one image.
     """
 
     form: Form = "relative"
     image_column: str = ""
     mask_column: str = ""
     label: str = ""
+    reader_column: str = ""
+    readers: MaskReaders = "union"
 
 
 @dataclass(slots=True)
@@ -144,15 +149,30 @@ def read_masks(path: str | os.PathLike[str], reading: MaskReading = MaskReading(
     path = path_at(path)
     if closed := why_closed(path):
         raise AnnotationError(closed)
+    if _is_table(path):
+        columns = (reading.image_column, reading.mask_column)
+        said = (reading.reader_column, reading.readers)
+        return read_annotations(
+            path, form=reading.form, columns=columns, label=reading.label, readers=said
+        )
+    if reading.reader_column or reading.readers != "union":
+        raise AnnotationError(
+            f"{path}: only a table of run lengths says who drew a mask; leave `reader_column` and "
+            "`readers` out"
+        )
     if _are_several(path):
         return _folder(path, reading)
-    suffix = suffix_of(path)
-    if suffix == ".json":
+    if suffix_of(path) == ".json":
         return _coco(path, reading)
-    if suffix not in TABLE_SUFFIXES and is_mask_file(path):
-        return _files(path, [path], reading)
-    columns = (reading.image_column, reading.mask_column)
-    return read_annotations(path, form=reading.form, columns=columns, label=reading.label)
+    return _files(path, [path], reading)
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a source of masks is read as a table of run lengths."""
+    suffix = suffix_of(path)
+    if suffix == ".json" or _are_several(path):
+        return False
+    return suffix in TABLE_SUFFIXES or not is_mask_file(path)
 
 
 def is_mask_table(path: Path, reading: MaskReading) -> bool:
@@ -180,6 +200,11 @@ def names_in(path: Path, reading: MaskReading) -> frozenset[str]:
     except OtherFormError:  # what says so is told where the table is read
         return frozenset()
     return frozenset(table.masks) | table.refused
+
+
+def files_of_masks(path: Path) -> list[Path]:
+    """Return the files that a source of masks consists of."""
+    return mask_files(path) if _are_several(path) else [path]
 
 
 def _are_several(path: Path) -> bool:

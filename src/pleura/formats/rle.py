@@ -228,11 +228,31 @@ def united(texts: Iterable[str], *, form: Form = "relative", to: Form = "relativ
     """
     _checked_form(to)
     lengths, depths = _depths([_edges(text, None, form) for text in _checked_texts(texts)])
-    if not lengths.size:
-        return EMPTY
-    inside = np.concatenate([[False], depths > 0, [False]])
-    places = np.concatenate([[0], np.cumsum(lengths)])
-    return _text(places[inside[:-1] != inside[1:]], to)
+    return _text_where(lengths, depths > 0, to)
+
+
+def agreed(
+    drawn: Iterable[Iterable[str]], *, form: Form = "relative", to: Form = "relative"
+) -> str:
+    """Return the text of the pixels that more than half of several readers drew.
+
+    Args:
+        drawn: Of each reader the texts, as for :func:`union`; ``-1``, or none, for nothing.
+        form: The form that they are written in.
+        to: The form of the result.
+
+    Raises:
+        RleError: A text is malformed.
+        UsageError: As for :func:`union`.
+
+    Examples:
+        >>> agreed([["0 3"], ["1 3"], ["-1"]])
+        '1 2'
+    """
+    _checked_form(to)
+    own = [united(texts, form=form) for texts in drawn]
+    lengths, depths = _depths([_edges(text, None, "relative") for text in own])
+    return _text_where(lengths, 2 * depths > len(own), to)
 
 
 def area_px(text: str, *, form: Form = "relative") -> int:
@@ -277,6 +297,14 @@ def _text(edges: NDArray[np.int64], form: Form) -> str:
         numbers[0::2] += 1
     # One format call takes half as long as joining the str() of each number.
     return ("%d " * numbers.size % tuple(numbers.tolist()))[:-1]
+
+
+def _text_where(lengths: NDArray[np.int64], wanted: NDArray[np.bool_], form: Form) -> str:
+    """Return the text of those stretches that are wanted; the first begins at pixel 0."""
+    inside = np.concatenate([[False], wanted, [False]])
+    places = np.concatenate([[0], np.cumsum(lengths)])
+    edges = places[inside[:-1] != inside[1:]]
+    return _text(edges, form) if edges.size else EMPTY
 
 
 def _depths(edges: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

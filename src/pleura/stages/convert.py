@@ -300,6 +300,8 @@ def _on_files(
             image_column=reading.image_column,
             mask_column=reading.mask_column,
             mask_label=reading.label,
+            reader_column=reading.reader_column,
+            readers=reading.readers,
             match=how.match,
             rle=table.form,
         )

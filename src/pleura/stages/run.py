@@ -40,6 +40,7 @@ from pleura.data.table_use import TableUse
 from pleura.engines.choice import converting
 from pleura.errors import DataError, SealError, UsageError
 from pleura.formats.annotations import Annotations
+from pleura.formats.masks import files_of_masks
 from pleura.formats.text_file import open_regular
 from pleura.inference.job import predict_files
 from pleura.inference.job_store import Rows
@@ -193,9 +194,9 @@ class _Job:
     def audit(self) -> Values:
         """Write the cleaned tables and the audit; return counts, failures and files."""
         sources, folder = self.sources, self.out / "audit"
-        tables = [sources.annotations, sources.patients, sources.folds]
-        parts = [sources.train, sources.test, *([path] if path else [] for path in tables)]
-        inputs = [self.data.rle, [_listing(part) for part in parts]]
+        parts = [sources.train, sources.test, sources.tables]
+        settings = asdict(replace(self.data, test_annotations=""))
+        inputs = [settings, [_listing(part) for part in parts]]
 
         def make() -> Values:
             workers, journal = self.settings.prepare.workers, folder / ".audit.journal"
@@ -287,8 +288,9 @@ class _Job:
             self.listener.stage("predict", "no test images and no inputs, left out")
             return {"files": {}}
         truth = Path(self.data.test_annotations) if self.data.test_annotations else None
-        truth_listing = _listing([truth] if truth else [])
-        inputs = [bundle.digest, asdict(wanted), self.data.rle, _listing(paths), truth_listing]
+        reading = [asdict(self.sources.reading), self.data.match]
+        truth_listing = _listing(files_of_masks(truth) if truth else [])
+        inputs = [bundle.digest, asdict(wanted), reading, _listing(paths), truth_listing]
 
         def make() -> Values:
             if said := converting([bundle], wanted.engine, wanted.device):
@@ -315,7 +317,7 @@ class _Job:
             if wanted.worklist:
                 result["files"]["worklist"] = str(folder / WORKLIST)
             if truth is not None:
-                table = read_truth(answers, truth, self.data.rle)
+                table = read_truth(answers, truth, self.sources.reading, self.data.match)
                 scored = score_answers(answers, table, self._training_ids(audit))
                 used = bundle.at(wanted.operating_point)
                 result["failures"] += [[p.image_id, str(p)] for p in table.problems]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.choices import RleForm
+from pleura.choices import Match
+from pleura.data.image_masks import brought
 from pleura.data.table_use import TableUse, table_use
 from pleura.data.unchanged import read_shown
 from pleura.errors import DataError, InputError
@@ -15,15 +16,17 @@ from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.outcomes import Outcome, outcome
 from pleura.evaluation.report import Report, choose_cases, choose_failures, write_report
 from pleura.evaluation.scores import summarise
-from pleura.formats.annotation_table import read_annotations
 from pleura.formats.annotations import Annotations
 from pleura.formats.mask_fit import check_masks
+from pleura.formats.masks import MaskReading, read_masks
 from pleura.formats.rle import rle2mask
 from pleura.inference.row import Row
 from pleura.models.bundle import Bundle
 from pleura.rendering.notice import CHANGED, notice, why
 from pleura.stages.evaluate import CASES, FAILURES, TILE, facts_of, tile_of
 from pleura.training.curves import curves_svg
+
+AS_USUAL = MaskReading()
 
 
 class Scored(NamedTuple):
@@ -59,25 +62,29 @@ class Scored(NamedTuple):
         return [*notes, *(f"{use}." for use in self.uses)]
 
 
-def read_truth(answers: Sequence[Row], path: Path, form: RleForm = "relative") -> Annotations:
-    """Return what the table at `path` says of the images that `answers` are about.
+def read_truth(
+    answers: Sequence[Row], path: Path, reading: MaskReading = AS_USUAL, match: Match = ""
+) -> Annotations:
+    """Return what masks at `path` say of the images that `answers` are about.
 
     Masks that do not fit their images are among its problems.
 
     Args:
         answers: What prediction gave.
-        path: The annotation table of these images.
-        form: How it writes run lengths.
+        path: The masks of these images, in any form that is read (:mod:`pleura.formats.masks`).
+        reading: How they are to be read.
+        match: What they call an image by; empty: its id, or its file's name or path.
 
     Raises:
-        AnnotationError: The table cannot be read as a whole.
+        AnnotationError: They cannot be read as a whole.
     """
     shapes = {
         answer.image_id: (answer.rows, answer.columns)
         for answer in answers
         if answer.rows is not None and answer.columns is not None
     }
-    return check_masks(read_annotations(path, form=form), shapes)
+    named = [answer for answer in answers if answer.image_id]
+    return check_masks(brought(read_masks(path, reading), named, match), shapes)
 
 
 def truth_use(answers: Sequence[Row], truth: Annotations) -> tuple[TableUse, ...]:
