@@ -265,6 +265,7 @@ def test_findings_of_the_whole_stage_2_table(real_data):
         "huge-mask": 8,
         "tiny-mask": 10,
         "several-rows": 624,
+        "several-readers": 48,
         "header-variant": 1,
         "empty-mark-variant": 9378,
     }

@@ -107,7 +107,7 @@ def test_of_several_readers_the_union_counts_or_what_most_of_them_drew(table, co
     found = read_masks(path)
     assert (found.masks["b"], found.lines["b"], found.unused) == (("0 2",), (5,), ())
     assert found.readers == {"a": 3, "b": 3}
-    assert found.doubts[0].startswith("2 of 3 masks are of several readers, as a column says")
+    assert found.doubts[0].startswith("2 of 3 masks are of several readers, by a column")
     found = read_masks(path, MaskReading(readers="majority"))
     assert found.masks == {"a": ("2 4",), "b": (), "c": ("0 2",)}
 

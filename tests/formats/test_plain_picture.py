@@ -65,6 +65,22 @@ def test_a_png_comes_back_to_the_bit(save, pixels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_transparent_in_part_is_no_radiograph_unless_it_is_black_there(save, channels):
+    pixels = np.stack([*[np.maximum(GREY, 1)] * channels, np.full_like(GREY, 255)], axis=-1)
+    pixels[:3, 0, -1] = (0, 9, 254)
+    path = save(imagecodecs.png_encode(pixels))
+    with pytest.raises(PictureError, match=f"^{path}: is transparent in 3 of its pixels, so what"):
+        open_plain_picture(path)
+    pixels[:3, 0, :-1] = 0
+    found = open_plain_picture(save(imagecodecs.png_encode(pixels))).pixels
+    np.testing.assert_array_equal(found, pixels[..., 0])
+    keyed = io.BytesIO()  # one value of all stands for what is transparent
+    Image.fromarray(GREY).save(keyed, "PNG", transparency=int(GREY.max()))
+    with pytest.raises(PictureError, match="is transparent in"):
+        open_plain_picture(save(keyed.getvalue()))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 def test_a_jpeg_comes_back_nearly(save, channels):
     pixels = GREY if channels == 1 else np.stack([GREY] * 3, axis=-1)
     found = open_plain_picture(

@@ -117,8 +117,8 @@ _DOUBTS: Final[Mapping[str, str]] = {
 
 
 _SEVERAL: Final = (
-    "are of several readers, as a column says, or as rows that cover the same pixels do: look at "
-    "some, and say with `readers` which pixels count"
+    "are of several readers, by a column or because rows cover the same pixels: look at some, and "
+    "say with `readers` which pixels count"
 )
 
 

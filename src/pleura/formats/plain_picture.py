@@ -74,7 +74,7 @@ class PlainPicture(NamedTuple):
         pixels: ``(rows, columns)`` uint8, or uint16 of a file of more bits. 0 is black, as such
             files are published; only a TIFF may say otherwise, and is inverted then. Values of 9 to
             15 bits in 16 are stretched to 0..65535 by the bits that the largest takes. A channel of
-            opacity is left out.
+            opacity is left out, which must be even, or black where it is less.
         kind: ``PNG``, ``JPEG``, ``TIFF`` or ``NIfTI``.
         content: The whole file.
         stamp: What the system said of it when it was opened.
@@ -310,7 +310,7 @@ def grey(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
         channels: How many the file says that it has; of 2 and 4 the last is opacity.
 
     Raises:
-        PictureError: It is in colour; the message lacks its name.
+        PictureError: It is in colour, or transparent in part; the message lacks its name.
     """
     if pixels.ndim == 2:
         return np.ascontiguousarray(pixels)
@@ -321,4 +321,21 @@ def grey(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
         raise PictureError(
             f"is in colour (channels differ by up to {spread}); a radiograph is grey"
         )
-    return np.ascontiguousarray(colours[..., colours.shape[2] // 2])
+    plane = np.ascontiguousarray(colours[..., colours.shape[2] // 2])
+    if pixels.shape[2] in (2, 4):
+        _require_opaque(plane, pixels[..., -1])
+    return plane
+
+
+def _require_opaque(plane: NDArray[Any], opacity: NDArray[Any]) -> None:
+    """Check that the grey values are what is seen: opacity is even, or what is seen through black.
+
+    Raises:
+        PictureError: They are not; the message lacks its name.
+    """
+    through = opacity != opacity.max()
+    if plane[through].any():
+        raise PictureError(
+            f"is transparent in {int(np.count_nonzero(through)):,} of its pixels, so what is seen "
+            "of it depends on what lies behind; save it without opacity"
+        )
