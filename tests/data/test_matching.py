@@ -17,6 +17,7 @@ from pleura.formats.coco_writer import CocoMask, coco_text
 from pleura.formats.mask_picture import write_mask_picture
 from pleura.formats.nifti import write_nifti_mask
 from pleura.formats.rle import mask2rle
+from tests.dicom_files import make_dicom
 from tests.records import make_record
 from tests.results.made import MOMENT, answer, source_file, write_results
 
@@ -309,3 +310,20 @@ def test_ids_that_programs_spoilt_are_likely_others(name, other, said):
     found = ids_alike([name], ["another", other])
     assert list(found) == [name] * bool(said)
     assert found.get(name, "").startswith(said)
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ".png"])
+def test_an_accent_of_its_own_is_the_same_as_one_that_is_part_of_its_letter(suffix, tmp_path):
+    pixels = picture(0)
+    content = cv2.imencode(".png", pixels)[1].tobytes()
+    if suffix == ".dcm":
+        content = make_dicom(pixels, SOPInstanceUID="1.2.0")
+    (tmp_path / f"ro\u0308ntgen{suffix}").write_bytes(content)
+    table = tmp_path / "t.csv"
+    table.write_text("name,EncodedPixels\nr\u00f6ntgen,0 9\n", "utf-8")
+    index = index_of(tmp_path, annotations=str(table), image_column="name")
+    assert list(said(index).values()) == ["0 9"]
+    labels = config.Labels(table=str(tmp_path / "l.csv"), id="image")
+    (tmp_path / "l.csv").write_text("image,pneumothorax\nr\u00f6ntgen.png,1\n", "utf-8")
+    (record,) = index_of(tmp_path, labels=labels).train
+    assert record.positive

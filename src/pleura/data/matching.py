@@ -11,6 +11,7 @@ none of them: which one it means cannot be known.
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,6 +135,14 @@ def without_suffix(name: str) -> str:
     return str(path.with_name(stem_of(path))) if path.name else name.strip()
 
 
+def composed(name: str) -> str:
+    """Return a name with each accent and its letter as one character.
+
+    Systems differ in how they write them, and so may a table and the files that it was made of.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 @dataclass(frozen=True, slots=True)
 class _Keys:
     """The images by each of their keys."""
@@ -149,6 +158,7 @@ class _Keys:
         paths: dict[tuple[str, ...], set[str]] = defaultdict(set)
         for image_id, path in images:
             uids[image_id] = image_id
+            path = Path(composed(str(path)))
             stem = stem_of(path)
             for own in {stem, stem.removesuffix(_CHANNEL)}:
                 stems[own].add(image_id)
@@ -161,7 +171,7 @@ class _Keys:
         """Return the images that a name may mean."""
         if match in ("", "uid") and name.strip() in self.uids:
             return {self.uids[name.strip()]}
-        bare = without_suffix(name)
+        bare = composed(without_suffix(name))
         parts = tuple(part for part in PurePosixPath(bare).parts if part not in ("/", "."))
         if match in ("", "path"):
             # A table may be made above the folder here, so its path may begin further up.

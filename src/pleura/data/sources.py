@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 from pleura import config
 from pleura.choices import Match
 from pleura.data.files import DOCUMENTS, Listing, sorted_out
-from pleura.data.matching import first_id_alike
+from pleura.data.matching import composed, first_id_alike
 from pleura.data.table_use import TableUse
 from pleura.dicom.suffixes import is_picture, stem_of, suffix_of
 from pleura.errors import DataError
@@ -352,7 +352,7 @@ def _last(name: str) -> str:
 
 def _bare(path: PurePath) -> str:
     """Return a file's name without its suffix and nnU-Net's channel."""
-    return stem_of(path).removesuffix("_0000")
+    return composed(stem_of(path)).removesuffix("_0000")
 
 
 def _tables_beside(folders: Sequence[Path]) -> list[Path]:

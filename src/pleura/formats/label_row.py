@@ -65,7 +65,7 @@ class ImageLabel:
 
 
 class Wanted(NamedTuple):
-    """The columns to read."""
+    """The columns to read; `any_name`: whether that of ids was named, and may hold any names."""
 
     path: Path
     id: str
@@ -75,6 +75,7 @@ class Wanted(NamedTuple):
     patient: str
     reader: str
     others: Mapping[str, str]
+    any_name: bool = False
 
 
 class Fault(NamedTuple):

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from pleura.dicom.suffixes import is_radiograph, suffix_of
 from pleura.errors import DataError
-from pleura.formats.annotations import ID_COLUMN, id_fault
+from pleura.formats.annotations import FILE_NAME, ID_COLUMN, id_fault
 from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_table
 from pleura.formats.label_row import (
     UNCERTAIN,
@@ -178,6 +178,7 @@ def read_labels(settings: "Labels") -> LabelTable:
             weight=settings.weight,
             boxes=weighted(settings.boxes),
             patient=settings.patient,
+            any_name=bool(settings.id),
         )
         unused = _unused(wanted, settings.reader, rows.columns)
         table = _Table(wanted)
@@ -298,7 +299,8 @@ class _Table:
         self.rows += 1
         line, values, broken = row
         image_id = key_of(values.get(self.wanted.id, ""))
-        fault = "" if _PATH.fullmatch(image_id) else id_fault(image_id)
+        may_be = FILE_NAME if self.wanted.any_name else _PATH
+        fault = "" if may_be.fullmatch(image_id) else id_fault(image_id)
         if fault:
             return self._refuse(line, repr(image_id[:64]), Fault(fault))
         if broken:
