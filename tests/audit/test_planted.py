@@ -903,6 +903,8 @@ def test_every_code_is_planted() -> None:
     }  # tests/data/test_matching.py
     elsewhere |= {"common-pixels", "impossible-mask"}  # tests/formats/test_mask_doubts.py
     elsewhere |= {"other-structures", "contrary-column"}  # tests/formats/test_mask_columns.py
+    elsewhere |= {"several-readers", "readers-disagree"}  # tests/audit/test_report.py
+    elsewhere |= {"tables-disagree"}  # tests/data/test_table_use.py
     elsewhere |= {"masks-of-others", "mirrored-masks"}  # tests/audit/test_lung_fit.py
     elsewhere |= {"plain-picture"}  # below
     # Those of a table of image labels, in tests/data/test_image_labels.py.

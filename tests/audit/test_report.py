@@ -283,3 +283,17 @@ def test_a_table_with_columns_of_its_own_is_seen_to_be_in_the_other_form(tmp_pat
     table.write_text(f"file,mask,class\na,{runs},lesion\nb,{runs},lesion\n")
     audit = audit_table(Data(annotations=str(table), image_column="file", mask_column="mask"))
     assert [(one.code, one.count) for one in audit.findings][:1] == [("absolute-form", 2)]
+
+
+def test_masks_of_several_readers_are_a_finding(tmp_path):
+    path = tmp_path / "masks.csv"
+    rows = ["a,0 900,A", "a,9000 9,B", "b,0 900,A", "b,10 900,A", "c,0 900,A", "c,9000 900,A"]
+    path.write_text("\n".join(["ImageId,EncodedPixels,reader", *rows]) + "\n")
+    found = {one.code: one for one in audit_table(Data(annotations=str(path))).findings}
+    assert [(item.id, item.note) for item in found["several-readers"].items] == [
+        ("a", "2 readers"),
+        ("b", "2 rows, 98 % of the pixels are in several"),
+    ]
+    audit = audit_table(Data(annotations=str(path), readers="majority"))
+    (item,) = next(one for one in audit.findings if one.code == "readers-disagree").items
+    assert item.note.startswith("line 3: 2 of its 2 readers drew a mask, but no pixel is in")

@@ -210,7 +210,7 @@ def test_too_few_pixels_for_the_guard_or_the_network(phantom, shape, size, small
 
 
 @pytest.mark.parametrize(
-    ("border", "flags"), [((0, 0), ()), ((0, 30), ()), ((60, 60), ("bordered",))]
+    ("border", "flags"), [((0, 0), ()), ((0, 20), ()), ((34, 34), ("bordered",))]
 )
 @pytest.mark.parametrize("grey", [0, 255])
 def test_a_radiograph_that_fills_little_of_its_picture_is_flagged(phantom, border, flags, grey):

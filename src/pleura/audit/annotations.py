@@ -204,7 +204,7 @@ def _several_rows(table: Annotations) -> Finding:
 def _several_readers(table: Annotations) -> Finding:
     items = [Item(key, f"{number} readers") for key, number in table.readers.items()]
     items += [
-        Item(key, f"{len(table.masks[key])} rows, {share:.0%} of the pixels are in several")
+        Item(key, f"{len(table.masks[key])} rows, {100 * share:.0f} % of the pixels are in several")
         for key, share in table.drawn_twice().items()
     ]
     return found("several-readers", items)

@@ -33,7 +33,7 @@ MOST_ENLARGED = 4
 """How many times a picture may be enlarged for a network, on its longer side:
 docs/reference/guard.md says what comes of more."""
 
-LEAST_FILLED = 0.6
+LEAST_FILLED = 0.7
 """A radiograph that fills less of its picture's longer side, inside an even border, is too small
 for a network that sees the whole picture: docs/reference/guard.md says what comes of it."""
 
