@@ -16,7 +16,6 @@ def convert(
             metavar="FROM",
             help="The masks: a table of run lengths, a COCO file, a folder of masks (PNG, TIFF, "
             "NIfTI, DICOM SEG), or the folder or table of a prediction.",
-            show_default=False,
         ),
     ],
     to: Annotated[
@@ -24,10 +23,7 @@ def convert(
     ],
     out: Annotated[
         options.Out,
-        typer.Option(
-            help="The .csv or .json to write; for png, tiff, nifti and seg the folder.",
-            show_default=False,
-        ),
+        typer.Option(help="The .csv or .json to write; for png, tiff, nifti and seg the folder."),
     ],
     images: Annotated[
         options.AnywhereOrNone,

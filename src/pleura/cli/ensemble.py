@@ -9,8 +9,8 @@ from pleura.cli import console, options
 
 
 def ensemble(
-    models: Annotated[list[Path], typer.Argument(help="Two or more model.h5.", show_default=False)],
-    out: Annotated[options.Out, typer.Option(help="The model.h5 to write.", show_default=False)],
+    models: Annotated[list[Path], typer.Argument(help="Two or more model.h5.")],
+    out: Annotated[options.Out, typer.Option(help="The model.h5 to write.")],
     tta: Annotated[
         bool,
         typer.Option("--tta", help="Let each see the mirror image too; one model is enough then."),
@@ -18,8 +18,7 @@ def ensemble(
     size: Annotated[
         list[int] | None,
         typer.Option(
-            help="Let each see the picture at this side in pixels; repeat it for several sizes.",
-            show_default=False,
+            help="Let each see the picture at this side in pixels; repeat it for several sizes."
         ),
     ] = None,
     on: Annotated[

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path | None, typer.Argument(help="A model.h5.", show_default=False)] = None,
+    model: Annotated[Path | None, typer.Argument(help="A model.h5.")] = None,
     prepared: Annotated[
-        Path | None, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
+        Path | None, typer.Argument(help="A folder that pleura prepare wrote.")
     ] = None,
     against: Annotated[
         options.AnywhereOrNone,
@@ -34,8 +34,7 @@ def evaluate(
         float | None,
         typer.Option(
             help="By how much a figure may be below that of --against and still count as no worse: "
-            "the margin of non-inferiority, such as 0.05.",
-            show_default=False,
+            "the margin of non-inferiority, such as 0.05."
         ),
     ] = None,
     report: Annotated[

@@ -13,12 +13,9 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model.h5.", show_default=False)],
-    to: Annotated[ExportTarget, typer.Option(help="The engine that runs it.", show_default=False)],
-    out: Annotated[
-        options.Out,
-        typer.Option(help="The file: .onnx, or .xml (with a .bin).", show_default=False),
-    ],
+    model: Annotated[Path, typer.Argument(help="A model.h5.")],
+    to: Annotated[ExportTarget, typer.Option(help="The engine that runs it.")],
+    out: Annotated[options.Out, typer.Option(help="The file: .onnx, or .xml (with a .bin).")],
     check: Annotated[
         Path | None,
         typer.Option(

@@ -9,8 +9,8 @@ from pleura.processes.progress import OnProgress
 
 
 def fetch(
-    what: Annotated[str, typer.Argument(help="The data set: siim.", show_default=False)],
-    out: Annotated[options.Out, typer.Option(help="The data folder.", show_default=False)],
+    what: Annotated[str, typer.Argument(help="The data set: siim.")],
+    out: Annotated[options.Out, typer.Option(help="The data folder.")],
     stage: Annotated[int, typer.Option(help="Of the challenge: 1 or 2.", min=1, max=2)] = 1,
     source: Annotated[
         str,
@@ -18,7 +18,6 @@ def fetch(
             "--from",
             metavar="OWNER/SLUG",
             help="Another Kaggle data set that holds the DICOM files of stage 1.",
-            show_default=False,
         ),
     ] = "",
     as_json: options.AsJson = False,

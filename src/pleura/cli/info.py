@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 def info(
     model: Annotated[
         Path | None,
-        typer.Argument(
-            help="A model to describe: .h5, .onnx, .xml, or one such as pleura:fast.",
-            show_default=False,
-        ),
+        typer.Argument(help="A model to describe: .h5, .onnx, .xml, or one such as pleura:fast."),
     ] = None,
     models: Annotated[
         bool,

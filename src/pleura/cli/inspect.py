@@ -21,7 +21,6 @@ def inspect(
         typer.Argument(
             metavar="INPUT...",
             help="DICOM files, pictures, folders, ZIP or tar files, quoted globs, addresses.",
-            show_default=False,
         ),
     ],
     show_patient: Annotated[

@@ -24,7 +24,6 @@ DataFolders = Annotated[
         metavar="DATA...",
         help="The folder with the radiographs and their table; a ZIP or tar file and an "
         "address (s3://) are one too. Or several, files, quoted globs.",
-        show_default=False,
     ),
 ]
 _WRITTEN, _ANYWHERE = "written", "anywhere"

@@ -9,7 +9,7 @@ from pleura.cli import console, options
 
 
 def phantom(
-    out: Annotated[options.Out, typer.Argument(help="A new or empty folder.", show_default=False)],
+    out: Annotated[options.Out, typer.Argument(help="A new or empty folder.")],
     train: Annotated[int, typer.Option(help="Training radiographs.", min=1)] = 200,
     test: Annotated[int, typer.Option(help="Test radiographs, of other patients.", min=0)] = 40,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.", min=0)] = 0,

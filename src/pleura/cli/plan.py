@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def _number(low: float, high: float, about: str) -> Any:
     """Return an option that is a number or left out."""
-    return typer.Option(min=low, max=high, help=about, show_default=False)
+    return typer.Option(min=low, max=high, help=about)
 
 
 def plan(

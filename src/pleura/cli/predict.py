@@ -37,10 +37,7 @@ if TYPE_CHECKING:
 
 def predict(
     out: Annotated[
-        str,
-        typer.Option(
-            help="Folder for the results, or its address (s3://, gs://, az://).", show_default=False
-        ),
+        str, typer.Option(help="Folder for the results, or its address (s3://, gs://, az://).")
     ],
     items: Annotated[
         list[str] | None,
@@ -50,7 +47,6 @@ def predict(
             "the default. Then DICOM files, pictures, folders, quoted globs, addresses (s3://, "
             "gs://, az://, https://), lists of addresses (.csv, .parquet). A ZIP or tar file is a "
             "folder.",
-            show_default=False,
         ),
     ] = None,
     id_source: Annotated[

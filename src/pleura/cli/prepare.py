@@ -9,7 +9,7 @@ from pleura.cli.stores import open_stores
 
 
 def prepare(
-    out: Annotated[options.Out, typer.Option(help="Folder for the arrays.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="Folder for the arrays.")],
     size: Annotated[int, typer.Option(help="Side of the arrays in pixels, in steps of 32.")] = 512,
     sources: options.SourceOptions = options.SOURCES,
     masks: options.MaskOptions = options.MASKS,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="A run as a TOML file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A run as a TOML file.")],
     settings: options.Setting = None,
     as_json: options.AsJson = False,
 ) -> int:

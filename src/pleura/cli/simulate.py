@@ -10,9 +10,9 @@ from pleura.cli import console, options
 
 def simulate(
     radiographs: Annotated[
-        Path, typer.Argument(help="A folder of DICOM, JPEG or PNG radiographs.", show_default=False)
+        Path, typer.Argument(help="A folder of DICOM, JPEG or PNG radiographs.")
     ],
-    out: Annotated[options.Out, typer.Option(help="A new or empty folder.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="A new or empty folder.")],
     count: Annotated[int, typer.Option(help="Radiographs to write.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Side in pixels.", min=256, max=2048)] = 512,
@@ -23,15 +23,13 @@ def simulate(
         Path | None,
         typer.Option(
             help="A table that says which show a pneumothorax: ImageId and EncodedPixels, or "
-            "image and pneumothorax. Without it, none does.",
-            show_default=False,
+            "image and pneumothorax. Without it, none does."
         ),
     ] = None,
     exclude: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of radiographs to judge on later: none of their patients' is drawn on.",
-            show_default=False,
+            help="A folder of radiographs to judge on later: none of their patients' is drawn on."
         ),
     ] = None,
     originals: Annotated[

@@ -24,13 +24,9 @@ _LINE_EVERY_S = 60.0
 
 def train(
     prepared: Annotated[
-        str,
-        typer.Argument(
-            help="A folder that pleura prepare wrote, or its address in a store.",
-            show_default=False,
-        ),
+        str, typer.Argument(help="A folder that pleura prepare wrote, or its address in a store.")
     ],
-    out: Annotated[options.Out, typer.Option(help="Folder for the results.", show_default=False)],
+    out: Annotated[options.Out, typer.Option(help="Folder for the results.")],
     run_file: options.RunFile = None,
     settings: options.Setting = None,
     folds: Annotated[

@@ -15,15 +15,10 @@ if TYPE_CHECKING:
 
 
 def tune(
-    prepared: Annotated[
-        Path, typer.Argument(help="A folder that pleura prepare wrote.", show_default=False)
-    ],
-    out: Annotated[options.Out, typer.Option(help="Folder for the study.", show_default=False)],
+    prepared: Annotated[Path, typer.Argument(help="A folder that pleura prepare wrote.")],
+    out: Annotated[options.Out, typer.Option(help="Folder for the study.")],
     run_file: Annotated[
-        Path,
-        typer.Option(
-            "--run", help="A run as a TOML file, with a [tune.space].", show_default=False
-        ),
+        Path, typer.Option("--run", help="A run as a TOML file, with a [tune.space].")
     ],
     study: Annotated[
         str,
@@ -31,7 +26,6 @@ def tune(
             help="Address of a database, such as postgresql://user@host/base, that several of "
             "these commands share, all with one --out; its password is better in PGPASSWORD or "
             "~/.pgpass.",
-            show_default=False,
             metavar="ADDRESS",
         ),
     ] = "",
