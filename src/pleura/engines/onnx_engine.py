@@ -22,6 +22,10 @@ from pleura.models.exported import INPUT, MAPS, SCORES
 class ONNXEngine:
     """ONNX Runtime in float32.
 
+    Attributes:
+        name: The engine and its precision, such as ``onnx fp32`` or ``onnx cuda fp32``.
+        notes: That the converted network could not be kept, where it could not.
+
     Args:
         bundle: The model.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -40,14 +44,14 @@ class ONNXEngine:
                 "engine"
             )
         provider = _provider(onnxruntime, device)
-        self._exported, self._notes = converted(bundle, "onnx", _convert)
-        self._device = "" if device == "cpu" else "cuda "
+        exported, self.notes = converted(bundle, "onnx", _convert)
+        self.name = f"onnx {'' if device == 'cpu' else 'cuda '}{exported.precision}"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is raised
         options.intra_op_num_threads = fixed_threads()  # 0: as many as there are cores
         try:
             self._session = onnxruntime.InferenceSession(
-                self._exported.graph, options, providers=[provider]
+                exported.graph, options, providers=[provider]
             )
         except Exception as error:  # of its own making: Fail, InvalidGraph, InvalidProtobuf, ...
             why = (str(error).splitlines() or [""])[0][:300]
@@ -59,16 +63,6 @@ class ONNXEngine:
                 f"`device` {device}: ONNX Runtime found the GPU but cannot use it (CUDA or cuDNN "
                 "of another version); take cpu, or `engine` torch"
             )
-
-    @property
-    def name(self) -> str:
-        """The engine and its precision, such as ``onnx fp32`` or ``onnx cuda fp32``."""
-        return f"onnx {self._device}{self._exported.precision}"
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """That the converted network could not be kept, where it could not."""
-        return self._notes
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""

@@ -30,6 +30,10 @@ class OpenVINOEngine:
     A model.h5 is converted once and kept in the user's cache folder, see
     :mod:`pleura.engines.cache`; only that imports torch.
 
+    Attributes:
+        name: The engine and its precision, such as ``openvino bf16`` or ``openvino int8 fp32``.
+        notes: That the converted network could not be kept, where it could not.
+
     Args:
         bundle: The model.
         device: ``cpu``.
@@ -54,22 +58,13 @@ class OpenVINOEngine:
                 "it; take auto or fp32, or `engine` torch"
             )
         self._bf16 = native and precision != "fp32"
-        self._exported, self._notes = converted(bundle, "openvino", _convert)
+        exported, self.notes = converted(bundle, "openvino", _convert)
+        quantised = "int8 " if exported.precision == "int8" else ""
+        self.name = f"openvino {quantised}{'bf16' if self._bf16 else 'fp32'}"
         self._size = bundle.preprocessing.size
-        self._model = self._checked(bundle)
+        self._model = self._checked(bundle, exported)
         self._compiled: dict[str, list[Any]] = {}
         self._lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """The engine and its precision, such as ``openvino bf16`` or ``openvino int8 fp32``."""
-        quantised = "int8 " if self._exported.precision == "int8" else ""
-        return f"openvino {quantised}{'bf16' if self._bf16 else 'fp32'}"
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """That the converted network could not be kept, where it could not."""
-        return self._notes
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
@@ -102,11 +97,11 @@ class OpenVINOEngine:
             self._compiled[hint] = [compiled.create_infer_request() for _ in range(count)]
         return self._compiled[hint]
 
-    def _checked(self, bundle: Bundle) -> Any:
+    def _checked(self, bundle: Bundle, exported: Exported) -> Any:
         """Return the graph for one image, once all its tensors are known to fit into memory."""
         try:
-            weights = np.frombuffer(self._exported.weights, np.uint8)
-            model = self._core.read_model(self._exported.graph, self._openvino.Tensor(weights))
+            weights = np.frombuffer(exported.weights, np.uint8)
+            model = self._core.read_model(exported.graph, self._openvino.Tensor(weights))
             model.reshape({INPUT: [1, self._size, self._size]})
             for node in model.get_ordered_ops():
                 for port in node.outputs():

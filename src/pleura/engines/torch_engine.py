@@ -16,6 +16,10 @@ from pleura.models.loading import checked_device, load_network, uses_bf16
 class TorchEngine:
     """The reference engine: torch in evaluation mode, channels last.
 
+    Attributes:
+        name: The engine and its precision, such as ``torch fp32`` or ``torch cuda bf16``.
+        notes: Nothing.
+
     Args:
         bundle: The model.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -26,23 +30,16 @@ class TorchEngine:
         BundleError: The weights do not fit the network that the bundle names.
     """
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, bundle: Bundle, device: str = "cpu", precision: Precision = "auto") -> None:
         self._device = checked_device(device)
         self._dtype = torch.bfloat16 if uses_bf16(precision, self._device) else None
+        kind = "" if self._device.type == "cpu" else f"{self._device.type} "
+        self.name = f"torch {kind}{'bf16' if self._dtype else 'fp32'}"
         self._preprocessing = bundle.preprocessing
         network = load_network(bundle).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @property
-    def name(self) -> str:
-        """The engine and its precision, such as ``torch fp32`` or ``torch cuda bf16``."""
-        device = "" if self._device.type == "cpu" else f"{self._device.type} "
-        return f"torch {device}{'bf16' if self._dtype else 'fp32'}"
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
