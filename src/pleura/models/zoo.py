@@ -5,7 +5,6 @@ import.
 """
 
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -28,7 +27,6 @@ class Entry:
     """One network of the list.
 
     Attributes:
-        build: Complete settings -> the network, freshly initialised. It imports what it needs.
         width: Its default width.
         depth: Its default depth; 0 where it is not the user's to choose.
         about: One line for people.
@@ -43,7 +41,6 @@ class Entry:
         extra: The extra of pleura that installs them.
     """
 
-    build: Callable[[Network], "nn.Module"]
     width: int
     depth: int
     about: str
@@ -56,91 +53,23 @@ class Entry:
     extra: str = ""
 
 
-# torch and MONAI take seconds to import, so only the builders import them. The extras may not be
-# there at all.
-
-
-def _cnn(network: Network) -> "nn.Module":
-    from pleura.models.cnn import CNN
-
-    return CNN(network.width, network.depth)
-
-
-def _unet(network: Network) -> "nn.Module":
-    from pleura.models.unet import UNet
-
-    return UNet(network.width, network.depth, network.deep_supervision)
-
-
-def _dynunet(network: Network) -> "nn.Module":
-    from pleura.models.dynunet import DynUNet
-
-    return DynUNet(network.width, network.depth, network.deep_supervision)
-
-
-def _segresnet(network: Network) -> "nn.Module":
-    from pleura.models.segresnet import SegResNet
-
-    return SegResNet(network.width, network.depth)
-
-
-def _attention_unet(network: Network) -> "nn.Module":
-    from pleura.models.attention_unet import AttentionUNet
-
-    return AttentionUNet(network.width, network.depth, network.deep_supervision)
-
-
-def _swin_unetr(network: Network) -> "nn.Module":
-    from pleura.models.swin_unetr import SwinUNETR
-
-    return SwinUNETR(network.width, network.depth)
-
-
-def _efficientnet(network: Network) -> "nn.Module":
-    from pleura.models import efficientnet
-
-    variant = efficientnet.LITE2 if network.name == "efficientnet_lite2" else efficientnet.LITE0
-    return efficientnet.build(variant, network.width, network.depth)
-
-
-def _backbone(network: Network) -> "nn.Module":
-    from pleura.models import backbone
-
-    return backbone.build(network.width, network.backbone_config)
-
-
 NETWORKS: dict[NetworkName, Entry] = {
-    "cnn": Entry(_cnn, 16, 4, "the brief's: convolution, pooling, upsampling"),
-    "unet_small": Entry(_unet, 16, 5, "unet, narrower", depths=(2, 7), coarser=2),
-    "unet": Entry(_unet, 24, 5, "the default: residual U-Net", depths=(2, 7), coarser=2),
-    "unet_large": Entry(
-        _unet, 48, 6, "unet, twice as wide, one level deeper", depths=(2, 7), coarser=2
-    ),
-    "dynunet": Entry(_dynunet, 32, 5, "nnU-Net's U-Net", bottom=2, coarser=1),
-    "segresnet": Entry(_segresnet, 16, 4, "deep residual encoder, light decoder"),
-    "attention_unet": Entry(_attention_unet, 16, 5, "U-Net with gated connections", coarser=1),
+    "cnn": Entry(16, 4, "the brief's: convolution, pooling, upsampling"),
+    "unet_small": Entry(16, 5, "unet, narrower", depths=(2, 7), coarser=2),
+    "unet": Entry(24, 5, "the default: residual U-Net", depths=(2, 7), coarser=2),
+    "unet_large": Entry(48, 6, "unet, twice as wide, one level deeper", depths=(2, 7), coarser=2),
+    "dynunet": Entry(32, 5, "nnU-Net's U-Net", bottom=2, coarser=1),
+    "segresnet": Entry(16, 4, "deep residual encoder, light decoder"),
+    "attention_unet": Entry(16, 5, "U-Net with gated connections", coarser=1),
     "swin_unetr": Entry(
-        _swin_unetr, 24, 5, "transformer of shifted windows", depths=(2, 7), width_step=12, bottom=2
+        24, 5, "transformer of shifted windows", depths=(2, 7), width_step=12, bottom=2
     ),
-    "efficientnet": Entry(
-        _efficientnet, 16, 5, "U-Net on EfficientNet-Lite0", depths=(2, 5), pretrained=True
-    ),
+    "efficientnet": Entry(16, 5, "U-Net on EfficientNet-Lite0", depths=(2, 5), pretrained=True),
     "efficientnet_lite2": Entry(
-        _efficientnet,
-        16,
-        5,
-        "U-Net on EfficientNet-Lite2, wider and deeper",
-        depths=(2, 5),
-        pretrained=True,
+        16, 5, "U-Net on EfficientNet-Lite2, wider and deeper", depths=(2, 5), pretrained=True
     ),
     "backbone": Entry(
-        _backbone,
-        16,
-        0,
-        "U-Net on network.backbone",
-        pretrained=True,
-        needs=("transformers",),
-        extra="hub",
+        16, 0, "U-Net on network.backbone", pretrained=True, needs=("transformers",), extra="hub"
     ),
 }
 """The networks that can be trained. An ensemble is one of several of them, see `ENSEMBLE`."""
@@ -257,7 +186,47 @@ def build(network: Network) -> "nn.Module":
         from pleura.models.ensemble import Ensemble
 
         return Ensemble([build(member) for member in whole.members], whole.tta, whole.sizes)
-    return NETWORKS[whole.name].build(whole)
+    return _built(whole)
+
+
+def _built(network: Network) -> "nn.Module":
+    """Return a network of complete settings; what takes seconds to import is imported here."""
+    width, depth, coarser = network.width, network.depth, network.deep_supervision
+    match network.name:
+        case "cnn":
+            from pleura.models.cnn import CNN
+
+            return CNN(width, depth)
+        case "dynunet":
+            from pleura.models.dynunet import DynUNet
+
+            return DynUNet(width, depth, coarser)
+        case "segresnet":
+            from pleura.models.segresnet import SegResNet
+
+            return SegResNet(width, depth)
+        case "attention_unet":
+            from pleura.models.attention_unet import AttentionUNet
+
+            return AttentionUNet(width, depth, coarser)
+        case "swin_unetr":
+            from pleura.models.swin_unetr import SwinUNETR
+
+            return SwinUNETR(width, depth)
+        case "efficientnet" | "efficientnet_lite2":
+            from pleura.models import efficientnet
+
+            lite2 = network.name == "efficientnet_lite2"
+            variant = efficientnet.LITE2 if lite2 else efficientnet.LITE0
+            return efficientnet.build(variant, width, depth)
+        case "backbone":
+            from pleura.models import backbone
+
+            return backbone.build(width, network.backbone_config)
+        case _:
+            from pleura.models.unet import UNet
+
+            return UNet(width, depth, coarser)
 
 
 def begin(network: Network) -> "nn.Module":
