@@ -23,7 +23,6 @@ from pleura.audit.findings import (
     Audit,
     AuditComparison,
     Balance,
-    BalanceRow,
     Finding,
     ImageSummary,
     Item,
@@ -374,57 +373,23 @@ def _person(image: ImageSummary) -> str:
     return " · ".join(part for part in (image.view, image.sex, age) if part)
 
 
-@dataclass(frozen=True, slots=True)
-class _StratumRow:
-    attribute: str
-    value: str
-    images: str
-    positive: str
-    share: str
-    interval: str
-
-
-@dataclass(frozen=True, slots=True)
-class _AssociationRow:
-    attribute: str
-    counted: str
-    statistic: str
-    p: str
-    strength: str
-    meaning: str
-    flagged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Balance:
-    areas: Markup
-    prevalences: list[Markup]
-    quantiles: list[tuple[str, str, str]]
-    strata: list[_StratumRow]
-    associations: list[_AssociationRow]
-    sentence: str
-
-
-def _balance(audit: Audit, balance: Balance) -> _Balance:
+def _balance(audit: Audit, balance: Balance) -> dict[str, Any]:
+    """Return what the template asks for of a balance."""
     attributes = list(dict.fromkeys(stratum.attribute for stratum in balance.strata))
     drawn = [charts.prevalence_svg(balance, attribute) for attribute in attributes]
     flagged = {item.id for f in audit.findings if f.code == "shortcut" for item in f.items}
-    low, high = charts.wilson(balance.positive, balance.images, balance.patients)
-    whole = balance.prevalence
-    return _Balance(
-        areas=Markup(charts.area_svg(balance)),
-        prevalences=[Markup(chart) for chart in drawn if chart],
-        quantiles=[
-            (_quantile(q.share), f"{q.area_px:,}", f"{q.area_percent:.2g}")
-            for q in balance.area_quantiles
+    return {
+        "counts": balance,
+        "interval": charts.wilson(balance.positive, balance.images, balance.patients),
+        "areas": Markup(charts.area_svg(balance)),
+        "prevalences": [Markup(chart) for chart in drawn if chart],
+        "quantiles": [(_quantile(q.share), q) for q in balance.area_quantiles],
+        "strata": [(s, charts.wilson(s.positive, s.images, s.patients)) for s in balance.strata],
+        "associations": [
+            (a, a.attribute in flagged, _meaning(a, a.attribute in flagged))
+            for a in balance.associations
         ],
-        strata=[_stratum(stratum) for stratum in balance.strata],
-        associations=[_association(a, a.attribute in flagged) for a in balance.associations],
-        sentence=""
-        if whole is None
-        else f"Of {balance.images:,} labelled images {balance.positive:,} show a pneumothorax: "
-        f"{100 * whole:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}).",
-    )
+    }
 
 
 def _quantile(share: float) -> str:
@@ -432,21 +397,7 @@ def _quantile(share: float) -> str:
     return named.get(share, f"{100 * share:g} %")
 
 
-def _stratum(stratum: BalanceRow) -> _StratumRow:
-    low, high = charts.wilson(stratum.positive, stratum.images, stratum.patients)
-    return _StratumRow(
-        attribute=stratum.attribute,
-        value=stratum.value or "not known",
-        images=f"{stratum.images:,}",
-        positive=f"{stratum.positive:,}",
-        share=f"{100 * stratum.positive / stratum.images:.1f} %"
-        if stratum.images
-        else "\N{EN DASH}",
-        interval=f"{100 * low:.1f} to {100 * high:.1f}",
-    )
-
-
-def _association(association: Association, flagged: bool) -> _AssociationRow:
+def _meaning(association: Association, flagged: bool) -> str:
     v, name = association.cramers_v, association.attribute
     strength = next(
         word
@@ -454,21 +405,11 @@ def _association(association: Association, flagged: bool) -> _AssociationRow:
         if not v >= limit
     )
     if flagged:
-        meaning = f"Goes {strength} with the label: a network may learn the {name} instead."
-    elif association.p < 0.05:
+        return f"Goes {strength} with the label: a network may learn the {name} instead."
+    if association.p < 0.05:
         sure = "More" if association.p < 0.001 else "Perhaps more"
-        meaning = f"{sure} than chance, but it goes {strength} with the label."
-    else:
-        meaning = "Not more than by chance."
-    return _AssociationRow(
-        attribute=name,
-        counted=f"{association.images:,} ({association.patients:,})",
-        statistic=f"{association.chi2:,.1f} ({association.degrees})",
-        p="< 0.001" if association.p < 0.001 else f"{association.p:.3f}",
-        strength=f"{v:.3f}",
-        meaning=meaning,
-        flagged=flagged,
-    )
+        return f"{sure} than chance, but it goes {strength} with the label."
+    return "Not more than by chance."
 
 
 def _version() -> str:
