@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from pleura.audit.findings import Finding, Item, found
 from pleura.audit.orientation import lying_otherwise, orientation_evidence
 from pleura.data.index import Index
 from pleura.data.matching import ids_alike
 from pleura.data.records import ImageRecord
+from pleura.data.scan import FailureCode
 from pleura.formats import rle
 from pleura.formats.annotations import Annotations, RowProblem
 from pleura.pictures.measures import mask_cells, outside_body
@@ -33,6 +35,11 @@ _PROBLEMS = (
     "readers-disagree",
     "tables-disagree",
 )
+NOT_TAKEN = {*get_args(FailureCode), *_PROBLEMS, *_LABEL_PROBLEMS, "absolute-form"} - {
+    "own-result",
+    "other-object",
+}
+"""Findings of inputs that could not be taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,27 +16,6 @@ if TYPE_CHECKING:
     from pleura.config import Data
 
 _SHOWN = 3
-_FAILED = {
-    "not-dicom",
-    "truncated",
-    "damaged",
-    "mislabelled",
-    "unreadable",
-    "absolute-form",
-    "malformed-rows",
-    "runs-outside",
-    "another-size",
-    "mixed-forms",
-    "impossible-mask",
-    "zero-runs",
-    "empty-beside-mask",
-    "label-rows",
-    "label-conflict",
-    "box-beside-negative",
-    "box-outside",
-}
-"""Findings of inputs that could not be taken: exit status 3, whatever --fail-on says."""
-
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _PATIENTS_FROM = {
     "map": "patient map",
@@ -81,6 +60,7 @@ def audit(
     With --out an audit that was cut off goes on where it was. A folder that pleura prepare wrote is
     compared with its digests, to the last image.
     """
+    from pleura.audit.annotations import NOT_TAKEN
     from pleura.audit.report import audit_table, findings_schema, read_findings
     from pleura.errors import UsageError
 
@@ -125,7 +105,8 @@ def audit(
         _print(result, out)
         if result.changes is not None:
             _print_changes(result.changes)
-    failed = any(finding.code in _FAILED for finding in result.findings)
+    # Inputs that could not be taken: exit status 3, whatever --fail-on says.
+    failed = any(finding.code in NOT_TAKEN for finding in result.findings)
     return console.SOME_INPUTS_FAILED if failed or _reaches(result, fail_on) else console.DONE
 
 

@@ -26,6 +26,7 @@ from pleura.evaluation.charts import (
 from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.intervals import draw_patients, patient_weights
 from pleura.evaluation.outcomes import Outcome
+from pleura.evaluation.scores import Table
 from pleura.formats.csv_cells import csv_line
 from pleura.rendering import figures
 from pleura.storage.atomic import write_bytes, write_text
@@ -106,8 +107,11 @@ def paper_figures(outcomes: Sequence[Outcome], evaluation: Evaluation) -> list[P
     if any(item.positive and item.annotated for item in outcomes):
         made += [_area(outcomes)]
         made += [_froc(outcomes)] if scored else []
+    table = Table.of(outcomes)
+    made += [_confusion(table, "default", table.called)]
     return made + [
-        _confusion(outcomes, name, called) for name, called in _calls(outcomes, evaluation)
+        _confusion(table, item.name, table.reaching(item.name, item.point.score))
+        for item in evaluation.points[1:]
     ]
 
 
@@ -325,20 +329,8 @@ def _froc(outcomes: Sequence[Outcome]) -> PaperFigure:
     return PaperFigure("froc", draw, ("score", "false_lesions_per_image", "lesions_found"), rows)
 
 
-def _calls(
-    outcomes: Sequence[Outcome], evaluation: Evaluation
-) -> Iterable[tuple[str, NDArray[np.bool_]]]:
-    yield "default", np.array([item.called for item in outcomes], np.bool_)
-    for item in evaluation.points[1:]:
-        reached = [
-            o.score >= item.point.score if o.reached is None else item.name in o.reached
-            for o in outcomes
-        ]
-        yield item.name, np.array(reached, np.bool_)
-
-
-def _confusion(outcomes: Sequence[Outcome], name: str, called: NDArray[np.bool_]) -> PaperFigure:
-    positive = np.array([item.positive for item in outcomes], bool)
+def _confusion(table: Table, name: str, called: NDArray[np.bool_]) -> PaperFigure:
+    positive = table.positive
     counts = np.array(
         [
             [np.count_nonzero(positive & called), np.count_nonzero(positive & ~called)],

@@ -6,10 +6,10 @@ the browser to fetch anything. It names images by UID, never a patient.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -25,6 +25,8 @@ from pleura.rendering.page import picture_source, render
 from pleura.storage.atomic import write_text
 
 Kind = Literal["found", "missed", "false-alarm", "empty"]
+Shown = dict[str, Any]
+"""What the template asks for of a figure, or of a tile."""
 
 KINDS: Mapping[Kind, str] = {
     "found": "found",
@@ -57,11 +59,11 @@ class Report:
     title: str
     evaluation: Evaluation
     outcomes: Sequence[Outcome]
-    cases: Mapping[str, NDArray[np.uint8]]
-    failures: Mapping[str, NDArray[np.uint8]]
-    curves_svg: str
     facts: Mapping[str, str]
     notes: Sequence[str]
+    cases: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    failures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    curves_svg: str = ""
     comparison: Comparison | None = None
 
 
@@ -177,21 +179,7 @@ def _spread(items: Sequence[Outcome], count: int) -> list[Outcome]:
     return [items[number * (len(items) - 1) // (count - 1)] for number in range(count)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    """One figure of the headline: its words, and its interval in percent of 0..1."""
-
-    name: str
-    value: str
-    interval: str
-    meaning: str
-    at: float | None
-    low: float | None
-    high: float | None
-    mark: float | None = None
-
-
-def _figures(evaluation: Evaluation) -> list[_Figure]:
+def _figures(evaluation: Evaluation) -> list[Shown]:
     positives, negatives = evaluation.positives, evaluation.images - evaluation.positives
     nothing = evaluation.all_empty_dice
     of_masks = [
@@ -240,19 +228,20 @@ def _figures(evaluation: Evaluation) -> list[_Figure]:
     ]
 
 
-def _figure(name: str, score: Score, meaning: str, mark: float | None = None) -> _Figure:
+def _figure(name: str, score: Score, meaning: str, mark: float | None = None) -> Shown:
+    """Return one figure of the headline: its words, and its interval in percent of 0..1."""
     bounded = not (math.isnan(score.low) or math.isnan(score.high))
     interval = f"95 %: {score.low:.3f} to {score.high:.3f}" if bounded else "no interval"
-    return _Figure(
-        name=name,
-        value=as_number(score.value),
-        interval=interval,
-        meaning=meaning,
-        at=_percent(score.value),
-        low=_percent(score.low),
-        high=_percent(score.high),
-        mark=None if mark is None or math.isnan(score.value) else _percent(mark),
-    )
+    return {
+        "name": name,
+        "value": as_number(score.value),
+        "interval": interval,
+        "meaning": meaning,
+        "at": _percent(score.value),
+        "low": _percent(score.low),
+        "high": _percent(score.high),
+        "mark": None if mark is None or math.isnan(score.value) else _percent(mark),
+    }
 
 
 def _percent(value: float) -> float | None:
@@ -275,18 +264,7 @@ def _measured(evaluation: Evaluation) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    kind: Kind
-    label: str
-    outcome: Outcome
-    dice: str
-    source: str
-    width: int
-    height: int
-
-
-def _tiles(pictures: Mapping[str, NDArray[np.uint8]], outcomes: Sequence[Outcome]) -> list[_Tile]:
+def _tiles(pictures: Mapping[str, NDArray[np.uint8]], outcomes: Sequence[Outcome]) -> list[Shown]:
     """Return the tiles of `pictures`; the best, median and worst of the found ones are named so."""
     found = _by_kind(outcomes)["found"]
     ranks = {}
@@ -297,18 +275,18 @@ def _tiles(pictures: Mapping[str, NDArray[np.uint8]], outcomes: Sequence[Outcome
     return [_tile(by_id[name], one, ranks.get(name, "")) for name, one in pictures.items()]
 
 
-def _tile(outcome: Outcome, picture: NDArray[np.uint8], rank: str) -> _Tile:
+def _tile(outcome: Outcome, picture: NDArray[np.uint8], rank: str) -> Shown:
     kind = kind_of(outcome)
     height, width = picture.shape[:2]
-    return _Tile(
-        kind=kind,
-        label=KINDS[kind] + rank,
-        outcome=outcome,
-        dice=f"{outcome.dice:.2f}",
-        source=picture_source(picture),
-        width=width,
-        height=height,
-    )
+    return {
+        "kind": kind,
+        "label": KINDS[kind] + rank,
+        "outcome": outcome,
+        "dice": f"{outcome.dice:.2f}",
+        "source": picture_source(picture),
+        "width": width,
+        "height": height,
+    }
 
 
 def _charts(report: Report) -> list[str]:

@@ -236,33 +236,18 @@ def _concluded(
 
 
 def _table(folds: Sequence[int], outcomes: Sequence[Outcome]) -> str:
-    columns = [
-        "image_id",
-        "fold",
-        "positive",
-        "raw_score",
-        "score",
-        "called",
-        "dice",
-        "truth_px",
-        "predicted_px",
+    rows = [
+        {
+            "image_id": item.image_id,
+            "fold": fold,
+            "positive": int(item.positive),
+            "raw_score": f"{item.raw_score:.6f}",
+            "score": f"{item.score:.6f}",
+            "called": int(item.called),
+            "dice": f"{item.dice:.6f}" if item.annotated else "",
+            "truth_px": item.truth_px if item.annotated else "",
+            "predicted_px": item.predicted_px,
+        }
+        for fold, item in zip(folds, outcomes, strict=True)
     ]
-    rows = []
-    for fold, item in zip(folds, outcomes, strict=True):
-        numbers = [
-            f"{item.raw_score:.6f}",
-            f"{item.score:.6f}",
-            int(item.called),
-            f"{item.dice:.6f}" if item.annotated else "",
-        ]
-        rows.append(
-            [
-                item.image_id,
-                fold,
-                int(item.positive),
-                *numbers,
-                item.truth_px if item.annotated else "",
-                item.predicted_px,
-            ]
-        )
-    return csv_text(columns, rows)
+    return csv_text([*rows[0]], (row.values() for row in rows))

@@ -161,9 +161,6 @@ def write_judgement(
         title="pleura: predictions",
         evaluation=judgement.evaluation,
         outcomes=judgement.outcomes,
-        cases={},
-        failures={},
-        curves_svg="",
         facts={"Predictions": predictions, "Truth": truth},
         notes=judgement.notes,
         comparison=comparison,
@@ -268,9 +265,10 @@ def _paired(
         elif own in said.table.scores and said.table.scores[own] is None:
             paired.not_assessed += 1
         else:
+            patient = _patient(name, label, beside.patients)
             try:
-                paired.outcomes.append(_outcome(name, own, said, truth, how, beside))
-                paired.without_patient += _patient(name, label, beside.patients) is None
+                paired.outcomes.append(_outcome(name, own, said, truth, how, beside, patient))
+                paired.without_patient += patient is None
             except (RleError, DataError) as error:
                 paired.failures.append((name, str(error)))
     return paired
@@ -285,9 +283,15 @@ class _Beside(NamedTuple):
 
 
 def _outcome(
-    name: str, own: str, said: Predicted, truth: KnownTruth, how: Judging, beside: _Beside
+    name: str,
+    own: str,
+    said: Predicted,
+    truth: KnownTruth,
+    how: Judging,
+    beside: _Beside,
+    patient: str | None,
 ) -> Outcome:
-    """Return how the prediction `own` fares against the truth of `name`."""
+    """Return how the prediction `own` fares against the truth of `name`, an image of `patient`."""
     texts, given = said.texts(own), said.table.scores.get(own)
     right = None if truth.masks is None else truth.masks.masks[name]
     label, file = truth.label(name), beside.files.get(name)
@@ -307,7 +311,7 @@ def _outcome(
         score,
         mask,
         true if both else None,
-        _patient(name, label, beside.patients),
+        patient,
         _traits(beside.negatives.get(name, ""), label, file),
         labelled_positive=bool(label and (label.probability or 0) > 0.5) or bool(right),
         spacing_mm=_spacing(name, own, said, truth, file),
