@@ -6,11 +6,15 @@ UIDs to file names of NIH ChestX-ray14 that was published with the challenge's f
 """
 
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pleura.data.patients import SIIM_TABLE, read_patients, siim_columns
+from pleura.data import patients as table
+from pleura.data.patients import SIIM_TABLE, read_patients
+from pleura.errors import DataError
 from pleura.storage.atomic import atomic_path
 
 
@@ -21,6 +25,40 @@ def write_table(source: Path, target: Path = SIIM_TABLE) -> int:
     with atomic_path(target) as partial, partial.open("wb") as file:
         np.savez_compressed(file, gaps=columns["gaps"], patients=columns["patients"])
     return len(patients)
+
+
+def siim_columns(patients: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
+    """Return the columns of the shipped table for a map of image id -> patient number.
+
+    The images stand in the order of their keys. Kept are the ``gaps`` between the keys (from 0 to
+    the first, from the first to the second, ...) and the ``patients``, each as planes of bytes, the
+    lowest first, because so they pack best.
+
+    Returns:
+        ``gaps`` ``(4, images)`` and ``patients`` ``(2, images)``, uint8.
+
+    Raises:
+        DataError: A patient is no number up to 65,535, or two images have the same key.
+    """
+    for image_id, patient in patients.items():
+        if not (patient.isascii() and patient.isdecimal() and str(int(patient)) == patient):
+            raise DataError(f"image {image_id}: patient {patient[:40]!r} is not a plain number")
+        if int(patient) >= 1 << 16:
+            raise DataError(f"image {image_id}: patient {patient} is above {(1 << 16) - 1}")
+    numbers = {table.siim_key(image_id): int(patient) for image_id, patient in patients.items()}
+    keys = sorted(numbers)
+    gaps = np.diff(np.array(keys, np.int64), prepend=0)
+    if len(keys) < len(patients) or gaps.max(initial=0) >= 1 << 32:
+        raise DataError(
+            f"the {len(patients)} images cannot be told apart by gaps of 32 bits between keys of "
+            f"{table.KEY_BITS}; choose another length for the keys"
+        )
+    return {"gaps": _planes(gaps, 4), "patients": _planes([numbers[key] for key in keys], 2)}
+
+
+def _planes(values: Iterable[int], count: int) -> NDArray[np.uint8]:
+    wide = np.array(list(values), "<i8").view(np.uint8).reshape(-1, 8)
+    return np.ascontiguousarray(wide[:, :count].T)
 
 
 def main(arguments: list[str]) -> str | None:

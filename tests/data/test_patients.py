@@ -3,10 +3,10 @@ import time
 
 import numpy as np
 import pytest
-from recipes.siim_patients import main, write_table
+from recipes.siim_patients import main, siim_columns, write_table
 
 from pleura.data import patients
-from pleura.data.patients import SIIM_TABLE, read_patients, siim_columns, siim_patient
+from pleura.data.patients import SIIM_TABLE, read_patients, siim_patient
 from pleura.errors import DataError
 
 EXAMPLE = "1.2.276.0.7230010.3.1.4.8323329.1000.1517875165.878027"

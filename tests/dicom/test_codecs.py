@@ -4,18 +4,16 @@ import struct
 import cv2
 import imagecodecs
 import numpy as np
-import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pydicom.pixels import get_decoder, get_encoder
+from pydicom.pixels import get_encoder
 from pydicom.uid import RLELossless
 
 from pleura.dicom import codecs, rle_frame
 from pleura.dicom.codestream import parse_codestream
 from pleura.errors import DamagedError, DicomError, TruncatedError
-from tests.dicom_files import make_dicom
 
 BASELINE, EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 LOSSLESS, LOSSLESS_SV1 = "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"
@@ -100,33 +98,6 @@ def test_signed_jpeg_2000_keeps_its_sign():
     frame = bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True))
     assert parse_codestream(frame).signed
     np.testing.assert_array_equal(decode(frame, J2K, (10, 20), 16), pixels)
-
-
-def test_every_compressed_syntax_has_the_plugin_once():
-    codecs.register()
-    codecs.register()
-    for uid in codecs.DECODER_DEPENDENCIES:
-        assert get_decoder(uid).available_plugins.count(codecs.PLUGIN) == 1
-        assert codecs.PLUGIN in get_decoder(uid).available_plugins
-    assert not codecs.is_available("1.2.840.10008.1.2.1")
-
-
-@pytest.mark.parametrize("uid", EXACT)
-def test_pydicom_can_ask_for_the_plugin_by_name(uid, tmp_path):
-    pixels = np.arange(600, dtype=np.uint16).reshape(20, 30)
-    path = tmp_path / "x.dcm"
-    path.write_bytes(make_dicom(pixels, transfer_syntax=uid, frame=bytes(EXACT[uid](pixels))))
-    data = pydicom.dcmread(path)
-    data.pixel_array_options(decoding_plugin=codecs.PLUGIN)
-    np.testing.assert_array_equal(data.pixel_array, pixels)
-
-
-def test_the_plugin_leaves_colour_to_others():
-    class Runner:
-        samples_per_pixel = 3
-
-    with pytest.raises(NotImplementedError, match="monochrome frames only"):
-        codecs.decode_for_pydicom(b"", Runner())
 
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (64, 48)).astype(np.uint8)

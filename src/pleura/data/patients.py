@@ -9,7 +9,6 @@ of radiographs drawn on theirs, is known by one number in every folder.
 import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
@@ -102,37 +101,8 @@ def siim_patient(image_id: str) -> str | None:
         The map from the challenge's UIDs to file names of NIH ChestX-ray14 that was published with
         the challenge's fifth-place solution. The numbers are that public set's own pseudonyms.
     """
-    number = _siim_table().get(_key(image_id))
+    number = _siim_table().get(siim_key(image_id))
     return None if number is None else str(number)
-
-
-def siim_columns(patients: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
-    """Return the columns of the shipped table for a map of image id -> patient number.
-
-    The images stand in the order of their keys. Kept are the ``gaps`` between the keys (from 0 to
-    the first, from the first to the second, ...) and the ``patients``, each as planes of bytes, the
-    lowest first, because so they pack best.
-
-    Returns:
-        ``gaps`` ``(4, images)`` and ``patients`` ``(2, images)``, uint8.
-
-    Raises:
-        DataError: A patient is no number up to 65,535, or two images have the same key.
-    """
-    for image_id, patient in patients.items():
-        if not (patient.isascii() and patient.isdecimal() and str(int(patient)) == patient):
-            raise DataError(f"image {image_id}: patient {patient[:40]!r} is not a plain number")
-        if int(patient) >= 1 << 16:
-            raise DataError(f"image {image_id}: patient {patient} is above {(1 << 16) - 1}")
-    numbers = {_key(image_id): int(patient) for image_id, patient in patients.items()}
-    keys = sorted(numbers)
-    gaps = np.diff(np.array(keys, np.int64), prepend=0)
-    if len(keys) < len(patients) or gaps.max(initial=0) >= 1 << 32:
-        raise DataError(
-            f"the {len(patients)} images cannot be told apart by gaps of 32 bits between keys of "
-            f"{KEY_BITS}; choose another length for the keys"
-        )
-    return {"gaps": _planes(gaps, 4), "patients": _planes([numbers[key] for key in keys], 2)}
 
 
 @functools.cache
@@ -142,14 +112,10 @@ def _siim_table() -> dict[int, int]:
         return dict(zip(keys.tolist(), _values(columns["patients"]).tolist(), strict=True))
 
 
-def _key(image_id: str) -> int:
+def siim_key(image_id: str) -> int:
+    """Return what stands in the shipped table for an image's id."""
     name = image_id.encode(errors="backslashreplace")
     return int.from_bytes(blake2b(name, digest_size=KEY_BITS // 8).digest(), "big")
-
-
-def _planes(values: Iterable[int], count: int) -> NDArray[np.uint8]:
-    wide = np.array(list(values), "<i8").view(np.uint8).reshape(-1, 8)
-    return np.ascontiguousarray(wide[:, :count].T)
 
 
 def _values(planes: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -1,9 +1,7 @@
 """Compressed pixel data: one frame decoded, or a reason why it cannot be whole.
 
 One frame of every compressed transfer syntax that radiographs come in is decoded by imagecodecs:
-JPEG (8 and 12 bit), lossless JPEG, JPEG-LS, JPEG 2000, High-Throughput JPEG 2000, RLE. Importing
-this module also registers the decoder with pydicom under the name `PLUGIN`, once; pydicom tries
-it after its own.
+JPEG (8 and 12 bit), lossless JPEG, JPEG-LS, JPEG 2000, High-Throughput JPEG 2000, RLE.
 
 Source: DICOM PS3.5 annex A.4 and annex G (RLE); for the rest see :mod:`pleura.dicom.codestream`.
 """
@@ -14,7 +12,6 @@ from typing import Any, NamedTuple
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
 from pleura.dicom.codestream import (
     DCT,
@@ -32,13 +29,13 @@ from pleura.dicom.rle_frame import decode_rle, segments_of
 from pleura.dicom.sop_classes import uid_name
 from pleura.errors import DamagedError, DicomError, MislabelledError, TruncatedError
 
-PLUGIN = "pleura"
 RLE = "RLE"
 
-_PROGRESSIVE = {"1.2.840.10008.1.2.4.53": DCT, "1.2.840.10008.1.2.4.55": DCT}
-_DECODED_BY_PYDICOM = {
+CODECS = {
     "1.2.840.10008.1.2.4.50": DCT,
     "1.2.840.10008.1.2.4.51": DCT,
+    "1.2.840.10008.1.2.4.53": DCT,
+    "1.2.840.10008.1.2.4.55": DCT,
     "1.2.840.10008.1.2.4.57": LOSSLESS,
     "1.2.840.10008.1.2.4.70": LOSSLESS,
     "1.2.840.10008.1.2.4.80": LS,
@@ -50,8 +47,6 @@ _DECODED_BY_PYDICOM = {
     "1.2.840.10008.1.2.4.203": HTJ2K,
     "1.2.840.10008.1.2.5": RLE,
 }
-
-CODECS = _DECODED_BY_PYDICOM | _PROGRESSIVE
 """Transfer syntax UID -> the kind of codestream that its frames should be."""
 
 _LOSSLESS = frozenset({f"1.2.840.10008.1.2.4.{end}" for end in (57, 70, 80, 90, 201, 202)})
@@ -65,9 +60,6 @@ _SYNTAXES = {
 }
 _EXTENDED = "1.2.840.10008.1.2.4.51"
 _RLE_UID = "1.2.840.10008.1.2.5"
-
-# What pydicom asks of a decoder plugin; imagecodecs is always there.
-DECODER_DEPENDENCIES = dict.fromkeys(_DECODED_BY_PYDICOM, ("imagecodecs",))
 
 _END_OF_CODESTREAM = b"\xff\xd9"
 # No Huffman code is ones alone: a decoder takes them for no change and the end of a block.
@@ -164,30 +156,6 @@ def decode_jpeg(content: bytes) -> NDArray[Any]:
         closed, content = False, content + _END_OF_CODESTREAM
         stream = parse_codestream(content)
     return _decode_jpeg(content[stream.start : stream.end], stream, certain=closed)
-
-
-def is_available(uid: str) -> bool:
-    """Return whether this plugin decodes the transfer syntax `uid` (asked by pydicom)."""
-    return uid in _DECODED_BY_PYDICOM
-
-
-def decode_for_pydicom(src: bytes, runner: DecodeRunner) -> bytes:
-    """Return one frame as bytes, little endian (called by pydicom)."""
-    if runner.samples_per_pixel != 1:
-        raise NotImplementedError("pleura decodes monochrome frames only")
-    pixels = decode_frame(
-        src, str(runner.transfer_syntax), runner.rows, runner.columns, runner.bits_allocated
-    ).pixels
-    kind = "i" if pixels.dtype.kind == "i" else "u"
-    return pixels.astype(f"<{kind}{runner.bits_allocated // 8}", copy=False).tobytes()
-
-
-def register() -> None:
-    """Add the decoder to pydicom's, for every transfer syntax it knows of; twice is once."""
-    for uid in _DECODED_BY_PYDICOM:
-        decoder = get_decoder(uid)
-        if PLUGIN not in decoder.available_plugins:
-            decoder.add_plugin(PLUGIN, (__name__, "decode_for_pydicom"))
 
 
 def _check_stream(stream: Codestream, rows: int, columns: int) -> None:
@@ -527,6 +495,3 @@ def _of_rle(frame: bytes, rows: int, columns: int, bits_allocated: int) -> Decod
 
 def _brief(error: Exception) -> str:
     return (str(error) or type(error).__name__)[:100]
-
-
-register()

@@ -5,9 +5,8 @@ that radiographs come in. What is not read is refused with one clear message, be
 large is allocated. A header can be read of any file with pixel data, also of one in colour or of
 several frames, whose pixels :func:`read_radiograph` refuses.
 
-pydicom gives the dictionary, the character sets and the decoder registry; the walk over the
-bytes is our own (see :mod:`pleura.dicom.elements`), so no pydicom setting is changed and no
-warning raised.
+pydicom gives the dictionary and the character sets; the walk over the bytes is our own (see
+:mod:`pleura.dicom.elements`), so no pydicom setting is changed and no warning raised.
 """
 
 import os
