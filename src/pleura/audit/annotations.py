@@ -12,7 +12,7 @@ from pleura.data.matching import ids_alike
 from pleura.data.records import ImageRecord
 from pleura.data.scan import FailureCode
 from pleura.formats import rle
-from pleura.formats.annotations import Annotations, RowProblem
+from pleura.formats.annotations import Annotations, LabelCode, ProblemCode, RowProblem
 from pleura.pictures.measures import mask_cells, outside_body
 
 TINY_SHARE = 0.0003
@@ -23,18 +23,7 @@ HUGE_SHARE = 0.1
 
 OUTSIDE_SHARE = 0.5
 
-_LABEL_PROBLEMS = ("label-rows", "label-conflict", "box-beside-negative", "box-outside")
-_PROBLEMS = (
-    "malformed-rows",
-    "runs-outside",
-    "another-size",
-    "mixed-forms",
-    "impossible-mask",
-    "zero-runs",
-    "empty-beside-mask",
-    "readers-disagree",
-    "tables-disagree",
-)
+_PROBLEMS, _LABEL_PROBLEMS = get_args(ProblemCode), get_args(LabelCode)
 NOT_TAKEN = {*get_args(FailureCode), *_PROBLEMS, *_LABEL_PROBLEMS, "absolute-form"} - {
     "own-result",
     "other-object",
@@ -73,7 +62,7 @@ def annotation_findings(index: Index) -> Iterator[Finding]:
     yield found("unlabelled", (Item(i) for i in unlabelled if i not in refused))
     yield found("rows-without-file", _without_file(index.rows_without_file, index))
     yield found("annotated-test", map(Item, index.annotated_test))
-    yield from _problems(index.bad_annotations)
+    yield from _problems(index.bad_annotations, _PROBLEMS)
     yield from _label_findings(index)
     if index.table is not None:
         yield from _rows(index.table)
@@ -82,9 +71,7 @@ def annotation_findings(index: Index) -> Iterator[Finding]:
 
 def _label_findings(index: Index) -> Iterator[Finding]:
     """Yield what is to be said of the table of image labels."""
-    for code in _LABEL_PROBLEMS:
-        own = (problem for problem in index.bad_labels if problem.code == code)
-        yield found(code, (Item(p.image_id, f"line {p.line}: {p.reason}") for p in own))
+    yield from _problems(index.bad_labels, _LABEL_PROBLEMS)
     labels = index.labels.of
     said = [(record, labels[record.path]) for record in index.train if record.path in labels]
     yield found(
@@ -118,7 +105,7 @@ def _without_file(ids: Sequence[str], index: Index) -> Iterator[Item]:
 
 def table_findings(table: Annotations, records: Sequence[ImageRecord]) -> Iterator[Finding]:
     """Yield what is to be said of a table without files; `records` are those made from it."""
-    yield from _problems(table.problems)
+    yield from _problems(table.problems, _PROBLEMS)
     yield from _rows(table)
     yield from mask_findings([_mask_facts(record, None) for record in records if record.positive])
 
@@ -167,8 +154,8 @@ def _mask_facts(record: ImageRecord, index: Index | None) -> MaskFacts:
     )
 
 
-def _problems(problems: Sequence[RowProblem]) -> Iterator[Finding]:
-    for code in _PROBLEMS:
+def _problems(problems: Sequence[RowProblem], codes: Sequence[str]) -> Iterator[Finding]:
+    for code in codes:
         alike = [problem for problem in problems if problem.code == code]
         items = (Item(p.image_id, f"{p.where}: {p.reason}") for p in alike)
         yield found(code, items, _likely_size(alike))

@@ -8,8 +8,9 @@ from pleura.data.matching import first_id_alike, match_names, names_of
 from pleura.data.records import ImageRecord
 from pleura.dicom.values import age_years
 from pleura.errors import DataError
+from pleura.formats.annotations import RowProblem
 from pleura.formats.label_row import ImageLabel
-from pleura.formats.labels import LabelProblem, LabelTable, boxes_text
+from pleura.formats.labels import LabelTable, boxes_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def find_labels(
     return ImageLabels(table, found, tuple(key for key in table.labels if key not in used))
 
 
-def labelled(record: ImageRecord, labels: ImageLabels) -> tuple[ImageRecord, LabelProblem | None]:
+def labelled(record: ImageRecord, labels: ImageLabels) -> tuple[ImageRecord, RowProblem | None]:
     """Return a record with what the table says of it, as far as its file and its mask do not.
 
     A box that leaves the picture is a problem, and the image stays unlabelled.
@@ -100,7 +101,7 @@ def labelled(record: ImageRecord, labels: ImageLabels) -> tuple[ImageRecord, Lab
     scale = max(record.rows, record.columns) / side if side else 1.0
     reason = _box_fault(label, record, scale, side)
     if reason:
-        return record, LabelProblem(label.line, record.image_id, reason, "box-outside")
+        return record, RowProblem(label.line, record.image_id, reason, "box-outside")
     known = replace(
         record,
         labelled=True,

@@ -35,7 +35,7 @@ from pleura.data.table_use import TableUse, table_use, unused_columns
 from pleura.dicom.suffixes import stem_of
 from pleura.dicom.values import age_years
 from pleura.formats.annotations import Annotations, RowProblem
-from pleura.formats.labels import LabelProblem, LabelTable
+from pleura.formats.labels import LabelTable
 from pleura.formats.masks import read_masks
 from pleura.processes.progress import OnProgress, untold
 
@@ -92,7 +92,7 @@ class Index:
     files_train: int
     files_test: int
     table: Annotations | None
-    bad_labels: tuple[LabelProblem, ...] = ()
+    bad_labels: tuple[RowProblem, ...] = ()
     labels: ImageLabels = field(default_factory=ImageLabels)
     patients_from: str = ""
     scans: Mapping[str, Scan] = field(default_factory=dict)
@@ -326,7 +326,7 @@ def _tell_apart(sources: Sources, scans: Sequence[Scan | Failure]) -> _Files:
 
 def _add_labels(
     records: Sequence[ImageRecord], labels: ImageLabels, table: LabelTable | None
-) -> tuple[list[ImageRecord], tuple[LabelProblem, ...]]:
+) -> tuple[list[ImageRecord], tuple[RowProblem, ...]]:
     """Return the records with their image labels, and what was refused of the table of labels."""
     said = [labelled(record, labels) for record in records]
     refused = list(table.problems) if table is not None else []
@@ -348,7 +348,7 @@ def _foreign_tables(
 def _label_uses(
     tables: Sequence[Annotations],
     labels: ImageLabels,
-    bad_labels: Sequence[LabelProblem],
+    bad_labels: Sequence[RowProblem],
     here: set[str],
     names: Sequence[str],
 ) -> Iterator[TableUse]:

@@ -29,14 +29,15 @@ FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
 ProblemCode = Literal[
     "malformed-rows",
     "runs-outside",
-    "zero-runs",
-    "empty-beside-mask",
     "another-size",
     "mixed-forms",
     "impossible-mask",
+    "zero-runs",
+    "empty-beside-mask",
     "readers-disagree",
     "tables-disagree",
 ]
+LabelCode = Literal["label-rows", "label-conflict", "box-beside-negative", "box-outside"]
 NoteCode = Literal[
     "byte-order-mark",
     "no-header",
@@ -71,7 +72,7 @@ class RowProblem:
     line: int
     image_id: str
     reason: str
-    code: ProblemCode = "malformed-rows"
+    code: ProblemCode | LabelCode = "malformed-rows"
     made_for: tuple[int, int] | None = None
     place: str = ""
 

@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pleura.dicom.structures import names_pneumothorax
 from pleura.errors import UsageError
+from pleura.formats.annotations import LabelCode
 from pleura.formats.csv_table import number_of, patient_of
 
 UNCERTAIN = -1.0
@@ -18,8 +19,6 @@ WORDS |= dict.fromkeys(("false", "f", "no", "n", "negative", "neg", "absent"), 0
 WORDS |= dict.fromkeys(UNSURE, UNCERTAIN)
 
 _SEXES, _VIEWS = ("M", "F", "O"), ("PA", "AP")
-
-LabelCode = Literal["label-rows", "label-conflict", "box-beside-negative", "box-outside"]
 
 
 class Box(NamedTuple):
@@ -78,19 +77,12 @@ class Wanted(NamedTuple):
     any_name: bool = False
 
 
-class Fault(NamedTuple):
-    """What is wrong with a row."""
-
-    reason: str
-    code: LabelCode = "label-rows"
-
-
 class Refused(Exception):  # noqa: N818
-    """Carries a fault out of the reading of a row."""
+    """What is wrong with a row, and of what kind that is."""
 
     def __init__(self, reason: str, code: LabelCode = "label-rows") -> None:
         super().__init__(reason)
-        self.fault = Fault(reason, code)
+        self.code = code
 
 
 _NO_LABELS = {"exclude", "unchanged", "suboptimal study"}

@@ -28,16 +28,14 @@ from typing import TYPE_CHECKING
 
 from pleura.dicom.suffixes import is_radiograph, suffix_of
 from pleura.errors import DataError
-from pleura.formats.annotations import FILE_NAME, ID_COLUMN, id_fault
+from pleura.formats.annotations import FILE_NAME, ID_COLUMN, RowProblem, id_fault
 from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_table
 from pleura.formats.label_row import (
     UNCERTAIN,
     UNSURE,
     WORDS,
     Box,
-    Fault,
     ImageLabel,
-    LabelCode,
     Refused,
     Wanted,
     label_of,
@@ -90,26 +88,6 @@ _NONE_FOUND = {"no finding", "no findings", "normal"}
 
 
 @dataclass(frozen=True, slots=True)
-class LabelProblem:
-    """One row, or one image, that was refused.
-
-    Attributes:
-        line: Line in the file, from 1.
-        image_id: The id as written, shortened and escaped where it is not one.
-        reason: What is wrong and what to do.
-        code: What kind of fault it is.
-    """
-
-    line: int
-    image_id: str
-    reason: str
-    code: LabelCode = "label-rows"
-
-    def __str__(self) -> str:
-        return f"line {self.line}, image {self.image_id}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
 class LabelTable:
     """What a table of image labels says, one entry per image.
 
@@ -127,7 +105,7 @@ class LabelTable:
 
     path: Path
     labels: Mapping[str, ImageLabel]
-    problems: tuple[LabelProblem, ...] = ()
+    problems: tuple[RowProblem, ...] = ()
     rows: int = 0
     repeated: int = 0
     boxes_side: float = 0.0
@@ -291,7 +269,7 @@ class _Table:
     found: dict[str, ImageLabel] = field(default_factory=dict)
     readers: dict[str, dict[str, ImageLabel]] = field(default_factory=dict)
     uncertain: set[str] = field(default_factory=set)
-    problems: list[LabelProblem] = field(default_factory=list)
+    problems: list[RowProblem] = field(default_factory=list)
     numbers: dict[str, Counter[float]] = field(default_factory=dict)
 
     def take(self, row: TableRow) -> None:
@@ -302,9 +280,9 @@ class _Table:
         may_be = FILE_NAME if self.wanted.any_name else _PATH
         fault = "" if may_be.fullmatch(image_id) else id_fault(image_id)
         if fault:
-            return self._refuse(line, repr(image_id[:64]), Fault(fault))
+            return self._refuse(line, repr(image_id[:64]), Refused(fault))
         if broken:
-            return self._refuse(line, image_id, Fault(broken))
+            return self._refuse(line, image_id, Refused(broken))
         self._count(values)
         try:
             label = label_of(line, values, self.wanted)
@@ -319,7 +297,7 @@ class _Table:
                 label = self._united(self.found[image_id], label)
             self.found[image_id] = label
         except Refused as refused:
-            self._refuse(line, image_id, refused.fault)
+            self._refuse(line, image_id, refused)
         return None
 
     def _count(self, values: Mapping[str, str]) -> None:
@@ -368,8 +346,8 @@ class _Table:
         boxes = tuple(dict.fromkeys([*first.boxes, *second.boxes]))
         return replace(first, boxes=boxes, patient=first.patient or second.patient)
 
-    def _refuse(self, line: int, image_id: str, fault: Fault) -> None:
-        self.problems.append(LabelProblem(line, image_id, fault.reason, fault.code))
+    def _refuse(self, line: int, image_id: str, refused: Refused) -> None:
+        self.problems.append(RowProblem(line, image_id, str(refused), refused.code))
         if len(self.problems) > MAX_PROBLEMS:
             raise DataError(
                 f"{self.wanted.path}: more than {MAX_PROBLEMS:,} rows are refused, the first one "
