@@ -133,7 +133,7 @@ class Job:
         self._new_rows: dict[str, str] | None = None
         with contextlib.ExitStack() as held:
             held.enter_context(locked_folder(settings.out, "predict", products=PRODUCTS))
-            self._store = held.enter_context(JobStore(settings.out, self._identity()))
+            self._store = held.enter_context(JobStore(settings.out, self.identity))
             if not elsewhere:
                 self._readers = readers or held.enter_context(Readers())
             self._held = held.pop_all()
@@ -208,7 +208,10 @@ class Job:
     @property
     def identity(self) -> str:
         """All that a row depends on but its file, as one line."""
-        return self._identity()
+        made_with = self._predictor.provenance
+        names = [writer.name for writer in self._settings.writers]
+        how = [self._settings.id_source, self._predictor.answer_flagged]
+        return json.dumps(["pleura.predict/4", made_with.as_json(), *how, names])
 
     def take_rows(self, rows: Mapping[str, str]) -> None:
         """Take rows of the same job that were kept elsewhere: by key, as texts."""
@@ -333,13 +336,6 @@ class Job:
             f"{path}: has the same id {image_id} as {self._claims[image_id]}, which was answered; "
             "leave one of them out, or name images by their files with `id` stem"
         )
-
-    def _identity(self) -> str:
-        """Return all that a row depends on but its file, as one line."""
-        made_with = self._predictor.provenance
-        names = [writer.name for writer in self._settings.writers]
-        how = [self._settings.id_source, self._predictor.answer_flagged]
-        return json.dumps(["pleura.predict/4", made_with.as_json(), *how, names])
 
 
 def named(file: Ready | Failed, id_source: IdSource) -> Ready | Failed:
