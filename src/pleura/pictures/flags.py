@@ -2,9 +2,8 @@
 
 A network answers whatever it is shown. The guard (:mod:`pleura.pictures.guard`) looks at the
 picture alone; but a header may say as well that this is a hand, a lateral view or a slice of a CT,
-and of
-too few pixels nobody can tell anything. Each of these is a flag, and a flagged radiograph is not
-assessed.
+and of too few pixels nobody can tell anything. Each of these is a flag, and a flagged radiograph is
+not assessed.
 
 Headers are often filled in carelessly. So what they must not say is listed, and all else is fine:
 an empty value, another spelling of the chest, or a word that nobody foresaw. A flag quotes the word

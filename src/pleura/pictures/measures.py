@@ -2,12 +2,11 @@
 
 Everything is measured on a thumb of 128 x 128 pixels, so that a file costs hardly more than its
 decoding. What an upright radiograph looks like was learned from real ones: ``orientation.npz``
-    beside
-this module holds one linear map per posture of a radiograph, and three small networks that judge
-the sides. ``python -m recipes.measures`` fits them to nearly 700 radiographs of NIH ChestX-ray14
-(71 of them as the SIIM-ACR challenge published them), to made-up phantoms, and to turned, inverted
-and cropped copies of both. The file holds weights for 24 x 24 cells, each summed up over thousands
-of such copies; no radiograph is stored in it.
+beside this module holds one linear map per posture of a radiograph, and three small networks that
+judge the sides. ``python -m recipes.measures`` fits them to nearly 700 radiographs of NIH
+ChestX-ray14 (71 of them as the SIIM-ACR challenge published them), to made-up phantoms, and to
+turned, inverted and cropped copies of both. The file holds weights for 24 x 24 cells, each summed
+up over thousands of such copies; no radiograph is stored in it.
 
 ``docs/explanation/pictures.md`` says how often each measure is right and how often it is wrong.
 
@@ -443,7 +442,6 @@ def _body(thumb: NDArray[np.uint8], frame: tuple[int, int, int, int]) -> str:
     dark = (small < low + _DARK * (high - low)).view(np.uint8)
     top, bottom, left, right = (round(lines * _BODY_SIDE / _THUMB) for lines in frame)
     edged = np.ones((_BODY_SIDE + 2, _BODY_SIDE + 2), np.uint8)
-    edged[1:-1, 1:-1] = 1
     inner = edged[1:-1, 1:-1]
     inner[top : _BODY_SIDE - bottom, left : _BODY_SIDE - right] = dark[
         top : _BODY_SIDE - bottom, left : _BODY_SIDE - right

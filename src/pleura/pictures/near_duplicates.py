@@ -1,10 +1,9 @@
 """Which pictures are nearly the same: one saved again, resized, windowed or trimmed a little.
 
 Two steps, because a hash alone takes radiographs of one patient for one radiograph: the perceptual
-hash of
-:mod:`pleura.pictures.measures` proposes, and the pixels decide (:func:`same_picture`). Mirrored and
-turned copies are not looked for. ``docs/explanation/pictures.md`` says what is found and what is
-mistaken.
+hash of :mod:`pleura.pictures.measures` proposes, and the pixels decide (:func:`same_picture`).
+Mirrored and turned copies are not looked for. ``docs/explanation/pictures.md`` says what is found
+and what is mistaken.
 """
 
 from collections import OrderedDict

@@ -1,6 +1,6 @@
 """The radiograph with the outline drawn in, as a Secondary Capture that every viewer shows.
 
-SourceImage: DICOM PS3.3 A.8.1 (Secondary Capture Image), PS3.5 8.2.1 (JPEG).
+Source: DICOM PS3.3 A.8.1 (Secondary Capture Image), PS3.5 8.2.1 (JPEG).
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """The outline of a mask, or that there is no answer, as a Grayscale Softcopy Presentation State.
 
-SourceImage: DICOM PS3.3 A.33.1, C.10.5 (graphic annotation), C.11.8 (softcopy VOI LUT).
+Source: DICOM PS3.3 A.33.1, C.10.5 (graphic annotation), C.11.8 (softcopy VOI LUT).
 """
 
 from highdicom.pr import (

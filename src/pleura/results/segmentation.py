@@ -1,6 +1,6 @@
 """The mask and the probability map as DICOM Segmentations.
 
-SourceImage: DICOM PS3.3 A.51 and C.8.20.
+Source: DICOM PS3.3 A.51 and C.8.20.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """The answer as a Structured Report: an Imaging Measurement Report of one group.
 
-SourceImage: DICOM PS3.16 TID 1500, 1410, 1501, 4019; PS3.3 A.35.3 (Comprehensive SR).
+Source: DICOM PS3.16 TID 1500, 1410, 1501, 4019; PS3.3 A.35.3 (Comprehensive SR).
 """
 
 from typing import Any
