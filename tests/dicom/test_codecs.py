@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from pydicom.pixels import get_encoder
 from pydicom.uid import RLELossless
 
-from pleura.dicom import codecs, rle_frame
+from pleura.dicom import codecs, codestream, rle_frame
 from pleura.dicom.codestream import parse_codestream
 from pleura.errors import DamagedError, DicomError, TruncatedError
 
@@ -404,6 +404,23 @@ def uid_of(name):
 
 def scans_of(frame):
     return parse_codestream(frame).scans
+
+
+FRAMES = {name: encode(RADIOGRAPH) for name, encode in CODED.items()}
+
+
+@settings(max_examples=100)
+@given(
+    name=st.sampled_from(sorted(FRAMES)),
+    damage=st.dictionaries(st.integers(0, 700), st.binary(min_size=1, max_size=1), max_size=2),
+)
+def test_the_short_way_through_a_frame_says_what_the_long_one_does(name, damage):
+    frame = bytearray(FRAMES[name])
+    for place, byte in damage.items():
+        frame[place : place + 1] = byte
+    short = codestream._plain_jpeg(bytes(frame))
+    assert short is None or short == codestream._Jpeg(bytes(frame), 0).parsed()
+    assert damage or (short is None) == (name == "progressive" or "lossless" in name)
 
 
 @pytest.mark.parametrize("name", CODED)

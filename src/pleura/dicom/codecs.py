@@ -65,6 +65,7 @@ _END_OF_CODESTREAM = b"\xff\xd9"
 # No Huffman code is ones alone: a decoder takes them for no change and the end of a block.
 _NO_CODE = b"\xff\0"
 _FILLING_BYTES, _LONGEST_CODE = 17, 17
+_MID_GREY = b"\x80"
 _MOST_ROWS = 2**16 - 200  # of a frame that is told to be higher
 _LAST_BYTES, _FEWEST_BYTES = 4, 64
 _OTHER_BITS = (0x5A, 0xA5, 0x33)  # a code that does not exist may say what was there
@@ -126,6 +127,8 @@ def decode_frame(
     if CODECS.get(transfer_syntax_uid) == kind and not (
         decoded.lossy and transfer_syntax_uid in _LOSSLESS
     ):
+        if decoded.transfer_syntax_uid == transfer_syntax_uid:
+            return decoded
         return decoded._replace(transfer_syntax_uid=transfer_syntax_uid)
     note = Note(
         "wrong-syntax",
@@ -290,8 +293,8 @@ def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> N
 
 def _decode_blocks(frame: bytes, stream: Codestream) -> NDArray[Any]:
     """Return the pixels of a grey frame of blocks, whose coded data is for these and no others."""
-    higher = _told_higher(frame, stream)
-    behind, expected = _blocks_behind(higher, stream), _expected_blocks(stream)
+    higher, expected = _told_higher(frame, stream), _expected_blocks(stream)
+    behind = _blocks_behind(higher, stream, expected)
     if behind == expected and not stream.progressive:
         return higher[: stream.rows]  # nearly all frames are decoded only once
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
@@ -335,9 +338,11 @@ def _whole_rows(stream: Codestream) -> int:
     return -(-stream.rows // 8) * 8
 
 
-def _blocks_behind(higher: NDArray[Any], stream: Codestream) -> int:
+def _blocks_behind(higher: NDArray[Any], stream: Codestream, expected: int) -> int:
     """Return how many blocks behind its last row a frame that was told to be higher shows."""
     behind = higher[_whole_rows(stream) :]
+    if behind.dtype == np.uint8 and _are_first(behind.tobytes(), stream.columns, expected):
+        return expected  # as of nearly all frames; to count takes five times as long
     rows, columns = behind.shape
     across = -(-columns // 8)
     shown = np.zeros((rows, 8 * across), bool)
@@ -345,6 +350,17 @@ def _blocks_behind(higher: NDArray[Any], stream: Codestream) -> int:
     # Eight pixels of a row are one number.
     blocks = shown.view(np.uint64).reshape(-1, 8, across).any(axis=1)
     return int(np.count_nonzero(blocks))
+
+
+def _are_first(behind: bytes, columns: int, expected: int) -> bool:
+    """Return whether `expected` blocks are shown, those in which the first row begins."""
+    filled = 8 * expected
+    if any(behind[at : at + 8] == 8 * _MID_GREY for at in range(0, filled, 8)):
+        return False
+    grey = _MID_GREY * (columns - filled)
+    shown = [behind[at : at + filled] + grey for at in range(0, 8 * columns, columns)]
+    shown.append(_MID_GREY * (len(behind) - 8 * columns))
+    return columns >= filled and behind == b"".join(shown)
 
 
 def _expected_blocks(stream: Codestream) -> int:

@@ -57,6 +57,8 @@ def decode_fragments(
         DamagedError: Both can be decoded, and neither is more likely.
         DicomError: As :func:`pleura.dicom.codecs.decode_frame`.
     """
+    if len(fragments) == 1:
+        return decode_frame(fragments[0], transfer_syntax_uid, rows, columns, bits_allocated)
 
     def attempt(pads: Set[int]) -> Decoded | DicomError:
         pieces = [part[:-1] if n in pads else part for n, part in enumerate(fragments)]

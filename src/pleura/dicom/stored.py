@@ -75,7 +75,9 @@ def sign_contradicts(stored: NDArray[Any], bits_stored: int, signed: bool) -> bo
         signed: Whether they are said to be two's complement.
     """
     step = max(1, stored.shape[0] // _ROWS_FOR_SIGN)
-    plain = stored[::step].view(f"u{stored.dtype.itemsize}")
+    plain = stored[::step]
+    if plain.dtype.kind != "u":
+        plain = plain.view(f"u{plain.dtype.itemsize}")
     half = 1 << (bits_stored - 1)
     if half >> (8 * stored.dtype.itemsize):  # fewer bits were decoded: none lies in the upper half
         return False
@@ -123,8 +125,10 @@ def _few_jump_far(plain: NDArray[Any], bits_stored: int, signed: bool) -> bool:
         plain = plain & plain.dtype.type(2 * half - 1)
     if signed:  # so that codes are in the order of what they stand for
         plain = plain ^ plain.dtype.type(half)
-    apart = cv2.absdiff(plain[:, 1:], plain[:, :-1])
     far = 2 * half - half // _OTHER_SHARE
+    if cv2.norm(plain[:, 1:], plain[:, :-1], cv2.NORM_INF) < far:  # none does
+        return True
+    apart = cv2.absdiff(plain[:, 1:], plain[:, :-1])
     return 2 * int(np.count_nonzero(apart >= far)) < _FEWEST_JUMPS
 
 
