@@ -14,15 +14,18 @@ Source: DICOM PS3.5 section 7 (data element and nested data set encoding), A.4 (
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pleura.dicom.codestream import begins_frame
 from pleura.dicom.encoding import (
+    BEFORE_PIXELS,
     DELIMITERS,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     ITEM,
     ITEM_END,
+    MAX_ELEMENTS,
+    ORDERS,
     PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
@@ -42,22 +45,12 @@ from pleura.dicom.encoding import (
 from pleura.dicom.notes import Note, NoteKind
 from pleura.errors import DamagedError, DicomError
 
-__all__ = [
-    "PIXEL_DATA",
-    "DataSet",
-    "Element",
-    "Encoding",
-    "ShortBufferError",
-    "fragments",
-    "tag_text",
-    "walk",
-]
+__all__ = ["MAX_ELEMENTS", "PIXEL_DATA", "DataSet", "fragments", "walk"]
 
 _CHARACTER_SET = 0x00080005
 _ROWS, _COLUMNS, _BITS_ALLOCATED = 0x00280010, 0x00280011, 0x00280100
 
 MAX_DEPTH = 64
-MAX_ELEMENTS = 100_000
 
 _CLOSING = b"\xfe\xff\xdd\xe0\0\0\0\0"
 """The sequence delimiter that ends compressed pixel data."""
@@ -110,7 +103,7 @@ class DataSet:
         Raises:
             DicomError: The sequence is malformed.
         """
-        return next(self.items(tag), None)
+        return next(self.items(tag), None) if tag in self.elements else None
 
     def items(self, tag: int) -> "Iterator[DataSet]":
         """Yield the items of a sequence; none where it is absent or empty.
@@ -158,7 +151,12 @@ def _twice(tag: int) -> DamagedError:
 
 
 def walk(
-    buffer: bytes, start: int, encoding: Encoding, size: int, groups: tuple[int, int] | None = None
+    buffer: bytes,
+    start: int,
+    encoding: Encoding,
+    size: int,
+    groups: tuple[int, int] | None = None,
+    plain: dict[int, Element] | None = None,
 ) -> DataSet:
     """Return the elements from `start` up to and with Pixel Data, or to the end.
 
@@ -170,6 +168,7 @@ def walk(
             `buffer`: a native Pixel Data value need not have been loaded.
         groups: Stop before the first element that is not of these, from one to the other (for the
             file meta information).
+        plain: What :func:`pleura.dicom.encoding.first_elements` returns, where it was asked.
 
     Raises:
         TruncatedError: It breaks off.
@@ -179,7 +178,7 @@ def walk(
             `MAX_ELEMENTS` elements.
         ShortBufferError: An element lies beyond `buffer` but within `size`.
     """
-    return _Walk(buffer, size, encoding).data_set(start, groups)
+    return _Walk(buffer, size, encoding).data_set(start, groups, plain=plain)
 
 
 def fragments(data: DataSet) -> Sequence[bytes]:
@@ -235,6 +234,7 @@ class _Walk:
         *,
         item: bool = False,
         behind: bool = False,
+        plain: dict[int, Element] | None = None,
     ) -> DataSet:
         """Return the elements of the top level; an item ends with its delimiter too.
 
@@ -243,15 +243,18 @@ class _Walk:
         buffer, size, encoding = self._buffer, self._size, self._encoding
         elements: dict[int, Element] = {}
         position, loaded, tag, left = start, len(buffer), 0, MAX_ELEMENTS
-        low, high = (groups[0], groups[1] + 1) if groups else (0, PIXEL_DATA >> 16)
-        highest, limit = (low << 16) - 1, high << 16
+        highest, limit = BEFORE_PIXELS
+        if groups:
+            highest, limit = (groups[0] << 16) - 1, groups[1] + 1 << 16
         while left > 0:
             left -= 1
-            plain = plain_elements(buffer, position, encoding, size, (highest, limit), left)
+            if plain is None:
+                plain = plain_elements(buffer, position, encoding, size, (highest, limit), left)
             if plain:
                 elements |= plain
-                tag = highest = max(plain)
+                tag = highest = next(reversed(plain))
                 position, left = plain[tag].end, left - len(plain)
+            plain = None
             if self._ends(position, groups):
                 return self._walked(elements)
             before = tag
@@ -266,14 +269,7 @@ class _Walk:
             if length == UNDEFINED:
                 end, position = self._undefined(head)
             else:
-                position = end = begin + length
-                if end > size:
-                    if tag != PIXEL_DATA or size - begin not in self._sizes(elements):
-                        raise overrun(head, size, before)
-                    self._odd("claims more bytes than the file has, which holds all pixels", tag)
-                    end = size
-                if end > loaded and tag != PIXEL_DATA:
-                    raise ShortBufferError
+                end, position = self._stated(head, before, elements)
             self._add(elements, tag, Element(vr, begin, end, length == UNDEFINED))
             highest = max(highest, tag)
             if tag == PIXEL_DATA:
@@ -322,7 +318,7 @@ class _Walk:
     def _sizes(self, elements: dict[int, Element]) -> tuple[int, int]:
         """Return how many bytes native pixels need, without and with a pad byte; 0 if unknown."""
         values = [elements.get(tag) for tag in (_ROWS, _COLUMNS, _BITS_ALLOCATED)]
-        order: Literal["little", "big"] = "big" if self._encoding.big_endian else "little"
+        order = ORDERS[self._encoding.big_endian]
         size = math.prod(
             int.from_bytes(self._buffer[value.start : value.end], order) if value else 0
             for value in values
@@ -375,15 +371,15 @@ class _Walk:
         """Keep what is odd, with the first element that it is so of."""
         self._oddities.setdefault(what, tag)
 
-    def _group(self, position: int) -> int:
-        order: Literal["little", "big"] = "big" if self._encoding.big_endian else "little"
-        return int.from_bytes(self._buffer[position : position + 2], order)
-
     def _ends(self, position: int, groups: tuple[int, int] | None) -> bool:
         """Return whether nothing that is wanted of a data set follows, padding aside."""
         if self._size - position < 8 and not any(self._buffer[position : self._size]):
             return True
-        return groups is not None and not groups[0] <= self._group(position) <= groups[1]
+        if groups is None:
+            return False
+        order = ORDERS[self._encoding.big_endian]
+        group = int.from_bytes(self._buffer[position : position + 2], order)
+        return not groups[0] <= group <= groups[1]
 
     def _stray(self, head: ElementHead) -> int:
         """Return where to go on behind a delimiter that closes nothing."""
@@ -395,6 +391,20 @@ class _Walk:
             )
         self._odd("stands where it closes nothing", head.tag)
         return head.start
+
+    def _stated(
+        self, head: ElementHead, before: int, elements: dict[int, Element]
+    ) -> tuple[int, int]:
+        """Return where a value of stated length ends, and where to go on behind it."""
+        position = end = head.start + head.length
+        if end > self._size:
+            if head.tag != PIXEL_DATA or self._size - head.start not in self._sizes(elements):
+                raise overrun(head, self._size, before)
+            self._odd("claims more bytes than the file has, which holds all pixels", PIXEL_DATA)
+            end = self._size
+        if end > len(self._buffer) and head.tag != PIXEL_DATA:
+            raise ShortBufferError
+        return end, position
 
     def _undefined(self, head: ElementHead) -> tuple[int, int]:
         """Return where a value of undefined length ends, and where to go on behind it."""

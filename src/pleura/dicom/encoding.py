@@ -5,16 +5,22 @@ Source: DICOM PS3.5 section 7.1 (data elements), 6.2 (value representations).
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pleura.errors import DamagedError, DicomError, TruncatedError
 
 PIXEL_DATA = 0x7FE00010
 UNDEFINED = 0xFFFFFFFF
+ORDERS: tuple[Literal["little"], Literal["big"]] = ("little", "big")
+"""Of the bytes of a number, by whether a data set is written in big endian."""
 ITEM = 0xFFFEE000
 ITEM_END = 0xFFFEE00D
 SEQUENCE_END = 0xFFFEE0DD
 DELIMITERS = (ITEM, ITEM_END, SEQUENCE_END)
+
+MAX_ELEMENTS = 100_000
+BEFORE_PIXELS = (-1, PIXEL_DATA & 0xFFFF0000)
+"""Between these lie the tags of what is read alike, whatever it is."""
 
 # PS3.5 7.1.2: these have a 16-bit length, every other VR (also one of the future) a 32-bit one.
 _SHORT_VRS = {
@@ -112,19 +118,25 @@ def plain_elements(
         return found
     head, long = _EXPLICIT[encoding.big_endian].unpack_from, _LONG[encoding.big_endian].unpack_from
     limit, (after, before) = min(size, len(buffer)), tags
-    while position + 12 <= limit and len(found) < most:
+    last, short, made = limit - 12, _SHORT_VRS, Element._make
+    for _ in range(most):
+        if position > last:
+            break
         group, number, code, length = head(buffer, position)
-        tag, start = group << 16 | number, position + 8
-        vr = _SHORT_VRS.get(code)
-        if vr is None:
-            vr, start = _LONG_VRS.get(code), position + 12
+        tag = group << 16 | number
+        if code in short:
+            vr, start = short[code], position + 8
+        elif code in _LONG_VRS:
+            vr, start = _LONG_VRS[code], position + 12
             reserved, length = long(buffer, position + 6)
-            if vr is None or reserved:
+            if reserved:
                 break
+        else:
+            break
         position = start + length
         if not after < tag < before or position > limit:
             break
-        found[tag] = Element(vr, start, position, False)
+        found[tag] = made((vr, start, position, False))
         after = tag
     return found
 
@@ -351,10 +363,25 @@ def _leads_on(buffer: bytes, head: ElementHead, form: Form, encoding: Encoding, 
     return True
 
 
+def first_elements(buffer: bytes, start: int, encoding: Encoding, size: int) -> dict[int, Element]:
+    """Return the elements that a data set begins with, as :func:`plain_elements` reads them."""
+    return plain_elements(buffer, start, encoding, size, BEFORE_PIXELS, MAX_ELEMENTS - 1)
+
+
+def shows_itself(plain: dict[int, Element]) -> bool:
+    """Return whether a data set is evidently written so as these first elements of it were read.
+
+    Args:
+        plain: From :func:`plain_elements`, from the beginning of the data set on.
+    """
+    first = next(iter(plain), 0)
+    return len(plain) >= _SHOWING and 0 < first < 1 << 24
+
+
 def _fits(buffer: bytes, start: int, size: int, encoding: Encoding) -> bool:
     """Return whether the first elements are written so, each tag above the one before."""
     plain = plain_elements(buffer, start, encoding, size, (0, PIXEL_DATA), _SHOWING)
-    if len(plain) == _SHOWING and not min(plain) >> 24:
+    if shows_itself(plain):
         return True
     position, after = start, 0
     for count in range(_SHOWING):

@@ -7,10 +7,10 @@ import functools
 import os
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from pydicom.config import IGNORE
 from pydicom.uid import UID
@@ -62,29 +62,49 @@ class Walked(NamedTuple):
     transfer_syntax_uid: str
 
 
-@contextmanager
-def reasons(path: str | os.PathLike[str]) -> Iterator[None]:
+def reasons(path: str | os.PathLike[str]) -> AbstractContextManager[None, None]:
     """Turn whatever a hostile file provokes into a DicomError that begins with its path."""
-    try:
-        yield
-    except DicomError as error:
-        raise type(error)(f"{path}: {error}") from error
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise DicomError(f"{path}: cannot be read ({why})") from error
-    except MemoryError as error:
-        raise DicomError(
-            f"{path}: does not fit into memory; read it on a larger machine"
-        ) from error
-    except _HOSTILE as error:
-        # Its own text is left out, for it may quote the file.
-        raise DicomError(
-            f"{path}: is malformed ({type(error).__name__} while reading it); export it again"
-        ) from error
+    return _Reasons(path)
+
+
+class _Reasons:
+    """What :func:`reasons` returns; a generator would take as long as many a check."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            return
+        if isinstance(error, DicomError):
+            raise type(error)(f"{self._path}: {error}") from error
+        if isinstance(error, OSError):
+            why = error.strerror or type(error).__name__
+            raise DicomError(f"{self._path}: cannot be read ({why})") from error
+        if isinstance(error, MemoryError):
+            raise DicomError(
+                f"{self._path}: does not fit into memory; read it on a larger machine"
+            ) from error
+        if isinstance(error, _HOSTILE):
+            # Its own text is left out, for it may quote the file.
+            raise DicomError(
+                f"{self._path}: is malformed ({type(error).__name__} while reading it); export it"
+                " again"
+            ) from error
 
 
 class DicomStream:
-    """A regular file that is opened once; close it."""
+    """A regular file that is opened once, until a `with` block ends."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, _OPEN)
@@ -107,6 +127,12 @@ class DicomStream:
         except BaseException:
             self.close()
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -141,8 +167,8 @@ class DicomStream:
         return self._content
 
     def _load(self, count: int) -> bytes:
-        # From the first byte on, so that none is of an earlier content.
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        if self._content:  # from the first byte on again, so that none is of an earlier content
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
         loaded = _load(self._descriptor, count)
         if stamp_of(os.fstat(self._descriptor)).content != self.stamp.content:
             raise ChangedError("was written to while it was read; read it once it is complete")
@@ -217,7 +243,7 @@ def walk_file(buffer: bytes, size: int) -> Walked:
             " to DICOM first"
         )
     meta = walk(buffer, start, EXPLICIT_LITTLE, size, groups=(2, 2))
-    body = max((element.end for element in meta.elements.values()), default=start)
+    body = max([element.end for element in meta.elements.values()], default=start)
     stated = text(meta, _TRANSFER_SYNTAX_UID)
     if stated and not _is_transfer_syntax(stated):
         shown = f" {stated[:64]!r}" if stated.replace(".", "").isdecimal() else ""  # no name, say

@@ -7,6 +7,7 @@ Source: DICOM PS3.3 10.7 (pixel spacing and its calibration), C.7.6.3.1.7 (pixel
 C.8.7.5 (estimated radiographic magnification factor).
 """
 
+import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -94,7 +95,7 @@ def geometry_of(data: DataSet, rows: int, columns: int) -> Geometry:
     found = [
         (pair, tag, _doubt(pair, tag, rows, columns, years))
         for tag in SPACINGS
-        if (pair := _pair(data, tag)) is not None
+        if tag in data.elements and (pair := _pair(data, tag)) is not None
     ]
     if not found:
         return Geometry(aspect=_aspect(data, None, 0))
@@ -176,6 +177,8 @@ def _is_calibrated(data: DataSet, spacing: tuple[float, float]) -> bool:
 
 def _magnification(data: DataSet, spacing: tuple[float, float], tag: int) -> float:
     """Return the magnification of a spacing that is one at the detector, else 1."""
+    if MAGNIFICATION not in data.elements:
+        return 1.0
     found = decimals_if_readable(data, MAGNIFICATION)
     if not found:
         return 1.0
@@ -212,6 +215,7 @@ def _aspect(data: DataSet, spacing: tuple[float, float] | None, tag: int) -> flo
     return 1.0
 
 
+@functools.lru_cache(maxsize=256)
 def _doubt(
     spacing: tuple[float, float], tag: int, rows: int, columns: int, years: int | None
 ) -> str:

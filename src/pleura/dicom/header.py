@@ -27,6 +27,8 @@ _ROWS, _COLUMNS = 0x00280010, 0x00280011
 _BITS_ALLOCATED, _BITS_STORED, _HIGH_BIT, _REPRESENTATION = range(0x00280100, 0x00280104)
 _VOI_LUT_FUNCTION, _PRESENTATION_LUT_SHAPE = 0x00281056, 0x20500020
 _CENTER, _WIDTH, _EXPLANATION = 0x00281050, 0x00281051, 0x00281055
+_OF_WINDOWS = frozenset({_CENTER, _WIDTH, _EXPLANATION})
+_INTERCEPT, _SLOPE = 0x00281052, 0x00281053
 _VIEW_CODES, _REGIONS, _CODE_MEANING = 0x00540220, 0x00082218, 0x00080104
 _INTENT, _FOR_PROCESSING = 0x00080068, "FOR PROCESSING"
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
@@ -174,7 +176,8 @@ def build_header(path: Path, data: DataSet, meta: DataSet, transfer_syntax_uid: 
         raise DicomError(f"{rows} x {columns} is more than {MAX_PIXELS:,} pixels; refused")
     bits_stored = _required(data, _BITS_STORED)
     high_bit = integer(data, _HIGH_BIT)
-    voi_lut_function = _term(data, _VOI_LUT_FUNCTION) or "LINEAR"
+    there = data.elements  # what is not there is not asked for: most of what follows
+    voi_lut_function = (_VOI_LUT_FUNCTION in there and _term(data, _VOI_LUT_FUNCTION)) or "LINEAR"
     return Header(
         path=path,
         sop_class_uid=sop_class_uid,
@@ -194,11 +197,11 @@ def build_header(path: Path, data: DataSet, meta: DataSet, transfer_syntax_uid: 
         body_part=text(data, 0x00180015),
         intent=_intent(data, sop_class_uid),
         view_position=text(data, 0x00185101),
-        view_code=_meaning(data, _VIEW_CODES),
-        region=_meaning(data, _REGIONS),
+        view_code=_meaning(data, _VIEW_CODES) if _VIEW_CODES in there else "",
+        region=_meaning(data, _REGIONS) if _REGIONS in there else "",
         rows=rows,
         columns=columns,
-        frames=_frames(data),
+        frames=_frames(data) if _FRAMES in there else 1,
         samples_per_pixel=_required(data, _SAMPLES),
         photometric_interpretation=_photometric(data),
         bits_allocated=_required(data, _BITS_ALLOCATED),
@@ -208,11 +211,13 @@ def build_header(path: Path, data: DataSet, meta: DataSet, transfer_syntax_uid: 
         pixel_bytes=pixels.end - pixels.start,
         geometry=geometry_of(data, rows, columns),
         spacing_text=next(filter(None, (text(data, tag) for tag in SPACINGS)), ""),
-        windows=_windows(data, voi_lut_function),
+        windows=_windows(data, voi_lut_function) if not _OF_WINDOWS.isdisjoint(there) else (),
         voi_lut_function=voi_lut_function,
-        rescale_slope=decimal(data, 0x00281053, 1.0),
-        rescale_intercept=decimal(data, 0x00281052, 0.0),
-        presentation_lut_shape=_presentation_lut_shape(data),
+        rescale_slope=decimal(data, _SLOPE, 1.0) if _SLOPE in there else 1.0,
+        rescale_intercept=decimal(data, _INTERCEPT, 0.0) if _INTERCEPT in there else 0.0,
+        presentation_lut_shape=(
+            _presentation_lut_shape(data) if _PRESENTATION_LUT_SHAPE in there else ""
+        ),
         patient_orientation=text(data, 0x00200020),
         manufacturer=text(data, 0x00080070),
         study_date=text(data, 0x00080020),

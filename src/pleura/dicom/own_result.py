@@ -24,6 +24,7 @@ from pleura.errors import DicomError
 IMPLEMENTATION_UID = derive_uid("implementation", "pleura")
 IMPLEMENTATION_NAME = "PLEURA"
 MAKER = "pleura"
+_MAKER = MAKER.encode()
 _DRAWN = b"tEXtSoftware\0" + MAKER.encode()
 SERIES = "pleura: pneumothorax"
 """How the description of every result's series begins."""
@@ -34,6 +35,9 @@ PICTURES = (
 )
 """How the derivation of a picture of an answer, and of one without, is described."""
 
+_SIGNED_UID, _SIGNED_NAME = IMPLEMENTATION_UID.encode(), IMPLEMENTATION_NAME.encode()
+_SERIES, _DERIVATIONS = SERIES.encode(), tuple(one.encode() for one in PICTURES)
+
 _IMPLEMENTATION_UID, _IMPLEMENTATION_NAME = 0x00020012, 0x00020013
 _MANUFACTURER, _SERIES_DESCRIPTION, _MODEL = 0x00080070, 0x0008103E, 0x00081090
 _SOP_CLASS, _DERIVATION = 0x00080016, 0x00082111
@@ -41,6 +45,7 @@ _EQUIPMENT = 0x0018A001
 _SEGMENTS, _ALGORITHM = 0x00620002, 0x00620009
 _LAYERS, _LAYER = 0x00700060, 0x00700068
 _CONTENT = 0x0040A730
+_TELLING = frozenset({_SEGMENTS, _LAYERS, _CONTENT})
 
 _CLASSES: Final = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?:11|66|88)\..+")
 """What a result other than a picture may be; an archive may have made another report of one."""
@@ -92,36 +97,39 @@ def is_own_drawing(path: str | os.PathLike[str]) -> bool:
 
 def _signed(meta: DataSet) -> bool:
     return (
-        value(meta, _IMPLEMENTATION_UID) == IMPLEMENTATION_UID.encode()
-        or value(meta, _IMPLEMENTATION_NAME) == IMPLEMENTATION_NAME.encode()
+        value(meta, _IMPLEMENTATION_UID) == _SIGNED_UID
+        or value(meta, _IMPLEMENTATION_NAME) == _SIGNED_NAME
     )
 
 
 def _made(data: DataSet) -> bool:
-    makers = {_name(data, tag) for tag in (_MANUFACTURER, _MODEL)}
     return (
-        makers == {MAKER.encode()}
-        or SERIES.encode() in _name(data, _SERIES_DESCRIPTION)
-        or value(data, _DERIVATION) in [one.encode() for one in PICTURES]
+        _name(data, _MANUFACTURER) == _name(data, _MODEL) == _MAKER
+        or _SERIES in _name(data, _SERIES_DESCRIPTION)
+        or value(data, _DERIVATION) in _DERIVATIONS
         or _contributed(data)
     )
 
 
 def _contributed(data: DataSet) -> bool:
+    if _EQUIPMENT not in data.elements:
+        return False
     try:
-        return any(_name(item, _MANUFACTURER) == MAKER.encode() for item in data.items(_EQUIPMENT))
+        return any(_name(item, _MANUFACTURER) == _MAKER for item in data.items(_EQUIPMENT))
     except (DicomError, ShortBufferError):
         return False
 
 
 def _tells(data: DataSet) -> bool:
     """Return whether the content of a result names pleura as what made it."""
+    if _TELLING.isdisjoint(data.elements):
+        return False
     try:
         segment, layer = data.first_item(_SEGMENTS), data.first_item(_LAYERS)
         content = data.raw(_CONTENT)
     except (DicomError, ShortBufferError):
         return False
-    if segment is not None and _name(segment, _ALGORITHM) == MAKER.encode():
+    if segment is not None and _name(segment, _ALGORITHM) == _MAKER:
         return True
     if layer is not None and _name(layer, _LAYER).endswith(f" by {MAKER}".encode()):
         return True
@@ -129,4 +137,4 @@ def _tells(data: DataSet) -> bool:
 
 
 def _name(data: DataSet, tag: int) -> bytes:
-    return b" ".join(value(data, tag).lower().split())
+    return b" ".join(value(data, tag).lower().split()) if tag in data.elements else b""

@@ -12,6 +12,7 @@ from pleura.dicom.values import WAY_OUT, integer, integers, name
 from pleura.errors import DicomError
 
 _PADDING, _PADDING_LIMIT = 0x00280120, 0x00280121
+_OF_PADDING = frozenset({_PADDING, _PADDING_LIMIT})
 _MODALITY_LUT_SEQUENCE, _VOI_LUT_SEQUENCE = 0x00283000, 0x00283010
 _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 _INTERCEPT, _SLOPE = 0x00281052, 0x00281053
@@ -44,12 +45,15 @@ def presentation_of(data: DataSet, header: Header) -> Grayscale:
         DicomError: A rescale, a table or a padding value makes no sense.
     """
     stored = stored_range(header.bits_stored, header.signed)
-    table = _lookup_table(data, _MODALITY_LUT_SEQUENCE, stored)
+    there = data.elements
+    table = None
+    if _MODALITY_LUT_SEQUENCE in there:
+        table = _lookup_table(data, _MODALITY_LUT_SEQUENCE, stored)
     modality = table or Rescale(header.rescale_slope, header.rescale_intercept)
     if isinstance(modality, Rescale):
         _require_rescale(modality, stored)
     voi: LookupTable | Window | None = None
-    if _VOI_LUT_SEQUENCE in data:
+    if _VOI_LUT_SEQUENCE in there:
         values = table.between(*stored) if table else modality.of(np.array(stored, np.float64))
         voi = _voi_table(data, (float(values.min()), float(values.max())))
     voi = voi or (header.windows[0] if header.windows else None)
@@ -93,6 +97,8 @@ def padding_of(data: DataSet, *, signed: bool) -> tuple[int, int] | None:
     Raises:
         DicomError: They are no single 16-bit integers.
     """
+    if _OF_PADDING.isdisjoint(data.elements):
+        return None
     value = integer(data, _PADDING, signed=signed)
     limit = integer(data, _PADDING_LIMIT, signed=signed)
     if value is None:

@@ -10,7 +10,6 @@ pydicom gives the dictionary and the character sets; the walk over the bytes is 
 """
 
 import os
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +123,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         DicomError: It is not such a file; the message names the path and the reason.
     """
     path = path if isinstance(path, Path) else Path(path)
-    with reasons(path), closing(open_stream(path)) as stream:
+    with reasons(path), open_stream(path) as stream:
         return _header(path, stream.walked(_HEAD_BYTES))
 
 
@@ -138,7 +137,7 @@ def parse_header(content: bytes, name: str = "the bytes") -> Header:
     Raises:
         DicomError: As for :func:`read_header`.
     """
-    with reasons(name), closing(LoadedStream(content)) as stream:
+    with reasons(name), LoadedStream(content) as stream:
         return _header(Path(name), stream.walked(_HEAD_BYTES))
 
 
@@ -191,7 +190,7 @@ def _open(
 ) -> tuple[Opened, NDArray[Any]]:
     """Return what is in a file, or in bytes in its place, and its stored values as codes."""
     named, path = path, path if isinstance(path, Path) else Path(path)
-    with reasons(named), closing(_stream(path, content)) as stream:
+    with reasons(named), _stream(path, content) as stream:
         if expected and fingerprint(stream.whole()) != expected:
             raise ChangedError(CHANGED)
         file = stream.walked(_HEAD_BYTES)
@@ -298,8 +297,8 @@ def _stored_values(
     """
     uid = header.transfer_syntax_uid
     element = data.elements[PIXEL_DATA]
-    sized = header.pixel_bytes in _native_bytes(header)
     itemised = data.buffer.startswith(_ITEM, element.start)
+    sized = element.undefined or header.pixel_bytes in _native_bytes(header)
     if element.undefined or (itemised and (uid in codecs.CODECS or not sized)):
         stored, lossy, uid = _decoded(data, header)
     elif uid in codecs.CODECS and not sized:

@@ -5,7 +5,6 @@ Source: DICOM PS3.3 A.51, C.8.20; PS3.5 8.1.1 (how pixels of one bit lie).
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,7 @@ def read_segmentation(path: str | os.PathLike[str], label: str = "") -> list[Seg
     """
     path = Path(path)
     try:
-        with reasons(path), closing(open_stream(path)) as stream:
+        with reasons(path), open_stream(path) as stream:
             whole = stream.whole()
             data, meta, uid = stream.walked(len(whole))
             kinds = {text(data, _SOP_CLASS), text(meta, _MEDIA_SOP_CLASS)}

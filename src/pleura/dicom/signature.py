@@ -86,7 +86,7 @@ def data_start(head: bytes) -> int | None:
     A file without the preamble is taken where it begins like a data set: with an element
     of group 2 or 8 whose VR or length is plausible, in either byte order.
     """
-    if head[PREAMBLE_BYTES:].startswith(MAGIC):
+    if head.startswith(MAGIC, PREAMBLE_BYTES):
         return PREAMBLE_BYTES + len(MAGIC)
     known_vr = head[4:6] in (b"UL", b"CS", b"UI", b"OB", b"SH", b"LO", b"DA")
     if len(head) < 8 or head.startswith(b"\0\x08\0"):  # explicit, where it is big endian

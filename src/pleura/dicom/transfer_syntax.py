@@ -12,6 +12,8 @@ from pleura.dicom.encoding import (
     IMPLICIT_LITTLE,
     ShortBufferError,
     evident_encoding,
+    first_elements,
+    shows_itself,
 )
 from pleura.dicom.inflating import inflate_data_set
 from pleura.dicom.sop_classes import uid_name
@@ -46,6 +48,10 @@ def read_data_set(buffer: bytes, start: int, size: int, stated: str) -> tuple[Da
         ShortBufferError: It lies beyond `buffer` but within `size`.
     """
     wanted = _ENCODINGS.get(stated, EXPLICIT_LITTLE) if stated else None
+    if wanted is not None and stated != DEFLATED:
+        plain = first_elements(buffer, start, wanted, size)
+        if shows_itself(plain):  # as in nearly all files
+            return walk(buffer, start, wanted, size, plain=plain), stated
     shown = None if stated == DEFLATED else evident_encoding(buffer, start, size, wanted)
     if shown is None and stated in ("", *NATIVE):
         if _is_deflated(buffer, start, size):

@@ -12,7 +12,8 @@ import warnings
 from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_description
 
-from pleura.dicom.elements import DataSet, tag_text
+from pleura.dicom.elements import DataSet
+from pleura.dicom.encoding import ORDERS, tag_text
 from pleura.errors import DicomError
 from pleura.printable import printable
 
@@ -37,6 +38,8 @@ _DECIMAL_COMMA = re.compile(r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?
 _GROUP = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 _POINTS_AND_COMMA = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]*")
 _COMMAS_AND_POINT = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+\.[0-9]*")
+_PLAIN = re.compile(rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")
+_MOST_KEPT_BYTES = 64
 
 
 @functools.lru_cache(maxsize=1024)
@@ -86,6 +89,8 @@ def integers(data: DataSet, tag: int, *, signed: bool = False) -> tuple[int, ...
             f"{name(tag)} is stored as {element.vr or 'bytes'} of {len(raw)} bytes; it must be a"
             f" 16-bit integer (US){WAY_OUT}"
         )
+    if len(raw) == 2:
+        return (int.from_bytes(raw, ORDERS[data.encoding.big_endian], signed=signed),)
     order = ">" if data.encoding.big_endian else "<"
     return struct.unpack(f"{order}{len(raw) // 2}{'h' if signed else 'H'}", raw)
 
@@ -128,11 +133,14 @@ def numbers(data: DataSet, tag: int) -> tuple[float | None, ...]:
     element = data.elements[tag]
     if element.vr in _BINARY:
         return _binary_numbers(data, tag, element.vr)
+    value = data.raw(tag).strip(b" \0")
+    if len(value) <= _MOST_KEPT_BYTES and (plain := _plain_numbers(value)) is not None:
+        return plain
     parts = text(data, tag).split("\\")
     if parts == [""]:
         return ()
     # A control character is shown as U+FFFD, and those that only space out are as good as blanks.
-    raw = data.raw(tag).strip(b" \0").split(b"\\")
+    raw = value.split(b"\\")
     words = [word.strip().decode("latin-1") for word in raw] if len(raw) == len(parts) else parts
     found = tuple(meaning(word) for word in words)
     for part, number in zip(parts, found, strict=True):
@@ -147,6 +155,16 @@ def numbers(data: DataSet, tag: int) -> tuple[float | None, ...]:
                 f"{name(tag)} {part.strip()[:SHOWN]!r} is read as {number:g}; DICOM {rule}",
             )
     return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_numbers(value: bytes) -> tuple[float, ...] | None:
+    """Return the numbers of a value that holds only such as DICOM writes; None of any other."""
+    words = value.split(b"\\") if value else ()
+    if not all(map(_PLAIN.fullmatch, words)):
+        return None
+    found = tuple(map(float, words))
+    return found if all(map(math.isfinite, found)) else None
 
 
 def _binary_numbers(data: DataSet, tag: int, vr: str) -> tuple[float | None, ...]:
