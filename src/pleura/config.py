@@ -259,7 +259,9 @@ class Train:
             and is platt below.
         folds: Parts into which the images are split, by patient where patients are known.
         fold: The one that validates, from 0.
-        seed: The same seed gives the same numbers on one machine.
+        seed: The same seed gives the same numbers on one machine with as many threads.
+        threads: Threads of a training on a CPU; 0: what OMP_NUM_THREADS says, else as many as cores
+            are free when it begins. ``run.json`` tells how many there were.
         precision: Of the numbers computed with; auto: bf16 where the processor has it; fp16 is for
             a GPU.
         track: Where the figures of each epoch go as well: to event files for TensorBoard in the
@@ -295,6 +297,7 @@ class Train:
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     fold: Count = 0
     seed: Count = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     precision: TrainPrecision = "auto"
     track: list[TrackerName] = Field(default_factory=list)
 

@@ -50,17 +50,19 @@ def test_what_others_keep_busy_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_number_that_is_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", str(before))
-    share_cores.cache_clear()
+    threads._chosen.cache_clear()
     assert share_cores() == before
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "busy_cores", lambda: (2, 1.0))
-    share_cores.cache_clear()
+    threads._chosen.cache_clear()
     try:
         assert share_cores() == 1
         assert torch.get_num_threads() == 1
+        assert share_cores(before) == before  # what is asked for goes before what is free
+        assert share_cores() == 1
     finally:
-        share_cores.cache_clear()
+        threads._chosen.cache_clear()
         torch.set_num_threads(before)
 
 

@@ -211,16 +211,22 @@ def test_images_grow_over_the_training(small_index, tmp_path):
         Trainer(arrays, tmp_path / "n", NETWORK, replace(settings, progressive_sizes=[64]))
 
 
-def test_the_batch_that_fits_is_found_and_resumed_with(prepared, tmp_path, monkeypatch):
+def test_batch_and_threads_are_found_and_resumed_with(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "MOST", 8)
     settings = replace(SETTINGS, batch="auto", epochs=2)
     trainer = Trainer(prepared, tmp_path, NETWORK, settings)
     assert trainer.identity["train.batch"] == 8
-    _interrupted(prepared, tmp_path / "cut", settings)
+    before = torch.get_num_threads()
+    _interrupted(prepared, tmp_path / "cut", replace(settings, threads=before + 1))
     monkeypatch.setattr(memory, "MOST", 2)  # what fits is another thing now
     resumed = Trainer(prepared, tmp_path / "cut", NETWORK, settings)
     assert resumed.identity["train.batch"] == 8
-    resumed.run(resume=True)
+    assert resumed.threads in (0, before)  # 0 on a GPU
+    try:
+        resumed.run(resume=True)
+        assert resumed.threads in (0, before + 1)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_share_of_positives_falls_to_the_true_one(prepared, tmp_path):

@@ -1,6 +1,7 @@
 """The `pleura` command: verbs, exit statuses, and the only place that prints an error."""
 
 import io
+import itertools
 import os
 import signal
 import sys
@@ -40,29 +41,27 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-VERBS = (
-    fetch,
-    inspect,
-    audit,
-    folds,
-    gallery,
-    convert,
-    prepare,
-    train,
-    tune,
-    ensemble,
-    plan,
-    evaluate,
-    export,
-    predict,
-    phantom,
-    simulate,
-    run,
-    demo,
-    info,
-)
-for verb in VERBS:
-    app.command()(stays_here(expand_groups(verb)))
+_PANELS = {
+    "Ask a model": (predict, info),
+    "Look at data, and make it ready": (
+        fetch,
+        inspect,
+        audit,
+        gallery,
+        folds,
+        convert,
+        prepare,
+        phantom,
+        simulate,
+    ),
+    "Train": (train, tune, ensemble, export),
+    "Judge": (plan, evaluate),
+    "All at once": (run, demo),
+}
+VERBS = tuple(itertools.chain.from_iterable(_PANELS.values()))
+for panel, verbs in _PANELS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(stays_here(expand_groups(verb)))
 
 
 def _show_version(wanted: bool) -> None:
@@ -83,6 +82,11 @@ def pleura(
     """Find pneumothorax in frontal chest radiographs.
 
     Not a medical device: for research and education, not for diagnosis.
+
+    Begin with: pleura predict radiograph.dcm --out answer --worklist
+
+    Exit status: 0 done, 1 an error, 2 wrong usage, 3 done, but some inputs failed or were not
+    assessed. Results go to stdout or --out, and all other words to stderr.
     """
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pleura.stages.judge_sides import Judging
 
 
+_JUDGED = "Anybody's predictions, in place of a model"
+_WRITTEN = "What is written"
+
+
 def evaluate(
     model: Annotated[Path | None, typer.Argument(help="A model.h5.")] = None,
     prepared: Annotated[
@@ -27,7 +31,7 @@ def evaluate(
     against: Annotated[
         options.AnywhereOrNone,
         typer.Option(
-            help="Another model.h5, to be held against this one; with --predictions, others."
+            help="Another model.h5 to compare with; beside --predictions, other predictions."
         ),
     ] = None,
     margin: Annotated[
@@ -38,7 +42,10 @@ def evaluate(
         ),
     ] = None,
     report: Annotated[
-        options.OutOrNone, typer.Option(help="Write an HTML page here, such as evaluation.html.")
+        options.OutOrNone,
+        typer.Option(
+            rich_help_panel=_WRITTEN, help="Write an HTML page here, such as evaluation.html."
+        ),
     ] = None,
     mix: options.MixNames = None,
     negatives: Annotated[
@@ -51,29 +58,42 @@ def evaluate(
     predictions: Annotated[
         options.AnywhereOrNone,
         typer.Option(
+            rich_help_panel=_JUDGED,
             help="Anybody's predictions in place of a model: a table of scores, masks (run "
             "lengths, COCO, a folder such as nnU-Net's), or the folder of pleura predict. Wants "
-            "--truth."
+            "--truth.",
         ),
     ] = None,
     truth: Annotated[
-        options.AnywhereOrNone, typer.Option(help="Their truth: masks, or a table of image labels.")
+        options.AnywhereOrNone,
+        typer.Option(
+            rich_help_panel=_JUDGED, help="Their truth: masks, or a table of image labels."
+        ),
     ] = None,
     scores: Annotated[
-        options.AnywhereOrNone, typer.Option(help="A table of scores beside predicted masks.")
+        options.AnywhereOrNone,
+        typer.Option(rich_help_panel=_JUDGED, help="A table of scores beside predicted masks."),
     ] = None,
     against_scores: Annotated[
         options.AnywhereOrNone,
-        typer.Option(help="A table of scores beside the masks of --against."),
+        typer.Option(
+            rich_help_panel=_JUDGED, help="A table of scores beside the masks of --against."
+        ),
     ] = None,
     score_column: Annotated[
-        str, typer.Option(help="Its column of scores.", show_default="score, Pneumothorax")
+        str,
+        typer.Option(
+            rich_help_panel=_JUDGED,
+            help="The column of scores in these tables.",
+            show_default="score, Pneumothorax",
+        ),
     ] = "",
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="From which score on an image without a mask is called positive; to be named "
-            "where scores are no probabilities.",
+            rich_help_panel=_JUDGED,
+            help="The score from which on an image without a mask is called positive. Name it where "
+            "scores are no probabilities.",
             show_default="0.5",
         ),
     ] = None,
@@ -81,8 +101,9 @@ def evaluate(
     images: Annotated[
         options.AnywhereOrNone,
         typer.Option(
-            help="Folder of the radiographs of --predictions: their sizes, distances in mm where a "
-            "spacing is known, age, sex, view."
+            rich_help_panel=_JUDGED,
+            help="Folder of the radiographs. It tells their sizes, age, sex and view, and distances in "
+            "mm where a spacing is known.",
         ),
     ] = None,
     patients: options.Patients = None,
@@ -90,41 +111,42 @@ def evaluate(
     columns: options.LabelColumns = options.LABEL_COLUMNS,
     per_image: Annotated[
         options.OutOrNone,
-        typer.Option(help="Write a row for each image here, as .csv and as .parquet."),
+        typer.Option(
+            rich_help_panel=_WRITTEN,
+            help="Write a row for each image here, as .csv and as .parquet.",
+        ),
     ] = None,
     figures: Annotated[
         options.OutOrNone,
-        typer.Option(help="Write figures for a paper into this folder: PNG, SVG, PDF, CSV."),
+        typer.Option(
+            rich_help_panel=_WRITTEN,
+            help="Write figures for a paper into this folder: PNG, SVG, PDF, CSV.",
+        ),
     ] = None,
     checklist: Annotated[
         options.OutOrNone,
         typer.Option(
+            rich_help_panel=_WRITTEN,
             help="Write the checklists CLAIM 2024 and TRIPOD+AI here, filled from what pleura "
-            "knows and open for the rest: .md, .csv or .html."
+            "knows and open for the rest: .md, .csv or .html.",
         ),
     ] = None,
     device: options.Device = "cpu",
     as_json: options.AsJson = False,
 ) -> int:
-    """Score a model on the validation part of a prepared folder.
+    """Score a model, or anybody's predictions: figures with 95 % intervals over patients.
 
-    These are the labelled images that did not train the model: on the folder it was trained on,
-    the patients of its validation fold. There calibration and thresholds were chosen on these very
-    images, so each part of the patients is judged by what the other parts choose. Masks are
-    compared at the files' own size; patients count the same, and every figure has a 95 % interval
-    over patients.
+    MODEL PREPARED scores a model on the labelled images of a prepared folder that did not train it.
+    On the folder that it was trained on these are the patients who validated. They also chose its
+    calibration and thresholds. So there each part of these patients is judged by what the other
+    parts choose. Masks are compared at the files' own size, and patients count the same.
 
-    With --mix the figures are re-weighted to another set's sizes and share of positives, such as
-    those of the whole SIIM-ACR set.
+    --predictions and --truth score anybody's predictions, with the same figures, and ask no model.
+    Ids that only one side has are named, and the exit status is then 3.
 
-    With --against both models are scored on the images that trained neither, and their difference
-    has an interval of its own, over the same draws of patients. DeLong's and McNemar's tests stand
-    beside it, and with --margin whether the model is no worse. How many patients that takes is what
-    pleura plan tells.
-
-    With --predictions and --truth no model is asked: anybody's predictions are scored, with the
-    same figures, and --against names other predictions of these images. Ids that only one side has
-    are named, and the exit status is then 3. What a cluster predicted is scored so, too.
+    --against compares with another model, on the images that trained neither, or with other
+    predictions. Each difference has an interval of its own, over the same draws of patients, and
+    DeLong's and McNemar's tests stand beside it. pleura plan tells how many patients that takes.
     """
     from pleura.errors import UsageError
 

@@ -19,7 +19,7 @@ def inspect(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="DICOM files, pictures, folders, ZIP or tar files, quoted globs, addresses.",
         ),
     ],

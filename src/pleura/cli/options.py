@@ -1,14 +1,16 @@
 """Options that more than one command takes, and what the commands make of them."""
 
+import copy
 import functools
 import inspect
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 import typer
+from typer.models import OptionInfo
 
 from pleura.choices import MaskReaders, MatchBy, RleForm
 from pleura.remote.address import SCHEMES, STORES, path_of, scheme_in, url_of, without_secrets
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 DataFolders = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="DATA...",
-        help="The folder with the radiographs and their table; a ZIP or tar file and an "
-        "address (s3://) are one too. Or several, files, quoted globs.",
+        metavar="DATA",
+        help="The folder with the radiographs and their table. It may be a ZIP or tar file, or an "
+        "address (s3://). Several folders, files and quoted globs will do as well.",
     ),
 ]
 _WRITTEN, _ANYWHERE = "written", "anywhere"
@@ -46,7 +48,7 @@ AnnotationTable = Annotated[
 ]
 Patients = Annotated[
     AnywhereOrNone,
-    typer.Option(help="CSV with columns ImageId and patient, to keep a patient on one side."),
+    typer.Option(help="Whose radiographs they are: a CSV with the columns ImageId and patient."),
 ]
 FoldTable = Annotated[
     AnywhereOrNone, typer.Option(help="A fold table, as pleura folds writes it, to split by.")
@@ -61,15 +63,22 @@ Setting = Annotated[
     typer.Option("--set", help="section.key=value, over the run file; may be repeated."),
 ]
 RunFile = Annotated[Path | None, typer.Option("--run", help="A run as a TOML file.")]
+CLUSTER = "Many machines"
 On = Annotated[
     str,
     typer.Option(
-        help="local; ray: a cluster of this machine; auto: the Ray cluster that runs here; or an "
-        "address, such as ray://HOST:10001."
+        help="Where it runs. local: this machine; ray: a Ray cluster begun for it on this machine; "
+        "auto: the Ray cluster that runs here; or a cluster's address, such as ray://HOST:10001.",
+        rich_help_panel=CLUSTER,
     ),
 ]
 Cpus = Annotated[
-    int, typer.Option(help="Cores of a cluster's worker; 0 means all of a machine.", min=0)
+    int,
+    typer.Option(
+        help="Cores of a cluster's worker; 0 means all of a machine.",
+        min=0,
+        rich_help_panel=CLUSTER,
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")]
 MixNames = Annotated[
@@ -85,6 +94,8 @@ MixNames = Annotated[
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
     """How masks and tables are read, the same in every command that reads them."""
+
+    PANEL: ClassVar[str] = "Masks and their tables"
 
     rle: Annotated[
         RleForm,
@@ -141,21 +152,23 @@ class MaskOptions:
 class LabelColumns:
     """Which columns of a table of labels are read."""
 
+    PANEL: ClassVar[str] = "A table of labels"
+
     label_column: Annotated[
         list[str] | None,
         typer.Option(
-            help="A table of labels: its column of labels, or NAME:WEIGHT, believed so far (0..1). "
-            "Of several, the first that is not empty counts.",
+            help="Its column of labels, or NAME:WEIGHT to say how far it is believed (0..1); may be "
+            "repeated: the first that is not empty counts.",
             show_default="pneumothorax",
         ),
     ] = None
     label_patient: Annotated[
-        str, typer.Option(help="A table of labels: its column of patients.", show_default="patient")
+        str, typer.Option(help="Its column of patients.", show_default="patient")
     ] = ""
     label_reader: Annotated[
         str,
         typer.Option(
-            help="A table of labels: its column of readers. The label is then their share.",
+            help="Its column of readers, where each has a row: the label is the share of them.",
             show_default="rad_id",
         ),
     ] = ""
@@ -243,6 +256,8 @@ class LabelOptions(LabelColumns):
 class SourceOptions:
     """Where the radiographs and their tables are."""
 
+    PANEL: ClassVar[str | None] = None
+
     data: DataFolders = None
     annotations: AnnotationTable = None
     images: Images = None
@@ -317,20 +332,28 @@ LABEL_COLUMNS, LABELS = LabelColumns(), LabelOptions()
 
 
 def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command with an option for each field of the groups that it takes."""
+    """Return a command with an option for each field of the groups that it takes.
+
+    A group's own options come before those that it has of a more general one.
+    """
     taken: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         group = parameter.annotation
         if not is_dataclass(group):
-            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+            shown = _as_shown(group, None)
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=shown))
             continue
         taken[parameter.name] = group
+        own = inspect.get_annotations(group)
         parameters += [
             inspect.Parameter(
-                one.name, parameter.KEYWORD_ONLY, default=one.default, annotation=one.type
+                one.name,
+                parameter.KEYWORD_ONLY,
+                default=one.default,
+                annotation=_as_shown(one.type, group.PANEL),
             )
-            for one in fields(group)
+            for one in sorted(fields(group), key=lambda one: one.name not in own)
         ]
 
     @functools.wraps(command)
@@ -342,6 +365,19 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {one.name: one.annotation for one in parameters}
     return expanded if taken else command
+
+
+def _as_shown(annotation: Any, panel: str | None) -> Any:
+    """Return an option's annotation for the help: in its panel, and a flag without a value."""
+    kind, *marks = get_args(annotation) or (annotation,)
+    if not any(isinstance(mark, OptionInfo) for mark in marks):
+        return annotation
+    marks = [copy.copy(mark) for mark in marks]
+    for mark in marks:
+        if isinstance(mark, OptionInfo):
+            mark.rich_help_panel = mark.rich_help_panel or panel
+            mark.metavar = "" if kind is bool else mark.metavar
+    return Annotated[(kind, *marks)]
 
 
 def stays_here(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -54,35 +54,46 @@ def predict(
         typer.Option("--id", help="Name images by SOP Instance UID or by their file's name."),
     ] = "uid",
     worklist: Annotated[
-        bool, typer.Option("--worklist", help="Also write worklist.html, a worklist to read on.")
+        bool,
+        typer.Option("--worklist", help="Also write worklist.html, a page to read the answers on."),
     ] = False,
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="Also write a picture per image, with the mask.")
+        bool,
+        typer.Option("--overlays", help="Also write a picture of each radiograph with its mask."),
     ] = False,
     heatmaps: Annotated[
-        bool, typer.Option("--heatmaps", help="Also write a picture per image, with the map.")
+        bool,
+        typer.Option(
+            "--heatmaps", help="Also write a picture of each radiograph with its probabilities."
+        ),
     ] = False,
     dicom: Annotated[
         str,
         typer.Option(
-            help="Also write DICOM results, commas between: seg, map, sr, gsps, sc; or all."
+            help="Also write DICOM results: some of seg, map, sr, gsps and sc, with commas between, or "
+            "all."
         ),
     ] = "",
     deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="DICOM results without the patient.")
+        bool, typer.Option("--deidentify", help="With --dicom: write them without the patient.")
     ] = False,
     batch: Annotated[
-        str, typer.Option(help="Images per network call, or auto: what is fastest here.")
+        str,
+        typer.Option(
+            help="Images that go through the network together, or auto: what is fastest here."
+        ),
     ] = "4",
     engine: Annotated[
-        EngineName, typer.Option(help="What runs it; auto: openvino on the CPU, torch on CUDA.")
+        EngineName,
+        typer.Option(help="What runs the network; auto: openvino on a CPU, torch on a GPU."),
     ] = "auto",
     device: options.Device = "cpu",
     precision: Annotated[
-        Precision, typer.Option(help="Of the arithmetic; auto: bf16 where the processor has it.")
+        Precision,
+        typer.Option(help="What the network computes in; auto: bf16 where the processor has it."),
     ] = "auto",
     operating_point: Annotated[
-        PointName, typer.Option(help="Which of the thresholds that the model holds.")
+        PointName, typer.Option(help="Which of the model's thresholds to apply.")
     ] = "default",
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over the picture and its mirror image.")
@@ -90,7 +101,7 @@ def predict(
     answer_flagged: Annotated[
         bool,
         typer.Option(
-            "--answer-flagged", help="Answer what is flagged as no frontal chest radiograph too."
+            "--answer-flagged", help="Also answer what is flagged as no frontal chest radiograph."
         ),
     ] = False,
     ensemble: Annotated[
@@ -103,18 +114,21 @@ def predict(
         int, typer.Option(help="Processes that read; 0 means half the cores, 2 to 8.", min=0)
     ] = 0,
     max_seconds: Annotated[
-        float, typer.Option(help="Longest time to read or write for one file.", min=0.1)
+        float, typer.Option(help="Longest time to read one file, or to write its results.", min=0.1)
     ] = 60.0,
     max_memory: Annotated[
         int, typer.Option(help="Most memory for one file, in MiB.", min=64)
     ] = 2048,
     on: options.On = "local",
     cpus: options.Cpus = 0,
-    gpus: Annotated[float, typer.Option(help="GPUs of a cluster's worker.", min=0)] = 0.0,
+    gpus: Annotated[
+        float,
+        typer.Option(help="GPUs of a cluster's worker.", min=0, rich_help_panel=options.CLUSTER),
+    ] = 0.0,
     work: Annotated[
         Path | None,
         typer.Option(
-            help="Where results are made that go to an address.",
+            help="Folder of this machine where results are made that go to an address.",
             show_default="~/.cache/pleura/results",
         ),
     ] = None,
@@ -126,12 +140,13 @@ def predict(
 
     Not a medical device: for research and education, not for diagnosis.
 
-    A run that was cut off goes on where it was. At an address results are put as they
-    come, tables last. A file that cannot be read gets its reason in predictions.csv and no row in
-    submission.csv. One that by its picture or header is no frontal chest radiograph (inverted,
-    lateral, a hand, CT) is not assessed: its flags stand in predictions.csv, and submission.csv,
-    which has no third word, says -1. The exit status is 3 where a file failed or was not assessed.
-    Files are opened by processes of their own, which are held to time and memory.
+    A file that cannot be read has its reason in predictions.csv, and no row in submission.csv.
+    One that is no frontal chest radiograph by its picture or header (inverted, lateral, a hand, CT)
+    is not assessed. predictions.csv then says why, and submission.csv says -1, because it has no
+    third word. In both cases the exit status is 3.
+
+    A run that was cut off goes on where it was. Files are opened by processes of their own, which
+    may take so much time and memory and no more.
     """
     from pleura import config
     from pleura.data.inputs import Inputs

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pleura.data.arrays import Prepared
     from pleura.evaluation.mix import Mix
     from pleura.training.history import OnStep, Step
+    from pleura.training.loop import Trainer
 
 _LINE_EVERY_S = 60.0
 
@@ -106,8 +107,10 @@ def train(
     for option in (*(["--refit"] if refit else []), *(["--mix"] if mix else [])):
         raise SettingError(f"{option} goes with --folds or --all-folds: a single training has none")
     trainer = Trainer(arrays, out, run.network, run.train)
-    if trainer.note:
-        console.say(trainer.note)
+    if is_main_process():
+        console.say(trainer.about)
+        if trainer.note:
+            console.say(f"note: {trainer.note}")
     with watch_training() as told:
         bundle = train_model(trainer, resume=resume, on_step=told)
     if is_main_process():
@@ -183,12 +186,13 @@ def _train_all(
 
     with ExitStack() as watching:
 
-        def on_fold(fold: int, note: str) -> "OnStep":
+        def on_fold(fold: int, trainer: "Trainer") -> "OnStep":
             watching.close()
             whole = fold == settings.folds
-            console.say("all images" if whole else f"fold {fold + 1} of {settings.folds}")
-            if note:
-                console.say(note)
+            name = "all images" if whole else f"fold {fold + 1} of {settings.folds}"
+            console.say(f"{name}: {trainer.about}")
+            if trainer.note:
+                console.say(f"note: {trainer.note}")
             return watching.enter_context(watch_training())
 
         found = train_folds(

@@ -19,18 +19,24 @@ _WORTH = 1.25
 _FIXED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-@functools.cache
-def share_cores() -> int:
-    """Let torch use as many threads as cores are free now, and return how many that are.
+def share_cores(wanted: int = 0) -> int:
+    """Let torch use so many threads, and return how many that are.
 
-    It looks once in a process, for a third of a second. Where OMP_NUM_THREADS or MKL_NUM_THREADS is
-    set, that many stay.
+    Sums over threads are rounded in another order, so numbers depend on how many there are.
+
+    Args:
+        wanted: How many; 0: what OMP_NUM_THREADS or MKL_NUM_THREADS says, else as many as cores are
+            free. It looks once in a process, for a third of a second.
     """
     import torch
 
-    if not fixed_threads():
-        torch.set_num_threads(best_threads(*busy_cores()))
+    torch.set_num_threads(wanted or _chosen())
     return torch.get_num_threads()
+
+
+@functools.cache
+def _chosen() -> int:
+    return fixed_threads() or best_threads(*busy_cores())
 
 
 def fixed_threads() -> int:

@@ -80,7 +80,7 @@ def train_folds(
     refit: bool = False,
     resume: bool = False,
     mixes: Sequence[Mix] = (),
-    on_fold: Callable[[int, str], OnStep | None] | None = None,
+    on_fold: Callable[[int, Trainer], OnStep | None] | None = None,
 ) -> Folds | None:
     """Train a network for each fold, keep what it says of the others, choose the thresholds there.
 
@@ -95,8 +95,7 @@ def train_folds(
         resume: Continue an interrupted training.
         mixes: Other sets to re-weigh the figures to.
         on_fold: Told the number of each fold as it begins, and the number of folds as the training
-            on all images does, and which further radiographs are left out there, in words; returns
-            what listens to its steps.
+            on all images does, and what trains it; returns what listens to its steps.
 
     Returns:
         What was found; None in a process that is not the main one of several.
@@ -118,12 +117,12 @@ def _all_folds(
     refit: bool,
     resume: bool,
     mixes: Sequence[Mix],
-    on_fold: Callable[[int, str], OnStep | None] | None,
+    on_fold: Callable[[int, Trainer], OnStep | None] | None,
 ) -> Folds | None:
     held: list[Path] = []
     for fold in range(settings.folds):
         trainer = Trainer(prepared, _folder(out, fold), network, replace(settings, fold=fold))
-        told = on_fold(fold, trainer.note) if on_fold is not None else None
+        told = on_fold(fold, trainer) if on_fold is not None else None
         bundle = train_model(trainer, resume=resume, on_step=told)
         if trainer.accelerator.is_main_process:
             held.append(keep_said(bundle, trainer))
@@ -132,7 +131,7 @@ def _all_folds(
     if refit:
         whole = Trainer(prepared, out / "whole", network, settings, whole=True)
         if not (resume and is_trained(whole)):
-            told = on_fold(settings.folds, whole.note) if on_fold is not None else None
+            told = on_fold(settings.folds, whole) if on_fold is not None else None
             with hold_to_train(whole.out):
                 whole.run(resume=resume, on_step=told)
     return _concluded(prepared, out, held, settings, whole, mixes) if held else None

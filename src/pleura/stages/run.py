@@ -246,13 +246,7 @@ class _Job:
             with locked_folder(folder, "train"):
                 self._clear("train", folder)
             write_text(self._stamp_path("train"), sealed({"digest": digest}) + "\n")
-        split = trainer.split
-        self.listener.stage(
-            "train",
-            f"{trainer.network_settings.name} on {len(split.train)} images, "
-            f"{len(split.validation)} to validate, {settings.epochs} epochs"
-            + (f"; {trainer.note}" if trainer.note else ""),
-        )
+        self.listener.stage("train", "; ".join(filter(None, (trainer.about, trainer.note))))
         with self.listener.training() as told:
             return train_model(trainer, resume=True, on_step=told)
 

@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pleura.data.arrays import Prepared
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import DataError, PleuraError
@@ -85,7 +83,7 @@ def write_results(bundle: Bundle, trainer: Trainer, seconds: float) -> Bundle:
         "calibration": asdict(bundle.calibration),
         "precision": bundle.training["precision"],
         "device": trainer.device,
-        "threads": torch.get_num_threads(),
+        "threads": trainer.threads,
         "seconds": round(seconds, 1),
         "versions": bundle.versions,
         "digest": bundle.digest,

@@ -36,6 +36,7 @@ class Checkpoint:
         average: The moving average's arrays by name; empty where there is none.
         updates: How often that was updated.
         scaler: The state of a gradient scaler, plain numbers; empty where there is none.
+        threads: With how many it was trained on a CPU; 0: not known, or on a GPU.
     """
 
     epoch: int
@@ -46,6 +47,7 @@ class Checkpoint:
     average: stored.Arrays = field(default_factory=dict)
     updates: int = 0
     scaler: dict[str, float] = field(default_factory=dict)
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class _About:
     history: Columns
     updates: Count
     scaler: dict[str, int | float]
+    threads: Count = 0
 
 
 _GROUPS = ("weights", "optimizer", "average")
@@ -76,6 +79,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         as_columns(checkpoint.history),
         checkpoint.updates,
         checkpoint.scaler,
+        checkpoint.threads,
     )
     groups = {name: getattr(checkpoint, name) for name in _GROUPS}
     write_sealed(path, "checkpoint", (FORMAT, version_of("pleura")), asdict(said), groups)
@@ -100,6 +104,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         history=as_history(said.history),
         updates=said.updates,
         scaler=said.scaler,
+        threads=said.threads,
         **{name: contents.group(name) for name in _GROUPS},
     )
 

@@ -17,6 +17,7 @@ from pleura.data.arrays import Prepared
 from pleura.data.folds import one_sided
 from pleura.data.prepare import PREPARATION
 from pleura.data.records import image_keys
+from pleura.engines.threads import share_cores
 from pleura.errors import DivergedError
 from pleura.models import zoo
 from pleura.models.bundle import Bundle, Preprocessing, current_versions
@@ -31,6 +32,9 @@ from pleura.training.memory import memory_errors_as_usage
 from pleura.training.objective import Objective
 from pleura.training.split import everything, split_for
 from pleura.training.tracking import Tracking
+
+_HOW = ("track", "threads")
+"""Settings of how a training is done and watched, not of what it is."""
 
 
 class Trainer:
@@ -79,7 +83,9 @@ class Trainer:
     def _set_up(self) -> None:
         settings, material = self.settings, self.material
         self.precision = setup.choose_precision(settings)
-        self.accelerator = setup.make_accelerator(self.precision, settings.accumulate)
+        self.accelerator = setup.make_accelerator(
+            self.precision, settings.accumulate, settings.threads
+        )
         objective = Objective(settings)
         self._batch = settings.batch if settings.batch != "auto" else self._fitting(objective)
         torch.manual_seed(settings.seed)
@@ -112,6 +118,16 @@ class Trainer:
         )
 
     @property
+    def about(self) -> str:
+        """What trains, on how much and with what, in one line."""
+        threads = f", threads: {self.threads}" if self.threads else ""
+        return (
+            f"{self.network_settings.name} on {len(self.split.train)} images, "
+            f"{len(self.split.validation) or 'none'} to validate, "
+            f"epochs: {self.settings.epochs}, {self.precision} on {self.device}{threads}"
+        )
+
+    @property
     def note(self) -> str:
         """Which further radiographs do not train, as their patients validate, and who does."""
         return "; ".join(filter(None, (self.material.note, self.caution)))
@@ -127,6 +143,11 @@ class Trainer:
         return str(self.accelerator.device)
 
     @property
+    def threads(self) -> int:
+        """How many threads train on a CPU; 0 on a GPU."""
+        return torch.get_num_threads() if self.accelerator.device.type == "cpu" else 0
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What makes two trainings the same: data, network and settings, plain values.
 
@@ -136,7 +157,7 @@ class Trainer:
             "fingerprint": self.prepared.fingerprint,
             "processes": self.accelerator.num_processes,
             **{f"network.{k}": v for k, v in asdict(self.network_settings).items()},
-            **{f"train.{k}": v for k, v in asdict(self.settings).items() if k != "track"},
+            **{f"train.{k}": v for k, v in asdict(self.settings).items() if k not in _HOW},
             "train.batch": self._batch,
             "train.init_from": "" if self._start is None else self._start.digest,
             "train.extra": [folder.fingerprint for folder, _ in self.material.extra],
@@ -172,7 +193,10 @@ class Trainer:
                 if tracking is not None:  # the main process
                     self._kept.keep(history, lambda: self._bundle(history))
                     self._kept.write_checkpoint(
-                        self.learner.state(epoch + 1, self.identity, history)
+                        replace(
+                            self.learner.state(epoch + 1, self.identity, history),
+                            threads=self.threads,
+                        )
                     )
                     tracking.tell(row)
         return self._finished(history)
@@ -187,6 +211,8 @@ class Trainer:
         if state is None:
             return {name: [] for name in COLUMNS}
         self.learner.restore(state)
+        if self.threads and not self.settings.threads:
+            share_cores(state.threads)
         return state.history
 
     def _tracking(self, history: History) -> AbstractContextManager[Tracking | None]:

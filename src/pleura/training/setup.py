@@ -94,12 +94,18 @@ def choose_precision(settings: Train) -> TrainedIn:
     return "bf16" if uses_bf16(settings.precision, device) else "fp32"
 
 
-def make_accelerator(precision: TrainedIn, accumulate: int) -> Accelerator:
-    """Return what spreads a training over devices and processes, with memory and cores set up."""
+def make_accelerator(precision: TrainedIn, accumulate: int, threads: int = 0) -> Accelerator:
+    """Return what spreads a training over devices and processes, with memory and cores set up.
+
+    Args:
+        precision: What is trained in.
+        accumulate: Batches of a step.
+        threads: Of each process on a CPU; 0: chosen.
+    """
     on_cpu = device_type() == "cpu"
     if on_cpu:
         keep_freed_memory()
-        share_cores()
+        share_cores(threads)
     _joined()
     AcceleratorState._reset_state()  # or it holds on to the precision of an earlier training
     return Accelerator(
