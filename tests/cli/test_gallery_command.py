@@ -55,14 +55,17 @@ def test_it_lists_what_it_could_not_read(
     assert "bad.dcm: is not DICOM" in capsys.readouterr().err
 
 
-def test_it_says_what_to_do_without_labels(
+def test_it_draws_radiographs_without_masks_and_says_so(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "train-rle.csv").unlink()
     out = tmp_path / "gallery.png"
-    assert execute(["gallery", str(folder), "--out", str(out)]) == 1
-    assert "name the annotation table of these files with --annotations" in capsys.readouterr().err
-    assert not out.exists()
+    (folder / "train-rle.csv").unlink()
+    for data in (folder, next(folder.glob("*.dcm"))):
+        assert execute(["gallery", str(data), "--out", str(out), "--tile", "64"]) == 0
+        assert "no masks were found, so the radiographs are drawn without" in (
+            capsys.readouterr().err
+        )
+        out.unlink()
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_without_a_model_the_one_that_comes_with_pleura_answers(
         assert execute(["predict", *models, radiograph, "--out", str(out)]) == 0
         answers.append((out / "submission.csv").read_text())
         told = capsys.readouterr().err
-        assert ("no model is named: pleura:fast, which comes with pleura" in told) == (not models)
+        assert ("no model is named, so pleura:fast answers, which comes with pleura" in told) == (not models)
         assert "research and education" in told or models
     assert len(set(answers)) == 1
 
@@ -551,7 +551,7 @@ def test_what_is_no_chest_radiograph_is_not_assessed(tiny_model, mixed, tmp_path
     assert f"not assessed {radiographs[1]}: the header says body part HAND\n" in said.err
     assert f"not assessed {radiographs[2]}: looks like no radiograph\n" in said.err
     assert " negative, 2 not assessed, 0 failed. Not for diagnosis.\n" in said.err
-    assert "submission.csv says -1 of 2 that were not assessed" in said.err
+    assert "submission.csv says -1 for 2 that were not assessed" in said.err
     answers, summary = json_lines(said.out)
     assert summary["positive"] + summary["negative"] == 1
     assert [summary[name] for name in ("not_assessed", "flagged", "failed")] == [2, 2, 0]

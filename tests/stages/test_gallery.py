@@ -224,12 +224,11 @@ def test_a_radiograph_that_is_not_square_keeps_its_shape(tmp_path: Path) -> None
     assert np.ptp(columns) + 1 == 32
 
 
-def test_a_gallery_without_labels_says_what_to_do(tmp_path: Path) -> None:
-    records = radiographs(tmp_path)[-1:]
-    with pytest.raises(
-        DataError, match=r"none of the 1 images .* is labelled; name the annotation table"
-    ):
-        gallery(records, negative=1, positive=1)
+def test_a_gallery_without_labels_is_one_of_radiographs(tmp_path: Path) -> None:
+    records = radiographs(tmp_path)
+    assert shown(gallery(records[-1:], negative=1, positive=1, tile=64)) == {200}
+    with pytest.raises(DataError, match=r"none of the 6 images can be drawn.* name the annotation"):
+        gallery(records[:6], negative=0, positive=1)
 
 
 def test_a_radiograph_that_went_away_is_named(tmp_path: Path) -> None:

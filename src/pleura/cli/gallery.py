@@ -28,8 +28,9 @@ def gallery(
 ) -> int:
     """Draw radiographs without a pneumothorax and, below, some with the annotated area laid over.
 
-    These are spread from the smallest area to the largest. Test images are not read.
-    With --on a Ray cluster reads the others, and those that are drawn are read here once more.
+    These are spread from the smallest area to the largest. Where there are no annotations, such as
+    for one file, radiographs are drawn as they are. Test images are not read. With --on a Ray
+    cluster reads the others, and those that are drawn are read here once more.
     """
     from dataclasses import replace
 
@@ -57,11 +58,15 @@ def gallery(
     # Before anything is drawn: where nothing can be, they are why.
     console.print_failures(index.failures)
     console.say_table_uses(index.tables, named.audit_command)
-    picture = draw(index.train, negative=negative, positive=positive, tile=tile, seed=seed)
+    records = index.train or (() if sources.annotations else index.unlabelled)
+    picture = draw(records, negative=negative, positive=positive, tile=tile, seed=seed)
     positives = sum(bool(r.positive) for r in index.train)
     negatives = len(index.train) - positives
-    _say_what_lacks("without a pneumothorax", negative, negatives)
-    _say_what_lacks("with a pneumothorax", positive, positives)
+    if index.train:
+        _say_what_lacks("without a pneumothorax", negative, negatives)
+        _say_what_lacks("with a pneumothorax", positive, positives)
+    else:
+        console.say("no masks were found, so the radiographs are drawn without; --annotations FILE")
     write_png(out, picture)
     if as_json:
         console.print_json(

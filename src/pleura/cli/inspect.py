@@ -168,6 +168,8 @@ def _coded(name: str, uid: str) -> str:
 def _spacing(header: "Header") -> str:
     geometry = header.geometry
     if geometry.spacing_mm is None:
+        if geometry.aspect == 1:
+            return "not known; pixels are square"
         return f"not known; a pixel is {geometry.aspect:g} times as high as wide"
     rows, columns = geometry.spacing_mm
     believed = f"not believed: {geometry.doubt}" if geometry.doubt else geometry.origin

@@ -254,8 +254,8 @@ def _require_possible(inputs: Sequence[str], batch: str, watch: Path | None, on:
 
 
 _DEFAULT_USED = (
-    f"no model is named: {DEFAULT}, which comes with pleura, for research and education; "
-    f"pleura info {DEFAULT} says how good it was measured to be"
+    f"no model is named, so {DEFAULT} answers, which comes with pleura; how good it is: "
+    f"pleura info {DEFAULT}"
 )
 
 _MODELS = (".h5", ".onnx", ".xml")
@@ -520,8 +520,8 @@ class _Told:
         console.say_passed_over(self.passed)
         if submitted:
             console.say(
-                f"{SUBMISSION} says -1 of {submitted} that {'was' if submitted == 1 else 'were'} "
-                "not assessed: its form has no word for it."
+                f"{SUBMISSION} says -1 for {submitted} that {'was' if submitted == 1 else 'were'} "
+                "not assessed, because its format has nothing else to say."
             )
         if self._as_json:
             console.print_json_line(

@@ -81,7 +81,8 @@ def gallery(
     number, from the smallest to the largest area. The same seed gives the same picture.
 
     Args:
-        records: Any images; only labelled ones are shown.
+        records: Any images. Only labelled ones are shown, unless none of them is: then they are
+            drawn by lot, and called not labelled.
         negative: At most so many without a pneumothorax.
         positive: At most so many with one.
         tile: Side of a tile in pixels; a radiograph that is not square lies on black.
@@ -91,7 +92,7 @@ def gallery(
         ``(rows, columns, 3)`` uint8, blue, green, red.
 
     Raises:
-        DataError: None of the records that are asked for is labelled.
+        DataError: There is no record that is asked for.
         DicomError: A file cannot be read.
     """
     rng = np.random.default_rng(seed)
@@ -111,11 +112,22 @@ def gallery(
             f"{min(positive, len(with_one)):,} of {len(with_one):,}, from small to large",
         ),
     ]
+    if not any(record.labelled for record in records):
+        count = negative + positive
+        blocks = [
+            _block(
+                _drawn(records, count, rng),
+                tile,
+                "Not labelled",
+                f"{min(count, len(records)):,} of {len(records):,}",
+            )
+        ]
     drawn = [block for block in blocks if block is not None]
     if not drawn:
         raise DataError(
-            f"none of the {len(records):,} images that were asked for is labelled; name the "
-            "annotation table of these files with `annotations`"
+            f"none of the {len(records):,} images can be drawn: none is left that was asked for, "
+            "or that has a usable annotation; name the annotation table of these files with "
+            "`annotations`, or ask for others"
         )
     return np.concatenate(drawn)
 
@@ -237,6 +249,8 @@ def _caption(record: ImageRecord) -> str:
 
 
 def _area(record: ImageRecord) -> str:
+    if not record.labelled:
+        return ""
     if not record.positive or record.area_px is None:
         return "no pneumothorax"
     share = 100 * record.area_px / (record.rows * record.columns)
