@@ -87,7 +87,9 @@ def test_without_a_model_the_one_that_comes_with_pleura_answers(
         assert execute(["predict", *models, radiograph, "--out", str(out)]) == 0
         answers.append((out / "submission.csv").read_text())
         told = capsys.readouterr().err
-        assert ("no model is named, so pleura:fast answers, which comes with pleura" in told) == (not models)
+        assert ("no model is named, so pleura:fast answers, which comes with pleura" in told) == (
+            not models
+        )
         assert "research and education" in told or models
     assert len(set(answers)) == 1
 

@@ -493,6 +493,37 @@ def test_the_folder_of_pleura_predict_is_judged_as_it_lies(truth, tmp_path):
     assert judge(out, _labels(tmp_path)).evaluation.images == 7
 
 
+def test_masks_by_file_and_predictions_by_uid_are_paired_by_what_knows_both(truth, tmp_path):
+    out, films = tmp_path / "answers", tmp_path / "films"
+    out.mkdir()
+    films.mkdir()
+    uids = {name: f"1.2.{number}" for number, name in enumerate(NAMES)}
+    for number, (name, uid) in enumerate(uids.items()):
+        about = {"SOPInstanceUID": uid, "PatientID": f"P{number // 2}"}
+        content = make_dicom(np.full(SHAPE, number, np.uint8), **about)
+        (films / f"{name}.dcm").write_bytes(content)
+    masks = [f"{uids[name]},{mask2rle(mask)}" for name, mask in SAID.items()]
+    (out / "submission.csv").write_text("\n".join(["ImageId,EncodedPixels", *masks]) + "\n")
+    told = [f"{uids[name]},films/{name}.dcm,{n / 8},0.3" for n, name in enumerate(NAMES)]
+    head = "image_id,path,score,score_threshold"
+    (out / "predictions.csv").write_text("\n".join([head, *told]) + "\n")
+    (tmp_path / "patients.csv").write_text(
+        "\n".join(["ImageId,patient", *(f"{uid},x" for uid in uids.values())]) + "\n"
+    )
+    found = judge(out, truth)  # by the column of paths
+    assert found.evaluation.images == len(NAMES)
+    assert {item.threshold for item in found.outcomes} == {0.3}
+    by_table = judge(out, truth, Judging(patients=tmp_path / "patients.csv"))
+    assert {item.patient for item in by_table.outcomes} == {"x"}
+    scores = tmp_path / "scores.csv"  # which know no paths: the radiographs do
+    scores.write_text("\n".join(["image_id,score", *(f"{u},0.5" for u in uids.values())]) + "\n")
+    with pytest.raises(DataError, match=r"none of its 8 ids belongs to the 8 of"):
+        judge(scores, truth)
+    by_images = judge(scores, truth, Judging(images=films))
+    assert by_images.evaluation.images == len(NAMES)
+    assert len({item.patient for item in by_images.outcomes}) == len(NAMES) // 2
+
+
 def _labels(folder):
     path = folder / "labels.csv"
     rows = [f"{name},{n % 2}" for n, name in enumerate(NAMES)]

@@ -92,8 +92,8 @@ def evaluate(
         float | None,
         typer.Option(
             rich_help_panel=_JUDGED,
-            help="The score from which on an image without a mask is called positive. Name it where "
-            "scores are no probabilities.",
+            help="The score from which on an image without a mask is called positive. Name it "
+            "where scores are no probabilities.",
             show_default="0.5",
         ),
     ] = None,
@@ -102,8 +102,8 @@ def evaluate(
         options.AnywhereOrNone,
         typer.Option(
             rich_help_panel=_JUDGED,
-            help="Folder of the radiographs. It tells their sizes, age, sex and view, and distances in "
-            "mm where a spacing is known.",
+            help="Folder of the radiographs. It tells their sizes, patients, age, sex and view, and "
+            "distances in mm where a spacing is known.",
         ),
     ] = None,
     patients: options.Patients = None,

@@ -157,8 +157,8 @@ class LabelColumns:
     label_column: Annotated[
         list[str] | None,
         typer.Option(
-            help="Its column of labels, or NAME:WEIGHT to say how far it is believed (0..1); may be "
-            "repeated: the first that is not empty counts.",
+            help="Its column of labels, or NAME:WEIGHT to say how far it is believed (0..1). May "
+            "be repeated: the first that is not empty counts.",
             show_default="pneumothorax",
         ),
     ] = None

@@ -70,8 +70,8 @@ def predict(
     dicom: Annotated[
         str,
         typer.Option(
-            help="Also write DICOM results: some of seg, map, sr, gsps and sc, with commas between, or "
-            "all."
+            help="Also write DICOM results: all, or some of seg, map, sr, gsps and sc, with commas "
+            "between."
         ),
     ] = "",
     deidentify: Annotated[

@@ -66,16 +66,41 @@ def match_names(names: Iterable[str], records: Sequence[Named], match: Match = "
     return _matched(names, _Keys.of((r.image_id, Path(r.path)) for r in records), match)
 
 
-def match_keys(names: Iterable[str], others: Iterable[str], match: Match = "") -> Matched:
-    """Return which of other names each name means, as :func:`match_names` does for files."""
-    return _matched(names, _Keys.of((one, Path(one.replace("\\", "/"))) for one in others), match)
+def match_keys(
+    names: Iterable[str],
+    others: Iterable[str],
+    match: Match = "",
+    *,
+    also: Mapping[str, Sequence[str]] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Matched:
+    """Return which of other names each name means, as :func:`match_names` does for files.
+
+    Args:
+        names: The names.
+        others: The other names.
+        match: What names are.
+        also: What else a name is called, which is tried if it means nothing itself.
+        files: The file of another name, where that is known.
+    """
+    known = ((one, one) for one in others)
+    keys = [*known, *(files or {}).items()]
+    return _matched(
+        names, _Keys.of((one, Path(key.replace("\\", "/"))) for one, key in keys), match, also
+    )
 
 
-def _matched(names: Iterable[str], keys: "_Keys", match: Match) -> Matched:
+def _matched(
+    names: Iterable[str],
+    keys: "_Keys",
+    match: Match,
+    also: Mapping[str, Sequence[str]] | None = None,
+) -> Matched:
     found: dict[str, str] = {}
     ambiguous: dict[str, int] = {}
     for name in names:
-        ids = keys.ids(name, match)
+        tried = (keys.ids(one, match) for one in (name, *(also or {}).get(name, ())))
+        ids = next(filter(None, tried), set())
         if len(ids) == 1:
             found[name] = next(iter(ids))
         elif ids:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura import config
+from pleura.data.groups import Bearer, judge_ids
+from pleura.data.image_patients import number_patients
 from pleura.data.matching import first_id_alike, match_keys, match_names
 from pleura.data.patients import nih_patient, read_patients
 from pleura.data.scan import Failure, Scan, scan_files
@@ -39,6 +41,7 @@ from pleura.stages.judge_sides import (
     Judging,
     KnownTruth,
     Predicted,
+    match_sides,
     read_predictions,
     read_truth,
     without_misfits,
@@ -240,7 +243,7 @@ def _paired(
     files: Mapping[str, Scan],
 ) -> _Paired:
     """Return how each prediction fares that has one truth; `files` are by the ids of the truth."""
-    matched = match_keys(truth.ids, said.ids, how.match)
+    matched = match_sides(said, truth, how, files)
     twice = [name for names in matched.twice.values() for name in names]
     several, used = set(twice), set(matched.names.values())
     paired = _Paired(
@@ -254,7 +257,12 @@ def _paired(
         missing=[name for name in truth.ids if name not in matched.names],
         extra=[name for name in said.ids if name not in used],
     )
-    beside = _Beside(_patients(truth.ids, how), negatives, files)
+    also = {name: [own] for name, own in matched.names.items()}
+    for name, file in files.items():
+        also.setdefault(name, []).extend((file.image_id, file.path))
+    patients = _patients(truth.ids, also, how)
+    headers = {} if patients else patients_of_headers(files)
+    beside = _Beside(patients, negatives, files, headers)
     for name in truth.ids:
         own = matched.names.get(name)
         if own is None or name in several:
@@ -265,7 +273,7 @@ def _paired(
         elif own in said.table.scores and said.table.scores[own] is None:
             paired.not_assessed += 1
         else:
-            patient = _patient(name, label, beside.patients)
+            patient = _patient(name, label, beside)
             try:
                 paired.outcomes.append(_outcome(name, own, said, truth, how, beside, patient))
                 paired.without_patient += patient is None
@@ -280,6 +288,8 @@ class _Beside(NamedTuple):
     patients: Mapping[str, str]
     negatives: Mapping[str, str]
     files: Mapping[str, Scan]
+    headers: Mapping[str, str]
+    """Patients by the files' own ids."""
 
 
 def _outcome(
@@ -371,8 +381,12 @@ def _mask(
     return rle2mask(united(texts, form=table.form), shape)
 
 
-def _patients(ids: Sequence[str], how: Judging) -> Mapping[str, str]:
+def _patients(
+    ids: Sequence[str], also: Mapping[str, Sequence[str]], how: Judging
+) -> Mapping[str, str]:
     """Return the patients of images by the table that is named; none where none is.
+
+    `also` holds what else an image of the truth is called.
 
     Raises:
         DataError: The table cannot be read, or knows none of the images.
@@ -380,7 +394,7 @@ def _patients(ids: Sequence[str], how: Judging) -> Mapping[str, str]:
     if how.patients is None:
         return {}
     table = read_patients(how.patients)
-    found = match_keys(ids, table, how.match).names
+    found = match_keys(ids, table, how.match, also=also).names
     if ids and not found:
         first = next(iter(table), "nothing")
         raise DataError(
@@ -391,10 +405,23 @@ def _patients(ids: Sequence[str], how: Judging) -> Mapping[str, str]:
     return {name: table[own] for name, own in found.items()}
 
 
-def _patient(name: str, label: ImageLabel | None, patients: Mapping[str, str]) -> str | None:
+def _patient(name: str, label: ImageLabel | None, beside: _Beside) -> str | None:
     number = nih_patient(PurePosixPath(name).name)
-    known = patients.get(name) or (label.patient if label is not None else "")
-    return known or (None if number is None else f"nih {number}")
+    known = beside.patients.get(name) or (label.patient if label is not None else "")
+    public = "" if number is None else f"nih {number}"
+    return known or public or beside.headers.get(name)
+
+
+def patients_of_headers(files: Mapping[str, Scan]) -> Mapping[str, str]:
+    """Return numbers of patients by what files say themselves, where their ids group images."""
+    scans = files.values()
+    uses = judge_ids([Bearer(scan.patient_key, "test", scan.path) for scan in scans])
+    own = [
+        scan.patient_key if use == "groups" else None for scan, use in zip(scans, uses, strict=True)
+    ]
+    return {
+        name: number for name, number in zip(files, number_patients(own), strict=True) if number
+    }
 
 
 def _radiographs(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pleura import config
 from pleura.choices import Match
-from pleura.data.matching import match_keys
+from pleura.data.matching import Matched, match_keys
 from pleura.data.scan import Scan
 from pleura.errors import DataError, UsageError
 from pleura.formats.annotations import Annotations
@@ -84,6 +84,7 @@ class ScoreTable:
         scores: Each image's; None where it was not assessed.
         called: Whether it was called positive, where a column says so.
         thresholds: From which score on, likewise.
+        files: The radiograph's file, where a column ``path`` says it.
         problems: Each row that could not be used, with its reason.
         repeated: Ids of several rows.
         notes: What a reader must know of the table, a sentence each.
@@ -92,6 +93,7 @@ class ScoreTable:
     scores: dict[str, float | None] = field(default_factory=dict)
     called: dict[str, bool] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     repeated: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -104,9 +106,11 @@ class ScoreTable:
         fault = row.fault or twice or _score_fault(row.values, column)
         if fault:
             self.problems.append((name[:80] or f"line {row.line}", f"line {row.line}: {fault}"))
-            for own in (self.scores, self.called, self.thresholds):
+            for own in (self.scores, self.called, self.thresholds, self.files):
                 own.pop(name, None)
             return
+        if file := row.values.get("path", ""):
+            self.files[name] = file
         called, limit = row.values.get("called", "").lower(), row.values.get("score_threshold", "")
         if called == _NOT_ASSESSED:
             self.scores[name] = None
@@ -124,7 +128,11 @@ class ScoreTable:
             return {names.get(key, key): one for key, one in column.items()}
 
         return replace(
-            self, scores=of(self.scores), called=of(self.called), thresholds=of(self.thresholds)
+            self,
+            scores=of(self.scores),
+            called=of(self.called),
+            thresholds=of(self.thresholds),
+            files=of(self.files),
         )
 
     def call_doubts(self) -> list[str]:
@@ -312,6 +320,18 @@ def read_truth(path: Path, how: Judging) -> KnownTruth:
     return KnownTruth(None, read_labels(replace(how.labels, table=str(path))))
 
 
+def match_sides(
+    said: Predicted, truth: KnownTruth, how: Judging, files: Mapping[str, Scan]
+) -> Matched:
+    """Return which prediction each image of the truth has.
+
+    The one may call an image by its SOP Instance UID, and the other by its file. Both are known of
+    the radiographs, if there are any, and of what ``pleura predict`` wrote.
+    """
+    also = {name: (file.image_id, file.path) for name, file in files.items()}
+    return match_keys(truth.ids, said.ids, how.match, also=also, files=said.table.files)
+
+
 def without_misfits(
     said: Predicted, truth: KnownTruth, how: Judging, files: Mapping[str, Scan]
 ) -> tuple[Predicted, KnownTruth]:
@@ -320,7 +340,7 @@ def without_misfits(
     That is the size of the radiograph, else that of the other side's mask, else the one that was
     given. `files` are by the ids of the truth.
     """
-    matched = match_keys(truth.ids, said.ids, how.match).names
+    matched = match_sides(said, truth, how, files).names
     meant = {own: name for name, own in matched.items()}
     drawn, right = (() if one is None else one.masks for one in (said.masks, truth.masks))
     stated = {} if said.masks is None else said.masks.sizes
