@@ -1,6 +1,7 @@
 """The command as a whole: its surface, its exit statuses, and what it never shows."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -89,7 +90,20 @@ def test_the_program_says_what_it_is_not(capsys):
     assert execute(["--help"]) == 0
     shown = capsys.readouterr().out
     assert "Not a medical device" in shown
+    assert "Exit status: 0 done, 1 an error, 2 wrong usage" in shown
     assert all(verb in shown for verb in VERBS)
+
+
+def test_a_flag_takes_no_value_in_the_help_and_options_have_panels(capsys):
+    assert execute(["prepare", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--json" in shown
+    assert "<bool>" not in shown.split("--help")[0]
+    assert "Usage: pleura prepare [OPTIONS] [DATA]...\n" in re.sub(" +\n", "\n", shown)
+    panels = re.findall("^\u256d\u2500 (.+?) \u2500+", shown, re.MULTILINE)
+    more = ["Masks and their tables", "A table of labels", "Many machines"]
+    assert panels == ["Arguments", "Options", *more]
+    assert shown.index("--labels ") < shown.index("--label-column")
 
 
 LIGHT = """

@@ -98,6 +98,14 @@ def test_no_text_is_more_than_text(monkeypatch, capsys, name, terminal):
     assert all(one.isprintable() or one == "\n" for one in said)
 
 
+def test_how_pictures_that_were_passed_over_are_read_is_said(capsys):
+    console.say_passed_over({".txt": 1})
+    console.say_passed_over({".txt": 1, ".png": 2})
+    first, second = capsys.readouterr().err.splitlines()
+    assert "are read" not in first
+    assert second.endswith("are read if you name them, such as 'FOLDER/*.png'")
+
+
 def test_a_name_of_two_lines_is_one_line(capsys):
     console.print_failures([("a.dcm: is fine\nfailed b.dcm", "is torn")])
     assert capsys.readouterr().err.count("\n") == 1

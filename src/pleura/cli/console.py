@@ -124,9 +124,11 @@ def say_passed_over(passed: Mapping[str, int]) -> None:
         passed: Counts by what the files are.
     """
     from pleura.data.files import in_words
+    from pleura.dicom.suffixes import PICTURES
 
     if passed:
-        say(f"passed over {in_words(passed)}")
+        named = "; pictures beside DICOM files are read if you name them, such as 'FOLDER/*.png'"
+        say(f"passed over {in_words(passed)}{named if PICTURES & passed.keys() else ''}")
 
 
 def say_table_uses(uses: Iterable[object], where: str) -> None:

@@ -102,7 +102,7 @@ def evaluate(
         options.AnywhereOrNone,
         typer.Option(
             rich_help_panel=_JUDGED,
-            help="Folder of the radiographs. It tells their sizes, patients, age, sex and view, and "
+            help="Folder of the radiographs. It tells sizes, patients, age, sex and view, and "
             "distances in mm where a spacing is known.",
         ),
     ] = None,
