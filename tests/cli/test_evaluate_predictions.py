@@ -92,7 +92,7 @@ def test_two_tables_of_predictions_are_compared(two_tables, tmp_path, capsys):
     assert execute([*two_tables, "--margin", "0.05", "--report", str(page)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     for told in (
-        "Against the other images 65 of 65 patients, 36 with a pneumothorax",
+        "Against the other images 65 (36 with a pneumothorax, 65 patients)",
         "sensitivity 1.000 against 0.750, difference 0.250 (0.1",
         "superior at 0.05",
         "Tests of the difference AUROC DeLong: difference",

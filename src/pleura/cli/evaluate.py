@@ -483,8 +483,8 @@ def _print_comparison(comparison: "Comparison") -> None:
     from pleura.evaluation.figures import FIGURES
 
     rows = {
-        "images": f"{comparison.images} of {comparison.patients} patients, "
-        f"{comparison.positives} with a pneumothorax"
+        "images": f"{comparison.images} ({comparison.positives} with a pneumothorax, "
+        f"{comparison.patients} patients)"
     }
     for item in comparison.differences:
         if item.difference.value != item.difference.value:  # undefined
