@@ -256,8 +256,6 @@ class LabelOptions(LabelColumns):
 class SourceOptions:
     """Where the radiographs and their tables are."""
 
-    PANEL: ClassVar[str | None] = None
-
     data: DataFolders = None
     annotations: AnnotationTable = None
     images: Images = None
@@ -345,13 +343,13 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
             parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=shown))
             continue
         taken[parameter.name] = group
-        own = inspect.get_annotations(group)
+        own, panel = vars(group)["__annotations__"], getattr(group, "PANEL", None)
         parameters += [
             inspect.Parameter(
                 one.name,
                 parameter.KEYWORD_ONLY,
                 default=one.default,
-                annotation=_as_shown(one.type, group.PANEL),
+                annotation=_as_shown(one.type, panel),
             )
             for one in sorted(fields(group), key=lambda one: one.name not in own)
         ]
