@@ -299,3 +299,6 @@ def test_a_shape_that_contradicts_the_photometric_interpretation_is_noted(radiog
     assert "is IDENTITY, which contradicts MONOCHROME1" in notes_of(found)
     both = radiograph(PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="INVERSE")
     assert not both.header.notes
+    found = radiograph(PresentationLUTShape="INVERSE")
+    np.testing.assert_array_equal(found.pixels, right.pixels)
+    assert "is INVERSE, which contradicts MONOCHROME2: the former counts" in notes_of(found)

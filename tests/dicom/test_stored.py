@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pleura.dicom.radiograph import read_radiograph
+from pleura.dicom.radiograph import parse_radiograph, read_radiograph
 from pleura.dicom.stored import order_contradicts, samples_contradict, sign_contradicts, within_bits
-from pleura.errors import MislabelledError
+from pleura.errors import DicomError, MislabelledError
 from tests.dicom_files import make_dicom
 
 RLE = "1.2.840.10008.1.2.5"
@@ -241,3 +241,10 @@ SMALL = (EIGHT.astype(np.int16) - 128).clip(-30, 30)  # low bytes resemble those
 )
 def test_pictures_and_noise_have_one_sample_a_pixel(stored):
     assert not samples_contradict(stored)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3])
+def test_a_picture_that_is_said_to_have_a_few_bits_is_refused(bits):
+    pixels = np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)
+    with pytest.raises(DicomError, match=f"Bits Stored is {bits} but a pixel holds 190"):
+        parse_radiograph(make_dicom(pixels, BitsStored=bits))

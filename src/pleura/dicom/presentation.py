@@ -236,6 +236,12 @@ def _note_leftovers(data: DataSet, header: Header, modality: LookupTable | Resca
             f"{name(_SHAPE)} is {shape}, which contradicts MONOCHROME1: the latter counts, so the"
             " lowest value is white",
         )
+    elif (shape, said) == ("INVERSE", "MONOCHROME2"):
+        data.note(
+            "table-label",
+            f"{name(_SHAPE)} is {shape}, which contradicts MONOCHROME2: the former counts, so the"
+            " lowest value is white; programs that do not know it show it as black",
+        )
 
 
 def _first_input(

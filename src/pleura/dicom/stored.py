@@ -16,6 +16,7 @@ MOST_OVERSHOOTING = 0.05
 
 _ROWS_FOR_SIGN = 64
 _FEWEST_JUMPS = 64
+_FEWEST_BITS = 3
 _FEWEST_VALUES = 4
 _OTHER_SHARE = 8
 _USUAL = 0.9
@@ -230,7 +231,12 @@ def _is_extended(plain: NDArray[Any], bits_stored: int, width: int) -> bool:
 
 
 def _is_picture_below(plain: NDArray[Any], bits_stored: int) -> bool:
-    """Return whether neighbours whose high bits differ are alike in the bits below."""
+    """Return whether neighbours whose high bits differ are alike in the bits below.
+
+    In less than three bits nothing is ever seen to be alike.
+    """
+    if bits_stored < _FEWEST_BITS:
+        return False
     high, low = plain >> bits_stored, (plain & ((1 << bits_stored) - 1)).astype(np.int32)
     jumps = np.concatenate(
         [
