@@ -6,7 +6,11 @@ from pleura.dicom.structures import names_another
 
 
 @pytest.mark.parametrize(
-    "name", ["lung", "Lungs", "Left_Lung", "left lung fields", "HEART", "Pleural effusion", "rib-5"]
+    "name",
+    [
+        *("lung", "Lungs", "Left_Lung", "left lung fields", "HEART", "Pleural effusion", "rib-5"),
+        *("No Pneumothorax", "no_pneumothorax", "pneumothorax: absent", "non-pneumothorax"),
+    ],
 )
 def test_other_structures_are_known_by_name(name):
     assert names_another(name)

@@ -45,6 +45,13 @@ def test_nothing_of_another_structure_says_nothing_of_the_pneumothorax(table):
     assert read_annotations(table(*rows)).masks == {"a": ("0 2",), "c": ()}
 
 
+def test_a_class_that_denies_a_pneumothorax_is_none(table):
+    rows = ["a,0 2,Pneumothorax", "b,-1,No Pneumothorax", "c,1 2,no pneumothorax"]
+    assert read_annotations(table(*rows)).masks == {"a": ("0 2",), "b": ()}
+    with pytest.raises(AnnotationError, match="so its masks may be of several structures"):
+        read_annotations(table("a,0 2,No Pneumothorax"))
+
+
 @pytest.mark.parametrize(
     ("rows", "header", "masks"),
     [

@@ -481,12 +481,18 @@ class TestCoco:
         [
             ("{", "is no JSON"),
             ("[]", "no COCO file with its images"),
-            ('{"images": [{"id": 1}]}', "lacks its file_name, height or width"),
-            ('{"images": [{"id": []}]}', "have an id each"),
-            ('{"images": [1]}', "no list of objects"),
+            ('{"images": [], "annotations": null}', "lists images and no annotations, as COCO"),
+            ('{"images": [{"id": 1, "file_name": "a.png"}]}', "lists images and no annotations"),
+            ('{"images": ' + "[" * 99_999 + "}", "or lists in lists without end"),
+            ('{"images": ' + "9" * 9_999 + "}", "holds a number of too many digits"),
+            ("\udcff", "is no JSON"),
+            ('{"images": [{"id": 1}], "annotations": []}', "lacks its file_name, height or width"),
+            ('{"images": [{"id": []}], "annotations": []}', "have an id each"),
+            ('{"images": [1], "annotations": []}', "no list of objects"),
             *(
                 (
-                    f'{{"images": [{{"id": 7, "file_name": "{name}", "height": 2, "width": 2}}]}}',
+                    f'{{"images": [{{"id": 7, "file_name": "{name}", "height": 2, "width": 2}}], '
+                    '"annotations": []}',
                     f"image '7' has the file_name '{name}', which names no file",
                 )
                 for name in (".", "..", "a/..", "/", "./.")
@@ -499,7 +505,7 @@ class TestCoco:
     )
     def test_what_is_no_such_file_is_refused(self, content, message, tmp_path):
         path = tmp_path / "c.json"
-        path.write_text(content)
+        path.write_text(content, errors="surrogateescape")
         with pytest.raises(AnnotationError, match=message):
             read_masks(path)
 

@@ -10,15 +10,32 @@ _OTHERS = re.compile(
 )
 
 
+_DENIED = re.compile(r"\b(no|not|non|without|absent|absence|negative|excluded)\b")
+
+
 def names_pneumothorax(name: str) -> bool:
-    """Return whether `name` says pneumothorax, among other words or alone."""
-    return "pneumothorax" in name.lower()
+    """Return whether `name` says pneumothorax, among other words or alone, and not that it is none.
+
+    >>> names_pneumothorax("Small pneumothorax"), names_pneumothorax("No_Pneumothorax")
+    (True, False)
+    """
+    return "pneumothorax" in name.lower() and not _DENIED.search(_words(name))
+
+
+def denies_pneumothorax(name: str) -> bool:
+    """Return whether `name` says that there is no pneumothorax."""
+    return "pneumothorax" in name.lower() and not names_pneumothorax(name)
 
 
 def names_another(name: str) -> bool:
-    """Return whether `name` is that of another structure, finding or device, in English.
+    """Return whether `name` is that of another structure, finding or device, in English, or of none.
 
     A name that says pneumothorax, or nothing known ("1", "roi", "mask"), is not.
     """
-    words = re.sub(r"[_\W]+", " ", name.lower())
-    return not names_pneumothorax(name) and _OTHERS.search(words) is not None
+    if names_pneumothorax(name):
+        return False
+    return denies_pneumothorax(name) or _OTHERS.search(_words(name)) is not None
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[_\W]+", " ", name.lower())

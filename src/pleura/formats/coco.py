@@ -243,12 +243,22 @@ def _loaded(path: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{path}: is no JSON; copy it again from its source") from error
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(
+            f"{path}: holds a number of too many digits, or lists in lists without end; is it a "
+            "COCO file?"
+        ) from error
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise AnnotationError(
             f"{path}: is no COCO file with its images; it is an object with the lists images, "
             "annotations and categories"
+        )
+    if not isinstance(content.get("annotations"), list):
+        raise AnnotationError(
+            f"{path}: lists images and no annotations, as COCO files of test images do, so nobody "
+            "says which ones have a pneumothorax; where none has, give it an empty list of them"
         )
     return content
 

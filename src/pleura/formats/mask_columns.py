@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pleura.dicom.structures import names_another, names_pneumothorax
+from pleura.dicom.structures import denies_pneumothorax, names_another, names_pneumothorax
 from pleura.errors import AnnotationError
 from pleura.formats.csv_table import columns_shown, whole_number
 from pleura.formats.rle import EMPTY
@@ -114,7 +114,8 @@ def rows_of_pneumothorax(
         nothing = not fault and cells[mask_at].strip() == EMPTY
         if not (fault or value or nothing):
             fault = _UNNAMED.format(names[decided.at])
-        if fault or value in decided.own or (nothing and value.lower() in _NO_STRUCTURE):
+        none = value.lower() in _NO_STRUCTURE or denies_pneumothorax(value)
+        if fault or value in decided.own or (nothing and none):
             own_rows.append((line, cells, fault))
     passed = len(kept) - len(own_rows)
     return Chosen(own_rows, passed, _in_words(decided.others, 3), (names[decided.at],))
