@@ -193,3 +193,13 @@ def test_a_text_that_is_gone_is_damage(tmp_path):
         opened.commit()
     with pytest.raises(OutputError, match=r"s: is damaged; remove it"):
         Store(tmp_path / "s", "job")
+
+
+def test_a_store_of_another_layout_is_of_another_version(tmp_path):
+    path = tmp_path / "store"
+    with Store(path, "job") as store:
+        store.put("a", "1")
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("ALTER TABLE kept ADD COLUMN more TEXT")
+    with pytest.raises(OutputError, match="store: was begun by another version of pleura, or is"):
+        Store(path, "job")

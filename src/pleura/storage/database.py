@@ -47,6 +47,7 @@ _NO_LOCKS = {
     sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
     sqlite3.SQLITE_IOERR_UNLOCK,
 }
+_OTHER_LAYOUT = "another layout"
 _RAISED = (sqlite3.Error, UnicodeError)
 """The second where SQLite's own message quotes damage that is no text."""
 
@@ -158,6 +159,9 @@ class Store:
         tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master ORDER BY name")}
         if tables and found != _APPLICATION:
             raise sqlite3.DatabaseError("file is not a database")
+        made = [sql for (sql,) in self._rows("SELECT sql FROM sqlite_master WHERE sql NOTNULL")]
+        if tables and sorted(made) != sorted(_TABLES):
+            raise sqlite3.DatabaseError(_OTHER_LAYOUT)
         with self._open.transaction():
             if not tables:
                 for statement in (*_TABLES, f"PRAGMA application_id={_APPLICATION}"):
@@ -314,6 +318,8 @@ def _said_of(path: Path, error: Exception) -> str:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     if code & 0xFF in _LOST:
         what = "is no store of pleura" if "not a database" in str(error) else "is damaged"
+        if str(error) == _OTHER_LAYOUT:
+            what = "was begun by another version of pleura, or is damaged"
         return (
             f"{path}: {what}; remove it, or choose another place: what it may have held is done "
             "again"

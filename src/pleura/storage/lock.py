@@ -237,7 +237,7 @@ def _require_ended(descriptor: int, path: Path, target: Path) -> None:
     """Raise OutputError unless whoever left the file, on a file system without locks, has ended."""
     holder, now = _read(descriptor), time.time()
     if holder is None:
-        if now - os.fstat(descriptor).st_mtime < _UNFINISHED_S:
+        if abs(now - os.fstat(descriptor).st_mtime) < _UNFINISHED_S:
             raise OutputError(in_use(target, None))
     elif holder.place != place():
         raise OutputError(
