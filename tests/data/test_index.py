@@ -72,7 +72,7 @@ def findings(index):
 
 
 def audit_of(index):
-    return audit_index(index, Sources(Path("/"), (), (), None, None))
+    return audit_index(index, Sources(Path("/"), (), (), None, ()))
 
 
 def test_one_row_per_image_with_the_union_of_its_rows(data):
@@ -529,7 +529,7 @@ class TestSources:
         sources = find_sources(config.Data(path=str(data)))
         assert sources.annotations is None
         assert [use.table for use in sources.not_used] == [f"{data}/train.csv"]
-        assert sources.patients == data / "patients.csv"
+        assert sources.patients == (data / "patients.csv",)
 
     def test_a_packed_sample_submission_is_found(self, data):
         (data / "Sample_Submission.csv.gz").write_bytes(gzip.compress(b"ImageId\na\na\n"))

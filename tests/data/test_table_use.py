@@ -1,5 +1,6 @@
 """What of a table was not used is told: how many, which kinds, and where to read more."""
 
+import gzip
 import json
 from dataclasses import replace
 
@@ -211,3 +212,42 @@ def test_of_several_tables_one_of_other_images_is_passed_over_and_named(tmp_path
     assert len(index.train) == 2
     (use,) = index.tables
     assert (use.unread, use.finding) == ("it names none of the images", "foreign-table")
+
+
+def test_the_patient_maps_of_several_folders_are_joined(tmp_path):
+    first = hospital(tmp_path / "first", 1, "case_0,0 9\ncase_1,-1\n")
+    second = hospital(tmp_path / "second", 2, "case_0,0 9\ncase_1,-1\n")
+    third = hospital(tmp_path / "third", 3, "case_0,0 9\ncase_1,-1\n")
+    for number, folder in ((1, first), (2, second)):
+        rows = f"1.{number}.0,a\n1.{number}.1,b{number}\n"
+        (folder / "patients.csv").write_text(f"ImageId,patient\n{rows}")
+    (second / "patients.csv.gz").write_bytes(gzip.compress(b"ImageId,patient\n1.2.0,a\n"))
+    settings = config.Data(f"{first}", also=[f"{second}", f"{third}"])
+    index = build_index(find_sources(settings), workers=1)
+    known = {record.image_id: record.patient for record in index.train}
+    assert known["1.1.0"] == known["1.2.0"] != known["1.1.1"] != known["1.2.1"]
+    assert known["1.3.0"] is None
+    assert index.patients_from == "map"
+    (use,) = index.tables
+    assert f"{second / 'patients.csv'} comes first" in use.unread
+    (third / "patients.csv").write_text("ImageId,patient\n1.2.0,c\n1.3.0,a\n")
+    with pytest.raises(
+        DataError, match=r"third/patients.csv: gives image 1.2.0 another patient th"
+    ):
+        build_index(find_sources(settings), workers=1)
+
+
+def test_what_simulate_tells_of_several_folders_is_joined_and_a_map_beside_it_leaves_others_known(
+    tmp_path,
+):
+    folders = [hospital(tmp_path / f"{n}", n, "case_0,0 9\ncase_1,-1\n") for n in (1, 2, 3)]
+    for number, folder in enumerate(folders[:2], 1):
+        row = f"1.{number}.0,00002563_000.png,2563\n"
+        (folder / "simulate.csv").write_text(f"ImageId,source,nih_patient\n{row}")
+    (folders[0] / "patients.csv").write_text("ImageId,patient\n1.1.0,x\n")
+    settings = config.Data(f"{folders[0]}", also=[str(folder) for folder in folders[1:]])
+    index = build_index(find_sources(settings), workers=1)
+    found = {record.image_id: record for record in index.train}
+    assert found["1.1.0"].nih_patient == found["1.2.0"].nih_patient == 2563
+    assert found["1.1.0"].patient == found["1.2.0"].patient != found["1.2.1"].patient
+    assert found["1.1.0"].group == found["1.2.0"].group

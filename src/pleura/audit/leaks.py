@@ -69,7 +69,7 @@ def patient_findings(train: Sequence[ImageRecord], patients_from: str) -> Iterat
     if len(missing) == len(train):
         yield found("no-patients", missing)
     else:
-        yield found("unmapped-patients" if patients_from == "map" else "some-patients", missing)
+        yield found("unmapped-patients" if "map" in patients_from else "some-patients", missing)
 
 
 def _repeated(submissions: Sequence[Path]) -> Iterator[Item]:

@@ -51,7 +51,7 @@ def gallery(
     require_writable(out.parent)
     console.hold(locked_file(out, "gallery"))
     settings = open_stores(settings)
-    sources = replace(find_sources(settings), test=(), patients=None)
+    sources = replace(find_sources(settings), test=(), patients=())
     with console.progress("reading") as told:
         cluster = options.cluster_of(on, cpus)
         index = build_index(sources, workers=workers, cluster=cluster, on_progress=told)

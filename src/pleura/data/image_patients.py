@@ -1,7 +1,7 @@
 """The patient of each image, by a map, a public set, a table of labels or the files' own ids."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pleura.data.groups import Bearer, IdUse, group_by, judge_ids
@@ -30,38 +30,49 @@ class ImagePatients:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class KnownPatients:
+    """What patient maps say.
+
+    Attributes:
+        of: Image id -> patient.
+        named: The path of the map, where one was named.
+    """
+
+    of: Mapping[str, str] = field(default_factory=dict)
+    named: str = ""
+
+
 def find_patients(
     records: Sequence[ImageRecord],
     read: Sequence[tuple[Scan, Part]],
-    table: Mapping[str, str] | None,
-    table_name: str,
+    maps: KnownPatients,
     drawn_on: Mapping[str, int],
     labels: ImageLabels,
 ) -> ImagePatients:
     """Return images with their patients and groups; files set aside link them, too.
 
-    A map that is named or found is all that counts. Else each image of NIH ChestX-ray14, and so of
-    the SIIM-ACR set, is known by its number. For the others it is what the table of labels says, or
-    the files' own ids, if they group anything.
+    A map that is named is all that counts, and what is found comes first. Else each image of NIH
+    ChestX-ray14, and so of the SIIM-ACR set, is known by its number. For the others it is what the
+    table of labels says, or the files' own ids, if they group anything.
 
     Args:
         records: The images.
         read: All files, those set aside, too, each with its part.
-        table: Image id -> patient, or None where there is no map.
-        table_name: What to call it in a message.
+        maps: What patient maps say.
         drawn_on: Image id of a simulated radiograph -> NIH patient of the one it was drawn on.
         labels: What a table of labels says.
 
     Raises:
-        DataError: The map knows none of the images.
+        DataError: The map that is named knows none of the images.
     """
     own_ids = _uses_of_ids(records, read)
     public = [_public_patient(scan, drawn_on) for scan, _ in read]
-    if table is not None:
+    if maps.named:
         ids = [scan.image_id for scan, _ in read]
-        patients, source = number_patients(patients_by_map(ids, table, table_name)), "map"
+        patients, source = number_patients(patients_by_map(ids, maps.of, maps.named)), "map"
     else:
-        patients, source = _without_map(read, own_ids, public, labels)
+        patients, source = _by_what_is_known(read, maps.of, own_ids, public, labels)
     return ImagePatients(_with_groups(records, read, patients, public), own_ids, source)
 
 
@@ -86,20 +97,32 @@ def _public_patient(scan: Scan, drawn_on: Mapping[str, int]) -> int | None:
     return drawn_on.get(scan.image_id) or nih_patient(scan.image_id) or nih_patient(name)
 
 
-def _without_map(
+def _by_what_is_known(
     read: Sequence[tuple[Scan, Part]],
+    found: Mapping[str, str],
     own_ids: Mapping[str, IdUse],
     public: Sequence[int | None],
     labels: ImageLabels,
 ) -> tuple[list[str | None], str]:
     """Return the patient of each file, and where that is known from."""
+    # An image that no map names may be of a public patient whom one calls by another name.
+    names = {
+        number: found[scan.image_id]
+        for (scan, _), number in zip(read, public, strict=True)
+        if number is not None and scan.image_id in found
+    }
     named: list[tuple[str, str] | None] = []
     for (scan, _), number in zip(read, public, strict=True):
         own = scan.patient_key if own_ids[scan.path] == "groups" else ""
-        known = {"siim": f"{number or ''}", "labels": labels.patient(scan.path), "header": own}
+        known = {
+            "map": found.get(scan.image_id) or names.get(number or 0, ""),
+            "siim": f"{number or ''}",
+            "labels": labels.patient(scan.path),
+            "header": own,
+        }
         named.append(next(((source, name) for source, name in known.items() if name), None))
     used = {name[0] for name in named if name is not None}
-    sources = [source for source in ("siim", "labels", "header") if source in used]
+    sources = [source for source in ("map", "siim", "labels", "header") if source in used]
     return number_patients(named), "+".join(sources)
 
 

@@ -24,9 +24,9 @@ from pleura.data.folds import fold_records
 from pleura.data.groups import IdUse
 from pleura.data.image_labels import ImageLabels, find_labels, labelled
 from pleura.data.image_masks import agreeing, check_tables, joined, with_mask
-from pleura.data.image_patients import find_patients
+from pleura.data.image_patients import KnownPatients, find_patients
 from pleura.data.matching import names_of
-from pleura.data.patients import read_drawn_on, read_patients
+from pleura.data.patients import joined_maps, read_drawn_on, read_patients
 from pleura.data.records import ImageRecord
 from pleura.data.scan import Failure, FailureCode, Scan, named_by_path, scan_files
 from pleura.data.seen import Seen
@@ -157,14 +157,14 @@ class Tables:
 
     Attributes:
         annotations: The tables of masks.
-        patients: Image id -> patient.
+        patients: Image id -> patient, of each map by its path.
         folds: Image id -> fold.
         drawn_on: Image id of a simulated radiograph -> NIH patient of the radiograph it was drawn
             on.
     """
 
     annotations: tuple[Annotations, ...]
-    patients: Mapping[str, str] | None
+    patients: Mapping[Path, Mapping[str, str]]
     folds: Mapping[str, int] | None
     drawn_on: Mapping[str, int] = field(default_factory=dict)
 
@@ -212,12 +212,12 @@ def read_tables(sources: Sources) -> Tables:
     Raises:
         AnnotationError, DataError: As for :func:`build_index`.
     """
-    patients, folds = sources.patients, sources.folds
+    folds = sources.folds
     return Tables(
         annotations=tuple(read_masks(path, sources.reading) for path in sources.mask_tables),
-        patients=None if patients is None else read_patients(patients),
+        patients={path: read_patients(path) for path in sources.patients},
         folds=None if folds is None else read_folds(folds),
-        drawn_on={} if sources.simulated is None else read_drawn_on(sources.simulated),
+        drawn_on={k: v for path in sources.simulated for k, v in read_drawn_on(path).items()},
     )
 
 
@@ -251,10 +251,10 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
     in_both = ids_in_both(train, test)
     train, same_pixels = drop_same_pixels(train)
     records = with_clusters([*train, *test], files.scans)
-    known_patients, foreign_map = _map_of(sources, tables, files.known)
-    patients = find_patients(
-        records, files.read, known_patients, f"{sources.patients}", tables.drawn_on, labels
-    )
+    maps = _maps_of(sources, tables, files.known)
+    named = f"{sources.patients[0]}" if sources.patients_named else ""
+    known = KnownPatients(joined_maps(maps), named)
+    patients = find_patients(records, files.read, known, tables.drawn_on, labels)
     records = patients.records
     if tables.folds is not None:
         records = fold_records(records, tables.folds, f"{sources.folds}")
@@ -283,7 +283,7 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
             *sources.not_used,
             *_foreign_tables(tables.annotations, mask_tables),
             *_label_uses(mask_tables, labels, bad_labels, here, names),
-            *_map_uses(sources, tables, here, foreign=foreign_map),
+            *_map_uses(sources, tables, maps, here),
         ),
     )
 
@@ -341,8 +341,11 @@ def _foreign_tables(
     paths = {table.path for table in used}
     for table in tables:
         if table.path not in paths:
-            why = "it names none of the images"
-            yield TableUse(f"{table.path}", unread=why, finding="foreign-table")
+            yield _foreign(table.path)
+
+
+def _foreign(path: Path) -> TableUse:
+    return TableUse(f"{path}", unread="it names none of the images", finding="foreign-table")
 
 
 def _label_uses(
@@ -377,19 +380,20 @@ def _label_uses(
 
 
 def _map_uses(
-    sources: Sources, tables: Tables, here: set[str], *, foreign: bool
+    sources: Sources, tables: Tables, maps: Mapping[Path, Mapping[str, str]], here: set[str]
 ) -> Iterator[TableUse]:
-    """Yield what was not used of the patient map, which may be foreign, and of the fold table."""
-    if sources.patients is not None and foreign:
-        why = "it names none of the images"
-        yield TableUse(f"{sources.patients}", unread=why, finding="foreign-table")
-    for path, table, columns in (
-        (None if foreign else sources.patients, tables.patients, {"ImageId", "patient"}),
-        (sources.folds, tables.folds, FOLD_COLUMNS),
-    ):
-        if path is not None and table is not None:
-            unused = unused_columns(path, columns)
-            yield from table_use(path, ids=table, known=here, columns=unused, names=here)
+    """Yield what was not used of the patient maps, of which `maps` count, and of the fold table."""
+    for path in sources.patients:
+        if path not in maps:
+            yield _foreign(path)
+    for path, table in maps.items():
+        unused = unused_columns(path, {"ImageId", "patient"})
+        yield from table_use(path, ids=table, known=here, columns=unused, names=here)
+    if sources.folds is not None and tables.folds is not None:
+        unused = unused_columns(sources.folds, FOLD_COLUMNS)
+        yield from table_use(
+            sources.folds, ids=tables.folds, known=here, columns=unused, names=here
+        )
 
 
 def _record(scan: Scan, part: Part) -> ImageRecord:
@@ -412,11 +416,10 @@ def _record(scan: Scan, part: Part) -> ImageRecord:
     )
 
 
-def _map_of(
-    sources: Sources, tables: Tables, known: set[str]
-) -> tuple[Mapping[str, str] | None, bool]:
-    """Return the patient map, and whether it was only found and knows none of the images."""
-    table = tables.patients
-    if table is None or sources.patients is None or sources.patients_named:
-        return table, False
-    return (None, True) if known.isdisjoint(table) else (table, False)
+def _maps_of(sources: Sources, tables: Tables, known: set[str]) -> dict[Path, Mapping[str, str]]:
+    """Return the patient maps that count: one that is named, and those found that know an image."""
+    return {
+        path: table
+        for path, table in tables.patients.items()
+        if sources.patients_named or not known.isdisjoint(table)
+    }

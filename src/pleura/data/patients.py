@@ -51,6 +51,28 @@ def read_patients(path: str | os.PathLike[str]) -> dict[str, str]:
     return patients
 
 
+def joined_maps(maps: Mapping[Path, Mapping[str, str]]) -> dict[str, str]:
+    """Return several patient maps as one.
+
+    Args:
+        maps: Image id -> patient of each, by its path. One name in two maps is one patient.
+
+    Raises:
+        DataError: Two of them give an image two patients.
+    """
+    joined: dict[str, str] = {}
+    first: dict[str, Path] = {}
+    for path, table in maps.items():
+        for image_id, patient in table.items():
+            if joined.setdefault(image_id, patient) != patient:
+                raise DataError(
+                    f"{path}: gives image {shown(image_id)} another patient than {first[image_id]} "
+                    "does; mend one of them, or name the right one with `patients`"
+                )
+            first.setdefault(image_id, path)
+    return joined
+
+
 def nih_patient(name: str) -> int | None:
     """Return the patient of a picture of NIH ChestX-ray14, or None for any other picture.
 

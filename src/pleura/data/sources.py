@@ -72,11 +72,11 @@ class Sources:
         annotations: The run-length table, or another source of masks that was named
             (:mod:`pleura.formats.masks`), or None where there is none.
         more_annotations: The tables of run lengths of other folders, which are joined to it.
-        patients: The patient map, or None.
+        patients: The patient map that is named, or those that lie in the folders.
         folds: The fold table that was named, or None.
         labels: The table of image labels that was named, as read, or None.
         patients_named: Whether the patient map was named, and so must be this folder's.
-        simulated: What ``pleura simulate`` tells of the radiographs that it wrote, or None.
+        simulated: What ``pleura simulate`` tells of the radiographs that it wrote.
         submissions: Sample submissions, sorted.
         not_read: How many files were passed over because they are not DICOM (nor pictures that a
             table of labels names), by suffix or in words, and each archive by its name, for it may
@@ -92,11 +92,11 @@ class Sources:
     train: tuple[Path, ...]
     test: tuple[Path, ...]
     annotations: Path | None
-    patients: Path | None
+    patients: tuple[Path, ...]
     folds: Path | None = None
     labels: LabelTable | None = None
     patients_named: bool = False
-    simulated: Path | None = None
+    simulated: tuple[Path, ...] = ()
     submissions: tuple[Path, ...] = ()
     not_read: Mapping[str, int] = field(default_factory=dict)
     not_used: tuple[TableUse, ...] = ()
@@ -115,8 +115,8 @@ class Sources:
         """Every file that is read beside the radiographs; of a folder of masks each of its own."""
         masks = (file for table in self.mask_tables for file in files_of_masks(table))
         labels = None if self.labels is None else self.labels.path
-        others = filter(None, [self.patients, self.folds, labels, self.simulated])
-        return (*masks, *others, *self.submissions)
+        others = filter(None, [self.folds, labels])
+        return (*masks, *self.patients, *others, *self.simulated, *self.submissions)
 
     def without_annotations(self) -> "Sources":
         """Return the same files without their tables of masks."""
@@ -193,8 +193,8 @@ class _TableFiles(NamedTuple):
 
     annotations: Path | None
     more_annotations: tuple[Path, ...]
-    patients: Path | None
-    simulated: Path | None
+    patients: tuple[Path, ...]
+    simulated: tuple[Path, ...]
     submissions: tuple[Path, ...]
     not_used: tuple[TableUse, ...]
 
@@ -204,24 +204,31 @@ def _tables(settings: config.Data, folders: Sequence[Path], stage_2: bool) -> _T
     foreign: list[Path] = []
     found = [] if settings.annotations else _find_tables(folders, _table_names(stage_2), foreign)
     annotations = _path(settings.annotations) or next(iter(found), None)
-    by_folder: dict[Path, Path] = {}
-    for path in found:
-        by_folder.setdefault(path.parent, path)
-    more = tuple(path for path in by_folder.values() if path != annotations)
-    later = [path for path in found if path not in by_folder.values()]
+    tables = _first_of_each_folder(found)
+    more = tuple(path for path in tables if path != annotations)
     maps = [] if settings.patients else _find_tables(folders, ["patients.csv"], foreign)
-    patients = _path(settings.patients) or next(iter(maps), None)
-    simulated = next(iter(_find_tables(folders, [SIMULATED], [])), None)
+    named = _path(settings.patients)
+    patients = _first_of_each_folder(maps) if named is None else [named]
+    simulated = _first_of_each_folder(_find_tables(folders, [SIMULATED], []))
+    later = {path: tables for path in found if path not in tables}
+    later |= {path: patients for path in maps if path not in patients}
     submissions = _submissions(folders)
     others = map(_path, (settings.fold_table, settings.labels.table, settings.test_annotations))
-    known = (annotations, patients, *others, simulated, *submissions, *foreign, *found)
+    known = (annotations, *patients, *others, *simulated, *submissions, *foreign, *found, *maps)
     used = {table.resolve() for table in known if table}
     not_used = (
         *(_other_columns(path) for path in foreign),
-        *(_comes_later(path, by_folder[path.parent]) for path in later),
+        *(_comes_later(path, first) for path, first in later.items()),
         *(_nobodys(path) for path in _tables_beside(folders) if path.resolve() not in used),
     )
-    return _TableFiles(annotations, more, patients, simulated, submissions, not_used)
+    return _TableFiles(annotations, more, (*patients,), (*simulated,), submissions, not_used)
+
+
+def _first_of_each_folder(paths: Sequence[Path]) -> list[Path]:
+    folders: dict[Path, Path] = {}
+    for path in paths:
+        folders.setdefault(path.parent, path)
+    return list(folders.values())
 
 
 def _require_there(place: str) -> None:
@@ -252,8 +259,10 @@ def _other_columns(path: Path) -> TableUse:
     return TableUse(f"{path}", unread="its columns are others", finding="foreign-table")
 
 
-def _comes_later(path: Path, first: Path) -> TableUse:
-    how = f"{first} comes first; name one with `annotations`, or join them in one file"
+def _comes_later(path: Path, used: Sequence[Path]) -> TableUse:
+    """Return what is said of a second table of one kind in a folder."""
+    first = next(one for one in used if one.parent == path.parent)
+    how = f"{first} comes first; name one of them, or join them in one file"
     return TableUse(f"{path}", unread=how)
 
 

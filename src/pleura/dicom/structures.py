@@ -28,9 +28,9 @@ def denies_pneumothorax(name: str) -> bool:
 
 
 def names_another(name: str) -> bool:
-    """Return whether `name` is that of another structure, finding or device, in English, or of none.
+    """Return whether `name` is that of another structure, finding or device, or of none.
 
-    A name that says pneumothorax, or nothing known ("1", "roi", "mask"), is not.
+    In English. A name that says pneumothorax, or nothing known ("1", "roi", "mask"), is not.
     """
     if names_pneumothorax(name):
         return False
