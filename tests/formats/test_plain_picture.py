@@ -80,6 +80,14 @@ def test_what_is_transparent_in_part_is_no_radiograph_unless_it_is_black_there(s
         open_plain_picture(save(keyed.getvalue()))
 
 
+def test_a_png_of_several_pictures_is_refused(save):
+    buffer = io.BytesIO()
+    grey = Image.fromarray(GREY)
+    grey.save(buffer, "PNG", save_all=True, append_images=[grey.point(lambda v: 255 - v)])
+    with pytest.raises(PictureError, match="holds 2 pictures in turn; save the one that is meant"):
+        open_plain_picture(save(buffer.getvalue()))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_jpeg_comes_back_nearly(save, channels):
     pixels = GREY if channels == 1 else np.stack([GREY] * 3, axis=-1)

@@ -134,6 +134,24 @@ def test_a_capture_that_was_made_from_an_image_of_another_kind_is_flagged(said, 
 
 
 @pytest.mark.parametrize(
+    ("keyword", "value", "flag"),
+    [
+        ("ImageType", "DERIVED\\PRIMARY\\BONE", "left-in=BONE"),
+        ("ImageType", "DERIVED\\PRIMARY\\\\SOFT_TISSUE", "left-in=SOFT TISSUE"),
+        ("SeriesDescription", "PA Soft Tissue", "left-in=SOFT TISSUE"),
+        ("SeriesDescription", "ClearRead Bone Suppression", "left-in=SOFT TISSUE"),
+        ("SeriesDescription", "Chest, bone image", "left-in=BONE"),
+        ("AcquisitionDeviceProcessingDescription", "ENERGY SUBTRACTION BONE", "left-in=BONE"),
+        ("ImageType", "DERIVED\\PRIMARY\\POST_PROCESSED", ""),
+        ("SeriesDescription", "Chest dual energy standard", ""),
+        ("SeriesDescription", "Ribs, bone algorithm", ""),
+    ],
+)
+def test_a_picture_of_bones_or_of_soft_tissue_alone_is_flagged(said, keyword, value, flag):
+    assert said(**{keyword: value}) == tuple(filter(None, [flag]))
+
+
+@pytest.mark.parametrize(
     ("keyword", "values"),
     [
         ("Modality", ("", "CR", "DX", "DR", "RG", "OT", "RF", "XR", "CXR")),

@@ -31,6 +31,10 @@ _OF_WINDOWS = frozenset({_CENTER, _WIDTH, _EXPLANATION})
 _INTERCEPT, _SLOPE = 0x00281052, 0x00281053
 _VIEW_CODES, _REGIONS, _CODE_MEANING = 0x00540220, 0x00082218, 0x00080104
 _INTENT, _FOR_PROCESSING = 0x00080068, "FOR PROCESSING"
+_SERIES_DESCRIPTION, _PROCESSING_DESCRIPTION = 0x0008103E, 0x00181400
+_SOFT_TISSUE = re.compile(r"\b(SOFT ?TISSUE|(BONE|RIB)S? ?(SUPPRESS|SUBTRACT|REMOV)\w*)\b")
+_BONES = re.compile(r"\bBONES?\b")
+_BONE_IMAGE = re.compile(r"\bBONES? ?(IMAGE|ONLY)\b|\bENERGY ?SUB\w* BONES?\b")
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 
 # Ids become file names and cells of a table, so letters beyond a UID's digits and dots are taken
@@ -91,6 +95,8 @@ class Header:
         study_date: As written: "20190628".
         made_from: Of a secondary capture that says so, the kind of image that it was made from, in
             words; "" where it was not, or from another capture.
+        left_in: "BONE" or "SOFT TISSUE" where the picture shows that alone, as those of two
+            energies and of bone suppression do; "" where nothing says so.
         notes: What is wrong with the file and was put up with; of its pixels only where they were
             decoded.
     """
@@ -136,6 +142,7 @@ class Header:
     manufacturer: str = ""
     study_date: str = ""
     made_from: str = ""
+    left_in: str = ""
     notes: tuple[Note, ...] = ()
 
     @property
@@ -222,6 +229,7 @@ def build_header(path: Path, data: DataSet, meta: DataSet, transfer_syntax_uid: 
         manufacturer=text(data, 0x00080070),
         study_date=text(data, 0x00080020),
         made_from=_made_from(data, sop_class_uid),
+        left_in=_left_in(data),
         notes=tuple(data.notes),  # the last, for reading the others may add some
     )
 
@@ -319,6 +327,20 @@ def _made_from(data: DataSet, sop_class_uid: str) -> str:
         return ""
     known = (uid_name(source) for source in sources if source and not is_capture(source))
     return next((found for found in known if found != UNKNOWN), "")
+
+
+def _left_in(data: DataSet) -> str:
+    """Return what a picture shows alone, of bones and soft tissue.
+
+    Source: DICOM PS3.3 C.7.6.1.1.2 (Image Type, the third value and those behind it are the
+    maker's), C.8.11.3 (Acquisition Device Processing Description).
+    """
+    kinds = " ".join(text(data, _IMAGE_TYPE).split("\\")[2:])
+    told = [text(data, tag) for tag in (_SERIES_DESCRIPTION, _PROCESSING_DESCRIPTION)]
+    words = [re.sub(r"[\W_]+", " ", one.upper()) for one in (kinds, *told)]
+    if any(map(_SOFT_TISSUE.search, words)):
+        return "SOFT TISSUE"
+    return "BONE" if _BONES.search(words[0]) or any(map(_BONE_IMAGE.search, words)) else ""
 
 
 def _term(data: DataSet, tag: int) -> str:

@@ -200,6 +200,10 @@ def _png_channels(content: bytes) -> int:
             " itself"
         )
     _require_size(rows, columns)
+    animated = content.find(b"acTL", 0, content.find(b"IDAT"))
+    pages = struct.unpack_from(">L", content, animated + 4)[0] if animated > 0 else 1
+    if pages != 1:
+        raise PictureError(f"holds {pages} pictures in turn; save the one that is meant")
     return _PNG_CHANNELS[colour]
 
 

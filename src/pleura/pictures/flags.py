@@ -59,6 +59,7 @@ _SAID = {
     "class": "{}",
     "made-from": "made from another image ({})",
     "intent": "{}: raw values, and no picture to look at",
+    "left-in": "{} alone, the rest taken out",
     "body-part": "body part {}",
     "view": "view {}",
     "orientation": "orientation {}",
@@ -143,7 +144,8 @@ def header_flags(header: "Header") -> tuple[str, ...]:
     ``modality=CT`` and so on for other modalities than those of radiographs; ``class=CT Image
     Storage`` for other storage classes of the standard; ``made-from=`` and such a class for a
     secondary capture of another image; ``intent=FOR PROCESSING`` for raw values of a detector, of
-    which another file of the study is the picture; ``body-part=HAND`` where another part of
+    which another file of the study is the picture; ``left-in=BONE`` and ``left-in=SOFT TISSUE`` for
+    pictures of two energies that show these alone; ``body-part=HAND`` where another part of
     the body is named and the chest is not; ``view=LATERAL`` as :func:`other_view` says, and
     ``orientation=A\F`` as :func:`sideways` does.
     """
@@ -152,6 +154,7 @@ def header_flags(header: "Header") -> tuple[str, ...]:
         "class": _other_class(header),
         "made-from": header.made_from,
         "intent": header.intent if header.intent == "FOR PROCESSING" else "",
+        "left-in": header.left_in,
         "body-part": _other_part(header.body_part) or _other_part(header.region),
         "view": other_view(header.view_position) or other_view(header.view_code),
         "orientation": sideways(header.patient_orientation),
