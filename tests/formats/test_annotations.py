@@ -592,3 +592,20 @@ def test_a_row_that_excel_cut_off_is_refused(tmp_path):
         "the run-length text has 32,767 characters, as many as Excel keeps of a longer one; take "
         "the row from the table before it was saved there"
     )
+
+
+def test_numbers_that_rise_as_places_do_are_no_gaps_whatever_the_size(tmp_path):
+    table = tmp_path / "t.csv"
+    rows = [" ".join(f"{100 * run + n} 9" for run in range(1, 6)) for n in range(4)]
+    gaps = " ".join(["91 9"] * 5)
+
+    def write(*texts):
+        lines = "".join(f"i{n},{text}\n" for n, text in enumerate(texts))
+        table.write_text(f"ImageId,EncodedPixels\n{lines}")
+
+    write(*rows, gaps, "1 5")
+    with pytest.raises(OtherFormError, match="in 4 of its 5 rows of 5 runs or more the first numb"):
+        read_annotations(table)
+    assert len(read_annotations(table, form="absolute").masks) == 5
+    write(*rows[:2], gaps, gaps)
+    assert len(read_annotations(table).masks) == 4
