@@ -105,22 +105,27 @@ def _by_what_is_known(
     labels: ImageLabels,
 ) -> tuple[list[str | None], str]:
     """Return the patient of each file, and where that is known from."""
-    # An image that no map names may be of a public patient whom one calls by another name.
-    names = {
-        number: found[scan.image_id]
+    said = [
+        [
+            (source, name)
+            for source, name in (
+                ("map", found.get(scan.image_id, "")),
+                ("siim", f"{number or ''}"),
+                ("labels", labels.patient(scan.path)),
+                ("header", scan.patient_key if own_ids[scan.path] == "groups" else ""),
+            )
+            if name
+        ]
         for (scan, _), number in zip(read, public, strict=True)
-        if number is not None and scan.image_id in found
+    ]
+    # An image that no map names may be of a patient whom one calls by another name.
+    aliases = {
+        name: names[0]
+        for names in reversed(said)
+        if names and names[0][0] == "map"
+        for name in names
     }
-    named: list[tuple[str, str] | None] = []
-    for (scan, _), number in zip(read, public, strict=True):
-        own = scan.patient_key if own_ids[scan.path] == "groups" else ""
-        known = {
-            "map": found.get(scan.image_id) or names.get(number or 0, ""),
-            "siim": f"{number or ''}",
-            "labels": labels.patient(scan.path),
-            "header": own,
-        }
-        named.append(next(((source, name) for source, name in known.items() if name), None))
+    named = [aliases.get(names[0], names[0]) if names else None for names in said]
     used = {name[0] for name in named if name is not None}
     sources = [source for source in ("map", "siim", "labels", "header") if source in used]
     return number_patients(named), "+".join(sources)

@@ -315,9 +315,9 @@ class Verdict:
             )
         if self.long >= _FEWEST_LONG and 2 * self.rising > self.long:
             raise OtherFormError(
-                f"{self.path}: in {self.rising} of its {self.long} rows of {_LONG} runs or more the "
-                "first numbers rise from run to run, as places do and gaps do not; read the table "
-                "with `rle` absolute"
+                f"{self.path}: in {self.rising} of its {self.long} rows of {_LONG} runs or more "
+                "the first numbers rise from run to run, as places do and gaps do not; read the "
+                "table with `rle` absolute"
             )
 
 
