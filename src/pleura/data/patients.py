@@ -9,6 +9,7 @@ of radiographs drawn on theirs, is known by one number in every folder.
 import functools
 import os
 import re
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
