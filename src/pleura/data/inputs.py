@@ -32,7 +32,9 @@ from pleura.storage.content import Stamp, stamp_at
 Turn = dict[Source, Stamp | None]
 """What is to be read, and what was said of each when it was listed."""
 
-_Listed = tuple[Source, Stamp | None]
+Listed = tuple[Source, Stamp | None]
+"""A file, and what was said of it when it was listed."""
+
 _MAGIC = frozenset("*?[")
 _UNTOLD_BYTES = 16 << 20  # what is brought from a server that does not say it: a large radiograph
 
@@ -105,7 +107,7 @@ class Inputs:
             texts = list(group)
             yield from ([text] for text in texts) if more else [texts]
 
-    def _named(self, texts: list[str]) -> Iterator[_Listed]:
+    def _named(self, texts: list[str]) -> Iterator[Listed]:
         text = texts[0]
         if not is_more_than_paths(text):
             listed = expand(texts)
@@ -122,7 +124,7 @@ class Inputs:
         else:
             yield from self._stored(text)
 
-    def _stored(self, url: str) -> Iterator[_Listed]:
+    def _stored(self, url: str) -> Iterator[Listed]:
         """Yield the object at an address, or those below it, or those that a pattern matches."""
         if _MAGIC.isdisjoint(url):
             inside = url.split("://", 1)[1].rstrip("/")
@@ -136,7 +138,7 @@ class Inputs:
         head = url[: min(url.index(one) for one in _MAGIC & set(url))]
         yield from self._below(head.rpartition("/")[0] + "/", pattern_of(url))
 
-    def _below(self, url: str, pattern: re.Pattern[str] | None) -> Iterator[_Listed]:
+    def _below(self, url: str, pattern: re.Pattern[str] | None) -> Iterator[Listed]:
         found, before = 0, self.passed.copy()
         for name, stamp in self._objects.below(url):
             if pattern is not None and not pattern.match(name):
@@ -161,7 +163,7 @@ class Inputs:
                 f"{without_secrets(url)}: holds no {kind}{what}; see how its address is written"
             )
 
-    def _members(self, url: str) -> Iterator[_Listed]:
+    def _members(self, url: str) -> Iterator[Listed]:
         """Yield what an archive in a store holds, of which only the parts that name it are read.
 
         One that cannot be looked into is yielded itself: reading it says why.
@@ -188,7 +190,7 @@ class Inputs:
         if not found:
             raise DataError(f"{shown}: holds no DICOM file; see what was packed")
 
-    def _listed(self, text: str) -> Iterator[_Listed]:
+    def _listed(self, text: str) -> Iterator[Listed]:
         """Yield what a list names; a path of a table that is none stays what it is: a bad input."""
         shown = without_secrets(text)
         place = shown if not _is_path(text) else str(Path(text).absolute())
@@ -204,7 +206,7 @@ class Inputs:
             else:
                 yield from itertools.chain.from_iterable(map(self._of_list, sources))
 
-    def _of_list(self, source: Source) -> Iterable[_Listed]:
+    def _of_list(self, source: Source) -> Iterable[Listed]:
         text = source.url if isinstance(source, Address) else str(source)
         if is_archive(PurePosixPath(_plain_name(text))):
             return self._members(text) if not _is_path(text) else self._named([text])
@@ -214,7 +216,7 @@ class Inputs:
 
 
 def brought(
-    listed: Iterable[tuple[Source, Stamp | None]], objects: Objects | None
+    listed: Iterable[Listed], objects: Objects | None
 ) -> Iterator[Path | Brought | NotBrought]:
     """Yield each file: a path as it is; of addresses what lies there, some fetched ahead.
 
@@ -226,7 +228,7 @@ def brought(
         UsageError: There is an address nevertheless.
     """
 
-    def begin(one: tuple[Source, Stamp | None]) -> "Future[Brought | NotBrought]":
+    def begin(one: Listed) -> "Future[Brought | NotBrought]":
         source, stamp = one
         if isinstance(source, Path) or objects is None:
             raise UsageError(f"{source}: is an address, and only paths are read here")
@@ -239,7 +241,7 @@ def brought(
             yield from ahead(begin, group, FETCHED_AHEAD, _bytes_of, AHEAD_BYTES)
 
 
-def _bytes_of(one: tuple[Source, Stamp | None]) -> int:
+def _bytes_of(one: Listed) -> int:
     """Return how much memory what is brought takes: none for a path, and for what nobody asked."""
     source, stamp = one
     return 0 if stamp is None or isinstance(source, Path) else stamp.size or _UNTOLD_BYTES

@@ -117,9 +117,9 @@ def open_any_radiograph(path: Path, expected: str = "") -> Opened:
         ChangedError: It holds other bytes than expected.
         InputError: It cannot be read; the message names the path and the reason.
     """
-    if not is_plain(path):
+    opened = _open_picture(path)
+    if opened is None:
         return open_radiograph(path, expected)
-    opened = _of_picture(path, open_plain_picture(path))
     if expected and opened.fingerprint != expected:
         raise ChangedError(f"{path}: {CHANGED}")
     return opened
@@ -147,7 +147,8 @@ def read_any_header(path: Path) -> Header:
     Raises:
         InputError: As for :func:`open_any_radiograph`.
     """
-    return open_any_radiograph(path).radiograph.header if is_plain(path) else read_header(path)
+    opened = _open_picture(path)
+    return read_header(path) if opened is None else opened.radiograph.header
 
 
 def parse_any_header(content: bytes, name: str, path: Path) -> Header:
@@ -164,6 +165,11 @@ def parse_any_header(content: bytes, name: str, path: Path) -> Header:
     if (picture := _picture_in(content)) is not None:
         return _of_picture(path, parse_plain_picture(picture, name)).radiograph.header
     return parse_header(content, name)
+
+
+def _open_picture(path: Path) -> Opened | None:
+    """Return the plain picture in a file; None where the file is read as DICOM."""
+    return _of_picture(path, open_plain_picture(path)) if is_plain(path) else None
 
 
 def _picture_in(content: bytes) -> bytes | None:
@@ -200,7 +206,8 @@ def read_any(path: Path) -> Radiograph:
     Raises:
         InputError: As for :func:`open_any_radiograph`.
     """
-    return open_any_radiograph(path).radiograph if is_plain(path) else read_radiograph(path)
+    opened = _open_picture(path)
+    return read_radiograph(path) if opened is None else opened.radiograph
 
 
 def read_any_radiograph(path: Path) -> AnyRadiograph:

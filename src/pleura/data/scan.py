@@ -19,7 +19,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pleura.data.radiographs import is_plain, read_any, read_any_header
+from pleura.data.radiographs import read_any, read_any_header
 from pleura.data.seen import Seen
 from pleura.dicom import radiograph as dicom
 from pleura.errors import (
@@ -287,9 +287,10 @@ def _open(path: str, pixels: bool, seen: Seen | None) -> _Opened | Failure:
         if pixels:
             return _read(read_any(file), seen if is_address(path) else None)
         header = read_any_header(file)
-        if not is_plain(file):
+        scan = _of_header(header)
+        if not scan.is_plain:
             dicom.require_radiograph(header)
-        return _Opened(_of_header(header), header.patient_id, None)
+        return _Opened(scan, header.patient_id, None)
     except InputError as error:
         if error.__cause__ is not None and is_about_memory(error.__cause__):
             raise  # alone it has all the memory for itself

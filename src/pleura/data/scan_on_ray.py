@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeVar
 
 from pleura.cluster.ray_cluster import joined
 from pleura.cluster.shards import Cluster, Shards
-from pleura.data.stores import Listed, listed_at, stores_of_listed
+from pleura.data.inputs import Listed
+from pleura.data.stores import listed_at, stores_of_listed
 from pleura.processes.workers import chunks
 
 SHARD = 256

@@ -17,18 +17,9 @@ import xxhash
 from pleura import config
 from pleura.data.address_list import is_list
 from pleura.data.files import is_known_by_name
-from pleura.data.inputs import Inputs, is_more_than_paths, require_known
+from pleura.data.inputs import Inputs, Listed, is_more_than_paths, require_known
 from pleura.errors import DataError
-from pleura.remote.address import (
-    SCHEMES,
-    WEB,
-    Address,
-    Source,
-    path_of,
-    scheme_of,
-    url_of,
-    without_secrets,
-)
+from pleura.remote.address import SCHEMES, WEB, Address, path_of, scheme_of, url_of, without_secrets
 from pleura.remote.objects import Brought, Objects
 from pleura.storage import elsewhere
 from pleura.storage.archive import TWICE, is_archive
@@ -37,9 +28,6 @@ from pleura.storage.elsewhere import Elsewhere, path_at
 
 _HEAD_BYTES = 1 << 13
 """So much is looked at of a file whose name does not say what it is; it may be packed."""
-
-Listed = tuple[Source, Stamp | None]
-"""A file, and what was said of it when it was listed."""
 
 
 @contextlib.contextmanager

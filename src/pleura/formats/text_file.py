@@ -28,10 +28,11 @@ def open_regular(path: str | os.PathLike[str], error: type[PleuraError]) -> Buff
     if content is not None:
         return BufferedReader(BytesIO(content))
     try:
-        # Without O_NONBLOCK a pipe would be waited for before it can be told that it is one.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except NotADirectoryError:
-        return _opened_member(path, error)
+        try:
+            # Without O_NONBLOCK a pipe would be waited for before it can be told that it is one.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except NotADirectoryError:
+            return BufferedReader(BytesIO(read_member(path)))
     except (OSError, ValueError) as fault:  # ValueError: a null byte in the path
         raise error(f"{path}: could not be read ({why_not_read(fault)}); check the path") from fault
     mode = os.fstat(descriptor).st_mode
@@ -39,14 +40,6 @@ def open_regular(path: str | os.PathLike[str], error: type[PleuraError]) -> Buff
         os.close(descriptor)
         raise error(f"{path}: is {kind_of(mode)}; name a regular file")
     return os.fdopen(descriptor, "rb")
-
-
-def _opened_member(path: str | os.PathLike[str], error: type[PleuraError]) -> BufferedReader:
-    """Return a file in an archive, opened likewise."""
-    try:
-        return BufferedReader(BytesIO(read_member(path)))
-    except OSError as fault:
-        raise error(f"{path}: could not be read ({why_not_read(fault)}); check the path") from fault
 
 
 def read_text(path: str | os.PathLike[str], error: type[PleuraError], most_bytes: int) -> str:

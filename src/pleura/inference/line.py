@@ -21,14 +21,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from pleura.data.inputs import brought
+from pleura.data.inputs import Listed, brought
 from pleura.engines.engine import Engine, Probabilities
 from pleura.errors import UsageError
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.processes.workers import ahead
-from pleura.remote.address import Source
 from pleura.remote.objects import Objects
-from pleura.storage.content import Stamp
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,7 +49,7 @@ class Line:
         self._reading, self._finishing = reading, finishing
 
     def read(
-        self, sources: Iterable[tuple[Source, Stamp | None]], size: int, *, keep: bool = False
+        self, sources: Iterable[Listed], size: int, *, keep: bool = False
     ) -> Iterator[Ready | Failed]:
         """Yield each file, prepared for `size` pixels; kept open for writers where `keep` says.
 

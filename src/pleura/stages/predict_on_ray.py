@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from pleura.cluster.ray_cluster import joined
 from pleura.cluster.shards import Cluster, Shards
 from pleura.config import Predict
+from pleura.data.inputs import Listed
 from pleura.errors import OutputError, UsageError
 from pleura.inference.job import Job, JobSettings, answered, named
 from pleura.inference.job_store import Rows, key_of, row_of, text_of
@@ -47,8 +48,6 @@ TURN = 16_384
 """Files that are listed at a time: enough to begin many workers."""
 
 STAGED = ".staged"
-
-Listed = tuple[Source, Stamp | None]
 
 
 class Told(NamedTuple):

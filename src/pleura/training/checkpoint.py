@@ -131,11 +131,8 @@ def restore_average(average: MovingAverage, arrays: stored.Arrays, updates: int)
 def optimizer_arrays(optimizer: torch.optim.Optimizer) -> stored.Arrays:
     """Return the optimizer's state, in its shapes, by ``<parameter number>.<state>``, copied."""
     state = optimizer.state_dict()["state"]
-    return {
-        f"{number}.{name}": torch.as_tensor(value).detach().cpu().contiguous().numpy().copy()
-        for number, values in state.items()
-        for name, value in values.items()
-    }
+    values = {f"{number}.{name}": own[name] for number, own in state.items() for name in own}
+    return plain_arrays({name: torch.as_tensor(value) for name, value in values.items()})
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, arrays: stored.Arrays) -> None:
