@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pleura.choices import EngineName, IdSource, PointName, Precision, ResultKind
 from pleura.cli import console, options
+from pleura.cli.predict_options import ASKED, Asked
 from pleura.dicom.suffixes import is_picture, is_radiograph
 from pleura.models.shipped import DEFAULT, IN_FOLDER, holds_model, is_name, names
 from pleura.processes.progress import OnProgress
@@ -49,76 +49,7 @@ def predict(
             "folder.",
         ),
     ] = None,
-    id_source: Annotated[
-        IdSource,
-        typer.Option("--id", help="Name images by SOP Instance UID or by their file's name."),
-    ] = "uid",
-    worklist: Annotated[
-        bool,
-        typer.Option("--worklist", help="Also write worklist.html, a page to read the answers on."),
-    ] = False,
-    overlays: Annotated[
-        bool,
-        typer.Option("--overlays", help="Also write a picture of each radiograph with its mask."),
-    ] = False,
-    heatmaps: Annotated[
-        bool,
-        typer.Option(
-            "--heatmaps", help="Also write a picture of each radiograph with its probabilities."
-        ),
-    ] = False,
-    dicom: Annotated[
-        str,
-        typer.Option(
-            help="Also write DICOM results: all, or some of seg, map, sr, gsps and sc, with commas "
-            "between."
-        ),
-    ] = "",
-    deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="With --dicom: write them without the patient.")
-    ] = False,
-    batch: Annotated[
-        str,
-        typer.Option(
-            help="Images that go through the network together, or auto: what is fastest here."
-        ),
-    ] = "4",
-    engine: Annotated[
-        EngineName,
-        typer.Option(help="What runs the network; auto: openvino on a CPU, torch on a GPU."),
-    ] = "auto",
-    device: options.Device = "cpu",
-    precision: Annotated[
-        Precision,
-        typer.Option(help="What the network computes in; auto: bf16 where the processor has it."),
-    ] = "auto",
-    operating_point: Annotated[
-        PointName, typer.Option(help="Which of the model's thresholds to apply.")
-    ] = "default",
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Average over the picture and its mirror image.")
-    ] = False,
-    answer_flagged: Annotated[
-        bool,
-        typer.Option(
-            "--answer-flagged", help="Also answer what is flagged as no frontal chest radiograph."
-        ),
-    ] = False,
-    ensemble: Annotated[
-        list[Path] | None, typer.Option(help="Another model.h5 to average with; may be repeated.")
-    ] = None,
-    watch: Annotated[
-        Path | None, typer.Option(help="Predict what arrives in this folder, until Ctrl-C.")
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(help="Processes that read; 0 means half the cores, 2 to 8.", min=0)
-    ] = 0,
-    max_seconds: Annotated[
-        float, typer.Option(help="Longest time to read one file, or to write its results.", min=0.1)
-    ] = 60.0,
-    max_memory: Annotated[
-        int, typer.Option(help="Most memory for one file, in MiB.", min=64)
-    ] = 2048,
+    asked: Asked = ASKED,
     on: options.On = "local",
     cpus: options.Cpus = 0,
     gpus: Annotated[
@@ -148,53 +79,36 @@ def predict(
     A run that was cut off goes on where it was. Files are opened by processes of their own, which
     may take so much time and memory and no more.
     """
-    from pleura import config
     from pleura.data.inputs import Inputs
     from pleura.inference.readers import open_readers
     from pleura.remote.objects import Objects
 
     model, inputs = _model_and_inputs(items or [])
-    _require_possible(inputs, batch, watch, on)
+    _require_possible(inputs, asked.batch, asked.watch, on)
     cluster = options.cluster_of(on, cpus, gpus)
-    settings = config.Predict(
-        id=id_source,
-        overlays=overlays,
-        heatmaps=heatmaps,
-        worklist=worklist,
-        dicom=_kinds(dicom, deidentify),
-        deidentify=deidentify,
-        operating_point=operating_point,
-        tta=tta,
-        answer_flagged=answer_flagged,
-        engine=engine,
-        device=device,
-        precision=precision,
-        workers=workers,
-        max_seconds=max_seconds,
-        max_memory=max_memory,
-    )
-    place, work = _place(out, work, watch)
+    settings = asked.settings()
+    place, work = _place(out, work, asked.watch)
     with contextlib.ExitStack() as held:
-        objects = held.enter_context(Objects(max_seconds))
+        objects = held.enter_context(Objects(asked.max_seconds))
         listed = Inputs(inputs, objects)
         sent = None
         if work is not None:
             from pleura.inference.tables import FILES
             from pleura.remote.results_at import ResultsAt
 
-            command = _command(model, inputs, ensemble or [], settings)
+            command = _command(model, inputs, asked.ensemble or [], settings)
             sent = held.enter_context(ResultsAt(place, command, FILES, work, objects))
         folder = Path(place) if sent is None else sent.folder
-        files = None if watch else listed.count
+        files = None if asked.watch else listed.count
         readers = held.enter_context(open_readers(settings, files)) if cluster is None else None
         # They start while this is imported and the model is loaded.
         from pleura.inference.job import Job
         from pleura.stages.predict import job_settings
 
-        bundles, predictor = _opened(model, ensemble or [], settings)
+        bundles, predictor = _opened(model, asked.ensemble or [], settings)
         told = _Told(as_json, listed.passed)
         with console.progress("predicting") as progress:
-            together = _batch(batch, predictor, _MANY if files is None else files)
+            together = _batch(asked.batch, predictor, _MANY if files is None else files)
             how = job_settings(predictor, settings, folder, together)
             if cluster is not None:
                 from pleura.stages import predict_on_ray
@@ -203,15 +117,15 @@ def predict(
                     predict_on_ray.open_job(cluster, predictor, bundles, settings, how)
                 )
                 _all_of(job, listed, told, progress, sent, predict_on_ray.TURN)
-            elif watch is not None:
-                watched = _watched(watch, folder)
+            elif asked.watch is not None:
+                watched = _watched(asked.watch, folder)
                 job = held.enter_context(Job(predictor, how, readers, objects))
                 _arriving(job, watched, told, progress)
             else:
                 job = held.enter_context(Job(predictor, how, readers, objects))
                 _all_of(job, listed, told, progress, sent)
-        rows = job.write_results() if watch is not None else _finished(job, told, sent)
-    if deidentify and watch is None:
+        rows = job.write_results() if asked.watch is not None else _finished(job, told, sent)
+    if asked.deidentify and asked.watch is None:
         from pleura.results.writer import forget_key
 
         forget_key(folder)
@@ -342,21 +256,6 @@ def _no_radiograph(item: str) -> str:
 
 _MANY = 1 << 20
 """So many files there may be where nobody knows, as far as the choice of a batch goes."""
-
-
-def _kinds(wanted: str, deidentify: bool) -> list[Any]:
-    """Return the names of DICOM results in a text such as ``seg,sr``, or all."""
-    from pleura.errors import UsageError
-
-    if not wanted:
-        if deidentify:
-            raise UsageError("--deidentify: affects only DICOM results; name them with --dicom all")
-        return []
-    known = get_args(ResultKind)
-    named = list(known) if wanted == "all" else [one.strip() for one in wanted.split(",")]
-    if not set(named) <= set(known):
-        raise UsageError(f"--dicom {wanted}: take any of {','.join(known)}, or all")
-    return named
 
 
 def _opened(
