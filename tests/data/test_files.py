@@ -95,6 +95,8 @@ def test_pictures_are_meant_where_a_folder_holds_no_dicom_file(tmp_path):
     found = expand([str(tmp_path)])
     assert [path.name for path in found.files] == ["more.zip", "r.dcm"]
     assert found.passed == {".png": 2, ".jpg": 1, ".tiff": 1, ".nii.gz": 1, ".csv": 1}
+    found = expand([str(tmp_path), str(tmp_path / "*.JPG")])  # what is named as well is read
+    assert found.passed == {".png": 2, ".tiff": 1, ".nii.gz": 1, ".csv": 1}
 
 
 @pytest.mark.parametrize(

@@ -343,7 +343,7 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
             parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=shown))
             continue
         taken[parameter.name] = group
-        own, panel = vars(group)["__annotations__"], getattr(group, "PANEL", None)
+        own, panel = getattr(group, "__annotations__", {}), getattr(group, "PANEL", None)
         parameters += [
             inspect.Parameter(
                 one.name,

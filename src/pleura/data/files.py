@@ -96,18 +96,20 @@ def expand(inputs: Iterable[str]) -> Listing:
     """
     found: dict[Path, None] = {}
     passed: Counter[str] = Counter()
+    beside: set[Path] = set()
     for text in inputs:
         if is_folder(Path(text)):  # False where it may not be looked at
-            paths, others = _inputs_below(Path(text))
+            paths, others = _inputs_below(Path(text), beside)
             if not paths and not others[OWN_RESULT]:
                 raise _holds_none(text, others)
         elif os.path.lexists(text):
             paths, others = [Path(text)], Counter()
         else:
             matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
-            paths, others = _inputs_of_glob(map(Path, matches or [text]))
+            paths, others = _inputs_of_glob(map(Path, matches or [text]), beside)
         found.update(dict.fromkeys(paths))
         passed += others
+    passed -= Counter(map(suffix_of, beside & found.keys()))  # those that are named as well
     if not found and passed:
         raise _holds_none(" ".join(inputs), passed)
     return Listing(files=list(found), passed=passed)
@@ -121,12 +123,14 @@ def _holds_none(place: str, others: Mapping[str, int]) -> DataError:
     )
 
 
-def _inputs_of_glob(matches: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
+def _inputs_of_glob(
+    matches: Iterable[Path], beside: set[Path]
+) -> tuple[list[Path], Counter[str]]:
     found: list[Path] = []
     passed: Counter[str] = Counter()
     for match in matches:
         if is_folder(match):
-            paths, others = _inputs_below(match)
+            paths, others = _inputs_below(match, beside)
             found += paths
             passed += others
         elif is_own_result(match):
@@ -136,7 +140,8 @@ def _inputs_of_glob(matches: Iterable[Path]) -> tuple[list[Path], Counter[str]]:
     return found, passed
 
 
-def _inputs_below(folder: Path) -> tuple[list[Path], Counter[str]]:
+def _inputs_below(folder: Path, beside: set[Path]) -> tuple[list[Path], Counter[str]]:
+    """Return the inputs below a folder, and what else is there; add to `beside` pictures of it."""
     found: list[Path] = []
     passed: Counter[str] = Counter()
     pictures: list[Path] = []
@@ -149,6 +154,7 @@ def _inputs_below(folder: Path) -> tuple[list[Path], Counter[str]]:
         else:
             passed[reason] += 1
     found, others = _or_pictures(found, pictures)
+    beside.update(set(pictures).difference(found))
     return sorted(found), passed + others
 
 
