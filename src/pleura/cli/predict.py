@@ -412,8 +412,8 @@ class _Told:
         answered = self._flagged - called["not assessed"]
         flagged = f", {answered} answered although flagged" if answered else ""
         console.say(
-            f"{self.files} files: {called['positive']} called positive, {called['negative']} "
-            f"negative, {called['not assessed']} not assessed, {failed} failed{lacking}{flagged}. "
+            f"{self.files} file{'s' * (self.files != 1)}: {called['positive']} called positive, "
+            f"{called['negative']} negative, {called['not assessed']} not assessed, {failed} failed{lacking}{flagged}. "
             "Not for diagnosis."
         )
         console.say_passed_over(self.passed)

@@ -123,9 +123,7 @@ def _holds_none(place: str, others: Mapping[str, int]) -> DataError:
     )
 
 
-def _inputs_of_glob(
-    matches: Iterable[Path], beside: set[Path]
-) -> tuple[list[Path], Counter[str]]:
+def _inputs_of_glob(matches: Iterable[Path], beside: set[Path]) -> tuple[list[Path], Counter[str]]:
     found: list[Path] = []
     passed: Counter[str] = Counter()
     for match in matches:
