@@ -413,8 +413,8 @@ class _Told:
         flagged = f", {answered} answered although flagged" if answered else ""
         console.say(
             f"{self.files} file{'s' * (self.files != 1)}: {called['positive']} called positive, "
-            f"{called['negative']} negative, {called['not assessed']} not assessed, {failed} failed{lacking}{flagged}. "
-            "Not for diagnosis."
+            f"{called['negative']} negative, {called['not assessed']} not assessed, "
+            f"{failed} failed{lacking}{flagged}. Not for diagnosis."
         )
         console.say_passed_over(self.passed)
         if submitted:
