@@ -168,8 +168,8 @@ def _require_possible(inputs: Sequence[str], batch: str, watch: Path | None, on:
 
 
 _DEFAULT_USED = (
-    f"no model is named, so {DEFAULT} answers, which comes with pleura; how good it is: "
-    f"pleura info {DEFAULT}"
+    f"no model is named, so {DEFAULT} answers, which comes with pleura, for research and "
+    f"education; how good it is: pleura info {DEFAULT}"
 )
 
 _MODELS = (".h5", ".onnx", ".xml")

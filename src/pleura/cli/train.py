@@ -77,7 +77,7 @@ def train(
     from pleura.data.arrays import with_folds
     from pleura.errors import SettingError
     from pleura.evaluation.mix import find_mixes
-    from pleura.stages.train import hold_to_train, learned_nothing, train_model
+    from pleura.stages.train import hold_to_train, is_trained, learned_nothing, train_model
     from pleura.training.loop import Trainer
     from pleura.training.setup import is_main_process
 
@@ -108,7 +108,8 @@ def train(
         raise SettingError(f"{option} goes with --folds or --all-folds: a single training has none")
     trainer = Trainer(arrays, out, run.network, run.train)
     if is_main_process():
-        console.say(trainer.about)
+        done = resume and is_trained(trainer)
+        console.say(f"{out} holds this training, finished" if done else trainer.about)
         if trainer.note:
             console.say(f"note: {trainer.note}")
     with watch_training() as told:
