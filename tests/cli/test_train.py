@@ -67,7 +67,10 @@ def test_a_fold_of_one_patients_positives_is_said_before_and_after(
     command = ["train", str(small_prepared.path), "--out", str(tmp_path / "m")]
     assert execute([*command, *settings("train.epochs=1")]) == 0
     told = capsys.readouterr().err
-    assert told.startswith("most are of one")
+    first, second, *_ = told.splitlines()
+    assert first.startswith("cnn on ")
+    assert "to validate, epochs: 1, " in first
+    assert second == "note: most are of one"
     assert told.rstrip().endswith("note: most are of one")
 
 
