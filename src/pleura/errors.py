@@ -28,6 +28,7 @@ The tree::
     ├── ConfigError             a setting with a wrong name, type or range
     │   └── SettingError        the same, given on the command line (also a UsageError)
     ├── UsageError              a call that makes no sense as asked
+    ├── LostError                a cluster is gone while it worked
     ├── DivergedError           a training of which the loss is no number any more
     └── OutputError             a result that could not be written (disk full, no permission)
 
@@ -154,6 +155,10 @@ class ConfigError(PleuraError):
 
 class UsageError(PleuraError):
     """A call that makes no sense as asked."""
+
+
+class LostError(PleuraError):
+    """A cluster is gone while it worked."""
 
 
 class DivergedError(PleuraError):

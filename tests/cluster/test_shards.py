@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -7,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pleura.cluster.ray_cluster import joined
+from pleura.cluster import ray_cluster
+from pleura.cluster.ray_cluster import Pulse, joined
 from pleura.cluster.shards import Shards, Share
-from pleura.errors import DataError, PleuraError, UsageError
+from pleura.errors import DataError, LostError, PleuraError, UsageError
 from tests.cluster.work import cut, squares, unmakeable
 
 slow = pytest.mark.slow
@@ -168,6 +170,80 @@ def test_no_worker_is_left():
     told = r"^the workers of the cluster died, and none could be begun 4 times; the logs of its m"
     with pytest.raises(PleuraError, match=told):
         pretended("dies at work", *["dies"] * 4)
+
+
+def reached_by(port, raylet):
+    """Return a Ray that is connected to a head node at a port, by a socket of this machine."""
+    node = SimpleNamespace(gcs_address=f"127.0.0.1:{port}", raylet_socket_name=str(raylet))
+    return SimpleNamespace(_private=SimpleNamespace(worker=SimpleNamespace(_global_node=node)))
+
+
+def test_a_head_node_that_does_not_come_back(monkeypatch, tmp_path):
+    now, raylet = [0.0], socket.socket(socket.AF_UNIX)
+    raylet.bind(str(tmp_path / "r"))
+    raylet.listen(99)
+    monkeypatch.setattr(ray_cluster.time, "monotonic", lambda: now[0])
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        port = head.getsockname()[1]
+        pulse = Pulse(reached_by(port, tmp_path / "r"))
+        for now[0] in (1.0, 3.0, 6.0):
+            pulse.require()
+    for now[0] in (90.0, 120.0):  # within the time in which it may come back
+        pulse.require()
+    now[0] = 123.0
+    told = (
+        "the head node of the cluster is gone, so nothing is heard of the cluster any more; begin "
+        "it again, and give the same command again"
+    )
+    with pytest.raises(LostError) as raised:
+        pulse.require()
+    assert str(raised.value) == told
+    raylet.close()
+    with socket.create_server(("127.0.0.1", port)):
+        now[0] = 130.0
+        pulse.require()
+        now[0] = 133.0
+        with pytest.raises(LostError, match=r"^this machine's node of the cluster is gone, so not"):
+            pulse.require()
+
+
+def test_a_cluster_that_is_gone_is_not_waited_for(monkeypatch):
+    class Gone(Pretended):
+        def wait(self, references, num_returns, timeout):
+            raise ConnectionError("the client was cut off")  # as Ray's client says it
+
+        def kill(self, actor):
+            raise AssertionError
+
+    shards = Shards(Gone("works"), squares, (), Share(cpus=1, actors=1), most=9)
+    with pytest.raises(LostError, match=r"^the head node of the cluster is gone, so nothing is he"):
+        list(shards.map([[1]], str))
+    shards.close()
+    left = []
+    module = SimpleNamespace(init=lambda **how: None, shutdown=lambda: left.append(1))
+    monkeypatch.setitem(sys.modules, "ray", module)
+    with joined("auto") as outer, joined("auto") as inner:
+        assert outer is inner is module
+    with pytest.raises(LostError, match="gone"), joined("auto"):
+        raise LostError("gone")
+    assert left == [1, 1]
+
+
+def test_a_token_that_is_there_is_shown(monkeypatch, tmp_path):
+    monkeypatch.setitem(
+        sys.modules, "ray", SimpleNamespace(init=lambda **how: None, shutdown=lambda: None)
+    )
+    monkeypatch.setattr(ray_cluster.Path, "home", lambda: tmp_path)
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for made in (False, True):
+        monkeypatch.setenv("RAY_AUTH_MODE", "")
+        monkeypatch.delenv("RAY_AUTH_MODE")
+        if made:
+            (tmp_path / ".ray").mkdir()
+            (tmp_path / ".ray" / "auth_token").write_text("0")
+        with joined("auto"):
+            assert os.environ.get("RAY_AUTH_MODE") == ("token" if made else None)
 
 
 def test_without_ray_it_says_how_to_have_it(monkeypatch):

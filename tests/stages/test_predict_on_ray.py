@@ -1,12 +1,15 @@
 """Whole commands on a Ray cluster of this machine: what they write, and what is lost by kills."""
 
+import contextlib
 import csv
 import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +102,61 @@ def await_rows(out, place, count):
             return
         time.sleep(0.05)
     raise AssertionError(f"{count} rows did not come")
+
+
+@slow
+def test_a_cluster_that_is_lost_is_told_in_one_sentence(tiny_model, films, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    place, out = Path(tempfile.mkdtemp(prefix="head-")), tmp_path / "out"  # a short path
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}"]
+    ray += ["--num-cpus=2", "--include-dashboard=false", f"--temp-dir={place}"]
+    subprocess.run(ray, check=True, capture_output=True, timeout=300)
+    what = command("predict", tiny_model, films, "--answer-flagged", "--batch", "2", "--out", out)
+    try:
+        quiet = subprocess.PIPE
+        first = subprocess.Popen(
+            [*what, "--on", f"127.0.0.1:{port}", "--cpus", "1"], stderr=quiet, stdout=quiet
+        )
+        for _ in range(3000):
+            workers = processes_with("ray::_Actor")
+            if any(one.parent() in of(place) for one in workers):
+                break  # one begins, so nothing is done yet
+            time.sleep(0.1)
+        for one in of(place):
+            one.kill()
+        _, said = first.communicate(timeout=300)
+    finally:
+        for one in of(place):
+            one.kill()
+        shutil.rmtree(place, ignore_errors=True)
+    assert first.returncode == 1
+    lines = [line for line in said.decode().splitlines() if line.startswith("pleura: error: ")]
+    assert len(lines) == 1
+    assert (
+        "node of the cluster is gone, so nothing is heard of the cluster any more; beg" in lines[0]
+    )
+    assert b"Ray" not in said
+    assert b"GCS" not in said
+    assert subprocess.run(what, capture_output=True, timeout=600).returncode == 3
+    here = tmp_path / "here"
+    assert execute([*map(str, what[3:-1]), str(here)]) == 3
+    assert told(here) == told(out)
+
+
+def of(place):
+    return processes_with(str(place))
+
+
+def processes_with(text):
+    """Return the processes that a text is in the command line of, but for this one."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if one.pid != os.getpid() and text in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 class Workers:

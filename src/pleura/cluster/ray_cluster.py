@@ -1,23 +1,39 @@
 """A Ray cluster: begun on this machine, or joined. Ray reports nothing and logs nothing here."""
 
+import atexit
 import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from pleura.errors import UsageError, first_line
+from pleura.errors import LostError, UsageError, first_line
 
 HERE = "ray"
 """A cluster of this machine alone, for this command."""
 
 _CONNECT_S = 10.0
 
+_LOOK_S = 2.0
+_BACK_S = 30.0
+"""So long a head node may be away: Ray itself ends the process after a minute, in its own words."""
+
+_END_S = 5.0
+
+_joined: dict[str, Any] = {}
+"""Ray's module, while this process is connected, by where to."""
+
+HEAD = "the head node of the cluster"
+
 
 @contextlib.contextmanager
 def joined(where: str) -> Iterator[Any]:
-    """Yield Ray's module, connected until the block ends.
+    """Yield Ray's module, connected until the block ends; within one, to the same cluster.
 
     Args:
         where: ``ray``, ``auto``, or an address: ``ray://HOST:10001`` or ``HOST:6379``.
@@ -25,12 +41,17 @@ def joined(where: str) -> Iterator[Any]:
     Raises:
         UsageError: Ray is not installed, no cluster is there, or it runs other versions.
     """
+    if where in _joined:
+        yield _joined[where]
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Else workers of a cluster that is begun here give way to any other program, by 15.
     os.environ.setdefault("RAY_worker_niceness", "0")
     # Its machines' words on a worker that died go to stdout else, whatever log_to_driver says.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    if where != HERE and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster without tokens passes over it
     try:
         import ray
     except ImportError as error:
@@ -47,10 +68,100 @@ def joined(where: str) -> Iterator[Any]:
         ray.init(**how)
     except Exception as error:  # each way to a cluster has its own
         raise UsageError(f"`on` {where}: {_why(error)}") from error
+    _joined[where] = ray
+    leave = ray.shutdown
     try:
         yield ray
+    except LostError:
+        leave = partial(_leave_lost, ray)
+        raise
     finally:
-        ray.shutdown()
+        del _joined[where]
+        leave()
+
+
+class Pulse:
+    """Whether that of a cluster is there by which this process reaches it.
+
+    Args:
+        ray: Ray's module, connected.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._parts = _reached_by(ray)
+        self._looked = time.monotonic()
+        self._missed: dict[str, float] = {}  # since when
+
+    def require(self) -> None:
+        """See that it is there; it is looked every two seconds.
+
+        Raises:
+            LostError: It is gone, and does not come back.
+        """
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        for what, (answers, patience_s) in self._parts.items():
+            if answers():
+                self._missed.pop(what, None)
+            elif now - self._missed.setdefault(what, now) > patience_s:
+                raise lost(what)
+
+
+def lost(what: str) -> LostError:
+    """Return the sentence about a cluster that is gone."""
+    return LostError(
+        f"{what} is gone, so nothing is heard of the cluster any more; begin it again, and give "
+        "the same command again"
+    )
+
+
+def _reached_by(ray: Any) -> dict[str, tuple[Callable[[], bool], float]]:
+    """Return what a process needs of a cluster: how to see it, and how long to wait for it."""
+    node = getattr(getattr(ray, "_private", None), "worker", None)
+    node = getattr(node, "_global_node", None)
+    if node is None:  # Ray's client, which says by itself when it is cut off
+        return {}
+    host, _, port = str(node.gcs_address).rpartition(":")
+
+    def head() -> bool:
+        return _listens(socket.AF_UNSPEC, (host.strip("[]"), int(port)))
+
+    def own() -> bool:
+        return _listens(socket.AF_UNIX, node.raylet_socket_name)
+
+    return {HEAD: (head, _BACK_S), "this machine's node of the cluster": (own, _LOOK_S)}
+
+
+def _listens(family: int, where: Any) -> bool:
+    try:
+        if family == socket.AF_UNIX:
+            with socket.socket(socket.AF_UNIX) as link:
+                link.settimeout(_LOOK_S)
+                link.connect(where)
+        else:
+            socket.create_connection(where, _LOOK_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _leave_lost(ray: Any) -> None:
+    """Leave a cluster that is gone, without waiting for it now or when this process ends."""
+    atexit.unregister(ray.shutdown)
+    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(_END_S)
+
+
+def _has_token() -> bool:
+    """Return whether there is a token for clusters, which Ray itself shows only if it is told to.
+
+    Ray makes one for the first cluster that is begun on a machine, and then its later ones ask.
+    """
+    told = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return bool(told) or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _require_reached(where: str) -> None:
@@ -76,4 +187,7 @@ def _why(error: Exception) -> str:
     if "grpc" in said.lower() and "install" in said.lower():
         return "Ray's client is not installed; pip install 'pleura[ray]'"
     kind = f"{type(error).__name__}: {first_line(error)}"
-    return f"no cluster can be reached there ({kind}); see its address, and that it runs"
+    return (
+        f"no cluster can be reached there ({kind}); see its address, that it runs, and that "
+        "RAY_AUTH_TOKEN or ~/.ray/auth_token is the token of its head, if it has one"
+    )

@@ -14,7 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pleura.errors import PleuraError, UsageError
+from pleura.cluster.ray_cluster import HEAD, Pulse, lost
+from pleura.errors import LostError, PleuraError, UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -80,7 +81,7 @@ class Shards(Generic[Item, Result]):
         share: Share,
         most: int,
     ) -> None:
-        self._ray = ray
+        self._ray, self._pulse, self._lost = ray, Pulse(ray), False
         cpus, actors = _room(ray, share)
         kind = ray.remote(num_cpus=cpus, num_gpus=share.gpus, max_restarts=0, max_task_retries=0)
         self._kind = kind(_Actor)
@@ -92,8 +93,8 @@ class Shards(Generic[Item, Result]):
         self._require_alike()
 
     def close(self) -> None:
-        """End the actors."""
-        for actor in self._actors:
+        """End the actors; those of a cluster that is gone have ended."""
+        for actor in () if self._lost else self._actors:
             with contextlib.suppress(Exception):  # it is gone already
                 self._ray.kill(actor)
 
@@ -112,6 +113,7 @@ class Shards(Generic[Item, Result]):
 
         Raises:
             PleuraError: What an actor raised on purpose; or no actor is left.
+            LostError: The cluster is gone.
         """
         upcoming, again = iter(shards), deque[tuple[Sequence[Item], int]]()
         idle, running = deque(self._actors), dict[Any, tuple[Any, Sequence[Item], int]]()
@@ -122,7 +124,7 @@ class Shards(Generic[Item, Result]):
                 running[actor.work.remote(task[0])] = (actor, *task)
             if idle and not any(shard for _, shard, _ in running.values()):
                 return
-            done, _ = self._ray.wait(list(running), num_returns=1, timeout=_LOOK_S)
+            done = self._done(list(running))
             for reference in done:
                 actor, shard, deaths = running.pop(reference)
                 found = self._result(reference)
@@ -147,10 +149,24 @@ class Shards(Generic[Item, Result]):
             "logs of its machines show why; give the same command again"
         )
 
+    def _done(self, references: list[Any]) -> list[Any]:
+        """Return one reference of which the result is there, if one comes soon."""
+        try:
+            self._pulse.require()
+            done, _ = self._ray.wait(references, num_returns=1, timeout=_LOOK_S)
+        except LostError:
+            self._lost = True
+            raise
+        except ConnectionError as error:  # so says Ray's client
+            self._lost = True
+            raise lost(HEAD) from error
+        return list(done)
+
     def _result(self, reference: Any) -> tuple[Result] | None:
         """Return the result of a shard; None where its actor died over it."""
         exceptions = self._ray.exceptions
         try:
+            self._pulse.require()
             return (self._ray.get(reference),)
         except exceptions.RayTaskError as error:
             raise _ours(error) from error
@@ -178,8 +194,11 @@ class Shards(Generic[Item, Result]):
     def _begun(self, actor: Any, deaths: int = 0) -> Any:
         """Return what an actor says of its machine; one that is killed is replaced."""
         exceptions = self._ray.exceptions
+        reference = actor.version.remote()
+        while not self._done([reference]):
+            pass
         try:
-            return self._ray.get(actor.version.remote())
+            return self._ray.get(reference)
         except exceptions.RayError as error:
             killed = isinstance(error, exceptions.RayActorError) and "No module" not in str(error)
             if not killed or deaths + 1 == BEGINNINGS:
