@@ -22,7 +22,7 @@ def ensemble(
         ),
     ] = None,
     on: Annotated[
-        Path | None,
+        options.ArraysOrNone,
         typer.Option(
             help="A prepared folder of images that trained none: choose thresholds there."
         ),
@@ -36,6 +36,7 @@ def ensemble(
     """
     from dataclasses import asdict
 
+    from pleura.cli.stores import open_arrays
     from pleura.data.arrays import open_prepared
     from pleura.models.bundle import read_bundle, write_bundle
     from pleura.stages.ensemble import combine
@@ -43,9 +44,8 @@ def ensemble(
 
     console.hold(locked_file(out, "ensemble"))
     bundles = [read_bundle(path) for path in models]
-    whole = combine(
-        bundles, tta=tta, sizes=size or (), prepared=None if on is None else open_prepared(on)
-    )
+    prepared = None if on is None else open_prepared(open_arrays(on))
+    whole = combine(bundles, tta=tta, sizes=size or (), prepared=prepared)
     write_bundle(whole, out)
     mirrored = " and their mirror images" if tta else ""
     at = f", at {' and '.join(map(str, sorted(set(size))))} pixels" if size else ""

@@ -28,12 +28,15 @@ DataFolders = Annotated[
         "address (s3://). Several folders, files and quoted globs will do as well.",
     ),
 ]
-_WRITTEN, _ANYWHERE = "written", "anywhere"
+_WRITTEN, _ANYWHERE, _ARRAYS = "written", "anywhere", "arrays"
 Out = Annotated[Path, _WRITTEN]
 OutOrNone = Annotated[Path | None, _WRITTEN]
 Anywhere = Annotated[Path, _ANYWHERE]
 """What may lie at an address; any other path that is read is one of this machine."""
 AnywhereOrNone = Annotated[Path | None, _ANYWHERE]
+Arrays = Annotated[Path, _ARRAYS]
+"""A prepared folder, which may lie in a store; :func:`pleura.cli.stores.open_arrays` opens it."""
+ArraysOrNone = Annotated[Path | None, _ARRAYS]
 Images = Annotated[
     AnywhereOrNone,
     typer.Option(help="Folder of the training radiographs, where it cannot be found by name."),
@@ -79,6 +82,9 @@ Cpus = Annotated[
         min=0,
         rich_help_panel=CLUSTER,
     ),
+]
+Gpus = Annotated[
+    float, typer.Option(help="GPUs of a cluster's worker.", min=0, rich_help_panel=CLUSTER)
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")]
 MixNames = Annotated[
@@ -424,6 +430,8 @@ def here(given: Path, option: str = "", marks: Sequence[Any] = ()) -> Path:
     scheme = scheme_in(text)
     if not scheme or (_ANYWHERE in marks and scheme in SCHEMES):
         return given
+    if _ARRAYS in marks and scheme in STORES:
+        return given
     if scheme == "file":
         return Path(path_of(text))
     if _WRITTEN in marks:
@@ -435,8 +443,12 @@ def here(given: Path, option: str = "", marks: Sequence[Any] = ()) -> Path:
     )
 
 
-def require_paths(run: "Run") -> "Run":
-    """Return settings of which none is an address: a run reads and writes on this machine.
+def require_paths(run: "Run", *, but: Sequence[str] = ()) -> "Run":
+    """Return settings of which none is an address that is not read.
+
+    Args:
+        run: The settings.
+        but: Keys, or how keys begin, of those that are read from anywhere.
 
     Raises:
         SettingError: One is.
@@ -452,13 +464,13 @@ def require_paths(run: "Run") -> "Run":
         elif isinstance(value, list | tuple):
             for one in value:
                 yield from names_addresses(key, one)
-        elif isinstance(value, str) and scheme_in(value):
+        elif isinstance(value, str) and scheme_in(value) and not key.startswith(tuple(but)):
             yield f"{key} {_shown(value)}"
 
     for found in names_addresses("", asdict(run)):
         raise SettingError(
-            f"{found}: what a run names is read from this machine, and written to it; copy it "
-            "here, and name its path"
+            f"{found}: this is read from this machine, and written to it; copy it here, and name "
+            "its path"
         )
     return run
 

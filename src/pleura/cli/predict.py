@@ -52,10 +52,7 @@ def predict(
     asked: Asked = ASKED,
     on: options.On = "local",
     cpus: options.Cpus = 0,
-    gpus: Annotated[
-        float,
-        typer.Option(help="GPUs of a cluster's worker.", min=0, rich_help_panel=options.CLUSTER),
-    ] = 0.0,
+    gpus: options.Gpus = 0.0,
     work: Annotated[
         Path | None,
         typer.Option(

@@ -11,10 +11,11 @@ import typer
 
 from pleura.cli import console, options
 from pleura.cli.evaluate import print_figures
-from pleura.cli.stores import open_paths
+from pleura.cli.stores import open_arrays, open_paths
+from pleura.remote.address import scheme_in
 
 if TYPE_CHECKING:
-    from pleura.config import Network, Train
+    from pleura.config import Network, Run, Train
     from pleura.data.arrays import Prepared
     from pleura.evaluation.mix import Mix
     from pleura.training.history import OnStep, Step
@@ -85,7 +86,7 @@ def train(
     if folds is not None:
         texts += [f"train.folds={folds}", "train.fold=0"]
     run = config.load_run(run_file, texts) if run_file else config.make_run(texts)
-    options.require_paths(run)
+    options.require_paths(run, but=("train.extra",))
     for text in texts:
         if text.partition(".")[0].strip() not in ("network", "train"):
             raise SettingError(
@@ -93,20 +94,20 @@ def train(
                 "nothing in it; pleura run takes all"
             )
     console.hold(hold_to_train(out))
-    arrays = _opened(prepared, work, work_gib)
+    arrays, settings_of_train = _opened(prepared, run, work, work_gib)
     (fold_table,) = open_paths(fold_table)
     if fold_table is not None:
         arrays = with_folds(arrays, fold_table)
     if folds is not None or all_folds:
         mixes = find_mixes(mix or ())
         found = _train_all(
-            arrays, out, run.network, run.train, refit=refit, resume=resume, mixes=mixes
+            arrays, out, run.network, settings_of_train, refit=refit, resume=resume, mixes=mixes
         )
         _print(found, as_json)
         return
     for option in (*(["--refit"] if refit else []), *(["--mix"] if mix else [])):
         raise SettingError(f"{option} goes with --folds or --all-folds: a single training has none")
-    trainer = Trainer(arrays, out, run.network, run.train)
+    trainer = Trainer(arrays, out, run.network, settings_of_train)
     if is_main_process():
         done = resume and is_trained(trainer)
         console.say(f"{out} holds this training, finished" if done else trainer.about)
@@ -130,30 +131,25 @@ def train(
         )
 
 
-def _opened(prepared: str, work: Path | None, work_gib: float) -> "Prepared":
-    """Return a prepared folder, which may be at an address, until the command ends.
+def _opened(
+    prepared: str, run: "Run", work: Path | None, work_gib: float
+) -> tuple["Prepared", "Train"]:
+    """Return a prepared folder until the command ends, and settings with paths of further ones.
 
     Raises:
-        UsageError: It is of a kind that is not read; or an option does not go with it.
+        UsageError: One is at an address of a kind that is not read; or an option is for such alone.
     """
-    from pleura.data.arrays import open_prepared
-    from pleura.data.fetched import prepared_at
-    from pleura.errors import UsageError
-    from pleura.remote.address import STORES, path_of, scheme_in, url_of, without_secrets
-    from pleura.storage.own_file import cache_folder
+    from dataclasses import replace
 
-    scheme = scheme_in(prepared)
-    if scheme in STORES:
-        keep = work or cache_folder("arrays")
-        return console.hold(prepared_at(url_of(prepared), keep, int(work_gib * 2**30)))
-    if scheme not in ("", "file"):
-        raise UsageError(
-            f"{without_secrets(prepared)}: a prepared folder is read from this machine, or from "
-            f"{', '.join(f'{one}://' for one in STORES)}; copy it to one of them"
-        )
-    if work is not None or work_gib:
+    from pleura.data.arrays import open_prepared
+    from pleura.errors import UsageError
+
+    if (work is not None or work_gib) and not any(map(scheme_in, (prepared, *run.train.extra))):
         raise UsageError("--work, --work-gib: are for arrays at an address; leave them out")
-    return open_prepared(path_of(prepared))
+    own, *extra = (
+        open_arrays(folder, work, int(work_gib * 2**30)) for folder in (prepared, *run.train.extra)
+    )
+    return open_prepared(own), replace(run.train, extra=[str(path) for path in extra])
 
 
 def _print(told: Mapping[str, Any] | None, as_json: bool) -> None:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def tune(
-    prepared: Annotated[Path, typer.Argument(help="A folder that pleura prepare wrote.")],
+    prepared: Annotated[
+        options.Arrays,
+        typer.Argument(help="A folder that pleura prepare wrote, or its address in a store."),
+    ],
     out: Annotated[options.Out, typer.Option(help="Folder for the study.")],
     run_file: Annotated[
         Path, typer.Option("--run", help="A run as a TOML file, with a [tune.space].")
@@ -44,13 +47,14 @@ def tune(
     from dataclasses import asdict
 
     from pleura import config
+    from pleura.cli.stores import open_arrays
     from pleura.cli.train import watch_training
     from pleura.data.arrays import open_prepared
     from pleura.stages.tune import METRIC
     from pleura.stages.tune import tune as search
 
     run = options.require_paths(config.load_run(run_file, settings or ()))
-    arrays = open_prepared(prepared)
+    arrays = open_prepared(open_arrays(prepared))
     with ExitStack() as watching:
 
         def on_trial(number: int, tried: "Mapping[str, Scalar]") -> "OnStep":

@@ -218,14 +218,32 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
     """Return the prepared folder at `path`, its arrays memory-mapped.
 
     Manifest and index are compared with their digests here; the arrays as they are read, or all at
-    once by :meth:`Prepared.check`.
+    once by :meth:`Prepared.check`. A path may be an address, while that is at hand
+    (:func:`pleura.data.fetched.prepared_at`).
 
     Raises:
         DataError: The folder is missing, unfinished, from another version, changed since it was
             written, or does not add up.
     """
-    folder = Path(path)
-    return open_arrays(folder, folder, CheckedArray)
+    folder = path_at(path)
+    known = _at_hand.get(str(folder))
+    return known or open_arrays(folder, folder, CheckedArray)
+
+
+_at_hand: dict[str, Prepared] = {}
+
+
+@contextlib.contextmanager
+def at_hand(prepared: Prepared) -> Iterator[Prepared]:
+    """Have a folder opened by its path until the block ends, wherever its arrays lie."""
+    before = _at_hand.get(str(prepared.path))
+    _at_hand[str(prepared.path)] = prepared
+    try:
+        yield prepared
+    finally:
+        del _at_hand[str(prepared.path)]
+        if before is not None:
+            _at_hand[str(prepared.path)] = before
 
 
 def open_arrays(folder: Path, named: Path, array: Callable[..., CheckedArray]) -> Prepared:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pleura.data.arrays import Prepared, open_arrays
+from pleura.data.arrays import Prepared, at_hand, open_arrays
 from pleura.data.checked import CheckedArray, header, piece_digest
 from pleura.data.manifest import INDEX, NAME
 from pleura.errors import DataError, OutputError
@@ -36,6 +36,8 @@ Fetch = Callable[[int, int], Future[bytes]]
 @contextlib.contextmanager
 def prepared_at(url: str, work: Path, most_bytes: int = 0) -> Iterator[Prepared]:
     """Yield the prepared folder at an address; images are fetched as they are asked for.
+
+    Until the block ends ``open_prepared`` opens it by its address, too.
 
     Args:
         url: Of the folder, in a store.
@@ -72,7 +74,8 @@ def prepared_at(url: str, work: Path, most_bytes: int = 0) -> Iterator[Prepared]
                 room=lambda: most - _taken_by(kept),
             )
 
-        yield open_arrays(kept, path_at(without_secrets(url)), array)
+        with at_hand(open_arrays(kept, path_at(without_secrets(url)), array)) as prepared:
+            yield prepared
 
 
 def _taken_by(folder: Path) -> int:

@@ -23,7 +23,7 @@ from pleura.remote.address import SCHEMES, WEB, Address, path_of, scheme_of, url
 from pleura.remote.objects import Brought, Objects
 from pleura.storage import elsewhere
 from pleura.storage.archive import TWICE, is_archive
-from pleura.storage.content import Stamp
+from pleura.storage.content import Stamp, stamp_at
 from pleura.storage.elsewhere import Elsewhere, path_at
 
 _HEAD_BYTES = 1 << 13
@@ -98,6 +98,12 @@ def listed_at(path: str) -> Listed | None:
     return found
 
 
+def listed_sources(paths: Iterable[Path]) -> dict[Source, Stamp | None]:
+    """Return files with their stamps, each by where its bytes are fetched from."""
+    known = ((path, listed_at(str(path))) for path in paths)
+    return dict(found or (path, stamp_at(path)) for path, found in known)
+
+
 def shown(text: str) -> str:
     """Return the path under which an address is at hand: itself, without secrets; a path as it is.
 
@@ -119,13 +125,17 @@ def shown_in(settings: config.Data) -> config.Data:
         annotations=shown(settings.annotations),
         patients=shown(settings.patients),
         fold_table=shown(settings.fold_table),
+        test_annotations=shown(settings.test_annotations),
         labels=replace(settings.labels, table=shown(settings.labels.table)),
     )
 
 
 def stores_of(settings: config.Data) -> contextlib.AbstractContextManager[None]:
     """Return :func:`stores` of all that settings name."""
-    tables = (settings.annotations, settings.patients, settings.fold_table, settings.labels.table)
+    tables = (
+        *(settings.annotations, settings.patients, settings.fold_table, settings.labels.table),
+        settings.test_annotations,
+    )
     return stores([settings.path, *settings.also, settings.images, settings.test_images], tables)
 
 

@@ -61,10 +61,11 @@ class JobSettings:
 
 def predict_files(
     predictor: "Predictor",
-    paths: Sequence[Path],
+    paths: Sequence[Path] | Mapping[Source, Stamp | None],
     settings: JobSettings,
     readers: Readers | None = None,
     on_progress: OnProgress = untold,
+    objects: Objects | None = None,
 ) -> Rows:
     """Predict `paths`, write the tables, and return one row per path, in order.
 
@@ -76,18 +77,22 @@ def predict_files(
 
     Args:
         predictor: The model.
-        paths: DICOM files or plain pictures.
+        paths: DICOM files or plain pictures; or such and addresses, with their stamps.
         settings: How, and where to.
         readers: The processes that open the files; by default they are started here, and ended.
         on_progress: Told (files done, files in all).
+        objects: What fetches from addresses, where there are any.
 
     Raises:
         OutputError: A result could not be written; what is finished is kept.
     """
     with contextlib.ExitStack() as stack:
         readers = readers or stack.enter_context(Readers(files=len(paths)))
-        job = stack.enter_context(Job(predictor, settings, readers))
-        for _ in job.answer(paths):
+        job = stack.enter_context(Job(predictor, settings, readers, objects))
+        files: Mapping[Source, Stamp | None] = (
+            paths if isinstance(paths, Mapping) else {path: stamp_at(path) for path in paths}
+        )
+        for _ in job.answer_stamped(files):
             on_progress(job.done, len(paths))
         return job.finish()
 

@@ -36,6 +36,7 @@ from pleura.data.files import Listing, expand
 from pleura.data.index import Index, build_index
 from pleura.data.records import read_index
 from pleura.data.sources import Sources, find_sources
+from pleura.data.stores import listed_sources
 from pleura.data.table_use import TableUse
 from pleura.engines.choice import converting
 from pleura.errors import DataError, SealError, UsageError
@@ -48,6 +49,7 @@ from pleura.inference.readers import open_readers
 from pleura.inference.tables import ANSWERS, SUBMISSION, WORKLIST
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.processes.progress import OnProgress
+from pleura.remote.objects import Objects
 from pleura.results.writer import forget_key
 from pleura.stages.evaluate import evaluate_model, write_validation_report
 from pleura.stages.predict import job_settings, open_predictor
@@ -55,6 +57,7 @@ from pleura.stages.score_answers import Scored, read_truth, score_answers, write
 from pleura.stages.train import is_trained, train_model
 from pleura.storage.atomic import write_text
 from pleura.storage.content import stamp_at
+from pleura.storage.elsewhere import path_at
 from pleura.storage.lock import contents, locked_folder
 from pleura.storage.own_file import require_own_file
 from pleura.storage.seal import sealed, unsealed
@@ -281,7 +284,7 @@ class _Job:
         if not paths:
             self.listener.stage("predict", "no test images and no inputs, left out")
             return {"files": {}}
-        truth = Path(self.data.test_annotations) if self.data.test_annotations else None
+        truth = path_at(self.data.test_annotations) if self.data.test_annotations else None
         reading = [asdict(self.sources.reading), self.data.match]
         truth_listing = _listing(files_of_masks(truth) if truth else [])
         inputs = [bundle.digest, asdict(wanted), reading, _listing(paths), truth_listing]
@@ -291,11 +294,13 @@ class _Job:
                 self.listener.stage("engine", said)
             with (
                 open_readers(wanted, len(paths)) as readers,
+                Objects(wanted.max_seconds) as objects,
                 self.listener.progress("predicting", "files") as told,
             ):
                 predictor = open_predictor([bundle], wanted)
                 how = job_settings(predictor, wanted, folder)
-                answers = predict_files(predictor, paths, how, readers, told)
+                files = listed_sources(paths)
+                answers = predict_files(predictor, files, how, readers, told, objects)
             if wanted.deidentify:
                 forget_key(folder)
             result: Values = {
