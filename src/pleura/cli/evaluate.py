@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from pleura.cli import console, options
-from pleura.cli.stores import open_paths
+from pleura.cli.stores import open_arrays, open_paths
+from pleura.remote.address import STORES, path_of, scheme_in, url_of
 
 if TYPE_CHECKING:
+    from pleura.data.arrays import Prepared
     from pleura.data.table_use import TableUse
     from pleura.evaluation.comparison import Comparison
     from pleura.evaluation.mix import Mix
     from pleura.models.bundle import Bundle
-    from pleura.stages.evaluate import Validation
+    from pleura.stages.evaluate import Opens, Validation
     from pleura.stages.judge import Judgement
     from pleura.stages.judge_sides import Judging
 
@@ -26,7 +28,8 @@ _WRITTEN = "What is written"
 def evaluate(
     model: Annotated[Path | None, typer.Argument(help="A model.h5.")] = None,
     prepared: Annotated[
-        Path | None, typer.Argument(help="A folder that pleura prepare wrote.")
+        options.ArraysOrNone,
+        typer.Argument(help="A folder that pleura prepare wrote, or its address in a store."),
     ] = None,
     against: Annotated[
         options.AnywhereOrNone,
@@ -132,6 +135,9 @@ def evaluate(
         ),
     ] = None,
     device: options.Device = "cpu",
+    on: options.On = "local",
+    cpus: options.Cpus = 0,
+    gpus: options.Gpus = 0.0,
     as_json: options.AsJson = False,
 ) -> int:
     """Score a model, or anybody's predictions: figures with 95 % intervals over patients.
@@ -147,6 +153,9 @@ def evaluate(
     --against compares with another model, on the images that trained neither, or with other
     predictions. Each difference has an interval of its own, over the same draws of patients, and
     DeLong's and McNemar's tests stand beside it. pleura plan tells how many patients that takes.
+
+    With --on a Ray cluster runs the model on the prepared folder, which all its machines see, or
+    which lies in a store.
     """
     from pleura.errors import UsageError
 
@@ -168,6 +177,11 @@ def evaluate(
     if predictions is not None or truth is not None:
         if predictions is None or truth is None or model is not None:
             raise UsageError("--predictions needs --truth, and takes no model")
+        if on != "local":
+            raise UsageError(
+                f"--on {on}: a cluster runs a model, and with --predictions none is asked; leave "
+                "out one of the two"
+            )
         from pleura.stages.judge_sides import Judging
 
         how = Judging(
@@ -189,16 +203,46 @@ def evaluate(
         )
     if model is None or prepared is None:
         raise UsageError("name a model and a prepared folder, or --predictions and --truth")
-    return _validate(model, prepared, against, device, wanted)
+    return _validate(model, prepared, against, _Where(device, on, cpus, gpus), wanted)
+
+
+class _Where(NamedTuple):
+    """What runs the models."""
+
+    device: str
+    on: str
+    cpus: int
+    gpus: float
+
+    def opens(self, place: Path, arrays: "Prepared") -> "Opens":
+        """Return what opens models until the command ends, to be asked of a prepared folder.
+
+        Args:
+            place: Where it is, as it was given.
+            arrays: The folder, opened.
+        """
+        cluster = options.cluster_of(self.on, self.cpus, self.gpus)
+        if cluster is None:
+            from pleura.stages.evaluate import opened_here
+
+            return opened_here(self.device)
+        from pleura.stages.evaluate_on_ray import PreparedPlace, opened_on
+        from pleura.storage.own_file import cache_folder
+
+        stored = scheme_in(str(place)) in STORES
+        where = url_of(str(place)) if stored else str(Path(path_of(str(place))).absolute())
+        work = cache_folder("arrays") if stored else None
+        return console.hold(
+            opened_on(cluster, PreparedPlace(where, work, arrays.fingerprint), self.device)
+        )
 
 
 def _validate(
-    model: Path, prepared: Path, against: Path | None, device: str, wanted: "_Wanted"
+    model: Path, prepared: Path, against: Path | None, where: _Where, wanted: "_Wanted"
 ) -> int:
     from pleura.data.arrays import open_prepared
     from pleura.data.stores import stores_of_paths
     from pleura.engines.threads import share_cores
-    from pleura.engines.torch_engine import TorchEngine
     from pleura.models.bundle import read_bundle
     from pleura.stages.evaluate import compare_models, evaluate_model, write_validation_report
     from pleura.storage.lock import locked_file
@@ -210,22 +254,23 @@ def _validate(
     share_cores()
     bundle = read_bundle(model)
     other = None if against is None else read_bundle(against)
-    arrays = open_prepared(prepared)
+    arrays = open_prepared(open_arrays(prepared))
+    opened = where.opens(prepared, arrays)
     if report is not None:
         console.hold(stores_of_paths(record.path for record in arrays.train))
     comparison = None
     with console.progress("evaluating", "images") as told:
         if other is None:
-            engine = TorchEngine(bundle, device)
-            validation = evaluate_model(
-                bundle, arrays, engine=engine, mixes=mixes, negatives=kinds, on_progress=told
-            )
+            with opened(bundle) as ask:
+                validation = evaluate_model(
+                    bundle, arrays, ask=ask, mixes=mixes, negatives=kinds, on_progress=told
+                )
         else:
             both = compare_models(
                 bundle,
                 other,
                 arrays,
-                device=device,
+                opened=opened,
                 mixes=mixes,
                 negatives=kinds,
                 margin=wanted.margin,

@@ -1,10 +1,13 @@
 """Evaluation as a stage: a model against images that did not train it, and the page of it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +20,7 @@ from pleura.engines.engine import Engine, Probabilities
 from pleura.engines.torch_engine import TorchEngine
 from pleura.errors import DataError, InputError
 from pleura.evaluation.comparison import Comparison, compare
-from pleura.evaluation.decision import deal, fit_nested
+from pleura.evaluation.decision import Decision, deal, fit_nested
 from pleura.evaluation.figures import Evaluation
 from pleura.evaluation.mix import Mix
 from pleura.evaluation.outcomes import Outcome, Traits, outcome
@@ -59,6 +62,47 @@ CASES = 12
 
 FAILURES = 16
 """Pictures of misses and false alarms in a report."""
+
+Made = TypeVar("Made")
+
+Make = Callable[[Bundle, Prepared, int, Probabilities, Any], Made]
+"""Makes something small of a model, a row of a folder, what the model says of it, and a hint."""
+
+
+class Ask(Protocol):
+    """Asks a model of rows of ``X_train``, in order, and makes something small of each answer."""
+
+    def __call__(
+        self, prepared: Prepared, rows: NDArray[np.int64], make: Make[Made], hints: Sequence[Any]
+    ) -> Iterator[Made]:
+        """Yield what `make` makes of each of ``(n,)`` `rows`, with its one of n `hints`."""
+
+
+Opens = Callable[[Bundle], AbstractContextManager[Ask]]
+"""Opens a model to be asked, until the block ends."""
+
+
+def asked_by(bundle: Bundle, engine: Engine) -> Ask:
+    """Return what asks a model by an engine of this process."""
+
+    def ask(
+        prepared: Prepared, rows: NDArray[np.int64], make: Make[Made], hints: Sequence[Any]
+    ) -> Iterator[Made]:
+        said = said_of(engine, prepared, rows)
+        for row, one, hint in zip(rows.tolist(), said, hints, strict=True):
+            yield make(bundle, prepared, row, one, hint)
+
+    return ask
+
+
+def opened_here(device: str = "cpu") -> Opens:
+    """Return what opens models in this process."""
+
+    @contextlib.contextmanager
+    def opened(bundle: Bundle) -> Iterator[Ask]:
+        yield asked_by(bundle, TorchEngine(bundle, device))
+
+    return opened
 
 
 def said_of(engine: Engine, prepared: Prepared, rows: NDArray[np.int64]) -> Iterator[Probabilities]:
@@ -108,6 +152,7 @@ def evaluate_model(
     prepared: Prepared,
     *,
     engine: Engine | None = None,
+    ask: Ask | None = None,
     leave_out: NDArray[np.uint64] | None = None,
     counted: Predictions | None = None,
     mixes: Sequence[Mix] = (),
@@ -125,6 +170,7 @@ def evaluate_model(
         bundle: The model.
         prepared: The folder.
         engine: What runs the network; torch on the CPU by default.
+        ask: What asks the model, where that is not `engine`.
         leave_out: ``(n,)`` uint64, as in :attr:`Bundle.trained_on`: pictures that do not count
             either, because they trained the model that this one is compared with.
         counted: What the network says of these very images, where it was counted before.
@@ -146,24 +192,25 @@ def evaluate_model(
             f"{prepared.path}: all of its {len(prepared.train)} labelled images trained {who}; "
             "evaluate on others"
         )
-    engine = engine or TorchEngine(bundle)
+    ask = ask or asked_by(bundle, engine or TorchEngine(bundle))
     records = [prepared.train[row] for row in rows]
     own = trained.any()  # then the others are, or hold, the model's own validation part
     parts = deal([_patient(record) for record in records], _positive(records)) if own else None
     nested = None
     if parts is not None and parts.any():
         if counted is None:
-            counted = counted_on(engine, prepared, rows)
+            counted = joined(ask(prepared, rows, _count, [None] * len(rows)))
         kind = bundle.training.get("train.calibration", "platt")
-        nested = [one.applied(bundle) for one in fit_nested(counted, parts, kind)]
+        nested = fit_nested(counted, parts, kind)
+    judges: Sequence[Decision | None] = [None] * len(rows)
+    if nested is not None and parts is not None:
+        judges = [nested[part] for part in parts.tolist()]
+    hints = [
+        (judge, negatives.get(r.image_id, "")) for judge, r in zip(judges, records, strict=True)
+    ]
     outcomes, naive = [], []
-    for number, said in enumerate(said_of(engine, prepared, rows)):
-        record = records[number]
-        one = outcome_of(record, said, bundle, negatives.get(record.image_id, ""))
-        naive.append(one)
-        if nested is not None and parts is not None:
-            chosen = nested[parts[number]]
-            one = outcome_of(record, said, chosen, one.traits.negatives, chosen_elsewhere=True)
+    for plain, one in ask(prepared, rows, _judge, hints):
+        naive.append(plain)
         outcomes.append(one)
         on_progress(len(outcomes), len(rows))
     evaluation = summarise(outcomes, bundle.points, mixes=mixes, naive=naive)
@@ -175,6 +222,28 @@ def evaluate_model(
         tuple(int(row) for row in rows),
         (*notes, *ranking_doubts(evaluation.auroc, ranked)),
     )
+
+
+def _count(
+    bundle: Bundle, prepared: Prepared, row: int, said: Probabilities, hint: object
+) -> Predictions:
+    return _counted(prepared, row, said)
+
+
+def _judge(
+    bundle: Bundle,
+    prepared: Prepared,
+    row: int,
+    said: Probabilities,
+    hint: tuple[Decision | None, str],
+) -> tuple[Outcome, Outcome]:
+    """Return how an answer fares by the model's own thresholds, and by those of a hint."""
+    record, (judge, negatives) = prepared.train[row], hint
+    plain = outcome_of(record, said, bundle, negatives)
+    if judge is None:
+        return plain, plain
+    chosen = judge.applied(bundle)
+    return plain, outcome_of(record, said, chosen, negatives, chosen_elsewhere=True)
 
 
 def is_own(notes: Sequence[str]) -> bool:
@@ -226,7 +295,7 @@ def compare_models(
     other: Bundle,
     prepared: Prepared,
     *,
-    device: str = "cpu",
+    opened: Opens | None = None,
     mixes: Sequence[Mix] = (),
     negatives: Mapping[str, str] = MappingProxyType({}),
     margin: float | None = None,
@@ -234,7 +303,8 @@ def compare_models(
 ) -> Versus:
     """Score two models on the labelled images of a prepared folder that trained neither.
 
-    A `margin` is by how much the first may be worse, as :func:`compare` takes it.
+    A `margin` is by how much the first may be worse, as :func:`compare` takes it. Each model is
+    asked by what `opened` opens: torch on the CPU by default.
 
     Raises:
         DataError: The folder has another size than a model, or every image trained one of them.
@@ -244,19 +314,21 @@ def compare_models(
     def told(done: int, total: int, before: int) -> None:
         on_progress(done + before * total, 2 * total)
 
-    both = ((bundle, other), (other, bundle))
-    ours, theirs = (
-        evaluate_model(
-            one,
-            prepared,
-            engine=TorchEngine(one, device),
-            leave_out=against.trained_on,
-            mixes=mixes,
-            negatives=negatives,
-            on_progress=partial(told, before=before),
-        )
-        for before, (one, against) in enumerate(both)
-    )
+    both, found = ((bundle, other), (other, bundle)), []
+    for before, (one, against) in enumerate(both):
+        with (opened or opened_here())(one) as ask:
+            found.append(
+                evaluate_model(
+                    one,
+                    prepared,
+                    ask=ask,
+                    leave_out=against.trained_on,
+                    mixes=mixes,
+                    negatives=negatives,
+                    on_progress=partial(told, before=before),
+                )
+            )
+    ours, theirs = found
     return Versus(ours, theirs, compare(ours.outcomes, theirs.outcomes, margin=margin))
 
 
