@@ -13,7 +13,7 @@ from tests.cli.test_addresses import files_of, findings, put_folder
 
 def test_a_worker_reads_its_shard():
     read = worker(lambda names: [name.upper() for name in names])
-    assert read([ToRead("a", None), ToRead("b", None)]) == [("a", "A"), ("b", "B")]
+    assert read([ToRead("a", ()), ToRead("b", ())]) == [("a", "A"), ("b", "B")]
 
 
 def test_a_file_over_which_workers_die_has_its_reason(monkeypatch, tmp_path):

@@ -1,16 +1,19 @@
 """`pleura simulate`: simulated pneumothorax in real radiographs that show none, to train with."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pleura.cli import console, options
+from pleura.cli.stores import open_paths
 
 
 def simulate(
     radiographs: Annotated[
-        Path, typer.Argument(help="A folder of DICOM, JPEG or PNG radiographs.")
+        options.Anywhere,
+        typer.Argument(
+            help="A folder of DICOM, JPEG or PNG radiographs, or its address (s3://)."
+        ),
     ],
     out: Annotated[options.Out, typer.Option(help="A new or empty folder.")],
     count: Annotated[int, typer.Option(help="Radiographs to write.", min=1)] = 200,
@@ -20,14 +23,14 @@ def simulate(
         float, typer.Option(help="Share with a pneumothorax.", min=0.0, max=1.0)
     ] = 0.5,
     labels: Annotated[
-        Path | None,
+        options.AnywhereOrNone,
         typer.Option(
             help="A table that says which show a pneumothorax: ImageId and EncodedPixels, or "
             "image and pneumothorax. Without it, none does."
         ),
     ] = None,
     exclude: Annotated[
-        Path | None,
+        options.AnywhereOrNone,
         typer.Option(
             help="A folder of radiographs to judge on later: none of their patients' is drawn on."
         ),
@@ -39,6 +42,8 @@ def simulate(
         ),
     ] = False,
     workers: options.Workers = 0,
+    on: options.On = "local",
+    cpus: options.Cpus = 0,
     as_json: options.AsJson = False,
 ) -> None:
     """Draw pneumothoraces with exact masks on real radiographs that show none.
@@ -46,10 +51,14 @@ def simulate(
     The folder has the layout of the SIIM-ACR set: dicom-images-train and train-rle.csv, with
     patients.csv to keep radiographs of one patient together, and simulate.csv with what was drawn.
     Radiographs of which the lungs are not found with confidence are refused. For training and study
-    alone.
+    alone. With --on a Ray cluster reads and draws, into a folder that all its machines see. What
+    was cut off goes on with the same command.
     """
     from pleura.synthesis.simulate import write_simulated
 
+    cluster = options.cluster_of(on, cpus)
+    found, labels, exclude = open_paths(radiographs, labels, exclude)
+    radiographs = found or radiographs
     with console.progress("simulating", "radiographs") as on_progress:
         cohort = write_simulated(
             radiographs,
@@ -62,6 +71,7 @@ def simulate(
             exclude=exclude,
             originals=originals,
             workers=workers,
+            cluster=cluster,
             on_progress=on_progress,
         )
     sources = cohort.sources

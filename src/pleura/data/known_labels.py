@@ -3,12 +3,12 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pleura.config import Labels
 from pleura.errors import DataError
 from pleura.formats.labels import read_labels
 from pleura.formats.masks import MaskReading, is_mask_table, read_masks
+from pleura.storage.elsewhere import path_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def known_labels(path: str | os.PathLike[str]) -> Mapping[str, Label]:
     Raises:
         InputError: It is neither, or a value is not understood.
     """
-    path = Path(path)
+    path = path_at(path)
     if is_mask_table(path, MaskReading()):
         masks = read_masks(path).masks
         return {image_id: Label(bool(texts)) for image_id, texts in masks.items()}

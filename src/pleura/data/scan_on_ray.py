@@ -17,17 +17,22 @@ SHARD = 256
 
 
 class ToRead(NamedTuple):
-    """A file, and where it lies if that is an address."""
+    """Something to be read: its name, and where its files lie that are at addresses."""
 
     name: str
-    listed: Listed | None
+    listed: tuple[Listed, ...]
 
 
 Said = TypeVar("Said")
 
 
 def read_on(
-    cluster: Cluster, names: Sequence[str], read: Callable[[Sequence[str]], Sequence[Said]]
+    cluster: Cluster,
+    names: Sequence[str],
+    read: Callable[[Sequence[str]], Sequence[Said]],
+    *,
+    needs: Callable[[str], Sequence[str]] = lambda name: (name,),
+    shard: int = 0,
 ) -> Iterator[tuple[str, Said | None]]:
     """Yield each file with what is said of it, in any order; None where workers died over it.
 
@@ -35,21 +40,28 @@ def read_on(
         cluster: Where, and what a worker takes of it.
         names: The files.
         read: Called in the workers; it must survive pickling, and so must what it says.
+        needs: Returns the paths that are read for a name, where that is none itself.
+        shard: Files that a worker takes at a time; 0 for :data:`SHARD`.
 
     Raises:
         UsageError: No cluster is there, or has no room.
     """
     with joined(cluster.where) as ray:
-        most = -(-len(names) // SHARD)
+        size = shard or SHARD
+        most = -(-len(names) // size)
         shards = Shards[ToRead, list[tuple[str, Said | None]]](
             ray, worker, (read,), cluster.share, most
         )
         try:
-            items = [ToRead(name, listed_at(name)) for name in names]
-            for found in shards.map(chunks(items, SHARD), lambda one: [(one.name, None)]):
+            items = [ToRead(name, _listed(needs(name))) for name in names]
+            for found in shards.map(chunks(items, size), lambda one: [(one.name, None)]):
                 yield from found
         finally:
             shards.close()
+
+
+def _listed(paths: Sequence[str]) -> tuple[Listed, ...]:
+    return tuple(one for one in map(listed_at, paths) if one is not None)
 
 
 def worker(
@@ -59,7 +71,8 @@ def worker(
 
     def told(shard: Sequence[ToRead]) -> list[tuple[str, Said]]:
         names = [one.name for one in shard]
-        with stores_of_listed([one.listed for one in shard if one.listed is not None]):
+        listed = {str(found[0]): found for one in shard for found in one.listed}
+        with stores_of_listed(list(listed.values())):
             return list(zip(names, read(names), strict=True))
 
     return told

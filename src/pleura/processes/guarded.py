@@ -37,6 +37,7 @@ def guarded_map(
     *,
     name: Callable[[Piece], object],
     split: Callable[[Piece], Sequence[Piece]] = lambda piece: (piece,),
+    needs: Callable[[Piece], Sequence[object]] | None = None,
     workers: int = 1,
 ) -> Iterator[list[Reply | LimitError]]:
     """Yield what `function` replies to each piece of work, in order.
@@ -50,6 +51,7 @@ def guarded_map(
         pieces: What to work on; pickle carries it to the process.
         name: What messages call a piece: the path of its file.
         split: Returns the parts of a piece, each of one file.
+        needs: Returns the paths of what a part reads, where that is not what messages call it.
         workers: Processes; 0 means one per core. With one, a process is used that stays.
 
     Yields:
@@ -63,14 +65,14 @@ def guarded_map(
     count = min(workers or os.cpu_count() or 1, len(pieces))
     if count < 2:
         for piece in pieces:
-            yield _replies(_kept(os.getpid(), LIMITS), function, piece, name, split)
+            yield _replies(_kept(os.getpid(), LIMITS), function, piece, name, split, needs)
         return
     with Isolated(_HANDLER, count, LIMITS) as isolated:
         # Two for each child: what lies elsewhere is brought while it works.
         threads = ThreadPoolExecutor(2 * count, thread_name_prefix="pleura-guarded")
 
         def submit(piece: Piece) -> Future[list[Reply | LimitError]]:
-            return threads.submit(_replies, isolated, function, piece, name, split)
+            return threads.submit(_replies, isolated, function, piece, name, split, needs)
 
         try:
             yield from ahead(submit, pieces, 4 * count)
@@ -213,16 +215,18 @@ def _replies(
     piece: Piece,
     name: Callable[[Piece], object],
     split: Callable[[Piece], Sequence[Piece]],
+    needs: Callable[[Piece], Sequence[object]] | None,
 ) -> list[Reply | LimitError]:
     folder = None
     with contextlib.suppress(OSError):  # it was removed: only whole paths mean anything
         folder = os.getcwd()  # noqa: PTH109
     about, parts = name(piece), split(piece)
     alone = len(parts) < 2
-    files = [str(name(part)) for part in parts]
+    files = [str(one) for part in parts for one in (needs(part) if needs else (name(part),))]
 
     def apart() -> list[Reply | LimitError]:
-        return [one for part in parts for one in _replies(isolated, function, part, name, split)]
+        answers = (_replies(isolated, function, part, name, split, needs) for part in parts)
+        return [one for answer in answers for one in answer]
 
     if not alone and elsewhere.size_of(files) > _MOST_BYTES:
         return apart()

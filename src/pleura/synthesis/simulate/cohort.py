@@ -1,32 +1,31 @@
 """A folder of simulated radiographs, laid out as pleura reads any other, with what was drawn."""
 
+import contextlib
+import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pleura.data.known_labels import Label, known_labels
-from pleura.data.patients import nih_patient
-from pleura.data.radiographs import (
-    AnyRadiograph,
-    header_patient,
-    radiograph_files,
-    radiograph_id,
-    read_any_radiograph,
-)
+from pleura.data.radiographs import AnyRadiograph, radiograph_files, read_any_radiograph
 from pleura.dicom.secondary import write_secondary_capture
 from pleura.dicom.square import square_shape
-from pleura.errors import DataError, InputError, LimitError, UsageError, is_about_memory
+from pleura.errors import DataError, LimitError, PleuraError, UsageError
 from pleura.formats.csv_cells import csv_text
 from pleura.formats.rle import mask2rle
-from pleura.processes.guarded import guarded_list, guarded_map
-from pleura.processes.isolation import Reply, next_file
+from pleura.processes.guarded import guarded_map
+from pleura.processes.isolation import Reply
 from pleura.processes.progress import OnProgress, untold
-from pleura.storage.atomic import write_text
+from pleura.storage.atomic import remove, write_text
 from pleura.storage.content import stamp_at
+from pleura.storage.database import Store
+from pleura.storage.elsewhere import holds, is_address
 from pleura.synthesis.lungs import find_lungs
 from pleura.synthesis.new_folder import new_folder
 from pleura.synthesis.phantom.cohort import ANNOTATIONS, PATIENTS, TRAIN_FOLDER, new_names
@@ -38,6 +37,15 @@ from pleura.synthesis.simulate.radiograph import (
     Simulated,
     simulate,
 )
+from pleura.synthesis.simulate.sources import (
+    SourceRadiograph,
+    SourceRadiographs,
+    find_radiographs,
+    kept,
+)
+
+if TYPE_CHECKING:
+    from pleura.cluster.shards import Cluster
 
 PARAMETERS = "simulate.csv"
 
@@ -47,42 +55,14 @@ _COLUMNS = (
 )
 _LARGEST_RADIOGRAPH = 2048
 _TRIES = 40  # radiographs to try for one image
+_FEW = 4  # of them are fetched before one is tried, where they lie at addresses
+_SHARD = 32  # radiographs that a worker of a cluster draws at a time
+_STORE = ".simulate.sqlite"
+"""Beside the files until all are written: what was found of sources, and the rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRadiograph:
-    """A radiograph to draw on.
-
-    Attributes:
-        path: Its file.
-        patient: Who is on it, as it may be written.
-        nih_patient: The patient's number where it is one of NIH ChestX-ray14's radiographs.
-    """
-
-    path: Path
-    patient: str
-    nih_patient: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRadiographs:
-    """The radiographs that can be drawn on, and what became of the others.
-
-    Attributes:
-        radiographs: Usable radiographs, in the order of their paths.
-        negatives: These and those whose lungs were not found: all that show no pneumothorax.
-        refused: Path and reason of those that could not be read or whose lungs were not found.
-        positive: How many were left out because the labels say they show a pneumothorax.
-        unlabelled: How many were left out because the labels do not name them.
-        excluded: How many were left out because of who is on them.
-    """
-
-    radiographs: tuple[SourceRadiograph, ...]
-    negatives: tuple[SourceRadiograph, ...]
-    refused: tuple[tuple[str, str], ...]
-    positive: int
-    unlabelled: int
-    excluded: int
+class _NotAtHandError(Exception):
+    """A radiograph at an address was not brought to this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,117 +78,6 @@ class SimulatedCohort:
     out: Path
     kinds: Mapping[str, int]
     sources: SourceRadiographs
-
-
-def find_radiographs(
-    folder: Path,
-    labels: Path | None = None,
-    *,
-    exclude: Path | None = None,
-    size: int = 512,
-    workers: int = 0,
-    on_progress: OnProgress = untold,
-) -> SourceRadiographs:
-    """Return the radiographs below a folder that show no pneumothorax and whose lungs are found.
-
-    Args:
-        folder: DICOM files, JPEGs or PNGs.
-        labels: A table, see :func:`pleura.data.known_labels.known_labels`; radiographs that are
-            positive or not in it are left out. None takes every radiograph for one without a
-            pneumothorax.
-        exclude: A folder of radiographs; those of the same patients are left out, so that a network
-            trained on what is drawn can be judged there.
-        size: Side in pixels that they are drawn on at.
-        workers: Processes; 0 means one per core.
-        on_progress: Told (radiographs done, radiographs in all).
-
-    Raises:
-        InputError: No radiograph is there, or the table cannot be read.
-    """
-    paths = radiograph_files(folder)
-    known = None if labels is None else known_labels(labels)
-    look = partial(_looked_at, size, known, _patients_of(exclude))
-    answers: list[_Verdict] = [
-        ("unreadable", str(found), "") if isinstance(found, LimitError) else tuple(found)
-        for found in guarded_list(look, paths, name=str, workers=workers, on_progress=on_progress)
-    ]
-    numbers: dict[str, str] = {}
-    radiographs, negatives, refused = [], [], []
-    for path, (verdict, reason, patient) in zip(paths, answers, strict=True):
-        if verdict in ("usable", "doubtful"):
-            own = numbers.setdefault(patient or str(path), f"source-{len(numbers) + 1}")
-            public = patient.removeprefix(_PUBLIC) if patient.startswith(_PUBLIC) else own
-            negatives.append(SourceRadiograph(path, public, _nih_patient(path)))
-        if verdict == "usable":
-            radiographs.append(negatives[-1])
-        elif verdict in ("doubtful", "unreadable"):
-            refused.append((str(path), reason))
-    counts = Counter(verdict for verdict, _, _ in answers)
-    return SourceRadiographs(
-        radiographs=tuple(radiographs),
-        negatives=tuple(negatives),
-        refused=tuple(refused),
-        positive=counts["positive"],
-        unlabelled=counts["unlabelled"],
-        excluded=counts["excluded"],
-    )
-
-
-_PUBLIC = "public:"  # marks a patient as a pseudonym that may be written
-
-_Verdict = tuple[str, str, str]
-
-
-def _patients_of(folder: Path | None) -> frozenset[str]:
-    """Return who is on the radiographs below a folder; one that cannot be read says nothing."""
-    found = set()
-    for path in radiograph_files(folder) if folder is not None else []:
-        try:
-            found.add(_patient(path, radiograph_id(path), ""))
-        except InputError:
-            continue
-    return frozenset(found - {""})
-
-
-def _patient(path: Path, image_id: str, labelled: str) -> str:
-    """Return the patient, marked where it is a public pseudonym; "" where nobody says."""
-    public = labelled or nih_patient(image_id)
-    return f"{_PUBLIC}{public}" if public else header_patient(path)
-
-
-def _nih_patient(path: Path) -> int | None:
-    """Return the patient of a radiograph of NIH ChestX-ray14, by its id or its file's name."""
-    return nih_patient(path.stem) or nih_patient(radiograph_id(path))
-
-
-def _looked_at(
-    size: int, labels: Mapping[str, Label] | None, exclude: frozenset[str], paths: Sequence[Path]
-) -> list[_Verdict]:
-    return [_verdict(size, labels, exclude, path) for path in paths]
-
-
-def _verdict(
-    size: int, labels: Mapping[str, Label] | None, exclude: frozenset[str], path: Path
-) -> _Verdict:
-    """Return what a radiograph is good for, the reason where it is for nothing, and the patient."""
-    try:
-        image_id = radiograph_id(path)
-        label = Label(False) if labels is None else labels.get(image_id)
-        if label is None:
-            return "unlabelled", "", ""
-        if label.positive:
-            return "positive", "", ""
-        patient = _patient(path, image_id, label.patient)
-        if patient in exclude:
-            return "excluded", "", ""
-        found = find_lungs(read_any_radiograph(path).prepared(size))
-    except InputError as error:
-        if error.__cause__ is not None and is_about_memory(error.__cause__):
-            raise  # alone it has all the memory for itself
-        return "unreadable", str(error), ""
-    finally:
-        next_file()
-    return ("doubtful", found.doubt, patient) if found.doubt else ("usable", "", patient)
 
 
 def simulated(
@@ -244,16 +113,23 @@ def draw(
         DataError: None of many radiographs could be drawn on.
         InputError: A file can no longer be read.
     """
+    order, rng = _order(len(radiographs), seed, number)
+    return _drawn([radiographs[index] for index in order], rng, size, prevalence)
+
+
+def _order(count: int, seed: int, number: int) -> tuple[list[int], np.random.Generator]:
+    """Return which of `count` radiographs are tried in turn, and what else is drawn by."""
     rng = np.random.default_rng([seed, number])
-    turn = np.random.default_rng([seed, 1 << 32, number // len(radiographs)]).permutation(
-        len(radiographs)
-    )
-    order = [
-        int(turn[number % len(radiographs)]),
-        *rng.integers(len(radiographs), size=_TRIES - 1).tolist(),
-    ]
-    for index in order:
-        source = radiographs[index]
+    turn = np.random.default_rng([seed, 1 << 32, number // count]).permutation(count)
+    return [int(turn[number % count]), *rng.integers(count, size=_TRIES - 1).tolist()], rng
+
+
+def _drawn(
+    sources: Sequence[SourceRadiograph], rng: np.random.Generator, size: int, prevalence: float
+) -> tuple[SourceRadiograph, AnyRadiograph, Simulated]:
+    for source in sources:
+        if is_address(source.path) and not holds(source.path):
+            raise _NotAtHandError
         radiograph = read_any_radiograph(source.path)
         pixels = radiograph.prepared(size)
         try:
@@ -281,6 +157,7 @@ def write_simulated(
     exclude: Path | None = None,
     originals: bool = False,
     workers: int = 0,
+    cluster: "Cluster | None" = None,
     on_progress: OnProgress = untold,
 ) -> SimulatedCohort:
     """Write simulated radiographs in the layout of the SIIM-ACR set.
@@ -288,11 +165,12 @@ def write_simulated(
     ``dicom-images-train`` holds ``study/series/image.dcm``, ``train-rle.csv`` the masks,
     ``patients.csv`` the patient of each radiograph's source (so that folds keep what is of one
     patient together), ``simulate.csv`` what was drawn. The tables are written last: a folder
-    without them was interrupted, and the same arguments finish it. The same arguments give the same
-    bytes, whatever the number of workers.
+    without them was interrupted, and the same arguments finish it: what was drawn is not drawn
+    again. The same arguments give the same bytes, whoever works on them.
 
     Args:
-        folder: Radiographs without a pneumothorax (or with and without, and `labels`).
+        folder: Radiographs without a pneumothorax (or with and without, and `labels`); may be an
+            address that is at hand.
         out: A new or empty folder, or one that was interrupted.
         count: Radiographs to write, 1 or more.
         seed: 0 or more.
@@ -303,11 +181,13 @@ def write_simulated(
         originals: Whether to write each radiograph without a pneumothorax once as it is, too, those
             that cannot be drawn on included.
         workers: Processes; 0 means one per core.
+        cluster: Where radiographs are read and drawn; all of it must see `out`. None: this machine.
         on_progress: Told (radiographs done, radiographs in all), of looking for lungs and of
             drawing.
 
     Raises:
-        UsageError: A number out of its range, or `out` is a file or holds files already.
+        UsageError: A number out of its range, or `out` is a file or holds files already; or no
+            cluster is there, has no room, or does not see `out`.
         InputError: No radiograph can be used, or a table cannot be read.
         OutputError: A file could not be written, or another process writes there.
     """
@@ -315,50 +195,52 @@ def write_simulated(
     tables = [path for path in (labels, exclude) if path is not None]
     sources_seen = [(path, stamp_at(path)) for path in (*radiograph_files(folder), *tables)]
     made_of = (sources_seen, count, seed, size, prevalence, originals)
-    with new_folder(out, "simulate", *made_of):
-        sources = find_radiographs(
-            folder, labels, exclude=exclude, size=size, workers=workers, on_progress=on_progress
-        )
-        if not sources.radiographs:
-            raise DataError(
-                f"{folder}: no radiograph can be drawn on ({len(sources.refused)} refused, "
-                f"{sources.positive} with a pneumothorax, {sources.unlabelled} without a label, "
-                f"{sources.excluded} excluded)"
+    with contextlib.ExitStack() as held:
+        if cluster is not None:
+            from pleura.cluster.ray_cluster import joined
+
+            held.enter_context(joined(cluster.where))  # once, for what is looked at and drawn
+        held.enter_context(new_folder(out, "simulate", *made_of))
+        identity = blake2b(repr(made_of).encode(errors="replace"), digest_size=16).hexdigest()
+        with Store(out / _STORE, identity, private=True) as store:
+            sources = find_radiographs(
+                folder,
+                labels,
+                exclude=exclude,
+                size=size,
+                workers=workers,
+                cluster=cluster,
+                store=store,
+                on_progress=on_progress,
             )
-        unchanged = sources.negatives if originals else ()
-        write = partial(
-            _written,
-            sources.radiographs,
-            unchanged,
-            folder,
-            out / TRAIN_FOLDER,
-            seed,
-            size,
-            prevalence,
-        )
-        rows = []
-        numbers = range(-len(unchanged), count)
-        replies = guarded_map(
-            write,
-            numbers,
-            name=lambda number: f"{out}: simulated radiograph {number}",
-            workers=workers,
-        )
-        for done, (reply,) in enumerate(replies, 1):
-            if isinstance(reply, LimitError):
-                raise reply
-            rows.append(_Row(**reply.fields))
-            on_progress(done, len(numbers))
-        write_text(out / PARAMETERS, csv_text(_COLUMNS, [row.cells for row in rows]))
-        write_text(
-            out / PATIENTS,
-            csv_text(("ImageId", "patient"), [(r.image_id, r.patient) for r in rows]),
-        )
-        write_text(
-            out / ANNOTATIONS,
-            csv_text(("ImageId", "EncodedPixels"), [(r.image_id, r.rle) for r in rows]),
-        )
+            if not sources.radiographs:
+                raise DataError(
+                    f"{folder}: no radiograph can be drawn on ({len(sources.refused)} refused, "
+                    f"{sources.positive} with a pneumothorax, {sources.unlabelled} without a "
+                    f"label, {sources.excluded} excluded)"
+                )
+            unchanged = sources.negatives if originals else ()
+            how = Drawing(
+                sources.radiographs, unchanged, folder, out / TRAIN_FOLDER, seed, size, prevalence
+            )
+            numbers = [str(number) for number in range(-len(unchanged), count)]
+            make = partial(drawn_on, cluster, how, workers)
+            texts = kept(store, "drawn", numbers, make, on_progress)
+        rows = [_Row(**json.loads(text)) for text in texts]
+        _write_tables(rows, out)
+        remove(out / _STORE)
         return SimulatedCohort(out, Counter(row.kind for row in rows), sources)
+
+
+def _write_tables(rows: Sequence["_Row"], out: Path) -> None:
+    write_text(out / PARAMETERS, csv_text(_COLUMNS, [row.cells for row in rows]))
+    write_text(
+        out / PATIENTS, csv_text(("ImageId", "patient"), [(r.image_id, r.patient) for r in rows])
+    )
+    write_text(
+        out / ANNOTATIONS,
+        csv_text(("ImageId", "EncodedPixels"), [(r.image_id, r.rle) for r in rows]),
+    )
 
 
 def _check(count: int, seed: int, size: int, prevalence: float) -> None:
@@ -409,31 +291,143 @@ def _cells(
     )
 
 
-def _written(
-    radiographs: Sequence[SourceRadiograph],
-    unchanged: Sequence[SourceRadiograph],
-    below: Path,
-    folder: Path,
-    seed: int,
-    size: int,
-    prevalence: float,
-    number: int,
-) -> Reply:
-    """Draw one radiograph, write its file, and return its row; below 0, take one as it is."""
-    if number < 0:
-        source = unchanged[number]
-        radiograph = read_any_radiograph(source.path)
-        pixels, rle, parameters = radiograph.prepared(size), "-1", ORIGINAL
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What radiographs are drawn from, and how.
+
+    Attributes:
+        radiographs: Those that are drawn on.
+        unchanged: Those that are written as they are, by numbers below 0.
+        below: The folder that names of sources are told from.
+        folder: Where files go.
+        seed: As for :func:`write_simulated`.
+        size: Likewise.
+        prevalence: Likewise.
+    """
+
+    radiographs: Sequence[SourceRadiograph]
+    unchanged: Sequence[SourceRadiograph]
+    below: Path
+    folder: Path
+    seed: int
+    size: int
+    prevalence: float
+
+    def tried(self, number: int) -> list[SourceRadiograph]:
+        """Return the radiographs that a number is drawn on, the first of which that can be."""
+        if number < 0:
+            return [self.unchanged[number]]
+        order, _ = _order(len(self.radiographs), self.seed, number)
+        return [self.radiographs[index] for index in order]
+
+
+class _Piece(NamedTuple):
+    """A radiograph to be written, in what it takes to draw it: a process is given no more."""
+
+    number: int
+    tried: Sequence[SourceRadiograph]
+
+
+def drawn_on(
+    cluster: "Cluster | None",
+    how: Drawing,
+    workers: int,
+    numbers: Sequence[str],
+    on_progress: OnProgress,
+) -> Iterator[tuple[str, str]]:
+    """Draw radiographs and write their files; yield each number with its row as a text.
+
+    Args:
+        cluster: Where; None: on this machine.
+        how: What from.
+        workers: Processes; 0 means one per core.
+        numbers: Which, as texts.
+        on_progress: Told (radiographs done, radiographs in all).
+
+    Raises:
+        DataError, InputError: As for :func:`draw`.
+        PleuraError: Processes died over a radiograph.
+    """
+    found: Iterator[tuple[str, str | None]]
+    if cluster is None or not numbers:
+        found = zip(numbers, _drawn_here(how, workers, numbers), strict=True)
     else:
-        source, radiograph, made = draw(radiographs, seed, number, size=size, prevalence=prevalence)
-        pixels, rle, parameters = made.pixels, mask2rle(made.mask), made.parameters
-    names = new_names(np.random.default_rng([seed, 1 << 33, *_key(number)]))
+        from pleura.data.scan_on_ray import read_on
+
+        there = replace(how, folder=how.folder.absolute())
+        found = read_on(
+            cluster,
+            numbers,
+            partial(_drawn_there, there, workers or cluster.share.cpus),
+            needs=lambda number: [str(one.path) for one in how.tried(int(number))[:_FEW]],
+            shard=_SHARD,
+        )
+    for done, (number, text) in enumerate(found, 1):
+        if text is None:
+            raise PleuraError(
+                f"{how.folder}: two processes that drew radiograph {number} died over it, most "
+                "likely for memory; give each worker more of a machine with `cpus`"
+            )
+        yield number, text or next(_drawn_here(how, 1, [number]))
+        on_progress(done, len(numbers))
+
+
+def _drawn_there(how: Drawing, workers: int, numbers: Sequence[str]) -> list[str]:
+    """Draw on a machine of a cluster; "" stands for what reads more than is at hand there."""
+    if not how.folder.parent.is_dir():
+        raise UsageError(
+            f"{how.folder.parent}: is not seen by the machine {os.uname().nodename} of the "
+            "cluster; name a folder that all share"
+        )
+    return list(_drawn_here(how, workers, numbers))
+
+
+def _drawn_here(how: Drawing, workers: int, numbers: Sequence[str]) -> Iterator[str]:
+    """Yield the row of each number as a text; "" where a file of it is not at hand."""
+    alone = replace(how, radiographs=how.radiographs[:0], unchanged=())
+    write = partial(_written, alone, len(how.radiographs))
+    pieces = [_Piece(int(number), how.tried(int(number))) for number in numbers]
+
+    def name(piece: _Piece) -> str:
+        return f"{how.folder.parent}: simulated radiograph {piece.number}"
+
+    def needs(piece: _Piece, most: int = _TRIES) -> list[Path]:
+        return [one.path for one in piece.tried[:most]]
+
+    first = partial(needs, most=_FEW)
+    replies = guarded_map(write, pieces, name=name, needs=first, workers=workers)
+    for piece, (reply,) in zip(pieces, replies, strict=True):
+        if isinstance(reply, Reply) and not reply.fields:
+            ((reply,),) = guarded_map(write, [piece], name=name, needs=needs)
+        if isinstance(reply, LimitError):
+            raise reply
+        yield json.dumps(reply.fields) if reply.fields else ""
+
+
+def _written(how: Drawing, count: int, piece: _Piece) -> Reply:
+    """Draw one radiograph, write its file, and return its row; below 0, take one as it is.
+
+    An empty reply says that a file is not at hand.
+    """
+    number, below, size = piece.number, how.below, how.size
+    try:
+        if number < 0:
+            source = piece.tried[0]
+            radiograph = read_any_radiograph(source.path)
+            pixels, rle, parameters = radiograph.prepared(size), "-1", ORIGINAL
+        else:
+            rng = _order(count, how.seed, number)[1]
+            source, radiograph, made = _drawn(piece.tried, rng, size, how.prevalence)
+            pixels, rle, parameters = made.pixels, mask2rle(made.mask), made.parameters
+    except _NotAtHandError:
+        return Reply({})
+    names = new_names(np.random.default_rng([how.seed, 1 << 33, *_key(number)]))
     identity = f"simulated-{source.patient}"
     rows, columns = radiograph.pixels.shape
     shown = square_shape(rows, columns, radiograph.aspect)
     spacing = radiograph.spacing_mm and radiograph.spacing_mm * rows / shown[0] * max(shown) / size
     write_secondary_capture(
-        names.path(folder),
+        names.path(how.folder),
         pixels,
         sop_uid=names.sop,
         study_uid=names.study,
