@@ -56,8 +56,8 @@ _PART_BYTES = 1 << 18
 _SLOWEST = 1 << 20  # bytes a second: a large file may take longer to be put than one attempt
 _PACKAGES = {
     **dict.fromkeys(("s3", *WEB), "pip install 'pleura[s3]' brings"),
-    "gs": "pip install gcsfs brings",
-    "az": "pip install adlfs brings",
+    "gs": "pip install 'pleura[gs]' brings",
+    "az": "pip install 'pleura[az]' brings",
 }
 _NOTHING_SAID = Stamp(0, 0, 0, 0)
 _THERE_ALREADY = {412}
