@@ -47,6 +47,8 @@ NOT_RUN: Mapping[str, str] = {
     "pleura predict 'dicomweb+": "a PACS is elsewhere; tests/cli has one",
     "pleura audit s3://": "a store and Ray; tests/cli has the one, tests/data both",
     "pleura prepare s3://": "a store and Ray; tests/cli has the one, tests/data both",
+    "pleura simulate s3://": "a store and Ray; tests/synthesis has both",
+    "pleura evaluate model.h5 s3://": "a store and Ray; tests/stages has both",
     "aws s3 cp --recursive prepared": "a store is elsewhere; tests/cli has one",
     "pleura train s3://": "a store is elsewhere; tests/cli has one",
     "pleura tune prepared --run runs/tune.toml --out study --study": "a database is elsewhere; "
