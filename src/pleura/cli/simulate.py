@@ -11,9 +11,7 @@ from pleura.cli.stores import open_paths
 def simulate(
     radiographs: Annotated[
         options.Anywhere,
-        typer.Argument(
-            help="A folder of DICOM, JPEG or PNG radiographs, or its address (s3://)."
-        ),
+        typer.Argument(help="A folder of DICOM, JPEG or PNG radiographs, or its address (s3://)."),
     ],
     out: Annotated[options.Out, typer.Option(help="A new or empty folder.")],
     count: Annotated[int, typer.Option(help="Radiographs to write.", min=1)] = 200,
