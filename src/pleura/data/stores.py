@@ -19,7 +19,16 @@ from pleura.data.address_list import is_list
 from pleura.data.files import is_known_by_name
 from pleura.data.inputs import Inputs, Listed, is_more_than_paths, require_known
 from pleura.errors import DataError
-from pleura.remote.address import SCHEMES, WEB, Address, path_of, scheme_of, url_of, without_secrets
+from pleura.remote.address import (
+    SCHEMES,
+    WEB,
+    Address,
+    Source,
+    path_of,
+    scheme_of,
+    url_of,
+    without_secrets,
+)
 from pleura.remote.objects import Brought, Objects
 from pleura.storage import elsewhere
 from pleura.storage.archive import TWICE, is_archive
