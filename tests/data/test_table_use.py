@@ -11,10 +11,10 @@ import pytest
 from pleura import config
 from pleura.audit.report import audit_index
 from pleura.cli.app import execute
-from pleura.data.index import build_index
+from pleura.data.index import build_index, read_tables
 from pleura.data.sources import find_sources
 from pleura.data.table_use import TableUse, table_use
-from pleura.errors import DataError
+from pleura.errors import DataError, OtherFormError
 from tests.dicom_files import make_dicom
 
 
@@ -202,6 +202,16 @@ def test_the_tables_of_several_folders_are_joined_each_for_its_own_radiographs(n
         f"{second / 'train.csv'}: 1 rows are refused (1 tables-disagree); 1 id is none of the "
         "images, such as 9"
     )
+
+
+def test_of_tables_in_two_forms_one_has_to_be_named(tmp_path):
+    first = hospital(tmp_path / "first", 1, "case_0,0 9\ncase_1,-1\n")
+    places = " ".join(f"{10 * run} 9" for run in range(1, 7))
+    rows = "".join(f"{n},{places}\n" for n in range(3))
+    second = hospital(tmp_path / "second", 2, rows)
+    sources = find_sources(config.Data(f"{first}", also=[f"{second}"]))
+    with pytest.raises(OtherFormError, match="there are 2 tables of masks, all read in one form"):
+        read_tables(sources)
 
 
 def test_of_several_tables_one_of_other_images_is_passed_over_and_named(tmp_path):

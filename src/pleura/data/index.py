@@ -34,6 +34,7 @@ from pleura.data.sources import Part, Sources
 from pleura.data.table_use import TableUse, table_use, unused_columns
 from pleura.dicom.suffixes import stem_of
 from pleura.dicom.values import age_years
+from pleura.errors import OtherFormError
 from pleura.formats.annotations import Annotations, RowProblem
 from pleura.formats.labels import LabelTable
 from pleura.formats.masks import read_masks
@@ -214,11 +215,24 @@ def read_tables(sources: Sources) -> Tables:
     """
     folds = sources.folds
     return Tables(
-        annotations=tuple(read_masks(path, sources.reading) for path in sources.mask_tables),
+        annotations=_mask_tables(sources),
         patients={path: read_patients(path) for path in sources.patients},
         folds=None if folds is None else read_folds(folds),
         drawn_on={k: v for path in sources.simulated for k, v in read_drawn_on(path).items()},
     )
+
+
+def _mask_tables(sources: Sources) -> tuple[Annotations, ...]:
+    """Return the tables of masks as read; all of them in one run-length form."""
+    try:
+        return tuple(read_masks(path, sources.reading) for path in sources.mask_tables)
+    except OtherFormError as error:
+        if not sources.more_annotations:
+            raise
+        raise OtherFormError(
+            f"{error}; there are {len(sources.mask_tables)} tables of masks, all read in one form: "
+            "name the one that counts with `annotations`, or write them alike with pleura convert"
+        ) from error
 
 
 def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]) -> Index:
