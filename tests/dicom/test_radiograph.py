@@ -562,6 +562,8 @@ def test_a_missing_transfer_syntax_that_cannot_be_guessed_is_refused(save):
 
 def test_an_unknown_transfer_syntax_is_refused(save):
     refused(save(transfer_syntax="1.2.3.4"), "'1.2.3.4' is not a standard one; convert the file")
+    newer = "1.2.840.10008.1.2.4.110"  # JPEG XL, which came with the standard of 2024
+    refused(save(transfer_syntax=newer), f"'{newer}' is none that is known, and so none that is re")
     refused(save(transfer_syntax="1.2.Doe"), "UID .0002,0010. is not a standard one; convert")
 
 

@@ -29,6 +29,8 @@ from pleura.storage.content import Stamp, stamp_at, stamp_of
 
 MAX_FILE_BYTES = 2 << 30
 _TRANSFER_SYNTAX_UID = 0x00020010
+_STANDARD = "1.2.840.10008."
+"""What every UID of the standard begins with, newer ones than the dictionary too."""
 
 # Opening a pipe must not wait for its writer; O_BINARY is for Windows.
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -247,9 +249,13 @@ def walk_file(buffer: bytes, size: int) -> Walked:
     stated = text(meta, _TRANSFER_SYNTAX_UID)
     if stated and not _is_transfer_syntax(stated):
         shown = f" {stated[:64]!r}" if stated.replace(".", "").isdecimal() else ""  # no name, say
+        newer = stated.startswith(_STANDARD) and shown
+        why = (
+            "is none that is known, and so none that is read" if newer else "is not a standard one"
+        )
         raise DicomError(
-            f"the Transfer Syntax UID (0002,0010){shown} is not a standard one; convert the file to"
-            " Explicit VR Little Endian"
+            f"the Transfer Syntax UID (0002,0010){shown} {why}; convert the file to Explicit VR"
+            " Little Endian"
         )
     data, uid = read_data_set(buffer, body, size, stated)
     for note in meta.notes:
