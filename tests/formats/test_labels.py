@@ -378,3 +378,20 @@ def test_the_numbers_of_the_rows_are_no_boxes(table):
     found = table(",image,pneumothorax\n0,a,1\n1,b,0\n")
     assert [label.probability for label in found.labels.values()] == [1.0, 0.0]
     assert not found.labels["a"].boxes
+
+
+def test_columns_of_public_sets_that_are_read_are_not_said_to_be_unused(tmp_path):
+    table = tmp_path / "l.csv"
+    table.write_text("Path,Patient ID,Sex,Age,ward,rad_id,Pneumothorax\na.png,7,Male,60,x,R1,1\n")
+    found = read_labels(config.Labels(table=str(table)))
+    assert found.unused == ("ward",)
+    (label,) = found.labels.values()
+    assert (label.patient, label.sex, label.age) == ("7", "M", "60")
+
+
+@pytest.mark.parametrize("column", ["No Pneumothorax", "no_pneumothorax:0.5", "x=no pneumothorax"])
+def test_a_column_that_denies_a_pneumothorax_is_refused(column, tmp_path):
+    table = tmp_path / "l.csv"
+    table.write_text("image,No Pneumothorax,no_pneumothorax,x\na,1,1,no pneumothorax\n")
+    with pytest.raises(DataError, match="says that there is no pneumothorax, so its 1 would count"):
+        read_labels(config.Labels(table=str(table), columns=[column]))

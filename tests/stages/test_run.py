@@ -494,3 +494,31 @@ def test_each_run_of_the_repository_makes_two_steps(file, small_prepared, tmp_pa
     trainer = Trainer(small_prepared, tmp_path / "m", settings.network, few)
     with pytest.raises(KeyboardInterrupt):
         trainer.run(on_step=two)
+
+
+def test_masks_that_are_read_otherwise_are_audited_again(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 255, (64, 64), np.uint8)
+        (data / f"{number}.dcm").write_bytes(make_dicom(pixels, SOPInstanceUID=f"1.2.{number}"))
+    (data / "train-rle.csv").write_text(
+        "ImageId,EncodedPixels,reader\n1.2.0,0 9,A\n1.2.0,1 9,B\n1.2.1,-1,A\n"
+    )
+    (tmp_path / "labels.csv").write_text("image,pneumothorax\n1.2.1,0\n")
+    settings = tiny(tmp_path / "out", data)
+
+    def audited(**changes):
+        listener = Recorder()
+        stage._Job(replace(settings, data=replace(settings.data, **changes)), listener).audit()
+        return listener.told["audit"] != REUSED
+
+    labels = config.Labels(table=str(tmp_path / "labels.csv"))
+    assert audited()
+    assert not audited()
+    assert audited(readers="majority")
+    assert not audited(readers="majority")
+    assert audited(labels=labels)
+    (tmp_path / "labels.csv").write_text("image,pneumothorax\n1.2.1,1\n")
+    assert audited(labels=labels)
+    assert not audited(labels=labels, test_annotations="elsewhere.csv")

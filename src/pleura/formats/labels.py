@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from pleura.dicom.structures import denies_pneumothorax
 from pleura.dicom.suffixes import is_radiograph, suffix_of
 from pleura.errors import DataError
 from pleura.formats.annotations import FILE_NAME, ID_COLUMN, RowProblem, id_fault
@@ -132,6 +133,12 @@ def read_labels(settings: "Labels") -> LabelTable:
     """
     path = path_at(settings.table)
     asked = [weighted(text) for text in settings.columns]
+    denying = next((name for name, _ in asked if denies_pneumothorax(name.replace("=", " "))), "")
+    if denying:
+        raise DataError(
+            f"{path}: the column of labels {denying!r} says that there is no pneumothorax, so its 1"
+            " would count as one; make a column of the contrary"
+        )
     ids = (settings.id,) if settings.id else ID_COLUMNS
 
     def has_ids(names: Sequence[str]) -> bool:
@@ -178,7 +185,7 @@ def _unused(wanted: "Wanted", reader: str, there: Sequence[str]) -> tuple[str, .
         raise DataError(
             f"{wanted.path}: has no column {missing[0]!r}; its columns are {columns_shown(there)}"
         )
-    read = {*named, wanted.id, "sex", "age", "view"}
+    read = {*named, wanted.id, wanted.reader, *wanted.others.values()}
     return tuple(name for name in there if name and name not in read)
 
 
