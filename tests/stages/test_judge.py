@@ -263,6 +263,11 @@ def test_columns_that_contradict_the_scores_are_told(tmp_path):
     assert any("called positive have lower scores (median 0.2) than" in note for note in notes)
     notes = judge(table, labels, Judging(score_column="Pneumothorax")).notes
     assert not any("hold scores too" in note or "lower scores" in note for note in notes)
+    table.write_text("image,No Pneumothorax\na,0.1\nb,0.9\n")
+    with pytest.raises(
+        DataError, match="the column of scores 'No Pneumothorax' says that there is"
+    ):
+        judge(table, labels, Judging(score_column="No Pneumothorax"))
 
 
 @pytest.mark.parametrize("others", ["999", "0.5"])

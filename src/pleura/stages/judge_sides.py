@@ -15,6 +15,7 @@ from pleura import config
 from pleura.choices import Match
 from pleura.data.matching import Matched, match_keys
 from pleura.data.scan import Scan
+from pleura.dicom.structures import denies_pneumothorax
 from pleura.errors import DataError, UsageError
 from pleura.formats.annotations import Annotations
 from pleura.formats.csv_table import TableRow, columns_shown, number_of, open_table
@@ -244,6 +245,11 @@ def _read_scores(path: Path, how: Judging) -> ScoreTable:
                 f"{path}: a table of scores has a column of ids ({' or '.join(ids)}) and one of "
                 f"scores ({' or '.join(wanted)}); found {columns_shown(table.columns)}; name them "
                 "with `image_column` and `score_column`"
+            )
+        if denies_pneumothorax(column):
+            raise DataError(
+                f"{path}: the column of scores {column!r} says that there is no pneumothorax, so "
+                "its largest scores would be the positives; make a column of the contrary"
             )
         found = ScoreTable()
         texts = []
