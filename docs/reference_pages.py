@@ -129,9 +129,8 @@ def _is_option(parameter: Any) -> bool:
 def _written(one: Any) -> str:
     """Return an argument or option as it is typed: ``INPUT...``, ``--out PATH``, ``--json``."""
     if not _is_option(one):
-        several = "..." if one.nargs != 1 and not one.metavar.endswith("...") else ""
         if one.metavar:
-            return one.metavar + several
+            return one.metavar + "..." * (one.nargs != 1 and not one.metavar.endswith("..."))
         return one.name.upper() if one.required else f"[{one.name.upper()}]"
     words = ", ".join([*one.opts, *one.secondary_opts])
     if one.is_bool_flag or one.is_flag:
