@@ -344,6 +344,30 @@ def test_a_training_at_an_address_is_that_of_the_folder(
     assert models[0].digest == models[1].digest == models[2].digest
 
 
+@pytest.mark.slow
+def test_a_run_of_data_at_an_address_is_that_of_the_folder(cohort, tmp_path, capsys, store):
+    put_folder(store, cohort, "set")
+    learning = ["network.name=cnn", "network.width=4", "network.depth=2", "train.epochs=1"]
+    learning += ["prepare.size=64", "prepare.workers=1", "predict.workers=1", "train.batch=8"]
+    (tmp_path / "run.toml").write_text("")
+    for name, place in (("here", str(cohort)), ("there", "s3://films/set")):
+        texts = [*learning, f"out={tmp_path / name}", f"data.path={place}"]
+        texts += [f"data.test_annotations={place}/test-truth.csv"]
+        words = ["run", str(tmp_path / "run.toml")]
+        assert execute([*words, *(w for one in texts for w in ("--set", one))]) in (0, 3), (
+            capsys.readouterr().err
+        )
+    shown = capsys.readouterr()
+    assert "the-secret-key" not in shown.out + shown.err
+    for name in ("prepared/X_train.npy", "predictions/submission.csv", "predictions/test.json"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    extra = tmp_path / "extra"
+    words = ["train", str(tmp_path / "here" / "prepared"), "--out", str(extra)]
+    words += ["--set", "train.extra=['s3://films/none']"]
+    assert execute(words) == 1
+    assert "s3://films/none/index.parquet: there is no such object" in capsys.readouterr().err
+
+
 def test_options_of_arrays_at_an_address_go_with_one(small_prepared, tmp_path, capsys):
     out = ["--out", str(tmp_path / "m")]
     assert execute(["train", str(small_prepared.path), *out, "--work-gib", "1"]) == 2
