@@ -37,10 +37,23 @@ class KnownPatients:
     Attributes:
         of: Image id -> patient.
         named: The path of the map, where one was named.
+        found: The paths of those that were found.
     """
 
     of: Mapping[str, str] = field(default_factory=dict)
     named: str = ""
+    found: tuple[Path, ...] = ()
+
+    def covered(self, paths: Sequence[str]) -> set[str]:
+        """Return the files of which a found map is all that counts: those of its own folder.
+
+        That is the nearest folder above it below which there are any.
+        """
+        files: set[str] = set()
+        for found in self.found:
+            below = ([p for p in paths if Path(p).is_relative_to(one)] for one in found.parents)
+            files |= set(next(filter(None, below), paths))
+        return files
 
 
 def find_patients(
@@ -52,7 +65,8 @@ def find_patients(
 ) -> ImagePatients:
     """Return images with their patients and groups; files set aside link them, too.
 
-    A map that is named is all that counts, and what is found comes first. Else each image of NIH
+    A map that is named is all that counts, and one that is found for the files of its own folder.
+    Else each image of NIH
     ChestX-ray14, and so of the SIIM-ACR set, is known by its number. For the others it is what the
     table of labels says, or the files' own ids, if they group anything.
 
@@ -72,7 +86,7 @@ def find_patients(
         ids = [scan.image_id for scan, _ in read]
         patients, source = number_patients(patients_by_map(ids, maps.of, maps.named)), "map"
     else:
-        patients, source = _by_what_is_known(read, maps.of, own_ids, public, labels)
+        patients, source = _by_what_is_known(read, maps, own_ids, public, labels)
     return ImagePatients(_with_groups(records, read, patients, public), own_ids, source)
 
 
@@ -99,7 +113,7 @@ def _public_patient(scan: Scan, drawn_on: Mapping[str, int]) -> int | None:
 
 def _by_what_is_known(
     read: Sequence[tuple[Scan, Part]],
-    found: Mapping[str, str],
+    maps: KnownPatients,
     own_ids: Mapping[str, IdUse],
     public: Sequence[int | None],
     labels: ImageLabels,
@@ -109,7 +123,7 @@ def _by_what_is_known(
         [
             (source, name)
             for source, name in (
-                ("map", found.get(scan.image_id, "")),
+                ("map", maps.of.get(scan.image_id, "")),
                 ("siim", f"{number or ''}"),
                 ("labels", labels.patient(scan.path)),
                 ("header", scan.patient_key if own_ids[scan.path] == "groups" else ""),
@@ -125,7 +139,13 @@ def _by_what_is_known(
         if names and names[0][0] == "map"
         for name in names
     }
-    named = [aliases.get(names[0], names[0]) if names else None for names in said]
+    covered = maps.covered([scan.path for scan, _ in read])
+    named = [
+        aliases.get(names[0], names[0])
+        if names and (names[0][0] == "map" or scan.path not in covered)
+        else None
+        for (scan, _), names in zip(read, said, strict=True)
+    ]
     used = {name[0] for name in named if name is not None}
     sources = [source for source in ("map", "siim", "labels", "header") if source in used]
     return number_patients(named), "+".join(sources)

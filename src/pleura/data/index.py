@@ -267,7 +267,7 @@ def make_index(sources: Sources, tables: Tables, scans: Sequence[Scan | Failure]
     records = with_clusters([*train, *test], files.scans)
     maps = _maps_of(sources, tables, files.known)
     named = f"{sources.patients[0]}" if sources.patients_named else ""
-    known = KnownPatients(joined_maps(maps), named)
+    known = KnownPatients(joined_maps(maps), named, (*maps,))
     patients = find_patients(records, files.read, known, tables.drawn_on, labels)
     records = patients.records
     if tables.folds is not None:
