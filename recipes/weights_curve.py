@@ -62,7 +62,7 @@ def judging(work: Path, radiographs: Radiographs, seen: NDArray[np.int64]) -> Ra
     area = [(record.area_px or 0) / (record.rows * record.columns) for record in aside.train]
     return Radiographs(
         x=np.concatenate([own.x, aside.x_train]),
-        y=np.concatenate([own.y, 255 * aside.y_train.astype(np.uint8)]),
+        y=np.concatenate([own.y, 255 * np.asarray(aside.y_train, np.uint8)]),
         known=np.concatenate([own.known, ["mask" if part else "empty" for part in area]]),
         challenge=np.ones(len(own.x) + len(area), bool),
         patients=np.concatenate([own.patients, [patient_of(r.image_id) for r in aside.train]]),

@@ -194,9 +194,11 @@ class Network:
         backbone: For the network of that name: a model of the Hugging Face hub, or a folder with
             ``config.json`` and, for `pretrained`, ``model.safetensors``.
         backbone_config: That model's configuration as JSON, filled in by pleura.
-        members: The trained models of an ensemble; ``pleura ensemble`` fills in this, `sizes` and
-            `tta`.
+        members: The trained models of an ensemble; ``pleura ensemble`` fills in this, `sizes`,
+            `closer` and `tta`.
         sizes: The sides in pixels at which each member sees the picture; none: as it comes.
+        closer: The side in pixels of a square in each upper corner of the picture that an
+            ensemble's members see too, not reduced; 0: none.
         tta: Whether an ensemble averages over the picture and its mirror image.
     """
 
@@ -209,6 +211,7 @@ class Network:
     backbone_config: str = ""
     members: list["Network"] = Field(default_factory=list)
     sizes: list[Annotated[list[Size], Field(min_length=1)]] = Field(default_factory=list)
+    closer: Size | Literal[0] = 0
     tta: bool = False
 
 

@@ -80,6 +80,27 @@ def test_a_member_sees_several_sizes_and_each_mirrored():
     assert torch.allclose(score, alone.mean(0), atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_closer_look_adds_the_upper_corners():
+    two, x = members(), torch.randn(2, 1, 96, 96)
+    mask, score = probabilities(Ensemble(two, tta=True, sizes=[[64], [64]], closer=64)(x))
+    whole_mask, whole_score = probabilities(Ensemble(two, tta=True, sizes=[[64], [64]])(x))
+    top, plain = 4, Ensemble(two, tta=True)
+    left, right = (x[:, :, top : top + 64, start : start + 64] for start in (0, 32))
+    (left_mask, left_score), (right_mask, right_score) = map(
+        probabilities, (plain(left), plain(right))
+    )
+    logits = torch.logit(whole_score) + torch.logit(torch.maximum(left_score, right_score))
+    assert torch.allclose(score, torch.sigmoid(logits / 2), atol=1e-4)
+    middle = (slice(None), slice(None), slice(top, top + 64))
+    only_left = (whole_mask[middle][..., :32] + left_mask[..., :32]) / 2
+    assert torch.allclose(mask[middle][..., :32], only_left, atol=1e-4)
+    all_three = (whole_mask[middle][..., 32:64] + left_mask[..., 32:] + right_mask[..., :32]) / 3
+    assert torch.allclose(mask[middle][..., 32:64], all_three, atol=1e-4)
+    assert torch.allclose(mask[:, :, :top], whole_mask[:, :, :top], atol=1e-5)
+    assert torch.allclose(mask[:, :, top + 64 :], whole_mask[:, :, top + 64 :], atol=1e-5)
+
+
 @pytest.mark.parametrize(("side", "size"), [(64, 48), (512, 384), (48, 16), (50, 50)])
 def test_a_smaller_picture_is_the_mean_of_areas(side, size):
     x = np.random.default_rng(0).random((side, side), dtype=np.float32)
@@ -109,6 +130,18 @@ def test_an_ensemble_is_a_network_of_the_list():
 def test_an_ensemble_and_nothing_else_has_members(network):
     with pytest.raises(ConfigError, match="an ensemble, and nothing else, has members: make one"):
         zoo.complete(network)
+
+
+def test_a_closer_look_is_an_ensembles_at_a_size_that_its_members_take():
+    network = Network(name="ensemble", members=TWO, closer=64)
+    zoo.check_size(network, 96)
+    with pytest.raises(ConfigError, match="network.closer is 64 and the picture 64 pixels; a squ"):
+        zoo.check_size(network, 64)
+    deep = Network(name="ensemble", members=[Network(name="cnn", width=4, depth=6)], closer=96)
+    with pytest.raises(ConfigError, match="cnn of depth 6 needs a size divisible by 64, not 96"):
+        zoo.check_size(deep, 128)
+    with pytest.raises(ConfigError, match="network.closer is 64 and network.name 'cnn'; only an e"):
+        zoo.complete(Network(name="cnn", closer=64))
 
 
 def test_sizes_are_checked_member_by_member():

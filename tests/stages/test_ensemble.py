@@ -71,6 +71,20 @@ def test_one_model_at_two_sizes_answers_with_their_mean(members, small_prepared,
     assert combine(members, sizes=[64]).network.sizes == []
 
 
+def test_a_closer_look_is_cut_from_a_larger_picture(members, tmp_path):
+    write_bundle(combine(members[:1], tta=True, closer=64), tmp_path / "closer.h5")
+    whole = read_bundle(tmp_path / "closer.h5")
+    assert (whole.preprocessing.size, whole.network.sizes, whole.network.closer) == (96, [[64]], 64)
+    assert "with a closer look at 64 pixels in either upper corner" in write_card(whole)
+    x = np.random.default_rng(0).integers(0, 256, (3, 96, 96), np.uint8)
+    found = TorchEngine(whole, precision="fp32").probabilities(x)
+    served = OpenVINOEngine(whole, precision="fp32").probabilities(x)
+    assert served.scores == pytest.approx(found.scores, abs=1e-4)
+    assert served.maps == pytest.approx(found.maps, abs=1e-4)
+    with pytest.raises(UsageError, match="a size of 40 pixels; name multiples of 32 up to"):
+        combine(members, closer=40)
+
+
 def test_a_size_that_cannot_be_is_refused(members):
     for size in (66, 0, -32, 8192):
         with pytest.raises(

@@ -21,6 +21,13 @@ def ensemble(
             help="Let each see the picture at this side in pixels; repeat it for several sizes."
         ),
     ] = None,
+    closer: Annotated[
+        int,
+        typer.Option(
+            help="Let each also look closer: at a square of this side in pixels in either upper "
+            "corner of a picture 1.6 times as large."
+        ),
+    ] = 0,
     on: Annotated[
         options.ArraysOrNone,
         typer.Option(
@@ -45,11 +52,12 @@ def ensemble(
     console.hold(locked_file(out, "ensemble"))
     bundles = [read_bundle(path) for path in models]
     prepared = None if on is None else open_prepared(open_arrays(on))
-    whole = combine(bundles, tta=tta, sizes=size or (), prepared=prepared)
+    whole = combine(bundles, tta=tta, sizes=size or (), closer=closer, prepared=prepared)
     write_bundle(whole, out)
     mirrored = " and their mirror images" if tta else ""
     at = f", at {' and '.join(map(str, sorted(set(size))))} pixels" if size else ""
-    console.say(f"{len(bundles)} models{mirrored}{at} as one; wrote {out}")
+    look = f", with a closer look at {closer} pixels" if closer else ""
+    console.say(f"{len(bundles)} models{mirrored}{at}{look} as one; wrote {out}")
     if as_json:
         console.print_json(
             {
@@ -57,6 +65,7 @@ def ensemble(
                 "members": len(bundles),
                 "tta": tta,
                 "sizes": sorted(set(size or ())),
+                "closer": closer,
                 "digest": whole.digest,
                 "points": {name: asdict(point) for name, point in whole.points.items()},
             }

@@ -91,6 +91,8 @@ def _made_of(network: "Network") -> str:
         names.append("mirror image too")
     if sides:
         names.append(f"at {' and '.join(map(str, sides))} pixels")
+    if network.closer:
+        names.append("with a closer look at the upper corners")
     return ", ".join(names)
 
 

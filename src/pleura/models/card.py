@@ -284,7 +284,12 @@ def _named(network: Network) -> str:
         mirrored = ", each on the picture and its mirror image" if network.tta else ""
         sizes = ", ".join(" and ".join(map(str, own)) for own in network.sizes)
         reduced = f", at {sizes} pixels in turn" if sizes else ""
-        return f"{network.name} of {names}{reduced}{mirrored}"
+        closer = (
+            f", with a closer look at {network.closer} pixels in either upper corner"
+            if network.closer
+            else ""
+        )
+        return f"{network.name} of {names}{reduced}{mirrored}{closer}"
     begun = ", its encoder trained before on other pictures" if network.pretrained else ""
     return f"{network.name}, width {network.width}, stride {stride(network)}{begun}"
 

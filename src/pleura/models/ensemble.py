@@ -4,7 +4,7 @@ Shapes: B batch, H rows, W columns.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import chain, product
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from pleura.models.blocks import Outputs
 
+_ABOVE = 0.04  # of the picture, above the upper squares: little lung lies there
 _LEAST = 1e-6  # probabilities are kept so far from 0 and 1, where a logit is infinite
 
 
@@ -26,15 +27,22 @@ class Ensemble(nn.Module):
         tta: Whether each sees the picture mirrored left to right too.
         sizes: The sides in pixels at which each member sees the picture, at most its own; empty:
             as it comes.
+        closer: The side in pixels of a square in each upper corner that every member sees too, not
+            reduced; 0: none. Most lesions are small and lie there.
     """
 
     def __init__(
-        self, members: Iterable[nn.Module], tta: bool, sizes: Sequence[Sequence[int]] = ()
+        self,
+        members: Iterable[nn.Module],
+        tta: bool,
+        sizes: Sequence[Sequence[int]] = (),
+        closer: int = 0,
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.tta = tta
         self.sizes = [list(own) for own in sizes]
+        self.closer = closer
 
     def forward(self, x_B1HW: Tensor) -> Outputs:
         """Return the logits for normalised radiographs ``(B, 1, H, W)``."""
@@ -43,15 +51,48 @@ class Ensemble(nn.Module):
         pictures = {size: reduced(x_B1HW, size) for size in sorted({*chain(*seen)})}
         masks, scores = [], []
         for member, sizes in zip(self.members, seen, strict=True):
-            for size, mirrored in product(sizes, (False, True) if self.tta else (False,)):
-                x = pictures[size]
-                outputs = member(x.flip(3) if mirrored else x)
-                mask = torch.sigmoid(outputs.mask.float())
+            for size in sizes:
+                mask, score = self._ask(member, pictures[size])
                 if size != side:
                     mask = functional.interpolate(mask, size=(side, side), mode="bilinear")
-                masks.append(mask.flip(3) if mirrored else mask)
-                scores.append(torch.sigmoid(outputs.score.float()))
-        return Outputs(_logit(torch.stack(masks).mean(0)), _logit(torch.stack(scores).mean(0)))
+                masks.append(mask)
+                scores.append(score)
+        mask, score = torch.stack(masks).mean(0), torch.stack(scores).mean(0)
+        if self.closer:
+            mask, score = self._look_closer(x_B1HW, mask, score)
+        return Outputs(_logit(mask), _logit(score))
+
+    def _ask(self, member: nn.Module, x_B1HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a member's probabilities, by the mirror image too where that is wanted."""
+        outputs = member(x_B1HW)
+        mask, score = torch.sigmoid(outputs.mask.float()), torch.sigmoid(outputs.score.float())
+        if not self.tta:
+            return mask, score
+        outputs = member(x_B1HW.flip(3))
+        mirrored = torch.sigmoid(outputs.mask.float()).flip(3)
+        return (mask + mirrored) / 2, (score + torch.sigmoid(outputs.score.float())) / 2
+
+    def _look_closer(
+        self, x_B1HW: Tensor, mask_B1HW: Tensor, score_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the probabilities with those of the upper corners.
+
+        A pixel has the mean of the whole picture's probability and those of the squares that it
+        lies in. The score's logit is the mean of the whole picture's and of the likelier square's.
+        """
+        side = x_B1HW.shape[3]
+        top = min(round(_ABOVE * side), side - self.closer)
+        total, count, scores = mask_B1HW, torch.ones_like(mask_B1HW[:1]), []
+        for left in (0, side - self.closer):
+            square = x_B1HW[:, :, top : top + self.closer, left : left + self.closer]
+            asked = [self._ask(member, square) for member in self.members]
+            around = (left, side - self.closer - left, top, side - self.closer - top)
+            mask = torch.stack([mask for mask, _ in asked]).mean(0)
+            total = total + functional.pad(mask, around)
+            count = count + functional.pad(torch.ones_like(mask[:1]), around)
+            scores.append(torch.stack([score for _, score in asked]).mean(0))
+        likelier = _logit(torch.maximum(*scores))
+        return total / count, torch.sigmoid((_logit(score_B) + likelier) / 2)
 
 
 def reduced(x_BCHW: Tensor, size: int) -> Tensor:

@@ -114,6 +114,11 @@ def _check_members(network: Network) -> None:
             f"network.name is {network.name!r} and network.members has {len(network.members)}; an "
             "ensemble, and nothing else, has members: make one with pleura ensemble"
         )
+    if network.closer and network.name != ENSEMBLE:
+        raise ConfigError(
+            f"network.closer is {network.closer} and network.name {network.name!r}; only an "
+            "ensemble looks closer: make one with pleura ensemble --closer"
+        )
     if network.sizes and len(network.sizes) != len(network.members):
         raise ConfigError(
             f"network.sizes has {len(network.sizes)} and network.members {len(network.members)}; "
@@ -185,7 +190,7 @@ def build(network: Network) -> "nn.Module":
     if whole.name == ENSEMBLE:
         from pleura.models.ensemble import Ensemble
 
-        return Ensemble([build(member) for member in whole.members], whole.tta, whole.sizes)
+        return Ensemble([build(member) for member in whole.members], whole.tta, whole.sizes, whole.closer)
     return _built(whole)
 
 
@@ -288,8 +293,13 @@ def check_size(network: Network, size: int) -> None:
     for member, own in zip(
         whole.members, whole.sizes or [[size]] * len(whole.members), strict=True
     ):
-        for side in own:
+        for side in [*own, *([whole.closer] if whole.closer else [])]:
             check_size(member, side)
+    if whole.closer and whole.closer >= size:
+        raise ConfigError(
+            f"network.closer is {whole.closer} and the picture {size} pixels; a square is closer "
+            "only where it is smaller than the picture"
+        )
     if whole.name == ENSEMBLE:
         return
     step = stride(whole)
