@@ -198,7 +198,7 @@ class Network:
             `closer` and `tta`.
         sizes: The sides in pixels at which each member sees the picture; none: as it comes.
         closer: The side in pixels of a square in each upper corner of the picture that an
-            ensemble's members see too, not reduced; 0: none.
+            ensemble's members see too, not reduced, for the score; 0: none.
         tta: Whether an ensemble averages over the picture and its mirror image.
     """
 

@@ -28,7 +28,7 @@ class Ensemble(nn.Module):
         sizes: The sides in pixels at which each member sees the picture, at most its own; empty:
             as it comes.
         closer: The side in pixels of a square in each upper corner that every member sees too, not
-            reduced; 0: none. Most lesions are small and lie there.
+            reduced, and that counts for the score; 0: none. Most lesions are small and lie there.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Ensemble(nn.Module):
                 scores.append(score)
         mask, score = torch.stack(masks).mean(0), torch.stack(scores).mean(0)
         if self.closer:
-            mask, score = self._look_closer(x_B1HW, mask, score)
+            score = self._look_closer(x_B1HW, score)
         return Outputs(_logit(mask), _logit(score))
 
     def _ask(self, member: nn.Module, x_B1HW: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,27 +72,20 @@ class Ensemble(nn.Module):
         mirrored = torch.sigmoid(outputs.mask.float()).flip(3)
         return (mask + mirrored) / 2, (score + torch.sigmoid(outputs.score.float())) / 2
 
-    def _look_closer(
-        self, x_B1HW: Tensor, mask_B1HW: Tensor, score_B: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the probabilities with those of the upper corners.
+    def _look_closer(self, x_B1HW: Tensor, score_B: Tensor) -> Tensor:
+        """Return the score with that of the upper corners.
 
-        A pixel has the mean of the whole picture's probability and those of the squares that it
-        lies in. The score's logit is the mean of the whole picture's and of the likelier square's.
+        Its logit is the mean of the whole picture's and of the likelier square's.
         """
         side = x_B1HW.shape[3]
         top = min(round(_ABOVE * side), side - self.closer)
-        total, count, scores = mask_B1HW, torch.ones_like(mask_B1HW[:1]), []
+        scores = []
         for left in (0, side - self.closer):
             square = x_B1HW[:, :, top : top + self.closer, left : left + self.closer]
-            asked = [self._ask(member, square) for member in self.members]
-            around = (left, side - self.closer - left, top, side - self.closer - top)
-            mask = torch.stack([mask for mask, _ in asked]).mean(0)
-            total = total + functional.pad(mask, around)
-            count = count + functional.pad(torch.ones_like(mask[:1]), around)
-            scores.append(torch.stack([score for _, score in asked]).mean(0))
+            asked = [self._ask(member, square)[1] for member in self.members]
+            scores.append(torch.stack(asked).mean(0))
         likelier = _logit(torch.maximum(*scores))
-        return total / count, torch.sigmoid((_logit(score_B) + likelier) / 2)
+        return torch.sigmoid((_logit(score_B) + likelier) / 2)
 
 
 def reduced(x_BCHW: Tensor, size: int) -> Tensor:
