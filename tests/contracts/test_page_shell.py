@@ -96,6 +96,7 @@ GIVEN: Mapping[str, str] = {
     "image-labels.md": "nih siim-320",
     "judge.md": "predictions nnunet-output labelsTs submission.csv stage_2_train.csv xrv.csv masks "
     "scores.csv Data_Entry_2017.csv coco.json patients.csv masks.zip segmentations radiographs",
+    "kaggle.md": "prepared submission.csv stage_2_train.csv",
     "masks.md": "radiographs masks coco.json t.csv predictions",
     "own-data.md": "images masks patients.csv new-images",
     "pacs.md": "FOLDER",
@@ -105,7 +106,7 @@ GIVEN: Mapping[str, str] = {
 }
 """What a page says that its reader has, by the names that it uses; NAME=OTHER is one as OTHER."""
 
-NOTHING_RUNS = {"clusters.md", "kaggle.md", "many-machines.md"}
+NOTHING_RUNS = {"clusters.md", "many-machines.md"}
 QUICK = {"index.md", "plan.md"}
 
 
