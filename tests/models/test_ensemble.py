@@ -86,9 +86,7 @@ def test_a_closer_look_adds_the_upper_corners():
     mask, score = probabilities(Ensemble(two, tta=True, sizes=[[64], [64]], closer=64)(x))
     whole_mask, whole_score = probabilities(Ensemble(two, tta=True, sizes=[[64], [64]])(x))
     plain = Ensemble(two, tta=True)
-    left, right = (
-        probabilities(plain(x[:, :, 4:68, start : start + 64]))[1] for start in (0, 32)
-    )
+    left, right = (probabilities(plain(x[:, :, 4:68, start : start + 64]))[1] for start in (0, 32))
     logits = torch.logit(whole_score) + torch.logit(torch.maximum(left, right))
     assert torch.allclose(score, torch.sigmoid(logits / 2), atol=1e-4)
     assert torch.allclose(mask, whole_mask, atol=1e-5)

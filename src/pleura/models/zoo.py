@@ -190,7 +190,9 @@ def build(network: Network) -> "nn.Module":
     if whole.name == ENSEMBLE:
         from pleura.models.ensemble import Ensemble
 
-        return Ensemble([build(member) for member in whole.members], whole.tta, whole.sizes, whole.closer)
+        return Ensemble(
+            [build(member) for member in whole.members], whole.tta, whole.sizes, whole.closer
+        )
     return _built(whole)
 
 
