@@ -126,12 +126,14 @@ def test_an_ensemble_and_nothing_else_has_members(network):
 def test_a_closer_look_is_an_ensembles_at_a_size_that_its_members_take():
     network = Network(name="ensemble", members=TWO, closer=64)
     zoo.check_size(network, 96)
-    with pytest.raises(ConfigError, match="network.closer is 64 and the picture 64 pixels; a squ"):
+    with pytest.raises(ConfigError, match=r"network.closer is 64 and the picture 64 pixels; a squ"):
         zoo.check_size(network, 64)
     deep = Network(name="ensemble", members=[Network(name="cnn", width=4, depth=6)], closer=96)
     with pytest.raises(ConfigError, match="cnn of depth 6 needs a size divisible by 64, not 96"):
         zoo.check_size(deep, 128)
-    with pytest.raises(ConfigError, match="network.closer is 64 and network.name 'cnn'; only an e"):
+    with pytest.raises(
+        ConfigError, match=r"network.closer is 64 and network.name 'cnn'; only an e"
+    ):
         zoo.complete(Network(name="cnn", closer=64))
 
 
