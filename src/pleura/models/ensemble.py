@@ -63,14 +63,17 @@ class Ensemble(nn.Module):
         return Outputs(_logit(mask), _logit(score))
 
     def _ask(self, member: nn.Module, x_B1HW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a member's probabilities, by the mirror image too where that is wanted."""
-        outputs = member(x_B1HW)
-        mask, score = torch.sigmoid(outputs.mask.float()), torch.sigmoid(outputs.score.float())
+        """Return a member's probabilities, by the mirror image too where that is wanted.
+
+        Both are one batch: a compiled network holds a copy of the member for each call of it.
+        """
         if not self.tta:
-            return mask, score
-        outputs = member(x_B1HW.flip(3))
-        mirrored = torch.sigmoid(outputs.mask.float()).flip(3)
-        return (mask + mirrored) / 2, (score + torch.sigmoid(outputs.score.float())) / 2
+            outputs = member(x_B1HW)
+            return torch.sigmoid(outputs.mask.float()), torch.sigmoid(outputs.score.float())
+        outputs = member(torch.cat([x_B1HW, x_B1HW.flip(3)]))
+        mask, mirrored = torch.sigmoid(outputs.mask.float()).unflatten(0, (2, -1)).unbind()
+        score_2B = torch.sigmoid(outputs.score.float()).unflatten(0, (2, -1))
+        return (mask + mirrored.flip(3)) / 2, score_2B.mean(0)
 
     def _look_closer(self, x_B1HW: Tensor, score_B: Tensor) -> Tensor:
         """Return the score with that of the upper corners.
@@ -79,13 +82,15 @@ class Ensemble(nn.Module):
         """
         side = x_B1HW.shape[3]
         top = min(round(_ABOVE * side), side - self.closer)
-        scores = []
-        for left in (0, side - self.closer):
-            square = x_B1HW[:, :, top : top + self.closer, left : left + self.closer]
-            asked = [self._ask(member, square)[1] for member in self.members]
-            scores.append(torch.stack(asked).mean(0))
-        likelier = _logit(torch.maximum(*scores))
-        return torch.sigmoid((_logit(score_B) + likelier) / 2)
+        squares = torch.cat(
+            [
+                x_B1HW[:, :, top : top + self.closer, left : left + self.closer]
+                for left in (0, side - self.closer)
+            ]
+        )
+        scores = torch.stack([self._ask(member, squares)[1] for member in self.members]).mean(0)
+        likelier_B = _logit(scores.unflatten(0, (2, -1)).amax(0))
+        return torch.sigmoid((_logit(score_B) + likelier_B) / 2)
 
 
 def reduced(x_BCHW: Tensor, size: int) -> Tensor:
