@@ -1123,14 +1123,14 @@ def test_pydicoms_own_files_are_read_right_or_refused(path):
         with pytest.raises(DicomError):
             read_radiograph(path)
         return
+    if header.transfer_syntax_uid == "1.2.840.10008.1.2.4.51":
+        return  # pydicom has no decoder for 12-bit JPEG here
     codes = grayscale.codes(stored, header.bits_stored, header.signed)
     mask = (1 << header.bits_stored) - 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             expected = pydicom.dcmread(stream).pixel_array
-    if header.transfer_syntax_uid.startswith("1.2.840.10008.1.2.4.51"):
-        return  # pydicom has no second decoder for 12-bit JPEG here
     np.testing.assert_array_equal(codes, expected.astype(np.int64) & mask)
 
 

@@ -83,7 +83,8 @@ def test_the_digest_of_a_model_is_the_same_in_every_version():
         preprocessing=Preprocessing(64, "x"),
     )
     assert model.digest == "8748c3e1d3fb48f2e6589010aca3858d1e61bcc9f4f60e3f824d3ffcf2c12e1f"
-    assert replace(model, network=replace(model.network, sizes=[[32]])).digest != model.digest
+    for changed in ({"sizes": [[32]]}, {"closer": 32}):
+        assert replace(model, network=replace(model.network, **changed)).digest != model.digest
 
 
 def test_it_is_hdf5_without_pickle(path):

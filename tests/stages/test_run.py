@@ -433,13 +433,13 @@ def test_interrupted_phantoms_are_drawn_anew(tmp_path, monkeypatch):
 def test_an_interrupted_prediction_is_continued(small, tmp_path, monkeypatch):
     settings = tiny(tmp_path / "out", small)
 
-    real = Job.answer
+    real = Job.answer_stamped
 
-    def interrupted(self, paths):
-        yield next(real(self, paths))
+    def interrupted(self, stamped):
+        yield next(real(self, stamped))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Job, "answer", interrupted)
+    monkeypatch.setattr(Job, "answer_stamped", interrupted)
     with pytest.raises(KeyboardInterrupt):
         done(settings)
     monkeypatch.undo()

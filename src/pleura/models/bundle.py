@@ -246,7 +246,7 @@ class Bundle:
         """
         parts = (self.preprocessing, self.calibration)
         points = {name: asdict(point) for name, point in self.points.items()}
-        settings = [asdict(self.network), *(asdict(part) for part in parts), points]
+        settings = [_used(self.network), *(asdict(part) for part in parts), points]
         arrays = {" settings": json.dumps(settings).encode()}
         if self.exported is not None:
             arrays |= {" graph": self.exported.graph, " weights": self.exported.weights}
@@ -339,6 +339,17 @@ class About:
             path=path,
             exported=exported,
         )
+
+
+def _used(network: Network) -> dict[str, Any]:
+    """Return a network's settings for a digest.
+
+    One that came later and is at its default is left out, so that models keep their digests.
+    """
+    settings = asdict(replace(network, members=[]))
+    if not network.closer:
+        del settings["closer"]
+    return {**settings, "members": [_used(member) for member in network.members]}
 
 
 def write_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half: bool = False) -> None:
