@@ -71,9 +71,9 @@ class Ensemble(nn.Module):
             outputs = member(x_B1HW)
             return torch.sigmoid(outputs.mask.float()), torch.sigmoid(outputs.score.float())
         outputs = member(torch.cat([x_B1HW, x_B1HW.flip(3)]))
-        mask, mirrored = torch.sigmoid(outputs.mask.float()).unflatten(0, (2, -1)).unbind()
-        score_2B = torch.sigmoid(outputs.score.float()).unflatten(0, (2, -1))
-        return (mask + mirrored.flip(3)) / 2, score_2B.mean(0)
+        mask, mirrored = _halves(torch.sigmoid(outputs.mask.float()))
+        score, score_mirrored = _halves(torch.sigmoid(outputs.score.float()))
+        return (mask + mirrored.flip(3)) / 2, (score + score_mirrored) / 2
 
     def _look_closer(self, x_B1HW: Tensor, score_B: Tensor) -> Tensor:
         """Return the score with that of the upper corners.
@@ -89,7 +89,7 @@ class Ensemble(nn.Module):
             ]
         )
         scores = torch.stack([self._ask(member, squares)[1] for member in self.members]).mean(0)
-        likelier_B = _logit(scores.unflatten(0, (2, -1)).amax(0))
+        likelier_B = _logit(torch.maximum(*_halves(scores)))
         return torch.sigmoid((_logit(score_B) + likelier_B) / 2)
 
 
@@ -108,6 +108,12 @@ def reduced(x_BCHW: Tensor, size: int) -> Tensor:
     last, first = torch.minimum(rows + side, columns + size), torch.maximum(rows, columns)
     share = (last - first).clamp(min=0).to(x_BCHW.dtype) / side
     return share @ x_BCHW @ share.T
+
+
+def _halves(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both halves of a batch, whose size exporters do not know."""
+    both = batch.reshape(2, -1, *batch.shape[1:])
+    return both[0], both[1]
 
 
 def _logit(probability: Tensor) -> Tensor:
