@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from recipes.weights import balanced
+from recipes.weights_closer import before_fast
 from recipes.weights_curve import among, learning
 from recipes.weights_data import Radiographs, set_aside
 from recipes.weights_further import answers, carried_over, equated, members_of
@@ -126,6 +127,15 @@ def test_an_ensemble_is_taken_apart_again(tiny_bundle):
         assert (one.network, dict(one.training)) == (own.network, dict(own.training))
         assert all(np.array_equal(one.weights[name], own.weights[name]) for name in own.weights)
     assert combine(found).digest == combine([tiny_bundle, other]).digest
+
+
+def test_the_mean_of_two_stands_in_for_what_began_with_it(tiny_bundle):
+    name = next(name for name, array in tiny_bundle.weights.items() if array.dtype.kind == "f")
+    three = [
+        replace(tiny_bundle, weights={**tiny_bundle.weights, name: 0 * own + value})
+        for own, value in zip([tiny_bundle.weights[name]] * 3, (5.0, 1.0, 2.0), strict=True)
+    ]
+    assert (before_fast(combine(three)).weights[name] == 1.5).all()
 
 
 @pytest.mark.slow
