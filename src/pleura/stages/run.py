@@ -67,6 +67,9 @@ from pleura.training.loop import Trainer
 
 Values = dict[str, Any]
 
+_PLACES = {"path", "also", "images", "test_images", "annotations", "patients", "fold_table"}
+"""Settings of the data that say where files lie; these are known by what they hold."""
+
 
 class Listener(Protocol):
     """What a run tells while it goes on; a command draws it."""
@@ -198,8 +201,12 @@ class _Job:
         """Write the cleaned tables and the audit; return counts, failures and files."""
         sources, folder = self.sources, self.out / "audit"
         parts = [sources.train, sources.test, sources.tables]
-        settings = asdict(replace(self.data, test_annotations=""))
-        inputs = [settings, [_listing(part) for part in parts]]
+        reading = {
+            name: said
+            for name, said in asdict(self.data).items()
+            if name not in {*_PLACES, "test_annotations"}
+        }
+        inputs = [reading, [_listing(part) for part in parts]]
 
         def make() -> Values:
             workers, journal = self.settings.prepare.workers, folder / ".audit.journal"
