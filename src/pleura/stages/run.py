@@ -67,7 +67,16 @@ from pleura.training.loop import Trainer
 
 Values = dict[str, Any]
 
-_PLACES = {"path", "also", "images", "test_images", "annotations", "patients", "fold_table"}
+_PLACES = {
+    "path",
+    "also",
+    "images",
+    "test_images",
+    "annotations",
+    "test_annotations",
+    "patients",
+    "fold_table",
+}
 """Settings of the data that say where files lie; these are known by what they hold."""
 
 
@@ -201,11 +210,7 @@ class _Job:
         """Write the cleaned tables and the audit; return counts, failures and files."""
         sources, folder = self.sources, self.out / "audit"
         parts = [sources.train, sources.test, sources.tables]
-        reading = {
-            name: said
-            for name, said in asdict(self.data).items()
-            if name not in {*_PLACES, "test_annotations"}
-        }
+        reading = {name: said for name, said in asdict(self.data).items() if name not in _PLACES}
         inputs = [reading, [_listing(part) for part in parts]]
 
         def make() -> Values:
