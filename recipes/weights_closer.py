@@ -18,8 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pleura.data.arrays import open_prepared
-from pleura.data.records import image_keys
 from pleura.evaluation.mix import SIIM
 from pleura.models.bundle import Bundle, read_bundle, write_bundle
 from pleura.models.card import write_card
@@ -29,6 +27,7 @@ from recipes.weights import FOLDS
 from recipes.weights_data import read_radiographs
 from recipes.weights_further import carried_over, members_of, with_decisions
 from recipes.weights_sizes import SIZES
+from recipes.weights_soup import without
 
 CLOSER = 384
 SIDE = 608
@@ -53,10 +52,7 @@ def main() -> None:
     before = read_bundle(asked.before)
     if asked.told is None:
         bundle = looking_closer(before, before_fast(before), asked.work)
-        met = np.setdiff1d(
-            bundle.trained_on, image_keys(open_prepared(asked.work / f"aside-{SIDE}").train)
-        )
-        bundle = replace(bundle, trained_on=met)
+        bundle = without(bundle, asked.work / f"aside-{SIDE}")
     else:
         bundle = looking_closer(before, members_of(read_bundle(asked.fast))[0], asked.work)
         told = {**read_bundle(asked.told).evaluation, "measured_on": TOLD}

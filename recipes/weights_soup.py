@@ -108,7 +108,7 @@ def assemble(work: Path, large: Path, before: Path, told: Path | None) -> Bundle
         PLANS["one"],
         HELD_BACK["judged" if told is None else "last"],
     )
-    begun = earlier if told is not None else _without(earlier, large / f"aside-{max(SIZES)}")
+    begun = earlier if told is not None else without(earlier, large / f"aside-{max(SIZES)}")
     own = trained_bundle(plan, radiographs, prepared, soup, begun, {}, held_back)
     judged = read_radiographs(large, max(SIZES), FOLDS)
     unlabelled = np.flatnonzero(judged.known == "doubtful")
@@ -119,7 +119,7 @@ def assemble(work: Path, large: Path, before: Path, told: Path | None) -> Bundle
     return replace(bundle, evaluation={**read_bundle(told).evaluation, "measured_on": TOLD})
 
 
-def _without(bundle: Bundle, aside: Path) -> Bundle:
+def without(bundle: Bundle, aside: Path) -> Bundle:
     """Return `bundle` as one that has not met the radiographs set aside, as its parts have not."""
     met = np.setdiff1d(bundle.trained_on, image_keys(open_prepared(aside).train))
     return replace(bundle, trained_on=met)
