@@ -80,6 +80,16 @@ class Listing:
         return in_words(self.passed + Counter({"archives": len(self.archives)}))
 
 
+def nearest(table: Path, paths: Iterable[str]) -> set[str]:
+    """Return the paths below the nearest folder above a table below which there are any, or all."""
+    known = {path: Path(path) for path in paths}
+    for folder in table.parents:
+        below = {path for path, known_path in known.items() if known_path.is_relative_to(folder)}
+        if below:
+            return below
+    return {*known}
+
+
 def expand(inputs: Iterable[str]) -> Listing:
     """Return the files that `inputs` name: files, folders, or globs.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pleura.choices import Match
 from pleura.config import Data
+from pleura.data.files import nearest
 from pleura.data.image_patients import number_patients, patients_by_map
 from pleura.data.matching import Named, first_id_alike, match_names, names_of
 from pleura.data.patients import read_patients, siim_patient
@@ -92,7 +93,10 @@ def check_tables(
     images = [*train, *test]
     found = []
     for table in tables:
-        own = images if len(tables) == 1 else _near(table.path, images)
+        own = images
+        if len(tables) > 1:
+            near = nearest(table.path, [image.path for image in images])
+            own = [image for image in images if image.path in near]
         named = brought(table, own, match)
         named = named if len(own) == len(images) else brought(named, images, match)
         found.append(check_masks(named, shapes))
@@ -107,15 +111,6 @@ def check_tables(
     if found and not knowing:
         _refuse_foreign_table(found[0], train)
     return knowing
-
-
-def _near(table: Path, images: Sequence[ImageRecord]) -> Sequence[ImageRecord]:
-    """Return the images of the nearest folder above a table below which there are any."""
-    for folder in table.parents:
-        below = [image for image in images if Path(image.path).is_relative_to(folder)]
-        if below:
-            return below
-    return images
 
 
 def agreeing(tables: Sequence[Annotations]) -> list[Annotations]:

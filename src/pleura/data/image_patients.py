@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pleura.data.files import nearest
 from pleura.data.groups import Bearer, IdUse, group_by, judge_ids
 from pleura.data.image_labels import ImageLabels
 from pleura.data.matching import first_id_alike
@@ -45,15 +46,8 @@ class KnownPatients:
     found: tuple[Path, ...] = ()
 
     def covered(self, paths: Sequence[str]) -> set[str]:
-        """Return the files of which a found map is all that counts: those of its own folder.
-
-        That is the nearest folder above it below which there are any.
-        """
-        files: set[str] = set()
-        for found in self.found:
-            below = ([p for p in paths if Path(p).is_relative_to(one)] for one in found.parents)
-            files |= set(next(filter(None, below), paths))
-        return files
+        """Return the files of which a found map is all that counts: those of its own folder."""
+        return {path for found in self.found for path in nearest(found, paths)}
 
 
 def find_patients(
@@ -66,9 +60,8 @@ def find_patients(
     """Return images with their patients and groups; files set aside link them, too.
 
     A map that is named is all that counts, and one that is found for the files of its own folder.
-    Else each image of NIH
-    ChestX-ray14, and so of the SIIM-ACR set, is known by its number. For the others it is what the
-    table of labels says, or the files' own ids, if they group anything.
+    Else each image of NIH ChestX-ray14, and so of the SIIM-ACR set, is known by its number. For the
+    others it is what the table of labels says, or the files' own ids, if they group anything.
 
     Args:
         records: The images.
