@@ -67,18 +67,6 @@ from pleura.training.loop import Trainer
 
 Values = dict[str, Any]
 
-_PLACES = {
-    "path",
-    "also",
-    "images",
-    "test_images",
-    "annotations",
-    "test_annotations",
-    "patients",
-    "fold_table",
-}
-"""Settings of the data that say where files lie; these are known by what they hold."""
-
 
 class Listener(Protocol):
     """What a run tells while it goes on; a command draws it."""
@@ -206,12 +194,17 @@ class _Job:
         self._sources = find_sources(self.data)
         return self._sources
 
+    @property
+    def _reading(self) -> list[Any]:
+        """How masks are read, for a stage that is done again where this changes."""
+        return [asdict(self.sources.reading), self.data.match]
+
     def audit(self) -> Values:
         """Write the cleaned tables and the audit; return counts, failures and files."""
         sources, folder = self.sources, self.out / "audit"
         parts = [sources.train, sources.test, sources.tables]
-        reading = {name: said for name, said in asdict(self.data).items() if name not in _PLACES}
-        inputs = [reading, [_listing(part) for part in parts]]
+        labels = asdict(replace(self.data.labels, table=""))
+        inputs = [self._reading, labels, [_listing(part) for part in parts]]
 
         def make() -> Values:
             workers, journal = self.settings.prepare.workers, folder / ".audit.journal"
@@ -297,9 +290,8 @@ class _Job:
             self.listener.stage("predict", "no test images and no inputs, left out")
             return {"files": {}}
         truth = path_at(self.data.test_annotations) if self.data.test_annotations else None
-        reading = [asdict(self.sources.reading), self.data.match]
         truth_listing = _listing(files_of_masks(truth) if truth else [])
-        inputs = [bundle.digest, asdict(wanted), reading, _listing(paths), truth_listing]
+        inputs = [bundle.digest, asdict(wanted), self._reading, _listing(paths), truth_listing]
 
         def make() -> Values:
             if said := converting([bundle], wanted.engine, wanted.device):
