@@ -257,6 +257,31 @@ def test_a_table_of_bytes_of_another_number_is_refused(radiograph):
         radiograph(VOILUTSequence=own)
 
 
+@pytest.mark.parametrize(
+    ("number", "relationship", "passed_over"),
+    [("12.1", "LOG", True), ("12.2", "DISP", True), ("12.1", "LIN", False), ("1", "LOG", False)],
+)
+def test_a_table_that_leads_back_to_the_beam_is_not_for_showing(
+    radiograph, number, relationship, passed_over
+):
+    own = {
+        "SOPClassUID": f"1.2.840.10008.5.1.4.1.1.{number}",
+        "PixelIntensityRelationship": relationship,
+    }
+    plain, found = (radiograph(**own), radiograph(**own, ModalityLUTSequence=table(curve(12), 12)))
+    assert np.array_equal(found.pixels, plain.pixels) == passed_over
+
+
+def test_a_term_that_each_window_repeats_is_one(radiograph):
+    windows = {"WindowCenter": "2048\\1000", "WindowWidth": "1000\\500"}
+    right = radiograph(VOILUTFunction="SIGMOID", **windows)
+    found = radiograph(VOILUTFunction="SIGMOID\\SIGMOID", **windows)
+    np.testing.assert_array_equal(found.pixels, right.pixels)
+    assert "VOI LUT Function 'SIGMOID\\\\SIGMOID' is read as one term" in notes_of(found)
+    with pytest.raises(DicomError, match="VOI LUT Function is"):
+        radiograph(VOILUTFunction="SIGMOID\\LINEAR", **windows)
+
+
 def test_a_rescale_beside_a_modality_table_does_not_count(radiograph):
     own = {"ModalityLUTSequence": table(curve(12)[::-1], 12)}
     right = radiograph(**own)

@@ -53,6 +53,11 @@ def test_pixels_in_common_are_told_of_pictures_of_several_sizes():
     assert doubts(texts | large, shapes, "relative") == {"common-pixels": 20}
 
 
+def test_masks_that_leave_their_pictures_have_no_pixels_in_common():
+    texts = {f"i{n}": (f"0 1 {SHAPE[0] * SHAPE[1] + n} 1", "5 4000000000") for n in range(20)}
+    assert not doubts(texts, dict.fromkeys(texts, SHAPE), "relative")
+
+
 def test_masks_in_many_places_have_no_pixels_in_common():
     assert not found(blob, count=60)
 

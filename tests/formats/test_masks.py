@@ -291,6 +291,8 @@ class TestCoco:
                 {"size": [6, 9], "counts": "~~~~~~~~~~"},
                 "hold a character that packed counts never have",
             ),
+            ({"size": [6, 9], "counts": "MDYyMDRNMg=="}, "they are packed a second time: undo that"),
+            ({"size": [6, 9], "counts": "b'=25'"}, "they are packed a second time: undo that"),
             ({"size": [6, 9], "counts": "Pa"}, "break off"),
             ({"size": [6, 9], "counts": "11"}, "add up to 2 pixels"),
             ([[1, 1, 2, 2]], "no list of x and y in turn"),
@@ -309,6 +311,31 @@ class TestCoco:
         (problem,) = found.problems
         assert (problem.image_id, problem.where) == ("a", "a")
         assert message in problem.reason
+
+    @pytest.mark.parametrize(
+        ("inner", "area", "hole"),
+        [
+            ([2, 2, 4, 2, 4, 4, 2, 4], None, True),
+            ([2, 2, 4, 2, 4, 4, 2, 4], 31, True),  # 35 pixels without the 4
+            ([2, 2, 4, 2, 4, 4, 2, 4], 35, False),
+            ([1, 0, 8, 0, 8, 5, 1, 5], None, False),  # the same once more
+            ([7, 4, 9, 4, 9, 6, 7, 6], None, False),  # beyond it in part
+        ],
+    )
+    def test_a_polygon_within_another_one_is_a_hole(self, inner, area, hole, tmp_path):
+        outer = [1, 0, 8, 0, 8, 5, 1, 5]
+        annotation = {"image_id": 1, "category_id": 7, "segmentation": [outer, inner], "area": area}
+        found = read_masks(coco(tmp_path / "c.json", annotations=[annotation]))
+        assert [
+            "within another one of its annotation" in one.reason for one in found.problems
+        ] == [True] * hole
+        assert ("a" in found.masks) != hole
+
+    @pytest.mark.parametrize("sides", [(6.0, 9.0), ("6", "9")])
+    def test_sides_that_a_table_made_fractions_or_text_of_are_whole(self, sides, tmp_path):
+        image = {"id": 1, "file_name": "a.png", "height": sides[0], "width": sides[1]}
+        found = read_masks(coco(tmp_path / "c.json", packed(MASK), images=[image]))
+        assert found.sizes == {"a": SHAPE}
 
     def test_ids_that_are_text_in_one_place_are_the_same(self, tmp_path):
         annotation = {"image_id": "1", "category_id": "7", "segmentation": packed(MASK)}
@@ -485,8 +512,18 @@ class TestCoco:
             ('{"images": [{"id": 1, "file_name": "a.png"}]}', "lists images and no annotations"),
             ('{"images": ' + "[" * 99_999 + "}", "or lists in lists without end"),
             ('{"images": ' + "9" * 9_999 + "}", "holds a number of too many digits"),
-            ("\udcff", "is no JSON"),
+            ("\udcff", "byte 1 is no UTF-8, which JSON is written in; save it as UTF-8"),
             ('{"images": [{"id": 1}], "annotations": []}', "lacks its file_name, height or width"),
+            (
+                '{"images": [{"id": 1, "file_name": "a", "height": 20000, "width": "20000.0"}],'
+                ' "annotations": []}',
+                "lacks its file_name, height or width",
+            ),
+            (
+                '{"images": [{"id": 1, "file_name": "a", "height": 20000, "width": "20000"}],'
+                ' "annotations": []}',
+                "has 20,000 x 20,000 pixels; at most 100,000,000 are read",
+            ),
             ('{"images": [{"id": []}], "annotations": []}', "have an id each"),
             ('{"images": [1], "annotations": []}', "no list of objects"),
             *(

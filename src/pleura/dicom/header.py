@@ -346,9 +346,15 @@ def _left_in(data: DataSet) -> str:
 def _term(data: DataSet, tag: int) -> str:
     """Return a defined term; small letters, which terms never have, are read as capitals.
 
+    A term that is repeated, as by files that give each of several windows its own, is read as one.
+
     Source: DICOM PS3.5 6.2 (CS).
     """
     found = text(data, tag)
+    parts = {part.strip() for part in found.split("\\")}
+    if "\\" in found and len(parts) == 1:
+        data.note("number-form", f"{name(tag)} {found[:SHOWN]!r} is read as one term")
+        found = parts.pop()
     if found != found.upper():
         data.note("number-form", f"{name(tag)} {found[:SHOWN]!r} is read in capital letters")
     return found.upper()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pleura.dicom.elements import DataSet
 from pleura.dicom.grayscale import Grayscale, LookupTable, Rescale, Window, bits_of, stored_range
 from pleura.dicom.header import Header
-from pleura.dicom.values import WAY_OUT, integer, integers, name
+from pleura.dicom.values import WAY_OUT, integer, integers, name, text
 from pleura.errors import DicomError
 
 _PADDING, _PADDING_LIMIT = 0x00280120, 0x00280121
@@ -18,6 +18,8 @@ _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 _INTERCEPT, _SLOPE = 0x00281052, 0x00281053
 _PRESENTATION_LUT, _SHAPE = 0x20500010, 0x20500020
 _UNCHANGED = Rescale()
+_INTENSITY = 0x00281040
+_FLUOROSCOPY = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{n}" for n in (1, 2, 3))
 _MOST_LACKING = 0.9
 _ROUGH, _SMOOTH = 2.5, 1.5
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
@@ -47,7 +49,7 @@ def presentation_of(data: DataSet, header: Header) -> Grayscale:
     stored = stored_range(header.bits_stored, header.signed)
     there = data.elements
     table = None
-    if _MODALITY_LUT_SEQUENCE in there:
+    if _MODALITY_LUT_SEQUENCE in there and not _leads_to_intensity(data, header.sop_class_uid):
         table = _lookup_table(data, _MODALITY_LUT_SEQUENCE, stored)
     modality = table or Rescale(header.rescale_slope, header.rescale_intercept)
     if isinstance(modality, Rescale):
@@ -74,6 +76,17 @@ def presentation_of(data: DataSet, header: Header) -> Grayscale:
         # A DX image must say both (PS3.3 C.8.11.3), so together they still invert once.
         inverted=inverse or header.photometric_interpretation == "MONOCHROME1",
     )
+
+
+def _leads_to_intensity(data: DataSet, sop_class_uid: str) -> bool:
+    """Return whether the modality table leads back to the intensity of the beam.
+
+    In angiography and fluoroscopy the pixels are stored as they are to be shown, and the table is
+    there to measure with. DCMTK and dcm4che pass over it, too.
+
+    Source: DICOM PS3.3 C.8.7.1 (Pixel Intensity Relationship), PS3.17 FFF.2.3.1.3.4.
+    """
+    return sop_class_uid in _FLUOROSCOPY and text(data, _INTENSITY) in ("LOG", "DISP")
 
 
 def _require_rescale(rescale: Rescale, stored: tuple[int, int]) -> None:

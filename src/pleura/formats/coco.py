@@ -11,6 +11,7 @@ Source: the COCO data format; its masks by pycocotools, so that polygons cover t
 for everybody else.
 """
 
+import base64
 import json
 import math
 import os
@@ -53,6 +54,9 @@ size."""
 
 _LEAVES = "a polygon reaches to"
 """How the fault of an outline that leaves its image begins."""
+
+_HOLE = (0.01, 0.9)
+"""A polygon within another one is a hole from this share of it on, and the same one from there."""
 
 _SCATTERED = 4
 """So many times the pieces that a mask has when its counts run along the rows."""
@@ -243,7 +247,11 @@ def _loaded(path: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise AnnotationError(
+            f"{path}: byte {error.start + 1:,} is no UTF-8, which JSON is written in; save it as UTF-8"
+        ) from error
+    except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}: is no JSON; copy it again from its source") from error
     except (ValueError, RecursionError) as error:
         raise AnnotationError(
@@ -302,18 +310,21 @@ def _category(path: Path, categories: Sequence[dict[str, Any]], label: str) -> A
 
 def _image(path: Path, item: dict[str, Any], own: Sequence[dict[str, Any]]) -> CocoImage:
     name = str(item.get("file_name", "")).strip()
-    shape = (item.get("height"), item.get("width"))
-    whole = all(isinstance(side, int) and 0 < side <= 65_535 for side in shape)
-    if not name or not whole or shape[0] * shape[1] > MAX_PIXELS:  # type: ignore[operator]
+    rows, columns = _whole(item.get("height")), _whole(item.get("width"))
+    if not name or not 0 < rows <= 65_535 or not 0 < columns <= 65_535:
         raise AnnotationError(
             f"{path}: image {str(item.get('id'))[:40]!r} lacks its file_name, height or width"
+        )
+    if rows * columns > MAX_PIXELS:
+        raise AnnotationError(
+            f"{path}: image {str(item.get('id'))[:40]!r} has {rows:,} x {columns:,} pixels; at most "
+            f"{MAX_PIXELS:,} are read"
         )
     if PurePosixPath(name).name in ("", ".."):
         raise AnnotationError(
             f"{path}: image {str(item.get('id'))[:40]!r} has the file_name {name[:40]!r}, which "
             "names no file; write that of its radiograph"
         )
-    rows, columns = int(shape[0]), int(shape[1])  # type: ignore[arg-type]
     try:
         masks = tuple(_annotated(one, (rows, columns)) for one in own)
     except _Fault as fault:
@@ -327,8 +338,18 @@ def _image(path: Path, item: dict[str, Any], own: Sequence[dict[str, Any]]) -> C
     return CocoImage(name, (rows, columns), masks, score=max(scores, default=None))
 
 
+def _whole(value: Any) -> int:
+    """Return a side as a whole number, also where a table made a fraction or text of it; else 0."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value) if len(value) < 10 else 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1:
+        return 0
+    return int(value)
+
+
 def _annotated(item: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.bool_]:
     mask = _mask(item.get("segmentation"), shape)
+    _check_holes(item.get("segmentation"), item.get("area"), mask)
     stated = item.get("bbox")
     listed = isinstance(stated, list) and len(stated) == 4 and mask.any()
     numbers = listed and all(isinstance(n, int | float) and abs(n) < 1e6 for n in stated or ())
@@ -389,6 +410,30 @@ def _mask(drawn: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
     if numbers is counts:  # no library packed them: they are of somebody's own loop
         _check_order(mask)
     return mask
+
+
+def _check_holes(drawn: Any, area: Any, mask: NDArray[np.bool_]) -> None:
+    """Check that no polygon is meant as a hole in another one, which COCO does not have.
+
+    Outlines of all contours, as of ``cv2.findContours``, hold those of the holes too. The area that
+    the file states tells where polygons lie within others and are no holes.
+    """
+    if not isinstance(drawn, list) or len(drawn) < 2:
+        return
+    stated = area if isinstance(area, int | float) else 0
+    parts = sorted((drawn_pixels([one], mask.shape) for one in drawn), key=np.count_nonzero)
+    sizes = [np.count_nonzero(part) for part in parts]
+    for at, inner in enumerate(parts):
+        for size, outer in zip(sizes[at + 1 :], parts[at + 1 :], strict=True):
+            share = sizes[at] / max(1, size)
+            if not _HOLE[0] <= share <= _HOLE[1] or (inner & ~outer).any():
+                continue
+            covered = np.count_nonzero(mask)
+            if abs(stated - covered) >= abs(stated - (covered - sizes[at])):
+                raise _Fault(
+                    "a polygon lies within another one of its annotation, so it is most likely a "
+                    "hole, and COCO's polygons have none: write it as run lengths"
+                )
 
 
 def _check_order(mask: NDArray[np.bool_]) -> None:
@@ -455,7 +500,10 @@ def _unpacked(text: str) -> list[int]:
     for letter in text:
         code = ord(letter) - 48
         if not 0 <= code < 64 or shift > 30:
-            raise _Fault("its packed counts hold a character that packed counts never have")
+            raise _Fault(
+                "its packed counts hold a character that packed counts never have"
+                + ("; they are packed a second time: undo that" if _wrapped(text) else "")
+            )
         value |= (code & 0x1F) << shift
         shift += 5
         if code & 0x20:
@@ -467,6 +515,16 @@ def _unpacked(text: str) -> list[int]:
     if shift:
         raise _Fault("its packed counts break off")
     return numbers
+
+
+def _wrapped(text: str) -> bool:
+    """Return whether a text is base64, or bytes as Python prints them."""
+    if text.startswith(("b'", 'b"')):
+        return True
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except ValueError:
+        return False
 
 
 def _reach(mask: NDArray[np.bool_]) -> float:

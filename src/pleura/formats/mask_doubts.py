@@ -107,10 +107,15 @@ def is_outline(text: str, rows: int, form: Form = "relative") -> bool:
 
 
 def _cells(text: str, shape: tuple[int, int], form: Form) -> NDArray[np.bool_]:
-    """Return which cells a mask has a pixel in: ``(_GRID * _GRID,)``, down the columns."""
+    """Return which cells a mask has a pixel in: ``(_GRID * _GRID,)``, down the columns.
+
+    A mask that leaves its picture, and is refused elsewhere, has none.
+    """
     rows, columns = shape
     starts, lengths = runs(text, form=form)
     ends = starts + lengths - 1
+    if ends.max(initial=0) >= rows * columns:
+        return np.zeros(_GRID * _GRID, np.bool_)
     first, last = starts // rows, ends // rows
     # A run over the foot of a column is one in each column.
     parts = last - first + 1
