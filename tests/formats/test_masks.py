@@ -291,7 +291,10 @@ class TestCoco:
                 {"size": [6, 9], "counts": "~~~~~~~~~~"},
                 "hold a character that packed counts never have",
             ),
-            ({"size": [6, 9], "counts": "MDYyMDRNMg=="}, "they are packed a second time: undo that"),
+            (
+                {"size": [6, 9], "counts": "MDYyMDRNMg=="},
+                "they are packed a second time: undo that",
+            ),
             ({"size": [6, 9], "counts": "b'=25'"}, "they are packed a second time: undo that"),
             ({"size": [6, 9], "counts": "Pa"}, "break off"),
             ({"size": [6, 9], "counts": "11"}, "add up to 2 pixels"),
@@ -326,9 +329,9 @@ class TestCoco:
         outer = [1, 0, 8, 0, 8, 5, 1, 5]
         annotation = {"image_id": 1, "category_id": 7, "segmentation": [outer, inner], "area": area}
         found = read_masks(coco(tmp_path / "c.json", annotations=[annotation]))
-        assert [
-            "within another one of its annotation" in one.reason for one in found.problems
-        ] == [True] * hole
+        assert ["within another one of its annotation" in one.reason for one in found.problems] == [
+            True
+        ] * hole
         assert ("a" in found.masks) != hole
 
     @pytest.mark.parametrize("sides", [(6.0, 9.0), ("6", "9")])
