@@ -249,7 +249,8 @@ def _loaded(path: Path) -> dict[str, Any]:
         content = json.loads(raw)
     except UnicodeDecodeError as error:
         raise AnnotationError(
-            f"{path}: byte {error.start + 1:,} is no UTF-8, which JSON is written in; save it as UTF-8"
+            f"{path}: byte {error.start + 1:,} is no UTF-8, which JSON is written in; save it as "
+            "UTF-8"
         ) from error
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}: is no JSON; copy it again from its source") from error
@@ -317,8 +318,8 @@ def _image(path: Path, item: dict[str, Any], own: Sequence[dict[str, Any]]) -> C
         )
     if rows * columns > MAX_PIXELS:
         raise AnnotationError(
-            f"{path}: image {str(item.get('id'))[:40]!r} has {rows:,} x {columns:,} pixels; at most "
-            f"{MAX_PIXELS:,} are read"
+            f"{path}: image {str(item.get('id'))[:40]!r} has {rows:,} x {columns:,} pixels; at "
+            f"most {MAX_PIXELS:,} are read"
         )
     if PurePosixPath(name).name in ("", ".."):
         raise AnnotationError(
