@@ -423,13 +423,12 @@ def _check_holes(drawn: Any, area: Any, mask: NDArray[np.bool_]) -> None:
         return
     stated = area if isinstance(area, int | float) else 0
     parts = sorted((drawn_pixels([one], mask.shape) for one in drawn), key=np.count_nonzero)
-    sizes = [np.count_nonzero(part) for part in parts]
+    sizes, covered = [int(part.sum()) for part in parts], int(mask.sum())
     for at, inner in enumerate(parts):
         for size, outer in zip(sizes[at + 1 :], parts[at + 1 :], strict=True):
             share = sizes[at] / max(1, size)
             if not _HOLE[0] <= share <= _HOLE[1] or (inner & ~outer).any():
                 continue
-            covered = np.count_nonzero(mask)
             if abs(stated - covered) >= abs(stated - (covered - sizes[at])):
                 raise _Fault(
                     "a polygon lies within another one of its annotation, so it is most likely a "
