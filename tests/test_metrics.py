@@ -189,12 +189,13 @@ def test_average_precision_sums_precision_over_the_recall_gained(items):
     if not positives:
         assert math.isnan(metrics.average_precision(labels, scores))
         return
+    columns = metrics.average_precision([[label] for label in labels], [[one] for one in scores])
     expected, before = 0.0, 0
     for threshold in sorted(set(scores), reverse=True):
         called = [label for label, score in items if score >= threshold]
         expected += (sum(called) - before) / positives * sum(called) / len(called)
         before = sum(called)
-    assert metrics.average_precision(labels, scores) == pytest.approx(expected)
+    assert metrics.average_precision(labels, scores) == columns == pytest.approx(expected)
 
 
 def test_the_brier_score_by_hand():

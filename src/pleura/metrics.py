@@ -277,7 +277,7 @@ def _labelled(
         raise ValueError(
             f"probabilities go from {found.min():g} to {found.max():g}; they must be in 0 to 1"
         )
-    return _decided(truth, "label"), found
+    return _decided(truth, "label").ravel(), found.ravel()
 
 
 def _decided(values: NDArray[Any], what: str) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ import torch
 
 from pleura.config import Network
 from pleura.data.prepare import PREPARATION
+from pleura.engines import threads
 from pleura.engines.choice import open_engine
 from pleura.engines.convert import to_onnx, to_openvino
 from pleura.errors import UsageError
@@ -97,6 +98,19 @@ def test_a_file_says_all_that_the_model_says(kind, exported, tiny_model, tmp_pat
     assert replace(found, operating_point=replace(found.operating_point, mask=0.1)).digest != (
         found.digest
     )
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "torch"])
+def test_an_engine_does_not_wait_for_threads_of_another_process(
+    kind, exported, tiny_model, pixels, monkeypatch
+):
+    bundle = read_bundle(tiny_model) if kind == "torch" else exported(kind)
+    engine = open_engine(bundle, precision="fp32", engine=kind)
+    engine.probabilities(pixels[:1])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(threads.os, "getpid", lambda: -1)
+    with pytest.raises(UsageError, match="loaded in another process.*call pleura.load in each"):
+        engine.probabilities(pixels[:1])
 
 
 def test_which_engine_is_taken(tiny_model, exported):

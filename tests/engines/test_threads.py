@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from pleura.engines import threads
-from pleura.engines.threads import best_threads, busy_cores, fixed_threads, share_cores
+from pleura.engines.threads import (
+    OwnThreads,
+    best_threads,
+    busy_cores,
+    fixed_threads,
+    share_cores,
+)
+from pleura.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -81,3 +88,20 @@ def test_what_the_environment_says_of_threads(
     assert fixed_threads() == wanted
     monkeypatch.setenv("OMP_NUM_THREADS", "9999")
     assert fixed_threads() == len(threads._allowed())
+
+
+def test_threads_are_those_of_the_process_that_began_them() -> None:
+    fresh, begun = OwnThreads(), OwnThreads()
+    begun.begin()
+    begun.begin()
+    child = os.fork()
+    if child == 0:  # pragma: no cover (the copy is not measured)
+        status = 1
+        try:
+            fresh.begin()
+            with pytest.raises(UsageError, match="a copy \\(a fork\\) that lacks its threads; call"):
+                begun.begin()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0

@@ -1,5 +1,6 @@
 import gzip
 import io
+import pickle
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -318,6 +319,11 @@ def test_what_is_no_radiograph(predictor, form, error, words):
 
 def test_a_model_says_in_one_line_what_it_is(predictor):
     assert repr(predictor) == f"Predictor({predictor.title}, {predictor.engine.name})"
+
+
+def test_a_loaded_model_is_not_sent_anywhere(predictor):
+    with pytest.raises(UsageError, match=r"sent to another process; call pleura\.load there"):
+        pickle.dumps(predictor)
 
 
 def test_models_are_averaged_where_several_are_named(tiny_model, files):

@@ -13,7 +13,7 @@ from pleura.choices import Precision
 from pleura.engines.cache import converted
 from pleura.engines.engine import Probabilities
 from pleura.engines.libraries import import_onnxruntime
-from pleura.engines.threads import fixed_threads
+from pleura.engines.threads import OwnThreads, fixed_threads
 from pleura.errors import BundleError, UsageError
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, SCORES
@@ -58,6 +58,8 @@ class ONNXEngine:
             raise BundleError(
                 f"{bundle.path or 'model'}: ONNX Runtime cannot run its graph ({why})"
             ) from error
+        self._threads = OwnThreads()
+        self._threads.begin()
         if self._session.get_providers()[0] != provider[0]:
             raise UsageError(
                 f"`device` {device}: ONNX Runtime found the GPU but cannot use it (CUDA or cuDNN "
@@ -66,6 +68,7 @@ class ONNXEngine:
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
+        self._threads.begin()
         found = self._session.run([MAPS, SCORES], {INPUT: np.ascontiguousarray(pixels)})
         return Probabilities(*found)
 

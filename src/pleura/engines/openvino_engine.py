@@ -18,7 +18,7 @@ from pleura.choices import Precision
 from pleura.engines.cache import converted
 from pleura.engines.engine import Probabilities
 from pleura.engines.libraries import import_openvino, openvino_core
-from pleura.engines.threads import fixed_threads
+from pleura.engines.threads import OwnThreads, fixed_threads
 from pleura.errors import BundleError, UsageError
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, MAPS, MAX_BYTES, SCORES
@@ -65,11 +65,13 @@ class OpenVINOEngine:
         self._model = self._checked(bundle, exported)
         self._compiled: dict[str, list[Any]] = {}
         self._lock = threading.Lock()
+        self._threads = OwnThreads()  # begun by the first graph that is compiled
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
         maps = np.empty(pixels.shape, np.float32)
         scores = np.empty(len(pixels), np.float32)
+        self._threads.begin()
         with self._lock:
             requests = self._requests(len(pixels))
             for number in range(len(pixels) + len(requests)):

@@ -11,6 +11,8 @@ import time
 
 import psutil
 
+from pleura.errors import UsageError
+
 _LOOK_S = 0.3
 _WAITING = 0.5
 """What is left of the speed where threads share cores with others, as measured with two."""
@@ -90,3 +92,28 @@ def _allowed() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
+
+
+class OwnThreads:
+    """The threads of an engine, which a copy of its process (a fork) does not have.
+
+    An engine that is asked there would wait for them for ever.
+    """
+
+    def __init__(self) -> None:
+        self._process = 0
+
+    def begin(self) -> None:
+        """Note that threads are here from now on, or check that they still are.
+
+        Raises:
+            UsageError: They are those of another process.
+        """
+        if self._process == 0:
+            self._process = os.getpid()
+        if self._process != os.getpid():
+            raise UsageError(
+                "the model was loaded in another process, of which this one is a copy (a fork) that"
+                " lacks its threads; call pleura.load in each process, or begin processes with"
+                " multiprocessing.get_context('spawn')"
+            )

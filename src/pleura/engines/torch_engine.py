@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pleura.choices import Precision
 from pleura.engines.engine import Probabilities
+from pleura.engines.threads import OwnThreads
 from pleura.models.bundle import Bundle
 from pleura.models.loading import checked_device, load_network, uses_bf16
 
@@ -38,11 +39,15 @@ class TorchEngine:
         kind = "" if self._device.type == "cpu" else f"{self._device.type} "
         self.name = f"torch {kind}{'bf16' if self._dtype else 'fp32'}"
         self._preprocessing = bundle.preprocessing
+        self._threads = OwnThreads()
+        self._threads.begin()
         network = load_network(bundle).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """Return the probabilities for ``(N, S, S)`` uint8 prepared pixels."""
+        if self._device.type != "cpu" or torch.get_num_threads() > 1:
+            self._threads.begin()
         x = torch.from_numpy(self._preprocessing.normalise(pixels)[:, None]).to(self._device)
         x = x.contiguous(memory_format=torch.channels_last)
         with (

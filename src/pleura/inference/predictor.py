@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from operator import length_hint
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,11 @@ class Predictor:
             engine=self.engine.name,
             point=self.bundle.operating_point,
             pleura=current_versions()["pleura"],
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "a loaded model cannot be copied or sent to another process; call pleura.load there"
         )
 
     def __repr__(self) -> str:
