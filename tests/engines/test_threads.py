@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from pleura.engines import threads
-from pleura.engines.threads import (
-    OwnThreads,
-    best_threads,
-    busy_cores,
-    fixed_threads,
-    share_cores,
-)
+from pleura.engines.threads import OwnThreads, best_threads, busy_cores, fixed_threads, share_cores
 from pleura.errors import UsageError
 
 
@@ -99,7 +93,9 @@ def test_threads_are_those_of_the_process_that_began_them() -> None:
         status = 1
         try:
             fresh.begin()
-            with pytest.raises(UsageError, match="a copy \\(a fork\\) that lacks its threads; call"):
+            with pytest.raises(
+                UsageError, match="a copy \\(a fork\\) that lacks its threads; call"
+            ):
                 begun.begin()
             status = 0
         finally:
