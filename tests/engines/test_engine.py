@@ -109,7 +109,7 @@ def test_an_engine_does_not_wait_for_threads_of_another_process(
     engine.probabilities(pixels[:1])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(threads.os, "getpid", lambda: -1)
-    with pytest.raises(UsageError, match="loaded in another process.*call pleura.load in each"):
+    with pytest.raises(UsageError, match=r"loaded in another process.*call pleura\.load in each"):
         engine.probabilities(pixels[:1])
 
 
