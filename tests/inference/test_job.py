@@ -31,7 +31,7 @@ from pleura.inference.readers import Readers
 from pleura.inference.row import Wrote
 from pleura.inference.tables import COLUMNS, THRESHOLDS
 from pleura.inference.worklist import Worklist
-from pleura.inference.writers import Heatmaps, Overlays
+from pleura.inference.writers import Heatmaps, Overlays, PerFile
 from pleura.models.bundle import OperatingPoint
 from pleura.results import writer
 from pleura.results.writer import DicomResults
@@ -273,6 +273,41 @@ def test_of_files_with_one_id_only_the_first_reaches_network_and_writers(
     assert engine.images == 2
     assert [bool(answer.error) for answer in answers] == [False, True, False]
     assert (tmp_path / "log").read_text() == "1.2.0 64 x 64\n1.2.1 40 x 60\n"
+
+
+@dataclass(frozen=True)
+class Refers(PerFile):
+    """A writer whose results say by UID which radiograph they are of."""
+
+    name: str = "refers"
+    refers: bool = True
+
+    def write(self, opened, prediction, out):
+        return Wrote()
+
+
+@pytest.mark.parametrize("done", [1, 2])
+def test_of_files_with_one_uid_results_that_refer_to_it_are_of_the_first(
+    run, predictor, radiographs, tmp_path, done
+):
+    """Whatever they are called by; a copy with the same bytes says the same of the same."""
+    other, copy = tmp_path / "other.dcm", tmp_path / "copy.dcm"
+    other.write_bytes(make_dicom(np.zeros((80, 90), np.uint8), SOPInstanceUID="1.2.0"))
+    shutil.copy(radiographs[0], copy)
+    how = {"id_source": "stem", "writers": [Refers()]}
+    paths = [radiographs[0], other, copy]
+    with pytest.raises(KeyboardInterrupt):
+        run(predictor, paths, tmp_path / "out", batch=1, each=stop_at(done), **how)
+    answers = run(predictor, paths, tmp_path / "out", **how)
+    assert [answer.error for answer in answers] == [
+        "",
+        f"{other}: has the same SOP Instance UID 1.2.0 as {radiographs[0]}, which was answered, "
+        "and other content; DICOM results refer to a radiograph by it, so those of one would be "
+        "taken for the other's: leave one of them out, or write no DICOM results",
+        "",
+    ]
+    plain = run(predictor, paths, tmp_path / "plain", id_source="stem", writers=[Log()])
+    assert not any(answer.error for answer in plain)
 
 
 class Counting:

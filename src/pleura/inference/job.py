@@ -104,6 +104,25 @@ class _Place(NamedTuple):
     key: str
 
 
+class Name(NamedTuple):
+    """What a file is known by, of which no two files of a job may have the same.
+
+    Attributes:
+        image_id: Its id; "" where it has none.
+        uid: Its SOP Instance UID, where the id is another.
+        fingerprint: Of its bytes: equal files may share a UID.
+    """
+
+    image_id: str
+    uid: str = ""
+    fingerprint: str = ""
+
+
+def named_by(row: Row) -> Name:
+    """Return what the file of a row is known by."""
+    return Name(row.image_id, row.uid, row.fingerprint)
+
+
 class Job:
     """Files that are answered into one folder, in one or several turns; use it in a ``with`` block.
 
@@ -133,6 +152,8 @@ class Job:
         self._predictor, self._settings, self._objects = predictor, settings, objects
         self._places: dict[Source, _Place] = {}
         self._claims: dict[str, Source] = {}  # id -> the file that it belongs to
+        self._contents: dict[str, tuple[Source, str]] = {}  # UID -> that file, and its fingerprint
+        self._refers = any(getattr(writer, "refers", False) for writer in settings.writers)
         self._repeats: set[Source] = set()
         self.done = 0
         self._new_rows: dict[str, str] | None = None
@@ -270,17 +291,48 @@ class Job:
             self._places[path] = _Place(len(self._places), key)
         elif earlier.key != key:  # it has changed since: it keeps its row, but not its id
             self._places[path] = _Place(earlier.number, key)
-            image_id = self._store.get(earlier.key).image_id
-            if self._claims.get(image_id) == path:
-                del self._claims[image_id]
-        image_id = self._store.get(key).image_id if key in self._store else ""
-        if image_id and self._is_first(path, image_id):
-            self._claims[image_id] = path
+            self._release(path, named_by(self._store.get(earlier.key)))
+        if key in self._store:
+            self._claim(path, named_by(self._store.get(key)))
 
-    def _is_first(self, path: Source, image_id: str) -> bool:
-        """Return whether no file before `path` has the id, as far as is known."""
-        kept = self._claims.get(image_id, path)
-        return self._places[path].number <= self._places[kept].number
+    def _claim(self, path: Source, name: "Name") -> str:
+        """Give a file its id, if it has one; return why it cannot have it, or ""."""
+        if not name.image_id:
+            return ""
+        taken = self._why_taken(path, name)
+        if not taken:
+            self._claims[name.image_id] = path
+            if name.uid:
+                self._contents[name.uid] = path, name.fingerprint
+        return taken
+
+    def _release(self, path: Source, name: "Name") -> None:
+        """Take its id from a file that is not answered under it after all."""
+        if self._claims.get(name.image_id) == path:
+            del self._claims[name.image_id]
+        if self._contents.get(name.uid, (None,))[0] == path:
+            del self._contents[name.uid]
+
+    def _why_taken(self, path: Source, name: "Name") -> str:
+        """Return why a file before `path`, as far as is known, keeps it from its id; or ""."""
+        holder = self._claims.get(name.image_id, path)
+        if self._is_before(holder, path):
+            return (
+                f"{path}: has the same id {name.image_id} as {holder}, which was answered; "
+                "leave one of them out, or name images by their files with `id` stem"
+            )
+        holder, fingerprint = self._contents.get(name.uid, (path, ""))
+        if self._refers and self._is_before(holder, path) and fingerprint != name.fingerprint:
+            return (
+                f"{path}: has the same SOP Instance UID {name.uid} as {holder}, which was "
+                "answered, and other content; DICOM results refer to a radiograph by it, so those "
+                "of one would be taken for the other's: leave one of them out, or write no DICOM "
+                "results"
+            )
+        return ""
+
+    def _is_before(self, path: Source, other: Source) -> bool:
+        return self._places[path].number < self._places[other].number
 
     def _claimed(self, file: Ready | Failed) -> Ready | Failed:
         """Return a file under the id that it is answered as, or why it is not to be answered."""
@@ -292,12 +344,11 @@ class Job:
         file = named(file, self._settings.id_source)
         if isinstance(file, Failed):
             return file
-        image_id = file.image_id
-        if self._is_first(file.path, image_id):
-            self._claims[image_id] = file.path
+        taken = self._claim(file.path, Name(file.image_id, file.uid, file.version.fingerprint))
+        if not taken:
             return file
         self._repeats.add(file.path)
-        return Failed(file.path, self._repeated(file.path, image_id))
+        return Failed(file.path, taken)
 
     def _recorded(
         self, paths: list[Source], todo: Iterable[Source], finished: Iterator[Row | Failed]
@@ -316,8 +367,7 @@ class Job:
 
     def _kept(self, path: Source, result: Row | Failed) -> Row:
         if isinstance(result, Failed):
-            if self._claims.get(result.image_id) == path:
-                del self._claims[result.image_id]
+            self._release(path, Name(result.image_id, result.uid))
             result = Row(str(path), error=result.reason)
         repeats = path in self._repeats
         self._repeats.discard(path)
@@ -330,17 +380,12 @@ class Job:
         """Return an earlier job's row, unless a file before it turned out to have its id."""
         key = self._places[path].key
         row = self._store.get(key)
-        if self._is_first(path, row.image_id):
+        taken = self._why_taken(path, named_by(row)) if row.image_id else ""
+        if not taken:
             return row
-        row = Row(row.path, error=self._repeated(path, row.image_id))
+        row = Row(row.path, error=taken)
         self._store.add(key, row, repeats=True)
         return row
-
-    def _repeated(self, path: Source, image_id: str) -> str:
-        return (
-            f"{path}: has the same id {image_id} as {self._claims[image_id]}, which was answered; "
-            "leave one of them out, or name images by their files with `id` stem"
-        )
 
 
 def named(file: Ready | Failed, id_source: IdSource) -> Ready | Failed:
@@ -353,7 +398,7 @@ def named(file: Ready | Failed, id_source: IdSource) -> Ready | Failed:
     if fault:
         instead = "" if is_picture(name) else ", or leave out `id` stem"
         return Failed(file.path, f"{file.path}: {fault}; rename the file{instead}")
-    return replace(file, image_id=image_id)
+    return replace(file, image_id=image_id, uid=file.image_id if id_source == "stem" else "")
 
 
 def answered(
@@ -370,7 +415,7 @@ def answered(
         try:
             wrote = readers.write(settings.writers, ready, prediction, settings.out)
         except ChangedError as error:
-            return Failed(ready.path, str(error), ready.image_id)
+            return Failed(ready.path, str(error), ready.image_id, ready.uid)
     notes = "; ".join(filter(None, (ready.notes, wrote.notes)))
     return Row.of(
         str(ready.path),
@@ -379,4 +424,5 @@ def answered(
         notes=notes,
         areas=wrote.areas,
         fingerprint=ready.version.fingerprint,
+        uid=ready.uid,
     )

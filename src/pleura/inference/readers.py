@@ -52,7 +52,7 @@ class Ready:
 
     Attributes:
         path: The file, or its address.
-        image_id: Its SOP Instance UID.
+        image_id: Its SOP Instance UID, or the id that it is answered as.
         pixels: ``(size, size)`` uint8, prepared.
         frame: Where the file's pixels lie in them.
         guard: How far the picture is from a frontal chest radiograph; None where nobody looked.
@@ -61,6 +61,7 @@ class Ready:
         version: Which content of the file all of this is of.
         reader: Which of the processes read it, and may hold it open for writers still.
         content: The bytes that were fetched from an address, as long as something is to be written.
+        uid: Its SOP Instance UID, once `image_id` is another.
     """
 
     path: Source
@@ -73,6 +74,7 @@ class Ready:
     version: Version = Version()  # noqa: RUF009 - a tuple
     reader: int | None = None
     content: bytes | None = None
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,13 @@ class Failed:
         path: The file, or its address.
         reason: Why, beginning with its path.
         image_id: The id of an answer that was discarded; "" where there never was one.
+        uid: Its SOP Instance UID, where that is another.
     """
 
     path: Source
     reason: str
     image_id: str = ""
+    uid: str = ""
 
 
 class Readers:

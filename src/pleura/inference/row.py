@@ -45,6 +45,7 @@ class Row:
         fingerprint: Of the file's bytes that were answered; empty where it was not read.
         assessed: False where it was read, but is flagged, so that no answer counts.
         areas: As in :class:`Wrote`; None where no worklist was written.
+        uid: SOP Instance UID where `image_id` is the file's stem; empty elsewhere.
     """
 
     path: str
@@ -62,6 +63,7 @@ class Row:
     fingerprint: str = ""
     assessed: bool = True
     areas: tuple[int, ...] | None = None
+    uid: str = ""
 
     @classmethod
     def of(cls, path: str, prediction: "Prediction", **more: Any) -> "Row":
@@ -109,5 +111,5 @@ class Row:
         return found | {name: getattr(self, name) for name in _TOLD}
 
 
-_KEPT = {"assessed", "areas", "fingerprint"}  # of no use to whoever reads a row
+_KEPT = {"assessed", "areas", "fingerprint", "uid"}  # of no use to whoever reads a row
 _TOLD = tuple(field.name for field in fields(Row) if field.name not in _KEPT)

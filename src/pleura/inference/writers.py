@@ -26,6 +26,9 @@ class Writer(Protocol):
     what is in a stranger's file, so it runs where such files are opened, under their limits. It
     opens no file of its own accord: what lies at the path by then may be another patient's. A
     second call for the same file writes the same again: a job that was cut off may ask twice.
+
+    One whose results refer to a radiograph by its SOP Instance UID says so by a true attribute
+    `refers`: then of files that have the same UID and other content only the first is answered.
     """
 
     @property

@@ -51,6 +51,11 @@ class DicomResults(PerFile):
         of_key = "" if self.key is None else hashlib.sha256(self.key).hexdigest()[:16]
         return f"dicom {' '.join(sorted(self.kinds))} {of_key}"
 
+    @property
+    def refers(self) -> bool:
+        """That all of it refers to a radiograph by its SOP Instance UID."""
+        return True
+
     def write(self, opened: "Opened", prediction: Prediction, out: Path) -> Wrote:
         """Write the files of one answer; return what of the source was not valid."""
         folder = out / (FOLDER if self.key is None else FOLDER_DEIDENTIFIED)

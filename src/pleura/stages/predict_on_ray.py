@@ -23,7 +23,7 @@ from pleura.cluster.shards import Cluster, Shards
 from pleura.config import Predict
 from pleura.data.inputs import Listed
 from pleura.errors import OutputError, UsageError
-from pleura.inference.job import Job, JobSettings, answered, named
+from pleura.inference.job import Job, JobSettings, answered, named, named_by
 from pleura.inference.job_store import Rows, key_of, row_of, text_of
 from pleura.inference.line import open_line
 from pleura.inference.predictor import Predictor
@@ -213,8 +213,7 @@ class ClusterJob(Job):
                 self._places[source] = self._places[source]._replace(key=key)
             row = row_of(text)
             self._store.add(self._places[source].key, row)
-            if row.image_id and self._is_first(source, row.image_id):
-                self._claims[row.image_id] = source
+            self._claim(source, named_by(row))
 
     def _ready(self, waiting: deque[Source]) -> Iterator[Row]:
         """Yield rows of the files before which none is left without one."""
@@ -232,7 +231,7 @@ class ClusterJob(Job):
             if row.called is not None:
                 _put_in_place(staged, self._settings.out)
             shutil.rmtree(staged, ignore_errors=True)
-        if self._is_first(source, row.image_id):
+        if not self._why_taken(source, named_by(row)):
             self._tell(key, row)
         return row
 
