@@ -327,13 +327,22 @@ def test_all_that_lies_in_a_folder_is_answered_refused_or_counted_also_a_second_
     assert len(answered[0].splitlines()) == 3
 
 
-def test_overlays_and_names_by_file(tiny_model, tests, tmp_path):
+def test_overlays_and_names_by_file(tiny_model, tests, tmp_path, capsys):
     path = tmp_path / "mine.dcm"
     shutil.copy(next(tests.rglob("*.dcm")), path)
     command = ["predict", str(tiny_model), str(path), "--out", str(tmp_path), "--id", "stem"]
     assert execute([*command, "--overlays", "--batch", "1", "--precision", "fp32"]) == 0
     assert [row["ImageId"] for row in table(tmp_path / "submission.csv")] == ["mine"]
     assert (tmp_path / "overlays" / "mine.png").is_file()
+    capsys.readouterr()
+    for options, left in (([], False), (["--tta", "--overlays"], False), ([], True)):
+        assert execute([*command, *options, "--batch", "1", "--precision", "fp32"]) == 0
+        said = (
+            f"note: {tmp_path}: files of an earlier job with another model or other thresholds are "
+            "still there, and contradict the new tables: 1 in overlays; remove them, or predict "
+            "into an empty folder\n"
+        )
+        assert (said in capsys.readouterr().err) == left
 
 
 def test_another_operating_point(tiny_model, tests, tmp_path):

@@ -122,6 +122,7 @@ def predict(
                 job = held.enter_context(Job(predictor, how, readers, objects))
                 _all_of(job, listed, told, progress, sent)
         rows = job.write_results() if asked.watch is not None else _finished(job, told, sent)
+        _say_left_over(folder, job.left_over())
     if asked.deidentify and asked.watch is None:
         from pleura.results.writer import forget_key
 
@@ -339,6 +340,17 @@ def _finished(job: "Job", told: "_Told", sent: "ResultsAt | None") -> "Rows":
             return job.finish()
         with console.progress(f"putting results at {sent.url}") as progress:
             return job.finish(lambda: sent.put(progress))
+
+
+def _say_left_over(out: Path, found: Mapping[str, int]) -> None:
+    """Say which files an earlier job left that say something else than this one."""
+    if found:
+        files = ", ".join(f"{count} in {name}" for name, count in found.items())
+        console.say(
+            f"note: {out}: files of an earlier job with another model or other thresholds are "
+            f"still there, and contradict the new tables: {files}; remove them, or predict into "
+            "an empty folder"
+        )
 
 
 @contextlib.contextmanager

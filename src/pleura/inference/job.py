@@ -14,6 +14,7 @@ no engine, so that the processes that read can start before one is loaded.
 import contextlib
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -24,6 +25,7 @@ from pleura.dicom.suffixes import is_picture, stem_of
 from pleura.errors import ChangedError
 from pleura.formats.annotations import id_fault
 from pleura.inference.job_store import JobStore, Rows, key_of, row_of, text_of
+from pleura.inference.left_over import PRODUCTS, begun_ns, left_over
 from pleura.inference.readers import Failed, Readers, Ready
 from pleura.inference.row import Row, Wrote
 from pleura.inference.tables import write_tables
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
     from pleura.inference.line import Ran
     from pleura.inference.predictor import Predictor
     from pleura.inference.writers import Writer
-
-PRODUCTS = ("overlays", "heatmaps", "worklist", "dicom", "dicom-deidentified")
-"""Folders in a job's folder that writers write to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +159,9 @@ class Job:
         with contextlib.ExitStack() as held:
             held.enter_context(locked_folder(settings.out, "predict", products=PRODUCTS))
             self._store = held.enter_context(JobStore(settings.out, self.identity))
+            self._begun_ns = begun_ns(
+                settings.out, predictor.provenance, goes_on=bool(len(self._store))
+            )
             if not elsewhere:
                 self._readers = readers or held.enter_context(Readers())
             self._held = held.pop_all()
@@ -271,6 +273,13 @@ class Job:
         for writer in self._settings.writers:
             writer.finish(rows, self._settings.out)
         return rows
+
+    def left_over(self) -> Counter[str]:
+        """Return how many files that another model or other thresholds made still lie there.
+
+        By their folder, once the job is done: nothing of this job was written in their place.
+        """
+        return left_over(self._settings.out, self._begun_ns)
 
     def finish(self, then: Callable[[], None] = lambda: None) -> Rows:
         """Write the results, and remove the store: the job is done.
