@@ -443,13 +443,34 @@ def load_run(path: str | os.PathLike[str], settings: Iterable[str] = ()) -> Run:
             raise ConfigError(f"{path}: is not a regular file; name a TOML file")
         if Path(path).stat().st_size > _MOST_BYTES:
             raise ConfigError(f"{path}: has more than {_MOST_BYTES:,} bytes; is it a TOML file?")
-        table = _parsed(Path(path).read_text(encoding="utf-8-sig"))  # Notepad marks its files
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a null byte in the name
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    return run_in(content, str(path), settings)
+
+
+def run_in(content: bytes, name: str, settings: Iterable[str] = ()) -> Run:
+    """Return the run that the content of a TOML file describes, as :func:`load_run` does.
+
+    Args:
+        content: Of the file.
+        name: What messages call it.
+        settings: As there.
+
+    Raises:
+        ConfigError: As there.
+        SettingError: As there.
+    """
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{name}: has more than {_MOST_BYTES:,} bytes; is it a TOML file?")
+    try:
+        table = _parsed(content.decode("utf-8-sig"))  # Notepad marks its files
     except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
-        raise ConfigError(f"{path}: is not TOML: {brief(str(error))}") from error
-    run = parse(Run, table, str(path))  # a mistake in the file is named as the file's own
-    return _parse_settings(table, settings, f"{path} with `set`") if settings else run
+        raise ConfigError(f"{name}: is not TOML: {brief(str(error))}") from error
+    run = parse(Run, table, name)  # a mistake in the file is named as the file's own
+    return _parse_settings(table, settings, f"{name} with `set`") if settings else run
 
 
 def make_run(settings: Iterable[str] = ()) -> Run:

@@ -345,15 +345,23 @@ def test_a_training_at_an_address_is_that_of_the_folder(
 
 
 @pytest.mark.slow
-def test_a_run_of_data_at_an_address_is_that_of_the_folder(cohort, tmp_path, capsys, store):
+def test_a_run_of_addresses_is_that_of_paths(cohort, small_prepared, tmp_path, capsys, store):
     put_folder(store, cohort, "set")
     learning = ["network.name=cnn", "network.width=4", "network.depth=2", "train.epochs=1"]
     learning += ["prepare.size=64", "prepare.workers=1", "predict.workers=1", "train.batch=8"]
     (tmp_path / "run.toml").write_text("")
-    for name, place in (("here", str(cohort)), ("there", "s3://films/set")):
+    start = tmp_path / "start"
+    begin = ["train", str(small_prepared.path), "--out", str(start)]
+    assert execute([*begin, *(w for one in learning[:4] for w in ("--set", one))]) == 0
+    store.put({"start.h5": (start / "model.h5").read_bytes(), "run.toml": b""})
+    for name, place, other, run in (
+        ("here", str(cohort), str(start / "model.h5"), str(tmp_path / "run.toml")),
+        ("there", "s3://films/set", "s3://films/start.h5", "s3://films/run.toml"),
+    ):
         texts = [*learning, f"out={tmp_path / name}", f"data.path={place}"]
-        texts += [f"data.test_annotations={place}/test-truth.csv"]
-        words = ["run", str(tmp_path / "run.toml")]
+        texts += [f"data.test_annotations={place}/test-truth.csv", f"train.init_from={other}"]
+        texts += [f"predict.inputs=['{place}/dicom-images-test']", "train.fold=1"]
+        words = ["run", run]
         assert execute([*words, *(w for one in texts for w in ("--set", one))]) in (0, 3), (
             capsys.readouterr().err
         )
@@ -366,6 +374,11 @@ def test_a_run_of_data_at_an_address_is_that_of_the_folder(cohort, tmp_path, cap
     words += ["--set", "train.extra=['s3://films/none']"]
     assert execute(words) == 1
     assert "s3://films/none/index.parquet: there is no such object" in capsys.readouterr().err
+    none = ["--set", f"out={tmp_path / 'no'}", "--set", f"data.path={cohort}"]
+    none += ["--set", "predict.inputs=['s3://films/none/']"]
+    assert execute(["run", "s3://films/run.toml", *none]) == 1  # before any work
+    assert "s3://films/none/: holds no DICOM file" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
 
 
 def test_options_of_arrays_at_an_address_go_with_one(small_prepared, tmp_path, capsys):
@@ -383,17 +396,8 @@ HERE = "s3://films/x"
 @pytest.mark.parametrize(
     "words",
     [
-        ["audit", "d", "--compare", HERE],
-        ["ensemble", "a.h5", HERE, "--out", "e.h5"],
-        ["evaluate", HERE, "p"],
-        ["evaluate", "a.h5", "p", "--against", HERE],
-        ["export", HERE, "--to", "onnx", "--out", "a.onnx"],
         ["export", "a.h5", "--to", "onnx", "--out", "a.onnx", "--check", HERE],
-        ["info", HERE],
-        ["predict", "a.dcm", "--ensemble", HERE, "--out", "o"],
         ["predict", "--watch", HERE, "--out", "o"],
-        ["run", HERE],
-        ["train", "p", "--run", HERE, "--out", "o"],
     ],
     ids=lambda words: " ".join(words).replace(HERE, "X"),
 )
@@ -411,12 +415,35 @@ def test_what_is_read_from_this_machine_is_no_address(words, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["audit", "d", "--compare", HERE],
+        ["ensemble", "a.h5", HERE, "--out", "e.h5"],
+        ["evaluate", HERE, "p"],
+        ["evaluate", "a.h5", "p", "--against", HERE],
+        ["export", HERE, "--to", "onnx", "--out", "a.onnx"],
+        ["info", HERE],
+        ["predict", "a.dcm", "--ensemble", HERE, "--out", "o"],
+        ["run", HERE],
+        ["train", "p", "--run", HERE, "--out", "o"],
+    ],
+    ids=lambda words: " ".join(words).replace(HERE, "X"),
+)
+def test_an_address_of_another_kind_is_no_path(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert execute([word.replace("s3://films", "hdfs://me:5ec3e7@host") for word in words]) == 2
+    shown = capsys.readouterr().err
+    assert "hdfs://host/x: addresses of s3://, gs://, az://, http://, https://, dicomweb" in shown
+    assert "5ec3e7" not in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("words", "key"),
     [
-        (["train", "p", "--out", "o", "--set", f"train.init_from={HERE}"], "train.init_from"),
+        (["train", "p", "--out", "o", "--set", f"network.backbone={HERE}"], "network.backbone"),
         (["tune", "p", "--run", "r.toml", "--out", "o"], "out"),
         (["run", "r.toml"], "out"),
-        (["run", "r.toml", "--set", "out=o", "--set", f"predict.inputs=['{HERE}']"], "predict.inp"),
     ],
 )
 def test_a_run_names_paths_alone(words, key, tmp_path, monkeypatch, capsys):

@@ -126,11 +126,11 @@ def test_a_job_on_addresses_goes_on_and_asks_again_what_changed(
     assert rows[0]["guard"] == rows[1]["guard"] != rows[2]["guard"]
 
 
-def test_no_model_is_read_from_an_address(tmp_path, capsys):
-    status = execute(["predict", "s3://films/model.h5", "x.dcm", "--out", str(tmp_path / "o")])
-    assert status == 2
-    said = "s3://films/model.h5: models are read from files; copy it here, and name the copy"
-    assert said in capsys.readouterr().err
+def test_a_model_at_an_address_comes_first(tmp_path, capsys):
+    words = ["predict", "x.dcm", "https://me:secret@host/m.h5?key=5", "--out", str(tmp_path / "o")]
+    assert execute(words) == 2
+    said = capsys.readouterr().err
+    assert "https://host/m.h5: is a model, and comes after x.dcm; name the model first" in said
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pleura.cli import console, options
-from pleura.cli.stores import open_stores
+from pleura.cli.stores import open_paths, open_stores
 from pleura.printable import few
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def audit(
         ),
     ] = False,
     compare: Annotated[
-        Path | None, typer.Option(help="An older findings.json: say what changed since.")
+        options.AnywhereOrNone, typer.Option(help="An older findings.json: say what changed since.")
     ] = None,
     fail_on: Annotated[
         Literal["error", "warning", "note"] | None,
@@ -74,6 +74,7 @@ def audit(
             return _of_prepared(folder, out, as_json)
     settings = sources.required(masks, labels, or_table=True)
     options.require_read(sources.name_radiographs, on)
+    (compare,) = open_paths(None, compare)[1:]
     old = read_findings(compare) if compare is not None else None
     settings = open_stores(settings)
 

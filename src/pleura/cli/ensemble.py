@@ -1,6 +1,5 @@
 """`pleura ensemble`: several models as one."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +8,9 @@ from pleura.cli import console, options
 
 
 def ensemble(
-    models: Annotated[list[Path], typer.Argument(help="Two or more model.h5.")],
+    models: Annotated[
+        options.SeveralAnywhere, typer.Argument(help="Two or more model.h5, or their addresses.")
+    ],
     out: Annotated[options.Out, typer.Option(help="The model.h5 to write.")],
     tta: Annotated[
         bool,
@@ -43,14 +44,14 @@ def ensemble(
     """
     from dataclasses import asdict
 
-    from pleura.cli.stores import open_arrays
+    from pleura.cli.stores import open_arrays, open_model
     from pleura.data.arrays import open_prepared
     from pleura.models.bundle import read_bundle, write_bundle
     from pleura.stages.ensemble import combine
     from pleura.storage.lock import locked_file
 
     console.hold(locked_file(out, "ensemble"))
-    bundles = [read_bundle(path) for path in models]
+    bundles = [read_bundle(open_model(path)) for path in models]
     prepared = None if on is None else open_prepared(open_arrays(on))
     whole = combine(bundles, tta=tta, sizes=size or (), closer=closer, prepared=prepared)
     write_bundle(whole, out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from pleura.cli import console, options
-from pleura.cli.stores import open_arrays, open_paths
+from pleura.cli.stores import open_arrays, open_model, open_paths
 from pleura.remote.address import STORES, path_of, scheme_in, url_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ _WRITTEN = "What is written"
 
 
 def evaluate(
-    model: Annotated[Path | None, typer.Argument(help="A model.h5.")] = None,
+    model: Annotated[
+        options.AnywhereOrNone, typer.Argument(help="A model.h5, or its address.")
+    ] = None,
     prepared: Annotated[
         options.ArraysOrNone,
         typer.Argument(help="A folder that pleura prepare wrote, or its address in a store."),
@@ -164,8 +166,10 @@ def evaluate(
             f"--margin {margin:g}: is by how much the figures may be below those of --against, "
             "above 0 and below 1, such as 0.05"
         )
+    against_model = None
     if predictions is None and against is not None:
-        against = options.here(against)
+        against_model = open_model(against)
+        against = None
     images, predictions, truth, scores, against, against_scores, negatives, patients = open_paths(
         images, predictions, truth, scores, against, against_scores, negatives, patients
     )
@@ -203,7 +207,8 @@ def evaluate(
         )
     if model is None or prepared is None:
         raise UsageError("name a model and a prepared folder, or --predictions and --truth")
-    return _validate(model, prepared, against, _Where(device, on, cpus, gpus), wanted)
+    where = _Where(device, on, cpus, gpus)
+    return _validate(open_model(model), prepared, against_model, where, wanted)
 
 
 class _Where(NamedTuple):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model.h5.")],
+    model: Annotated[options.Anywhere, typer.Argument(help="A model.h5, or its address.")],
     to: Annotated[ExportTarget, typer.Option(help="The engine that runs it.")],
     out: Annotated[options.Out, typer.Option(help="The file: .onnx, or .xml (with a .bin).")],
     check: Annotated[
@@ -41,6 +41,7 @@ def export(
     as torch does: no probability further off than rounding, and every image called alike; with
     --int8, no more Dice lost than stated, on images that it was not calibrated on.
     """
+    from pleura.cli.stores import open_model
     from pleura.errors import UsageError
     from pleura.models.bundle import read_bundle
     from pleura.stages.export import export_model
@@ -50,7 +51,7 @@ def export(
         raise UsageError("--int8 and --calibration FOLDER go together; give both or neither")
     console.hold(locked_file(out, "export"))
     report = export_model(
-        read_bundle(model),
+        read_bundle(open_model(model)),
         to,
         out,
         check=check,

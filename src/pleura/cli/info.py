@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 def info(
     model: Annotated[
-        Path | None,
-        typer.Argument(help="A model to describe: .h5, .onnx, .xml, or one such as pleura:fast."),
+        options.AnywhereOrNone,
+        typer.Argument(
+            help="A model to describe: .h5, .onnx, .xml, its address, or one such as pleura:fast."
+        ),
     ] = None,
     models: Annotated[
         bool,

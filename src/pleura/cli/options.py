@@ -34,6 +34,8 @@ OutOrNone = Annotated[Path | None, _WRITTEN]
 Anywhere = Annotated[Path, _ANYWHERE]
 """What may lie at an address; any other path that is read is one of this machine."""
 AnywhereOrNone = Annotated[Path | None, _ANYWHERE]
+SeveralAnywhere = Annotated[list[Path], _ANYWHERE]
+SeveralAnywhereOrNone = Annotated[list[Path] | None, _ANYWHERE]
 Arrays = Annotated[Path, _ARRAYS]
 """A prepared folder, which may lie in a store; :func:`pleura.cli.stores.open_arrays` opens it."""
 ArraysOrNone = Annotated[Path | None, _ARRAYS]
@@ -65,7 +67,9 @@ Setting = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value, over the run file; may be repeated."),
 ]
-RunFile = Annotated[Path | None, typer.Option("--run", help="A run as a TOML file.")]
+RunFile = Annotated[
+    AnywhereOrNone, typer.Option("--run", help="A run as a TOML file, or its address.")
+]
 CLUSTER = "Many machines"
 On = Annotated[
     str,
@@ -436,6 +440,9 @@ def here(given: Path, option: str = "", marks: Sequence[Any] = ()) -> Path:
         return Path(path_of(text))
     if _WRITTEN in marks:
         return Path(written_at(text, option, stores=()))
+    if _ANYWHERE in marks:
+        known = ", ".join(f"{one}://" for one in SCHEMES)
+        raise UsageError(f"{_shown(text)}: addresses of {known} and file:// are read")
     known = "" if scheme in SCHEMES else f"addresses of {scheme}:// are not read; "
     raise UsageError(
         f"{_shown(text)}: {known}this is read from this machine alone; copy it here, and name the "

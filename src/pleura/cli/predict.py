@@ -19,7 +19,7 @@ from pleura.cli.predict_options import ASKED, Asked
 from pleura.dicom.suffixes import is_picture, is_radiograph
 from pleura.models.shipped import DEFAULT, IN_FOLDER, holds_model, is_name, names
 from pleura.processes.progress import OnProgress
-from pleura.remote.address import scheme_of, without_secrets
+from pleura.remote.address import Address, scheme_of, url_of, without_secrets
 from pleura.storage.elsewhere import path_at
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL] INPUT...",
-            help="A model: .h5, .onnx, .xml, or one that comes with pleura, such as pleura:fast, "
-            "the default. Then DICOM files, pictures, folders, quoted globs, addresses (s3://, "
-            "gs://, az://, https://), lists of addresses (.csv, .parquet). A ZIP or tar file is a "
-            "folder.",
+            help="A model: .h5, .onnx, .xml, the address of one, or one that comes with pleura, "
+            "such as pleura:fast, the default. Then DICOM files, pictures, folders, quoted globs, "
+            "addresses (s3://, gs://, az://, https://), lists of addresses (.csv, .parquet). A ZIP "
+            "or tar file is a folder.",
         ),
     ] = None,
     asked: Asked = ASKED,
@@ -187,17 +187,14 @@ def _model_and_inputs(items: Sequence[str]) -> tuple[str | None, list[str]]:
     from pleura.errors import UsageError
 
     first, *rest = items or [""]
-    for item in (first, *rest):
-        if scheme_of(item) and Path(item).suffix.lower() in _MODELS:
-            raise UsageError(
-                f"{without_secrets(item)}: models are read from files; copy it here, and name the "
-                "copy"
-            )
     for item in rest:
-        a_model = is_name(item) or Path(item).suffix.lower() in _ANYBODYS_MODELS
+        a_model = is_name(item) or _suffix(item) in _ANYBODYS_MODELS
         if a_model or (holds_model(item) and not _holds_radiographs(item)):
-            raise UsageError(f"{item}: is a model, and comes after {first}; name the model first")
-    if is_name(first) or Path(first).suffix.lower() in _MODELS:
+            raise UsageError(
+                f"{without_secrets(item)}: is a model, and comes after {without_secrets(first)}; "
+                "name the model first"
+            )
+    if is_name(first) or _suffix(first) in _MODELS:
         return first, rest
     if holds_model(first):
         if _holds_radiographs(first):
@@ -213,6 +210,11 @@ def _model_and_inputs(items: Sequence[str]) -> tuple[str | None, list[str]]:
             f"pleura, or one that comes with it ({', '.join(names())})"
         )
     return None, list(items)
+
+
+def _suffix(item: str) -> str:
+    """Return what the name of a path or an address ends in, in small letters."""
+    return Path(Address(item).name).suffix.lower()
 
 
 def _holds_radiographs(folder: str) -> bool:
@@ -290,7 +292,8 @@ def _command(
 ) -> str:
     """Return what tells this job from others to the same address; no secret is in it."""
     lasting = replace(settings, workers=0, max_seconds=60.0, max_memory=2048)
-    return repr((model, [*map(without_secrets, inputs)], [*map(str, others)], lasting))
+    models = [without_secrets(url_of(str(one))) for one in (model or "", *others)]
+    return repr((models, [*map(without_secrets, inputs)], lasting))
 
 
 PART_S = 20.0

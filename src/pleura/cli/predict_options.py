@@ -73,7 +73,8 @@ class Asked:
         ),
     ] = False
     ensemble: Annotated[
-        list[Path] | None, typer.Option(help="Another model.h5 to average with; may be repeated.")
+        options.SeveralAnywhereOrNone,
+        typer.Option(help="Another model.h5 to average with; may be repeated."),
     ] = None
     watch: Annotated[
         Path | None, typer.Option(help="Predict what arrives in this folder, until Ctrl-C.")

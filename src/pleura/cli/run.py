@@ -8,7 +8,7 @@ import typer
 
 from pleura.cli import console, options
 from pleura.cli.evaluate import print_figures
-from pleura.cli.stores import READ_ANYWHERE, open_run
+from pleura.cli.stores import READ_ANYWHERE, load_run, open_run
 from pleura.cli.train import watch_training
 from pleura.processes.progress import OnProgress
 
@@ -18,20 +18,19 @@ if TYPE_CHECKING:
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="A run as a TOML file.")],
+    file: Annotated[options.Anywhere, typer.Argument(help="A run as a TOML file, or its address.")],
     settings: options.Setting = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Do a whole run: audit, prepare, train, evaluate, predict.
 
-    Stages whose inputs and settings did not change are reused. Data and further training folders
-    may lie at addresses; results go to a folder of this machine. The exit status is 3 where an
-    input failed or was not assessed.
+    Stages whose inputs and settings did not change are reused. Data, further training folders, the
+    model to begin with and the inputs to predict may lie at addresses; results go to a folder of
+    this machine. The exit status is 3 where an input failed or was not assessed.
     """
-    from pleura import config
     from pleura.stages.run import run as run_stages
 
-    wanted = options.require_paths(config.load_run(file, settings or ()), but=READ_ANYWHERE)
+    wanted = options.require_paths(load_run(file, settings or ()), but=READ_ANYWHERE)
     result = run_stages(open_run(wanted), Console())
     _print(result, as_json)
     console.print_failures(result.failures)

@@ -11,7 +11,7 @@ import typer
 
 from pleura.cli import console, options
 from pleura.cli.evaluate import print_figures
-from pleura.cli.stores import open_arrays, open_paths
+from pleura.cli.stores import TRAIN_ANYWHERE, load_run, open_arrays, open_paths, open_training
 from pleura.remote.address import scheme_in
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def train(
     texts = list(settings or ())
     if folds is not None:
         texts += [f"train.folds={folds}", "train.fold=0"]
-    run = config.load_run(run_file, texts) if run_file else config.make_run(texts)
-    options.require_paths(run, but=("train.extra",))
+    run = load_run(run_file, texts) if run_file else config.make_run(texts)
+    options.require_paths(run, but=TRAIN_ANYWHERE)
     for text in texts:
         if text.partition(".")[0].strip() not in ("network", "train"):
             raise SettingError(
@@ -139,17 +139,13 @@ def _opened(
     Raises:
         UsageError: One is at an address of a kind that is not read; or an option is for such alone.
     """
-    from dataclasses import replace
-
     from pleura.data.arrays import open_prepared
     from pleura.errors import UsageError
 
     if (work is not None or work_gib) and not any(map(scheme_in, (prepared, *run.train.extra))):
         raise UsageError("--work, --work-gib: are for arrays at an address; leave them out")
-    own, *extra = (
-        open_arrays(folder, work, int(work_gib * 2**30)) for folder in (prepared, *run.train.extra)
-    )
-    return open_prepared(own), replace(run.train, extra=[str(path) for path in extra])
+    keep = work, int(work_gib * 2**30)
+    return open_prepared(open_arrays(prepared, *keep)), open_training(run.train, *keep)
 
 
 def _print(told: Mapping[str, Any] | None, as_json: bool) -> None:

@@ -1,6 +1,5 @@
 """`pleura tune`: search a space of settings."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +20,8 @@ def tune(
     ],
     out: Annotated[options.Out, typer.Option(help="Folder for the study.")],
     run_file: Annotated[
-        Path, typer.Option("--run", help="A run as a TOML file, with a [tune.space].")
+        options.Anywhere,
+        typer.Option("--run", help="A run as a TOML file, or its address, with a [tune.space]."),
     ],
     study: Annotated[
         str,
@@ -44,17 +44,17 @@ def tune(
     with. Optuna is an extra: `pip install 'pleura[tune]'`.
     """
     from contextlib import ExitStack
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
-    from pleura import config
-    from pleura.cli.stores import open_arrays
+    from pleura.cli.stores import TRAIN_ANYWHERE, load_run, open_arrays, open_training
     from pleura.cli.train import watch_training
     from pleura.data.arrays import open_prepared
     from pleura.stages.tune import METRIC
     from pleura.stages.tune import tune as search
 
-    run = options.require_paths(config.load_run(run_file, settings or ()))
+    run = options.require_paths(load_run(run_file, settings or ()), but=TRAIN_ANYWHERE)
     arrays = open_prepared(open_arrays(prepared))
+    run = replace(run, train=open_training(run.train))
     with ExitStack() as watching:
 
         def on_trial(number: int, tried: "Mapping[str, Scalar]") -> "OnStep":

@@ -23,6 +23,7 @@ import numpy as np
 from pleura.errors import BundleError
 from pleura.models.bundle import Bundle, Exported
 from pleura.models.exported import INPUT, KEY, MAPS, SCORES, from_metadata, metadata, read_bytes
+from pleura.models.fetched import content_of
 from pleura.models.weights import check_finite
 
 _END = b"\t<rt_info />\n</net>\n"
@@ -58,7 +59,7 @@ def read_openvino(path: str | os.PathLike[str]) -> Bundle:
     try:
         xml = read_bytes(file)
         weights = file.with_suffix(".bin")
-        if not weights.is_file():
+        if not (weights.is_file() or content_of(weights) is not None):
             raise BundleError(f"{weights.name} is not beside it; keep both files together")
         return parse_openvino(xml, read_bytes(weights), file)
     except BundleError as error:

@@ -30,6 +30,7 @@ from pydantic import ConfigDict, Field
 
 from pleura.config import Count, parse
 from pleura.errors import BundleError, ConfigError, SealError
+from pleura.models.fetched import content_of
 from pleura.models.foreign import HDF5, HEAD_BYTES, what_begins, what_is
 from pleura.models.weights import Arrays
 from pleura.storage import seal
@@ -168,9 +169,14 @@ def read_sealed(
 def read_bytes(path: str | os.PathLike[str], most_bytes: int, missing: str) -> bytes:
     """Return the content of a regular file, of which the size is bounded before it is read.
 
+    A file at an address is one that was fetched (:func:`pleura.models.fetched.model_at`).
+
     Raises:
         BundleError: It is missing, no regular file, too large or cannot be read.
     """
+    fetched = content_of(path)
+    if fetched is not None:
+        return fetched
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
         if not stat.S_ISREG(mode):  # a pipe would be waited for

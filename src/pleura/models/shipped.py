@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from pleura.errors import BundleError
+from pleura.storage.elsewhere import path_at
 
 FOLDER = Path(__file__).with_name("shipped")
 SUFFIX = ".h5"
@@ -44,7 +45,7 @@ def file_of(path: str | os.PathLike[str]) -> Path:
         BundleError: No model of that name comes with pleura.
     """
     if not is_name(path):
-        return Path(path) / IN_FOLDER if holds_model(path) else Path(path)
+        return Path(path) / IN_FOLDER if holds_model(path) else path_at(path)
     if str(path) not in names():
         raise BundleError(
             f"{path}: no model of that name comes with pleura; there is {', '.join(names())}"

@@ -20,7 +20,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import as_file, files
@@ -32,8 +32,9 @@ from pleura.audit.findings import Audit
 from pleura.audit.pages import WrittenAudit, write_audit
 from pleura.audit.report import audit_index
 from pleura.data.arrays import Prepared, write_prepared
-from pleura.data.files import Listing, expand
+from pleura.data.files import in_words
 from pleura.data.index import Index, build_index
+from pleura.data.inputs import Inputs, is_more_than_paths
 from pleura.data.records import read_index
 from pleura.data.sources import Sources, find_sources
 from pleura.data.stores import listed_sources
@@ -49,6 +50,7 @@ from pleura.inference.readers import open_readers
 from pleura.inference.tables import ANSWERS, SUBMISSION, WORKLIST
 from pleura.models.bundle import Bundle, current_versions, read_bundle
 from pleura.processes.progress import OnProgress
+from pleura.remote.address import Address, Source
 from pleura.remote.objects import Objects
 from pleura.results.writer import forget_key
 from pleura.stages.evaluate import evaluate_model, write_validation_report
@@ -56,7 +58,7 @@ from pleura.stages.predict import job_settings, open_predictor
 from pleura.stages.score_answers import Scored, read_truth, score_answers, write_test_report
 from pleura.stages.train import is_trained, train_model
 from pleura.storage.atomic import write_text
-from pleura.storage.content import stamp_at
+from pleura.storage.content import Stamp, stamp_at
 from pleura.storage.elsewhere import path_at
 from pleura.storage.lock import contents, locked_folder
 from pleura.storage.own_file import require_own_file
@@ -127,6 +129,7 @@ def run(settings: config.Run, listener: Listener) -> RunResult:
     job = _Job(settings, listener)
     if settings.phantom is None:
         job.find_data()  # what is not there leaves no folder behind
+    job.find_inputs()
     with locked_folder(settings.out, "run"):
         return _done(job, settings, begun)
 
@@ -193,6 +196,18 @@ class _Job:
         """
         self._sources = find_sources(self.data)
         return self._sources
+
+    def find_inputs(self) -> None:
+        """See that at each address that is to be predicted something lies, before any work is done.
+
+        Raises:
+            AddressError: It cannot be listed.
+            DataError: Nothing lies there.
+            UsageError: It is of a kind that is not read.
+        """
+        with Objects(self.settings.predict.max_seconds) as objects:
+            for text in filter(is_more_than_paths, self.settings.predict.inputs):
+                next(iter(Inputs([text], objects).turns(1)), None)
 
     @property
     def _reading(self) -> list[Any]:
@@ -282,29 +297,26 @@ class _Job:
     def predict(self, bundle: Bundle, audit: Values) -> Values:
         """Predict the inputs; score those that are no training images where the truth is known."""
         wanted, folder = self.settings.predict, self.out / "predictions"
-        listed = expand(wanted.inputs) if wanted.inputs else Listing(list(self.sources.test))
-        paths = listed.files
-        if listed.passed:
-            self.listener.stage("predict", f"passes over {listed.others}")
-        if not paths:
+        files = self._named() if wanted.inputs else listed_sources(self.sources.test)
+        if not files:
             self.listener.stage("predict", "no test images and no inputs, left out")
             return {"files": {}}
         truth = path_at(self.data.test_annotations) if self.data.test_annotations else None
         truth_listing = _listing(files_of_masks(truth) if truth else [])
-        inputs = [bundle.digest, asdict(wanted), self._reading, _listing(paths), truth_listing]
+        how = asdict(replace(wanted, inputs=[]))  # of which the files are listed
+        inputs = [bundle.digest, how, self._reading, _sources(files), truth_listing]
 
         def make() -> Values:
             if said := converting([bundle], wanted.engine, wanted.device):
                 self.listener.stage("engine", said)
             with (
-                open_readers(wanted, len(paths)) as readers,
+                open_readers(wanted, len(files)) as readers,
                 Objects(wanted.max_seconds) as objects,
                 self.listener.progress("predicting", "files") as told,
             ):
                 predictor = open_predictor([bundle], wanted)
-                how = job_settings(predictor, wanted, folder)
-                files = listed_sources(paths)
-                answers = predict_files(predictor, files, how, readers, told, objects)
+                job = job_settings(predictor, wanted, folder)
+                answers = predict_files(predictor, files, job, readers, told, objects)
             if wanted.deidentify:
                 forget_key(folder)
             result: Values = {
@@ -330,7 +342,16 @@ class _Job:
                 result["files"]["test"] = str(folder / "test.json")
             return result
 
-        return self._stage("predict", inputs, f"{len(paths)} files", make, folder)
+        return self._stage("predict", inputs, f"{len(files)} files", make, folder)
+
+    def _named(self) -> dict[Source, Stamp | None]:
+        """Return what is to be predicted besides the data, as `pleura predict` takes it."""
+        with Objects(self.settings.predict.max_seconds) as objects:
+            named = Inputs(self.settings.predict.inputs, objects)
+            turns = list(named.turns())
+        if named.passed:
+            self.listener.stage("predict", f"passes over {in_words(named.passed)}")
+        return {source: stamp for turn in turns for source, stamp in turn.items()}
 
     def _training_ids(self, audit: Values) -> set[str]:
         """Return the ids of training images, and of test images that show the same picture."""
@@ -418,6 +439,14 @@ def _listing(paths: Iterable[Path]) -> list[list[str | int]]:
     for path in paths:
         listing.append([str(path), *(stamp_at(path) or ())])
     return listing
+
+
+def _sources(files: Mapping[Source, Stamp | None]) -> list[list[Any]]:
+    """Return the name of each file, without secrets, and what tells its content from another's."""
+    return [
+        [str(one), one.digest if isinstance(one, Address) else "", *(stamp or ())]
+        for one, stamp in files.items()
+    ]
 
 
 def _read_stamp(path: Path) -> Values:
