@@ -84,6 +84,15 @@ def test_what_lies_below_an_address(ask, store):
     assert len(listed(ask, "s3://films")[0]) == len(listed(ask, "s3://films/")[0]) == 6
 
 
+def test_a_name_that_is_there_is_no_pattern(ask, store):
+    odd = ["a b.dcm", "a#b.dcm", "a?b.dcm", "a%20b.dcm", "A.dcm", "a.dcm", "x[1].dcm", "x1.dcm"]
+    store.put({f"in/{name}": name.encode() for name in odd})
+    for name in odd:
+        (found,) = listed(ask, f"s3://films/in/{name}")[0]
+        assert ask.fetch(found).content == name.encode()
+    assert len(listed(ask, "s3://films/in/a?*.dcm")[0]) == 4
+
+
 def test_one_that_is_not_there_stays_an_input(ask, store):
     found, _ = listed(ask, "s3://films/none.dcm")
     assert found == {Address("s3://films/none.dcm"): None}
@@ -98,6 +107,10 @@ def test_places_that_hold_nothing(ask, store):
         listed(ask, "s3://none")
     with pytest.raises(UsageError, match=r"^ftp://h/x: addresses of s3://, .* and file:// are re"):
         listed(ask, "ftp://me:secret@h/x")
+    with pytest.raises(UsageError, match=r"^s3:///x.dcm: names no bucket; write s3://BUCKET/NAME$"):
+        listed(ask, "s3:///x.dcm")
+    with pytest.raises(UsageError, match=r"^https:///x: names no host; write https://HOST/NAME$"):
+        listed(ask, "https://me:secret@/x")
 
 
 def zipped(files):
@@ -139,8 +152,11 @@ def test_an_archive_that_is_none_is_an_input_that_is_refused(ask, store, tmp_pat
         assert list(listed(ask, tmp_path / name)[0]) == [tmp_path / name]
     for name in ("x.tar", "x.zip"):
         assert list(listed(ask, f"s3://films/{name}")[0]) == [Address(f"s3://films/{name}")]
-    with pytest.raises(AddressError, match=r"^s3://films/y.tar: is no whole tar file that is not"):
-        listed(ask, "s3://films/y.tar")
+    first, rest = listed(ask, "s3://films/y.tar")[0]
+    assert str(first) == "s3://films/y.tar/1.dcm"
+    told = r"^s3://films/y.tar/all-the-rest: is no whole tar .*: the first 1 were read$"
+    with pytest.raises(AddressError, match=told):
+        ask.fetch(rest)
     for name, content in [("z.tar", packed({"1.cls": b""})), ("z.zip", zipped({"1.cls": b""}))]:
         (tmp_path / name).write_bytes(content)
         store.put({name: content})
@@ -157,6 +173,16 @@ def test_what_in_an_archive_at_an_address_cannot_be_read_is_its_own_error(ask, s
     told = r"^s3://films/x.zip/../b.dcm: its name leads out of the archive; pack it again"
     with pytest.raises(AddressError, match=told):
         ask.fetch(list(found)[1])
+    with tarfile.open(fileobj=(twice := io.BytesIO()), mode="w") as shard:
+        for content in (FILM, FILM[:-2]):
+            (entry := tarfile.TarInfo("a.dcm")).size = len(content)
+            shard.addfile(entry, io.BytesIO(content))
+    store.put({"t.tar": twice.getvalue()})
+    one, other = listed(ask, "s3://films/t.tar")[0]
+    assert ask.fetch(one).content == FILM
+    assert one.identity != other.identity  # so that neither gets the other's answer
+    with pytest.raises(AddressError, match=r"^s3://films/t.tar/a.dcm: its name comes more than"):
+        ask.fetch(other)
     damaged = bytearray(archive)
     damaged[60] ^= 255
     store.put({"y.zip": bytes(damaged)})

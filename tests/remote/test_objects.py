@@ -10,6 +10,7 @@ import pytest
 from pleura.errors import AddressError
 from pleura.remote import objects
 from pleura.remote.address import Address
+from pleura.remote.failures import reason
 from pleura.remote.objects import ATTEMPTS, Objects, stamp_of
 from pleura.storage.archive import Member
 from pleura.storage.content import Stamp
@@ -99,6 +100,38 @@ def test_what_cannot_pass_is_not_asked_for_again(ask, web, known, status, said):
             ask.fetch(Address(url))
         assert str(raised.value).startswith(f"{url}: {said}")
     assert not ask.waited
+
+
+class _Said(Exception):  # noqa: N818 - as botocore's ClientError
+    def __init__(self, status, code):
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
+
+
+class ProfileNotFound(Exception):  # noqa: N818 - as botocore calls it
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "passes"),
+    [
+        (_Said(400, "ExpiredToken"), "may not be read (ExpiredToken): check what gives the", False),
+        (_Said(403, "InvalidObjectState"), "may not be read (InvalidObjectState): check", False),
+        (_Said(400, "AuthorizationHeaderMalformed"), "its server answered 400 (Authoriz", False),
+        (_Said(400, "400"), "its server answered 400: see its region, and that no token", False),
+        (_Said(400, "RequestTimeout"), "its server answered 400 (RequestTimeout)", True),
+        (_Said(500, "<a secret>"), "its server answered 500", True),
+        (ValueError("Invalid endpoint"), "what says how its store is reached is wrong (V", False),
+        (ProfileNotFound(), "what says how its store is reached is wrong (ProfileN", False),
+        (type("ParamValidationError", (Exception,), {})(), "is no address of a bucket", False),
+        (type("ServerDisconnectedError", (Exception,), {})(), "broke off on the way", True),
+        (type("Odd", (Exception,), {})(), "could not be fetched (Odd)", True),
+    ],
+)
+def test_what_a_library_raises_is_told_in_words(error, said, passes):
+    told, may_pass = reason(error, "s3")
+    assert told.startswith(said)
+    assert "secret" not in told
+    assert may_pass == passes
 
 
 def test_without_credentials_it_says_where_they_are_looked_for(ask, store, monkeypatch, tmp_path):

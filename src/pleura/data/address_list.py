@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pleura.data.files import passed_over_by_name
-from pleura.errors import DataError
+from pleura.errors import DataError, UsageError
 from pleura.formats.csv_table import DELIMITERS, head_of
 from pleura.printable import printable
 from pleura.remote.address import SCHEMES, Address, Source, path_of, scheme_of
@@ -79,7 +79,10 @@ def source_of(text: str, digest: str, place: str) -> Source:
         raise ValueError(f"has an address of {scheme}://; {', '.join(SCHEMES)} and file are read")
     if scheme in SCHEMES:
         return Address(text, known)
-    path = path_of(text)
+    try:
+        path = path_of(text)
+    except UsageError as error:  # it names a machine
+        raise ValueError(str(error)) from error
     if scheme_of(place) and not scheme and not path.startswith("/"):
         return Address(f"{place.rstrip('/')}/{path}", known)
     path = path if path.startswith("/") else str(Path(place) / path)

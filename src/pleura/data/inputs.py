@@ -13,9 +13,18 @@ from pathlib import Path, PurePosixPath
 
 from pleura.data.address_list import ADDRESS_COLUMNS, is_list, sources_in
 from pleura.data.files import ARCHIVES, HIDDEN, expand, in_words, passed_over_by_name
-from pleura.errors import AddressError, ArchiveError, DataError, UsageError
+from pleura.errors import ArchiveError, DataError, UsageError
 from pleura.processes.workers import ahead
-from pleura.remote.address import SCHEMES, WEB, Address, Source, path_of, scheme_of, without_secrets
+from pleura.remote.address import (
+    SCHEMES,
+    STORES,
+    WEB,
+    Address,
+    Source,
+    path_of,
+    scheme_of,
+    without_secrets,
+)
 from pleura.remote.dicomweb import is_dicomweb, is_instance
 from pleura.remote.objects import (
     AHEAD_BYTES,
@@ -26,7 +35,15 @@ from pleura.remote.objects import (
     pattern_of,
     stamp_of,
 )
-from pleura.storage.archive import SUFFIXES, is_archive, is_folder, is_inside, members_of
+from pleura.storage.archive import (
+    SUFFIXES,
+    TWICE,
+    Member,
+    is_archive,
+    is_folder,
+    is_inside,
+    members_of,
+)
 from pleura.storage.content import Stamp, stamp_at
 
 Turn = dict[Source, Stamp | None]
@@ -36,6 +53,9 @@ Listed = tuple[Source, Stamp | None]
 """A file, and what was said of it when it was listed."""
 
 _MAGIC = frozenset("*?[")
+REST = "all-the-rest"
+"""What is called so of an archive that breaks off."""
+
 _UNTOLD_BYTES = 16 << 20  # what is brought from a server that does not say it: a large radiograph
 
 
@@ -125,14 +145,20 @@ class Inputs:
             yield from self._stored(text)
 
     def _stored(self, url: str) -> Iterator[Listed]:
-        """Yield the object at an address, or those below it, or those that a pattern matches."""
-        if _MAGIC.isdisjoint(url):
-            inside = url.split("://", 1)[1].rstrip("/")
-            if "/" in inside and not url.endswith("/"):
-                about = self._objects.about(url)
-                if about is None or about["type"] == "file":
-                    yield Address(url), None if about is None else stamp_of(about)
-                    return
+        """Yield the object at an address, or those below it, or those that a pattern matches.
+
+        A name that is there is no pattern, as it is none on a disk.
+        """
+        pattern, about = not _MAGIC.isdisjoint(url), None
+        if "/" in url.split("://", 1)[1].rstrip("/") and not url.endswith("/"):
+            about = self._objects.about(url)
+            if about is None and not pattern:
+                yield Address(url), None
+                return
+            if about is not None and about["type"] == "file":
+                yield Address(url), stamp_of(about)
+                return
+        if not pattern:
             yield from self._below(f"{url.rstrip('/')}/", None)
             return
         head = url[: min(url.index(one) for one in _MAGIC & set(url))]
@@ -166,15 +192,20 @@ class Inputs:
     def _members(self, url: str) -> Iterator[Listed]:
         """Yield what an archive in a store holds, of which only the parts that name it are read.
 
-        One that cannot be looked into is yielded itself: reading it says why.
+        One that cannot be looked into is yielded itself: reading it says why. Of one that breaks
+        off later what was found is yielded, and a file that cannot be read in place of the rest.
         """
         about, shown = self._objects.about(url), without_secrets(url)
         whole = None if about is None else stamp_of(about)
         found = listed = 0
+        names: set[str] = set()
         with self._objects.open(url) as file:
             try:
                 for member in members_of(file, PurePosixPath(_plain_name(url)).suffix.lower()):
                     listed += 1
+                    if member.name in names:  # the first was given out already
+                        member = member._replace(fault=TWICE)
+                    names.add(member.name)
                     kind = passed_over_by_name(PurePosixPath(member.name))
                     if kind and not self._everything:
                         self.passed[kind] += 1
@@ -183,15 +214,21 @@ class Inputs:
                     stamp = Stamp(member.size, *(whole or (0, 0, 0, 0))[1:])
                     yield Address(url, member=member), stamp
             except ArchiveError as error:
-                if listed:
-                    raise AddressError(f"{shown}: {error}") from error
-                yield Address(url), whole
+                if not listed:
+                    yield Address(url), whole
+                    return
+                fault = f"{error}, or copy it again from its source: the first {listed} were read"
+                yield Address(url, member=Member(REST, 0, 0, 0, 0, fault=fault)), whole
                 return
         if not found:
             raise DataError(f"{shown}: holds no DICOM file; see what was packed")
 
     def _listed(self, text: str) -> Iterator[Listed]:
-        """Yield what a list names; a path of a table that is none stays what it is: a bad input."""
+        """Yield what a list names; a path of a table that is none stays what it is: a bad input.
+
+        Raises:
+            DataError: It names nothing.
+        """
         shown = without_secrets(text)
         place = shown if not _is_path(text) else str(Path(text).absolute())
         with self._objects.open(text) as file:
@@ -204,7 +241,11 @@ class Inputs:
                     f"{ADDRESS_COLUMNS[-1]}; name the one of the addresses so"
                 )
             else:
-                yield from itertools.chain.from_iterable(map(self._of_list, sources))
+                first = next(sources, None)
+                if first is None:
+                    raise DataError(f"{shown}: has no row; name a file in each")
+                for source in itertools.chain([first], sources):
+                    yield from self._of_list(source)
 
     def _of_list(self, source: Source) -> Iterable[Listed]:
         text = source.url if isinstance(source, Address) else str(source)
@@ -284,6 +325,11 @@ def require_known(text: str) -> None:
     """
     scheme = scheme_of(text)
     if scheme in ("", *SCHEMES) or os.path.lexists(text):
+        if scheme in SCHEMES and not text.split("://", 1)[1].partition("/")[0].rpartition("@")[2]:
+            what = "bucket" if scheme in STORES else "host"
+            raise UsageError(
+                f"{without_secrets(text)}: names no {what}; write {scheme}://{what.upper()}/NAME"
+            )
         return
     known = ", ".join(f"{one}://" for one in SCHEMES)
     raise UsageError(f"{without_secrets(text)}: addresses of {known} and file:// are read")

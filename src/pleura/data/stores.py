@@ -182,7 +182,7 @@ class _Found:
             if isinstance(source, Path):
                 continue
             before = self._addresses.get(str(path), source)
-            if before.identity != source.identity:
+            if before.identity != replace(source, member=before.member).identity:
                 raise DataError(
                     f"{path}: two files have this address, without what follows a question mark; "
                     "give each a name of its own"

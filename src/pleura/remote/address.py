@@ -67,7 +67,9 @@ class Address:
     @property
     def identity(self) -> str:
         """What tells it from all others: a signature changes, so under a digest it is left out."""
-        inside = "" if self.member is None else self.member.name
+        inside = ""
+        if self.member is not None:  # of one name there may be several, of which one can be read
+            inside = self.member.name + f"@{self.member.start}" * bool(self.member.fault)
         return f"{self}|{self.digest}" if self.digest else f"{self.url}|{inside}"
 
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from pleura.errors import AddressError, ArchiveError, InputError, OutputError
+from pleura.errors import AddressError, ArchiveError, OutputError, PleuraError
 from pleura.remote.address import DICOMWEB, WEB, Address, scheme_of, without_secrets
 from pleura.remote.dicomweb import (
     BROKE_OFF,
@@ -259,7 +259,7 @@ class Objects:
         try:
             with file:
                 yield file
-        except InputError:
+        except PleuraError:
             raise
         except Exception as error:
             raise AddressError(f"{shown}: {reason(error, scheme_of(url))[0]}") from error

@@ -1,6 +1,7 @@
 """A folder of simulated radiographs, laid out as pleura reads any other, with what was drawn."""
 
 import contextlib
+import functools
 import json
 import os
 from collections import Counter
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pleura.data.radiographs import AnyRadiograph, radiograph_files, read_any_radiograph
 from pleura.dicom.secondary import write_secondary_capture
@@ -120,8 +122,14 @@ def draw(
 def _order(count: int, seed: int, number: int) -> tuple[list[int], np.random.Generator]:
     """Return which of `count` radiographs are tried in turn, and what else is drawn by."""
     rng = np.random.default_rng([seed, number])
-    turn = np.random.default_rng([seed, 1 << 32, number // count]).permutation(count)
+    turn = _turn(count, seed, number // count)
     return [int(turn[number % count]), *rng.integers(count, size=_TRIES - 1).tolist()], rng
+
+
+@functools.lru_cache(4)
+def _turn(count: int, seed: int, number: int) -> NDArray[np.int64]:
+    """Return ``(count,)``: the order of all radiographs in one turn, the same for all of it."""
+    return np.random.default_rng([seed, 1 << 32, number]).permutation(count)
 
 
 def _drawn(
