@@ -8,7 +8,7 @@ know.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from pleura.evaluation.outcomes import Outcome, Traits, outcome
 from pleura.evaluation.ranking import ranking_doubts
 from pleura.evaluation.report import Report, write_report
 from pleura.evaluation.scores import summarise
+from pleura.evaluation.way_round import WayRound
 from pleura.formats.annotations import Annotations
 from pleura.formats.csv_table import shown
 from pleura.formats.label_row import ImageLabel
@@ -210,6 +211,7 @@ class _Paired:
         not_assessed: How many were not assessed.
         without_label: Of how many the label is not certain.
         without_patient: Of how many outcomes the patient is not known.
+        way_round: Which way round the masks fit.
     """
 
     outcomes: list[Outcome]
@@ -219,6 +221,7 @@ class _Paired:
     not_assessed: int = 0
     without_label: int = 0
     without_patient: int = 0
+    way_round: WayRound = field(default_factory=WayRound)
 
     def notes(self) -> list[str]:
         """Return what was left out, as sentences."""
@@ -232,7 +235,7 @@ class _Paired:
             if count:
                 what = one if count == 1 else many
                 said.append(f"{count:,} {what}; left out of all figures.")
-        return said
+        return said + self.way_round.doubts()
 
 
 def _paired(
@@ -262,7 +265,7 @@ def _paired(
         also.setdefault(name, []).extend((file.image_id, file.path))
     patients = _patients(truth.ids, also, how)
     headers = {} if patients else patients_of_headers(files)
-    beside = _Beside(patients, negatives, files, headers)
+    beside = _Beside(patients, negatives, files, headers, paired.way_round)
     for name in truth.ids:
         own = matched.names.get(name)
         if own is None or name in several:
@@ -290,6 +293,8 @@ class _Beside(NamedTuple):
     files: Mapping[str, Scan]
     headers: Mapping[str, str]
     """Patients by the files' own ids."""
+    way_round: WayRound
+    """To be told of every two masks."""
 
 
 def _outcome(
@@ -314,6 +319,8 @@ def _outcome(
         )
     mask = _mask(texts, said.masks, size or (1, 1))
     true = None if right is None or size is None else _mask(right, truth.masks, size)
+    if both and true is not None:
+        beside.way_round.add(mask, true)
     called = said.table.called.get(own) if texts is None else bool(texts)
     score = float(bool(called)) if given is None else given
     item = outcome(
