@@ -1,7 +1,8 @@
 """Whether predicted masks lie the same way round as the true ones: in words, where they do not.
 
-Run lengths written along the rows, mirror images that were not mirrored back, and readers that begin
-at the foot all leave masks that are right in themselves. The figures alone would blame the network.
+Run lengths written along the rows, mirror images that were not mirrored back, and readers that
+begin at the foot all leave masks that are right in themselves. The figures alone would blame the
+network.
 """
 
 from collections.abc import Callable
