@@ -138,3 +138,21 @@ class TestMakingTheTable:
         monkeypatch.setattr(patients, "KEY_BITS", 8)
         with pytest.raises(DataError, match="between keys of 8; choose another length"):
             siim_columns({str(number): "1" for number in range(257)})
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["12", "13", "12", "P7", "P8", ""], []),
+        (["12", "0012", "5"], ["the patients of images i0 and i1 differ by leading zeros"]),
+        (["P7", "x", "p7 ", "012", "12.0"], ["images i0 and i2 differ by", "1 more are so"]),
+        (["\u00e9", "e\u0301"], ["the form of accents alone: they count as several"]),
+        (["1.2E+10", "1.2E+10"], ["the patients of 2 images, such as i0, are numbers that a sp"]),
+    ],
+)
+def test_patients_that_are_likely_one_or_several_are_told_without_their_names(names, said):
+    doubts = "; ".join(patients.patient_doubts({f"i{n}": one for n, one in enumerate(names)}))
+    assert bool(doubts) == bool(said)
+    for part in said:
+        assert part in doubts
+    assert not any(name in doubts for name in ("0012", "P7", "1.2E+10"))

@@ -52,7 +52,7 @@ def test_rows_ids_and_columns(data):
 
 
 def test_other_tables(data):
-    (data / "patients.csv").write_text("ImageId,patient,ward\n1.2.0,a,x\n")
+    (data / "patients.csv").write_text("ImageId,patient,ward\n1.2.0,a,x\n1.2.1,A,x\n")
     (data / "train.csv").write_text("a,b\n1,2\n")
     (data / "stage_2_train.csv").write_text("ImageId,EncodedPixels\n1.2.0,-1\n")
     (data / "folds.csv").write_text("image_id,fold,group\n1.2.0,0,1\n1.2.1,0,1\n1.2.2,0,1\n9,0,1\n")
@@ -64,6 +64,7 @@ def test_other_tables(data):
     assert "train-rle.csv comes first" in said["stage_2_train.csv"].unread
     assert said["train.csv"].unread == "its columns are others"
     assert said["patients.csv"].columns == ("ward",)
+    assert "images 1.2.0 and 1.2.1 differ by leading zeros" in str(said["patients.csv"])
     assert (said["folds.csv"].unknown, said["folds.csv"].columns) == (1, ())
     assert said["labels.csv"].refused == {"label-rows": 1}
     assert (said["labels.csv"].unknown, said["labels.csv"].example) == (1, "1.9")

@@ -569,6 +569,9 @@ def test_patients_are_matched_as_predictions_are_and_nobody_is_none(truth, tmp_p
 
     found = judged(f"x/{key}.dcm,{name}" for key, name in zip(NAMES, names, strict=True))
     assert [one.patient for one in found.outcomes] == [*NAMES[:4], *"aabb"]
+    assert not any("accents" in note for note in found.notes)
+    alike = judged(f"{key},{name}" for key, name in zip(NAMES, [*"aabb", *"Acdd"], strict=True))
+    assert f"The patients of images {NAMES[0]} and {NAMES[4]} differ by" in "".join(alike.notes)
     assert "Of 4 of 8 images the patient is not known: each of them counts as one." in found.notes
     with pytest.raises(
         DataError, match=r"p.csv: none of the 1 images of this patient map is among"

@@ -26,7 +26,7 @@ from pleura.data.image_labels import ImageLabels, find_labels, labelled
 from pleura.data.image_masks import agreeing, check_tables, joined, with_mask
 from pleura.data.image_patients import KnownPatients, find_patients
 from pleura.data.matching import names_of
-from pleura.data.patients import joined_maps, read_drawn_on, read_patients
+from pleura.data.patients import joined_maps, patient_doubts, read_drawn_on, read_patients
 from pleura.data.records import ImageRecord
 from pleura.data.scan import Failure, FailureCode, Scan, named_by_path, scan_files
 from pleura.data.seen import Seen
@@ -390,6 +390,9 @@ def _label_uses(
             ids=[name for name in labels.without_file if name not in here],
             columns=labels.table.unused,
             names=names,
+            notes=patient_doubts(
+                {path: one.patient for path, one in labels.of.items() if one.patient}
+            ),
         )
 
 
@@ -400,9 +403,12 @@ def _map_uses(
     for path in sources.patients:
         if path not in maps:
             yield _foreign(path)
+    whole = joined_maps(maps)
+    notes = patient_doubts({name: whole[name] for name in whole if name in here})
     for path, table in maps.items():
         unused = unused_columns(path, {"ImageId", "patient"})
-        yield from table_use(path, ids=table, known=here, columns=unused, names=here)
+        yield from table_use(path, ids=table, known=here, columns=unused, names=here, notes=notes)
+        notes = []  # of all maps together, and said once
     if sources.folds is not None and tables.folds is not None:
         unused = unused_columns(sources.folds, FOLD_COLUMNS)
         yield from table_use(

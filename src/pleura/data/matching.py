@@ -127,9 +127,7 @@ def ids_alike(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
     """
 
     def bare(name: str) -> str:
-        stem = PurePosixPath(without_suffix(name)).name
-        number = _NUMBER.fullmatch(stem)
-        return number[1] if number else stem.casefold()
+        return bare_name(PurePosixPath(without_suffix(name)).name)
 
     others = list(others)
     meant = {bare(name): name for name in others if name}
@@ -144,9 +142,25 @@ def ids_alike(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
                 kept = "write numbers as decimals" if "." in stem else "lose leading zeros"
                 why = f"for tables of numbers {kept}: write ids as text"
             said[name] = f"{name[:40]} may be {other[:40]}, {why}"
-        elif _ROUNDED.fullmatch(stem) and name not in known:
+        elif is_rounded(stem) and name not in known:
             said[name] = f"{name[:40]} is a number that a spreadsheet rounded: write ids as text"
     return said
+
+
+def bare_name(name: str) -> str:
+    """Return what is left of a name where programs spoil it; names alike have the same.
+
+    Examples:
+        >>> bare_name("0012"), bare_name("12.0"), bare_name("P7")
+        ('12', '12', 'p7')
+    """
+    number = _NUMBER.fullmatch(name.strip())
+    return number[1] if number else composed(name.strip()).casefold()
+
+
+def is_rounded(name: str) -> bool:
+    """Return whether a name is a number that a spreadsheet rounded, such as ``1.2E+05``."""
+    return _ROUNDED.fullmatch(name.strip()) is not None
 
 
 def first_id_alike(names: Iterable[str], others: Iterable[str]) -> str:

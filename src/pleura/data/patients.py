@@ -9,6 +9,7 @@ of radiographs drawn on theirs, is known by one number in every folder.
 import functools
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.data.matching import bare_name, is_rounded
 from pleura.errors import DataError
 from pleura.formats.csv_cells import text_of
 from pleura.formats.csv_table import patient_of, rows_with, shown, whole_number
@@ -72,6 +74,35 @@ def joined_maps(maps: Mapping[Path, Mapping[str, str]]) -> dict[str, str]:
                 )
             first.setdefault(image_id, path)
     return joined
+
+
+def patient_doubts(patients: Mapping[str, str]) -> list[str]:
+    """Return what is to be said of patients that are likely one, or several under one name.
+
+    It is only said, for nobody but the owner of a table knows; and no name of a patient is told.
+
+    Args:
+        patients: Image id -> patient.
+    """
+    spelled: dict[str, dict[str, str]] = defaultdict(dict)
+    for image_id, name in patients.items():
+        spelled[bare_name(name)].setdefault(name, image_id)
+    alike = [[*images.values()] for images in spelled.values() if len(images) > 1]
+    said = []
+    if alike:
+        more = f", and {len(alike) - 1:,} more are so" if len(alike) > 1 else ""
+        said.append(
+            f"the patients of images {shown(alike[0][0])} and {shown(alike[0][1])} differ by "
+            f"leading zeros, decimals, capital letters or the form of accents alone{more}: they "
+            "count as several; if they are one, write them alike"
+        )
+    rounded = [image_id for image_id, name in patients.items() if is_rounded(name)]
+    if rounded:
+        said.append(
+            f"the patients of {len(rounded):,} images, such as {shown(rounded[0])}, are numbers "
+            "that a spreadsheet rounded, so several may have become one: write them as text"
+        )
+    return said
 
 
 def nih_patient(name: str) -> int | None:

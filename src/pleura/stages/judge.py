@@ -19,7 +19,7 @@ from pleura import config
 from pleura.data.groups import Bearer, judge_ids
 from pleura.data.image_patients import number_patients
 from pleura.data.matching import first_id_alike, match_keys, match_names
-from pleura.data.patients import nih_patient, read_patients
+from pleura.data.patients import nih_patient, patient_doubts, read_patients
 from pleura.data.scan import Failure, Scan, scan_files
 from pleura.data.sources import find_sources
 from pleura.dicom.values import age_years
@@ -116,6 +116,9 @@ def judge(
             f"Of {paired.without_patient:,} of {len(paired.outcomes):,} images the patient is not "
             "known: each of them counts as one."
         )
+    whose = {item.image_id: item.patient for item in paired.outcomes}
+    doubts = patient_doubts({name: one for name, one in whose.items() if name != one})
+    more += [f"{sentence[:1].upper()}{sentence[1:]}." for sentence in doubts]
     for source, masks in ((predictions, said.masks), (truth, right.masks)):
         more += [f"{source}: {sentence}." for sentence in masks.doubts] if masks else []
     alone = [(name, f"has a {_ONE_SIDE[0]}") for name in paired.missing]
