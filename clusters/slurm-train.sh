@@ -19,7 +19,8 @@ port=$((20000 + SLURM_JOB_ID % 10000)) # another for each job, as jobs may share
 
 # A process that dies is started again by torchrun. After a machine that dies Slurm begins the job
 # anew, and --resume goes on after the last finished epoch.
-srun --kill-on-bad-exit=1 torchrun \
+# srun does not take the number of cores from above by itself (since Slurm 22.05).
+srun --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" torchrun \
     --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node gpu --max-restarts 10 \
     --rdzv-backend c10d --rdzv-endpoint "$first:$port" --rdzv-id "$SLURM_JOB_ID" \
     -m pleura train "$@" --resume

@@ -95,6 +95,7 @@ def test_the_slurm_script_starts_one_torchrun_on_each_machine(tmp_path):
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
     slurm = {"SLURM_JOB_NODELIST": "one,two", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": "123456"}
+    slurm["SLURM_CPUS_PER_TASK"] = "64"
     found = subprocess.run(
         ["bash", SLURM, "prepared", "--out", "a model"],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **slurm},
@@ -102,7 +103,7 @@ def test_the_slurm_script_starts_one_torchrun_on_each_machine(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert "torchrun --nnodes 2 --nproc-per-node gpu" in found.stdout
+    assert "--cpus-per-task=64 torchrun --nnodes 2 --nproc-per-node gpu" in found.stdout
     assert "--rdzv-endpoint one:23456 --rdzv-id 123456" in found.stdout
     assert found.stdout.endswith("-m pleura train prepared --out a model --resume\n")
 
