@@ -236,6 +236,7 @@ def test_a_token_that_is_there_is_shown(monkeypatch, tmp_path):
         sys.modules, "ray", SimpleNamespace(init=lambda **how: None, shutdown=lambda: None)
     )
     monkeypatch.setattr(ray_cluster.Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(ray_cluster, "_HEAD_HERE", tmp_path / "none")
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     for made in (False, True):
@@ -246,6 +247,41 @@ def test_a_token_that_is_there_is_shown(monkeypatch, tmp_path):
             (tmp_path / ".ray" / "auth_token").write_text("0")
         with joined("auto"):
             assert os.environ.get("RAY_AUTH_MODE") == ("token" if made else None)
+
+
+@pytest.mark.parametrize("where", ["auto", "127.0.0.1:9"])
+def test_no_token_is_shown_to_a_head_that_asks_for_none(monkeypatch, tmp_path, where):
+    """Else it begins no worker, as its machines cannot show one in turn."""
+    asked = []
+
+    class Channel:
+        def __init__(self, address, options):
+            asked.append(address)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def unary_unary(self, name):
+            def ask(request, timeout):
+                if asks:
+                    raise PermissionError(name)
+
+            return ask
+
+    here = tmp_path / "head"
+    here.write_text("127.0.0.1:9\n")
+    monkeypatch.setattr(ray_cluster, "_HEAD_HERE", here)
+    grpc = SimpleNamespace(insecure_channel=Channel, RpcError=PermissionError)
+    monkeypatch.setitem(sys.modules, "grpc", grpc)
+    for asks in (True, False):
+        assert ray_cluster._takes_anybody(where) is not asks
+    assert asked == ["127.0.0.1:9"] * 2
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    for unknown in (where, "ray://127.0.0.1:9"):
+        assert not ray_cluster._takes_anybody(unknown)
 
 
 def test_without_ray_it_says_how_to_have_it(monkeypatch):

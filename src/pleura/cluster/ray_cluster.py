@@ -25,6 +25,9 @@ _BACK_S = 30.0
 
 _END_S = 5.0
 
+_HEAD_HERE = Path("/tmp/ray/ray_current_cluster")
+"""Where Ray notes the address of the head that runs on a machine."""
+
 _joined: dict[str, Any] = {}
 """Ray's module, while this process is connected, by where to."""
 
@@ -50,8 +53,8 @@ def joined(where: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_worker_niceness", "0")
     # Its machines' words on a worker that died go to stdout else, whatever log_to_driver says.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-    if where != HERE and _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster without tokens passes over it
+    if where != HERE and _has_token() and not _takes_anybody(where):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
@@ -162,6 +165,31 @@ def _has_token() -> bool:
     """
     told = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     return bool(told) or (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _takes_anybody(where: str) -> bool:
+    """Return whether a cluster is known to ask for no token.
+
+    Whoever shows one to such asks its machines for it in turn, which have none, so that no worker
+    could be begun. Ray's client is asked for nothing.
+    """
+    address = where
+    if where == "auto":
+        with contextlib.suppress(OSError):
+            address = _HEAD_HERE.read_text(encoding="utf-8").strip()
+    if ":" not in address or "://" in address:
+        return False
+    try:
+        import grpc
+    except ImportError:
+        return False
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+        try:
+            ask(b"", timeout=_CONNECT_S)
+        except grpc.RpcError:  # it asks for one; or is no head, which is said when it is joined
+            return False
+    return True
 
 
 def _require_reached(where: str) -> None:
