@@ -11,6 +11,7 @@ import pytest
 from pleura import config
 from pleura.audit.findings import Item
 from pleura.audit.report import audit_index, write_findings
+from pleura.data import image_patients
 from pleura.data.folds import assign_folds, group_numbers, report_folds
 from pleura.data.index import build_index
 from pleura.data.records import image_keys, read_index, write_index, write_masks
@@ -262,6 +263,32 @@ def test_one_radiograph_of_the_siim_set_leaves_the_others_their_own_ids(bare):
     assert "some-patients" not in findings(index)
     assigned = assign_folds(index.train, 2)
     assert report_folds(index.train, assigned).split_patients == ()
+
+
+@pytest.mark.parametrize(
+    ("study_of", "groups"),
+    [
+        (lambda n: f"1.3.{n // 2}", 12),
+        (lambda n: f"1.3.{n}", 24),
+        (lambda _: "1.3", 24),  # most share it: it stands for no study
+        (lambda n: f"1.3.{n}" if n < 12 else "1.3", 24),  # as do half
+    ],
+)
+@pytest.mark.parametrize("mapped", [0, 24])
+def test_a_study_is_of_one_patient(bare, monkeypatch, study_of, groups, mapped):
+    monkeypatch.setattr(image_patients, "MOST_OF_A_STUDY", 11)
+    for number in range(24):
+        own = {"study_uid": study_of(number), "patient_id": f"random {number}"}
+        write_radiograph(bare / "dicom-images-train", f"1.7.{number}", number, **own)
+    rows = [f"1.7.{number},-1" for number in range(24)]
+    (bare / "train-rle.csv").write_text("\n".join(["ImageId,EncodedPixels", *rows]) + "\n")
+    named = {}
+    if mapped:
+        rows = [f"1.7.{number},{number}" for number in range(mapped)]
+        (bare / "of.csv").write_text("\n".join(["ImageId,patient", *rows]) + "\n")
+        named = {"patients": str(bare / "of.csv")}
+    index = index_of(bare, **named)
+    assert len(set(group_numbers(index.train).tolist())) == (24 if mapped else groups)
 
 
 def test_a_map_of_other_images_is_refused(bare):

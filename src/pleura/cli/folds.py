@@ -114,6 +114,6 @@ def _print(report: "FoldReport") -> None:
         )
     if report.without_patient:
         console.show(
-            f"{report.without_patient:,} images have no known patient: only near-duplicates hold "
-            "them together, so a patient may stand in two folds"
+            f"{report.without_patient:,} images have no known patient: only studies and "
+            "near-duplicates hold them together, so a patient may stand in two folds"
         )

@@ -1,8 +1,12 @@
 """The patient of each image, by a map, a public set, a table of labels or the files' own ids."""
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pleura.data.files import nearest
 from pleura.data.groups import Bearer, IdUse, group_by, judge_ids
@@ -14,6 +18,9 @@ from pleura.data.scan import Scan
 from pleura.data.sources import Part
 from pleura.errors import DataError
 from pleura.formats.labels import key_of
+
+MOST_OF_A_STUDY = 20
+"""A study with more images than that is none of radiographs, but a number that stands for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,12 @@ def find_patients(
         patients, source = number_patients(patients_by_map(ids, maps.of, maps.named)), "map"
     else:
         patients, source = _by_what_is_known(read, maps, own_ids, public, labels)
-    return ImagePatients(_with_groups(records, read, patients, public), own_ids, source)
+    studies = _studies(records, read)
+    if maps.named:  # it says which images are of one patient, but for those that it lacks
+        lacking = {study for study, own in zip(studies, patients, strict=True) if own is None}
+        studies = [study if study in lacking else None for study in studies]
+    groups = group_by(patients, public, studies, *_pictures(records, read))
+    return ImagePatients(_with_groups(records, read, patients, public, groups), own_ids, source)
 
 
 def _uses_of_ids(
@@ -96,6 +108,23 @@ def _uses_of_ids(
     )
     of_key = {(s.patient_key, part): use for (s, part), use in zip(read, uses, strict=True) if use}
     return {scan.path: of_key.get((scan.patient_key, part), "") for scan, part in read}
+
+
+def _studies(records: Sequence[ImageRecord], read: Sequence[tuple[Scan, Part]]) -> list[str | None]:
+    """Return the study of each file, all of whose images are of one patient; None where none is.
+
+    A study that most files carry, or that has more images than a study of radiographs has, stands
+    for none.
+
+    Source: DICOM PS3.3 A.1.2 (a study is of one patient).
+    """
+    pictures = {r.path: r.cluster or r.pixel_hash or r.path for r in records}
+    bearers = [Bearer(scan.study_uid, part, pictures.get(scan.path)) for scan, part in read]
+    sizes = Counter(bearer.key for bearer in bearers)
+    return [
+        bearer.key if use == "groups" and sizes[bearer.key] <= MOST_OF_A_STUDY else None
+        for bearer, use in zip(bearers, judge_ids(bearers), strict=True)
+    ]
 
 
 def _public_patient(scan: Scan, drawn_on: Mapping[str, int]) -> int | None:
@@ -167,23 +196,27 @@ def number_patients(names: Sequence[Hashable | None]) -> list[str | None]:
     return [None if name is None else f"p{numbers[name]:05d}" for name in names]
 
 
+def _pictures(
+    records: Sequence[ImageRecord], read: Sequence[tuple[Scan, Part]]
+) -> tuple[list[Hashable], ...]:
+    """Return what tells of each file which picture it shows: cluster, id and pixels."""
+    clusters = {record.path: record.cluster for record in records}
+    return (
+        [clusters.get(scan.path) for scan, _ in read],
+        [scan.image_id for scan, _ in read],
+        [scan.pixel_hash for scan, _ in read],
+    )
+
+
 def _with_groups(
     records: Sequence[ImageRecord],
     read: Sequence[tuple[Scan, Part]],
     patients: Sequence[str | None],
     public: Sequence[int | None],
+    groups: NDArray[np.int64],
 ) -> list[ImageRecord]:
-    """Return the records with their patients and groups; files set aside link them too."""
-    clusters = {record.path: record.cluster for record in records}
-    scans = [scan for scan, _ in read]
-    groups = group_by(
-        patients,
-        public,
-        [clusters.get(scan.path) for scan in scans],
-        [scan.image_id for scan in scans],
-        [scan.pixel_hash for scan in scans],
-    )
-    places = {scan.path: place for place, scan in enumerate(scans)}
+    """Return the records with their patients and groups; both are by file, as in `read`."""
+    places = {scan.path: place for place, (scan, _) in enumerate(read)}
     numbers = groups.tolist()
 
     def known(record: ImageRecord) -> ImageRecord:
