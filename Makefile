@@ -35,8 +35,13 @@ notebook: .venv/installed-dev
 		build/notebook/pneumothorax.ipynb
 	cp build/notebook/pneumothorax.ipynb docs/tutorial
 
-bench: .venv/installed-dev
+bench: .venv/installed-dev build/peers
 	$(BIN)/python -m benchmarks
+
+build/peers: .venv/installed-dev requirements-peers.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $@ -r requirements-peers.lock
+	touch $@
 
 clean:
 	rm -rf .venv demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
