@@ -61,11 +61,13 @@ _SYNTAXES = {
 _EXTENDED = "1.2.840.10008.1.2.4.51"
 _RLE_UID = "1.2.840.10008.1.2.5"
 
+_BEGINNING = b"\xff\xd8\xff"  # of nearly all
 _END_OF_CODESTREAM = b"\xff\xd9"
 # No Huffman code is ones alone: a decoder takes them for no change and the end of a block.
 _NO_CODE = b"\xff\0"
 _FILLING_BYTES, _LONGEST_CODE = 17, 17
 _MID_GREY = b"\x80"
+_GREY_LINE = 8 * _MID_GREY
 _MOST_ROWS = 2**16 - 200  # of a frame that is told to be higher
 _LAST_BYTES, _FEWEST_BYTES = 4, 64
 _OTHER_BITS = (0x5A, 0xA5, 0x33)  # a code that does not exist may say what was there
@@ -111,8 +113,12 @@ def decode_frame(
         TruncatedError: It breaks off.
         DamagedError: It is corrupt, or a part of it is missing.
     """
-    if begins(frame) is None and (
-        CODECS.get(transfer_syntax_uid) == RLE or segments_of(frame, bits_allocated) is not None
+    if (
+        not frame.startswith(_BEGINNING)
+        and begins(frame) is None
+        and (
+            CODECS.get(transfer_syntax_uid) == RLE or segments_of(frame, bits_allocated) is not None
+        )
     ):
         kind, decoded = RLE, _of_rle(frame, rows, columns, bits_allocated)
     else:
@@ -355,12 +361,15 @@ def _blocks_behind(higher: NDArray[Any], stream: Codestream, expected: int) -> i
 def _are_first(behind: bytes, columns: int, expected: int) -> bool:
     """Return whether `expected` blocks are shown, those in which the first row begins."""
     filled = 8 * expected
-    if any(behind[at : at + 8] == 8 * _MID_GREY for at in range(0, filled, 8)):
+    if columns < filled:
         return False
+    for at in range(0, filled, 8):
+        if behind.startswith(_GREY_LINE, at):
+            return False
     grey = _MID_GREY * (columns - filled)
     shown = [behind[at : at + filled] + grey for at in range(0, 8 * columns, columns)]
     shown.append(_MID_GREY * (len(behind) - 8 * columns))
-    return columns >= filled and behind == b"".join(shown)
+    return behind == b"".join(shown)
 
 
 def _expected_blocks(stream: Codestream) -> int:

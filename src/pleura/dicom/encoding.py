@@ -118,25 +118,22 @@ def plain_elements(
         return found
     head, long = _EXPLICIT[encoding.big_endian].unpack_from, _LONG[encoding.big_endian].unpack_from
     limit, (after, before) = min(size, len(buffer)), tags
-    last, short, made = limit - 12, _SHORT_VRS, Element._make
+    last, short_vr, made = limit - 12, _SHORT_VRS.get, tuple.__new__
     for _ in range(most):
         if position > last:
             break
         group, number, code, length = head(buffer, position)
         tag = group << 16 | number
-        if code in short:
-            vr, start = short[code], position + 8
-        elif code in _LONG_VRS:
-            vr, start = _LONG_VRS[code], position + 12
+        vr, start = short_vr(code), position + 8
+        if vr is None:
+            vr, start = _LONG_VRS.get(code), position + 12
             reserved, length = long(buffer, position + 6)
-            if reserved:
+            if vr is None or reserved:
                 break
-        else:
-            break
         position = start + length
         if not after < tag < before or position > limit:
             break
-        found[tag] = made((vr, start, position, False))
+        found[tag] = made(Element, (vr, start, position, False))
         after = tag
     return found
 
@@ -197,6 +194,27 @@ def tag_and_length(
         raise ShortBufferError
     group, number, length = _IMPLICIT[big_endian].unpack_from(buffer, position)
     return group << 16 | number, length
+
+
+def plain_items(buffer: bytes, position: int) -> tuple[list[tuple[int, int]], int] | None:
+    """Return the items of compressed pixel data, as :meth:`_Walk.pixel_items` does; None if odd.
+
+    So are all but items of stated length, one behind the other, and the delimiter behind the last.
+    """
+    found: list[tuple[int, int]] = []
+    last, head = len(buffer) - 8, _IMPLICIT[False].unpack_from
+    for _ in range(MAX_ELEMENTS):
+        if position > last:
+            break
+        group, number, length = head(buffer, position)
+        tag = group << 16 | number
+        if tag == SEQUENCE_END:
+            return found, position
+        if tag != ITEM:
+            break
+        begin, position = position + 8, position + 8 + length
+        found.append((begin, position))
+    return None
 
 
 def begins_element(buffer: bytes, position: int, encoding: Encoding, size: int, after: int) -> bool:

@@ -32,6 +32,11 @@ _INTERCEPT, _SLOPE = 0x00281052, 0x00281053
 _VIEW_CODES, _REGIONS, _CODE_MEANING = 0x00540220, 0x00082218, 0x00080104
 _INTENT, _FOR_PROCESSING = 0x00080068, "FOR PROCESSING"
 _SERIES_DESCRIPTION, _PROCESSING_DESCRIPTION = 0x0008103E, 0x00181400
+_TOLD_OF = (_IMAGE_TYPE, _SERIES_DESCRIPTION, _PROCESSING_DESCRIPTION)
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
+_TELLING = ("BONE", "RIB", "SOFT")
+"""One of these is in all that tells what a picture shows alone."""
+
 _SOFT_TISSUE = re.compile(r"\b(SOFT ?TISSUE|(BONE|RIB)S? ?(SUPPRESS|SUBTRACT|REMOV)\w*)\b")
 _BONES = re.compile(r"\bBONES?\b")
 _BONE_IMAGE = re.compile(r"\bBONES? ?(IMAGE|ONLY)\b|\bENERGY ?SUB\w* BONES?\b")
@@ -335,9 +340,11 @@ def _left_in(data: DataSet) -> str:
     Source: DICOM PS3.3 C.7.6.1.1.2 (Image Type, the third value and those behind it are the
     maker's), C.8.11.3 (Acquisition Device Processing Description).
     """
-    kinds = " ".join(text(data, _IMAGE_TYPE).split("\\")[2:])
-    told = [text(data, tag) for tag in (_SERIES_DESCRIPTION, _PROCESSING_DESCRIPTION)]
-    words = [re.sub(r"[\W_]+", " ", one.upper()) for one in (kinds, *told)]
+    told = [text(data, tag).upper() for tag in _TOLD_OF]
+    if not any(word in one for one in told for word in _TELLING):
+        return ""
+    told[0] = " ".join(told[0].split("\\")[2:])
+    words = [_BETWEEN_WORDS.sub(" ", one) for one in told]
     if any(map(_SOFT_TISSUE.search, words)):
         return "SOFT TISSUE"
     return "BONE" if _BONES.search(words[0]) or any(map(_BONE_IMAGE.search, words)) else ""

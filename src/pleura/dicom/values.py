@@ -53,11 +53,15 @@ def text(data: DataSet, tag: int) -> str:
 
     Control characters become U+FFFD: a terminal must not obey a file.
     """
-    if tag not in data.elements:  # most are asked for in vain
+    element = data.elements.get(tag)
+    if element is None:  # most are asked for in vain
         return ""
-    raw = data.raw(tag).strip(b" \0")
+    raw = data.raw(tag) if data.ambiguous else data.buffer[element.start : element.end]
+    raw = raw.strip(b" \0")
     if raw.isascii() and _ESCAPE not in raw:
         decoded = raw.decode("ascii")
+        if decoded.isprintable():
+            return decoded
     else:
         decoded = _decode(raw, data.raw(CHARACTER_SET).decode("ascii", "replace"))
     return printable(decoded)
@@ -69,6 +73,13 @@ def integer(data: DataSet, tag: int, *, signed: bool = False) -> int | None:
     Raises:
         DicomError: The value is no 16-bit integer, or there are several.
     """
+    element = data.elements.get(tag)
+    if element is None:
+        return None
+    vr, start, end, _ = element
+    if vr == "US" and end - start == 2 and not data.ambiguous:  # as nearly all are
+        order = ORDERS[data.encoding.big_endian]
+        return int.from_bytes(data.buffer[start:end], order, signed=signed)
     found = integers(data, tag, signed=signed)
     if len(found) > 1:
         raise DicomError(f"{name(tag)} has {len(found)} values; it must have one{WAY_OUT}")
@@ -189,14 +200,15 @@ def decimals(data: DataSet, tag: int) -> tuple[float, ...]:
     Raises:
         DicomError: One of them is no finite number, or may be two.
     """
-    found = numbers(data, tag)
-    known = tuple(number for number in found if number is not None)
-    if len(known) < len(found):
-        raise DicomError(
-            f"{name(tag)} is {text(data, tag)[:SHOWN]!r}; it must be a finite number with a decimal"
-            f" point{WAY_OUT}"
-        )
-    return known
+    found: list[float] = []
+    for number in numbers(data, tag):
+        if number is None:
+            raise DicomError(
+                f"{name(tag)} is {text(data, tag)[:SHOWN]!r}; it must be a finite number with a"
+                f" decimal point{WAY_OUT}"
+            )
+        found.append(number)
+    return tuple(found)
 
 
 def decimals_if_readable(data: DataSet, tag: int) -> tuple[float, ...]:
