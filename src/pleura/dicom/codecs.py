@@ -19,10 +19,12 @@ from pleura.dicom.codestream import (
     J2K,
     LOSSLESS,
     LS,
+    Buffer,
     Codestream,
     JpegScan,
     begins,
     parse_codestream,
+    plain_jpeg,
 )
 from pleura.dicom.notes import Note
 from pleura.dicom.rle_frame import decode_rle, segments_of
@@ -61,7 +63,6 @@ _SYNTAXES = {
 _EXTENDED = "1.2.840.10008.1.2.4.51"
 _RLE_UID = "1.2.840.10008.1.2.5"
 
-_BEGINNING = b"\xff\xd8\xff"  # of nearly all
 _END_OF_CODESTREAM = b"\xff\xd9"
 # No Huffman code is ones alone: a decoder takes them for no change and the end of a block.
 _NO_CODE = b"\xff\0"
@@ -94,7 +95,7 @@ class Decoded(NamedTuple):
 
 
 def decode_frame(
-    frame: bytes, transfer_syntax_uid: str, rows: int, columns: int, bits_allocated: int
+    frame: Buffer, transfer_syntax_uid: str, rows: int, columns: int, bits_allocated: int
 ) -> Decoded:
     """Return one monochrome frame, decoded.
 
@@ -113,18 +114,14 @@ def decode_frame(
         TruncatedError: It breaks off.
         DamagedError: It is corrupt, or a part of it is missing.
     """
-    if (
-        not frame.startswith(_BEGINNING)
-        and begins(frame) is None
-        and (
-            CODECS.get(transfer_syntax_uid) == RLE or segments_of(frame, bits_allocated) is not None
-        )
-    ):
-        kind, decoded = RLE, _of_rle(frame, rows, columns, bits_allocated)
+    plain = plain_jpeg(frame)
+    if plain is not None:  # as nearly all are: of these nothing is copied
+        _check_stream(plain, rows, columns)
+        kind, decoded = plain.kind, _decode_stream(frame, plain)
     else:
-        stream = parse_codestream(frame)
-        _check_stream(stream, rows, columns)
-        kind, decoded = stream.kind, _decode_stream(frame, stream)
+        kind, decoded = _decode_other(
+            bytes(frame), transfer_syntax_uid, rows, columns, bits_allocated
+        )
     if decoded.pixels.shape != (rows, columns):
         raise DamagedError(
             f"the {kind} frame decoded to shape {decoded.pixels.shape} in place of"
@@ -142,6 +139,19 @@ def decode_frame(
         f" read as what it is, {uid_name(decoded.transfer_syntax_uid)}",
     )
     return decoded._replace(notes=(note, *decoded.notes))
+
+
+def _decode_other(
+    frame: bytes, transfer_syntax_uid: str, rows: int, columns: int, bits_allocated: int
+) -> tuple[str, Decoded]:
+    """Return what kind of frame that is no plain JPEG is, and the frame decoded."""
+    if begins(frame) is None and (
+        CODECS.get(transfer_syntax_uid) == RLE or segments_of(frame, bits_allocated) is not None
+    ):
+        return RLE, _of_rle(frame, rows, columns, bits_allocated)
+    stream = parse_codestream(frame)
+    _check_stream(stream, rows, columns)
+    return stream.kind, _decode_stream(frame, stream)
 
 
 def decode_jpeg(content: bytes) -> NDArray[Any]:
@@ -186,13 +196,15 @@ def _check_stream(stream: Codestream, rows: int, columns: int) -> None:
         )
 
 
-def _decode_stream(frame: bytes, stream: Codestream) -> Decoded:
-    own = frame[stream.start : stream.end] + (b"" if stream.closed else _END_OF_CODESTREAM)
+def _decode_stream(frame: Buffer, stream: Codestream) -> Decoded:
+    own = frame[stream.start : stream.end]
+    if not stream.closed:
+        own = bytes(own) + _END_OF_CODESTREAM
     try:
         if stream.kind in (J2K, HTJ2K):
-            pixels = _decode_jpeg2000(own, stream)
+            pixels = _decode_jpeg2000(bytes(own), stream)
         elif stream.kind == LS:
-            pixels = imagecodecs.jpegls_decode(own)
+            pixels = imagecodecs.jpegls_decode(bytes(own))
         else:
             pixels = _decode_jpeg(own, stream)
     except (RuntimeError, ValueError) as error:
@@ -207,7 +219,7 @@ def _decode_stream(frame: bytes, stream: Codestream) -> Decoded:
     return Decoded(np.ascontiguousarray(pixels), stream.lossy, uid, notes)
 
 
-def _leavings(frame: bytes, stream: Codestream) -> list[Note]:
+def _leavings(frame: Buffer, stream: Codestream) -> list[Note]:
     """Return notes of what lies around the codestream; one byte behind it only makes it even."""
     behind = frame[stream.end :]
     if begins(behind) is not None:
@@ -265,7 +277,7 @@ def _with_longer_tiles(frame: bytes, stream: Codestream) -> bytes:
 # ------------------------------------------------------------------------------ JPEG
 
 
-def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> NDArray[Any]:
+def _decode_jpeg(frame: Buffer, stream: Codestream, *, certain: bool = True) -> NDArray[Any]:
     """Return the pixels of a frame whose coded data is whole.
 
     libjpeg paints what is missing: mid-grey, within a row of a lossless frame a ramp. So a frame is
@@ -286,6 +298,7 @@ def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> N
     exact = exact and 0 < stream.rows <= _MOST_ROWS
     if exact and stream.kind == DCT:
         return _decode_blocks(frame, stream)
+    frame = bytes(frame)
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
     if pixels.shape[:2] != (stream.rows, stream.columns):
         return pixels
@@ -297,12 +310,13 @@ def _decode_jpeg(frame: bytes, stream: Codestream, *, certain: bool = True) -> N
     return pixels
 
 
-def _decode_blocks(frame: bytes, stream: Codestream) -> NDArray[Any]:
+def _decode_blocks(frame: Buffer, stream: Codestream) -> NDArray[Any]:
     """Return the pixels of a grey frame of blocks, whose coded data is for these and no others."""
     higher, expected = _told_higher(frame, stream), _expected_blocks(stream)
     behind = _blocks_behind(higher, stream, expected)
     if behind == expected and not stream.progressive:
         return higher[: stream.rows]  # nearly all frames are decoded only once
+    frame = bytes(frame)
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(frame)
     if pixels.shape[:2] != (stream.rows, stream.columns):
         return pixels
@@ -327,7 +341,7 @@ def _require_alike(probe: NDArray[Any], pixels: NDArray[Any], stream: Codestream
     )
 
 
-def _told_higher(frame: bytes, stream: Codestream) -> NDArray[Any]:
+def _told_higher(frame: Buffer, stream: Codestream) -> NDArray[Any]:
     """Return the pixels of a frame that is told to be higher, with some bytes behind its scans.
 
     Where it holds no more, it shows how the last block goes on, as far as these bytes go, and
@@ -411,7 +425,7 @@ def _units(stream: Codestream) -> tuple[int, int]:
     return -(-stream.rows // side), -(-stream.columns // side)
 
 
-def _require_restarts(frame: bytes, stream: Codestream) -> None:
+def _require_restarts(frame: Buffer, stream: Codestream) -> None:
     """Refuse a scan without all of its restart markers, or with one where none belongs.
 
     Source: ITU-T T.81 B.2.1, F.1.1.5.2: they count from 0 to 7 and begin again.
@@ -499,7 +513,7 @@ def _differences(
 
 
 def _with_longer_scans(
-    frame: bytes, stream: Codestream, more: bytes = _PROBE, height: bytes = b""
+    frame: Buffer, stream: Codestream, more: bytes = _PROBE, height: bytes = b""
 ) -> bytes:
     """Return a frame with more bytes behind its coded data, and another height if one is given."""
     edits = [(end, end, more) for scan in stream.scans for end in (*scan.restarts, scan.end)]

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from pleura.errors import DamagedError, DicomError, MislabelledError, TruncatedError
 
+Buffer = bytes | memoryview
+"""Bytes, or some of them that were not copied."""
+
 DCT = "JPEG"
 LOSSLESS = "JPEG Lossless"
 LS = "JPEG-LS"
@@ -127,7 +130,7 @@ def parse_codestream(frame: bytes) -> Codestream:
         DamagedError: It is broken inside, or a part of it is missing.
         DicomError: It is of a kind that is not read, or made to hurt.
     """
-    plain = _plain_jpeg(frame)
+    plain = plain_jpeg(frame)
     if plain is not None:
         return plain
     found = begins(frame)
@@ -147,23 +150,23 @@ def parse_codestream(frame: bytes) -> Codestream:
         ) from None
 
 
-def begins(frame: bytes) -> int | None:
+def begins(frame: Buffer) -> int | None:
     """Return where a codestream begins in the first bytes of a frame; None where none does."""
     found = _BEGINNINGS.search(frame, 0, _LEADING_BYTES)
     return None if found is None else found.start()
 
 
-def begins_frame(fragment: bytes) -> bool:
+def begins_frame(fragment: Buffer) -> bool:
     """Return whether a fragment begins like a compressed frame: with a codestream, or as RLE."""
     return begins(fragment) is not None or _RLE_HEADER.match(fragment) is not None
 
 
-def _plain_jpeg(frame: bytes) -> Codestream | None:
+def plain_jpeg(frame: Buffer) -> Codestream | None:
     """Return the words of a frame of blocks in one scan without restart markers; None of any other.
 
     Nearly all are such. Of them it says what :class:`_Jpeg` does, which takes twice as long.
     """
-    if not frame.startswith(b"\xff\xd8\xff"):
+    if frame[:3] != b"\xff\xd8\xff":
         return None
     position, rows_at = 2, 0
     zero_code: dict[int, int] = {}
@@ -203,7 +206,7 @@ def _plain_jpeg(frame: bytes) -> Codestream | None:
     )
 
 
-def _add_tables(frame: bytes, body: int, end: int, zero_code: dict[int, int]) -> None:
+def _add_tables(frame: Buffer, body: int, end: int, zero_code: dict[int, int]) -> None:
     """Add to `zero_code` what the codes of zeros alone stand for in a segment of Huffman tables."""
     limit = min(end, len(frame)) - 17
     while body < limit:
@@ -320,7 +323,7 @@ class _Jpeg:
         )
 
 
-def _first_marked(frame: bytes, start: int) -> int:
+def _first_marked(frame: Buffer, start: int) -> int:
     """Return where 0xFF first stands before anything but 0, from `start` on, else the frame's end.
 
     What lies before is coded data and nothing else. A pattern takes three times as long to pass it.

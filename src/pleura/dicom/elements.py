@@ -182,8 +182,10 @@ def walk(
     return _Walk(buffer, size, encoding).data_set(start, groups, plain=plain)
 
 
-def fragments(data: DataSet) -> Sequence[bytes]:
+def fragments(data: DataSet) -> Sequence[memoryview]:
     """Return the fragments of an encapsulated Pixel Data value, without its offset table.
+
+    They are parts of `data.buffer`, and keep it in memory.
 
     Raises:
         DamagedError: There is none, or one does not state its length.
@@ -195,7 +197,8 @@ def fragments(data: DataSet) -> Sequence[bytes]:
         found = plain[0]
     elif pixels.end > pixels.start:
         found, _ = _Walk(data.buffer, pixels.end, EXPLICIT_LITTLE).pixel_items(pixels.start)
-    parts = [data.buffer[begin:end] for begin, end in found]
+    whole = memoryview(data.buffer)
+    parts = [whole[begin:end] for begin, end in found]
     table = b"".join(parts[:1])
     if not any(table[:4]):  # an offset table begins with 0, for there the first frame lies
         parts = parts[1:]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleura.dicom.codecs import CODECS, Decoded, decode_frame
-from pleura.dicom.codestream import DCT, LOSSLESS
+from pleura.dicom.codestream import DCT, LOSSLESS, Buffer
 from pleura.dicom.notes import Note
 from pleura.errors import DamagedError, DicomError
 
@@ -34,7 +34,7 @@ four blocks of a JPEG."""
 
 
 def decode_fragments(
-    fragments: Sequence[bytes],
+    fragments: Sequence[Buffer],
     transfer_syntax_uid: str,
     rows: int,
     columns: int,
@@ -87,7 +87,7 @@ def decode_fragments(
     return found._replace(notes=(*found.notes, Note("bytes-ignored", text)))
 
 
-def _moves(fragments: Sequence[bytes]) -> list[Set[int]]:
+def _moves(fragments: Sequence[Buffer]) -> list[Set[int]]:
     """Return which pad bytes to leave out at once: all that there may be, then each for itself."""
     suspects = [
         number

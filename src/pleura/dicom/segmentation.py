@@ -189,7 +189,7 @@ def _frames(
     return native
 
 
-def _compressed(parts: Sequence[bytes], count: int) -> list[Sequence[bytes]]:
+def _compressed(parts: Sequence[memoryview], count: int) -> list[Sequence[memoryview]]:
     """Return the fragments of each frame: one each, or several from where one begins."""
     if len(parts) == count:
         return [[part] for part in parts]
@@ -203,7 +203,9 @@ def _compressed(parts: Sequence[bytes], count: int) -> list[Sequence[bytes]]:
     return [parts[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _decoded(parts: Sequence[bytes], uid: str, shape: tuple[int, int], bits: int) -> NDArray[Any]:
+def _decoded(
+    parts: Sequence[memoryview], uid: str, shape: tuple[int, int], bits: int
+) -> NDArray[Any]:
     decoded = decode_fragments(parts, uid, *shape, max(8, bits))
     if decoded.lossy:
         raise DicomError(
