@@ -121,14 +121,16 @@ def test_weights_of_another_network(bundle):
         TorchEngine(wider)
 
 
-@pytest.mark.parametrize("change", ["missing", "unknown"])
+@pytest.mark.parametrize("change", ["missing", "unknown", "of another type"])
 def test_a_weight_missing_or_unknown_is_named(bundle, change):
     weights = dict(bundle.weights)
     array = weights.pop("head.bias")
     if change == "unknown":
         weights |= {"head.bias": array, "extra": array}
-    name = "head.bias" if change == "missing" else "extra"
-    with pytest.raises(BundleError, match=rf"{name} with shape \(1,\) has no counterpart"):
+    elif change == "of another type":
+        weights |= {"head.bias": array.astype(np.int32)}
+    name = "extra" if change == "unknown" else "head.bias"
+    with pytest.raises(BundleError, match=rf"{name}, float32 of shape \(1,\), has no counterpart"):
         TorchEngine(replace(bundle, weights=weights))
 
 

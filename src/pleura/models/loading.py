@@ -24,13 +24,16 @@ def load_network(bundle: Bundle) -> torch.nn.Module:
     zoo.check_size(bundle.network, bundle.preprocessing.size)
     with torch.device("meta"):
         network = zoo.build(bundle.network)
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: array.shape for name, array in bundle.weights.items()}
+    expected = {
+        name: f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+        for name, value in network.state_dict().items()
+    }
+    found = {name: f"{one.dtype.name} of shape {one.shape}" for name, one in bundle.weights.items()}
     if expected != found:
         wrong = sorted(set(expected.items()) ^ set(found.items()))[0]
         raise BundleError(
-            f"{bundle.path or 'model'}: its weights do not fit {bundle.network}; {wrong[0]} with "
-            f"shape {wrong[1]} has no counterpart"
+            f"{bundle.path or 'model'}: its weights do not fit {bundle.network}; {wrong[0]}, "
+            f"{wrong[1]}, has no counterpart"
         )
     state = {name: torch.from_numpy(np.array(array)) for name, array in bundle.weights.items()}
     network.load_state_dict(state, strict=True, assign=True)
