@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pleura.dicom.radiograph import Radiograph, read_radiograph
+    from pleura.data.radiographs import read_radiograph
+    from pleura.dicom.radiograph import Radiograph
     from pleura.errors import PleuraError
     from pleura.formats.annotation_table import read_annotations
     from pleura.formats.rle import mask2rle, rle2mask
@@ -48,7 +49,7 @@ _HOMES = {
     "load": "pleura.inference.predictor",
     "mask2rle": "pleura.formats.rle",
     "read_annotations": "pleura.formats.annotation_table",
-    "read_radiograph": "pleura.dicom.radiograph",
+    "read_radiograph": "pleura.data.radiographs",
     "rle2mask": "pleura.formats.rle",
 }
 

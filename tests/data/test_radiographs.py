@@ -4,6 +4,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
+import pleura
 from pleura.data.radiographs import (
     header_patient,
     radiograph_files,
@@ -34,6 +35,8 @@ def test_dicom_files_and_pictures_are_found_and_read(folder, cohort):
     np.testing.assert_array_equal(picture.pixels, GREY)
     assert (picture.age, picture.sex, picture.view, picture.spacing_mm) == (None, "", "", None)
     assert dicom.pixels.shape == (128, 128)
+    for path, read in zip(paths, (picture, dicom), strict=True):
+        np.testing.assert_array_equal(pleura.read_radiograph(f"{path}").pixels, read.pixels)
     assert dicom.age is not None
     assert dicom.sex in ("M", "F")
     assert dicom.view in ("PA", "AP")

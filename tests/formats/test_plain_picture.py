@@ -295,3 +295,17 @@ def test_how_pictures_begin():
     for content in (png(), tiff(GREY), nifti(GREY), imagecodecs.jpeg8_encode(GREY)):
         assert is_plain_picture(content)
     assert not is_plain_picture(b"DICM")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "words"),
+    [
+        ([("R", "u1"), ("G", "u1"), ("B", "u1")], "in colour"),
+        (np.complex64, "of complex64 numbers"),
+    ],
+)
+def test_a_nifti_in_colour_is_not_called_corrupt(tmp_path, dtype, words):
+    path = tmp_path / "x.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 1), dtype), np.eye(4)), path)
+    with pytest.raises(PictureError, match=f"x.nii: is {words}; grey NIfTI of one slice is read"):
+        open_plain_picture(path)

@@ -1,5 +1,6 @@
 """Radiographs of any file that pleura reads, DICOM or plain picture."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from pleura.dicom.radiograph import (
     parse_header,
     parse_radiograph,
     read_header,
-    read_radiograph,
 )
+from pleura.dicom.radiograph import read_radiograph as read_dicom
 from pleura.dicom.signature import data_start, head_of, is_gzip
 from pleura.dicom.sop_classes import UNKNOWN
 from pleura.dicom.square import squared
@@ -200,14 +201,20 @@ def _of_picture(path: Path, picture: PlainPicture) -> Opened:
     return Opened(Radiograph(header, pixels), data, rules, picture.content, picture.stamp)
 
 
-def read_any(path: Path) -> Radiograph:
-    """Return the pixels and the header in a file.
+def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
+    """Return the picture in a file: one monochrome frame, air black and bone white.
+
+    A plain picture has a header that says nothing, and a note of what is unknown therefore.
+
+    Args:
+        path: A DICOM file, plain or gzipped, or a plain picture (PNG, JPEG, TIFF, NIfTI).
 
     Raises:
-        InputError: As for :func:`open_any_radiograph`.
+        InputError: It cannot be read faithfully; the message names the path, the value found,
+            the rule and what to do.
     """
-    opened = _open_picture(path)
-    return read_radiograph(path) if opened is None else opened.radiograph
+    opened = _open_picture(Path(path))
+    return read_dicom(path) if opened is None else opened.radiograph
 
 
 def read_any_radiograph(path: Path) -> AnyRadiograph:
@@ -216,7 +223,7 @@ def read_any_radiograph(path: Path) -> AnyRadiograph:
     Raises:
         InputError: It cannot be read; the message names the path and the reason.
     """
-    radiograph = read_any(path)
+    radiograph = read_radiograph(path)
     header = radiograph.header
     digits = header.age.strip().rstrip("Yy")
     age = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None

@@ -19,7 +19,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pleura.data.radiographs import read_any, read_any_header
+from pleura.data.radiographs import read_any_header, read_radiograph
 from pleura.data.seen import Seen
 from pleura.dicom import radiograph as dicom
 from pleura.errors import (
@@ -285,7 +285,7 @@ def _open(path: str, pixels: bool, seen: Seen | None) -> _Opened | Failure:
     try:
         file = path_at(path)
         if pixels:
-            return _read(read_any(file), seen if is_address(path) else None)
+            return _read(read_radiograph(file), seen if is_address(path) else None)
         header = read_any_header(file)
         scan = _of_header(header)
         if not scan.is_plain:

@@ -105,6 +105,9 @@ def _opened(content: bytes) -> Any:
 def _slice(image: Any) -> NDArray[Any]:
     shape, affine = tuple(image.shape), np.asarray(image.affine)
     _check(shape, affine)
+    if (stored := image.get_data_dtype()).kind not in "biuf":
+        what = "in colour" if stored.fields else f"of {stored} numbers"
+        raise PictureError(f"is {what}; grey NIfTI of one slice is read: convert it")
     return np.ascontiguousarray(np.asarray(image.dataobj).reshape(shape[:2]).T)
 
 
