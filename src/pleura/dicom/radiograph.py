@@ -226,7 +226,7 @@ def _smooth_presentation(data: DataSet, header: Header) -> grayscale.Grayscale |
     """Return how the file wants its values shown; None where there is something to say of it.
 
     It is asked before the pixels are decoded, while what it needs is at hand: afterwards it takes
-    several times as long. What is to be said of it has its place behind what is said of the pixels,
+    twice as long. What is to be said of it has its place behind what is said of the pixels,
     so it is then asked again.
     """
     notes = len(data.notes)
