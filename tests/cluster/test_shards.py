@@ -345,3 +345,38 @@ def test_an_actor_runs_networks_on_the_cores_that_it_was_given():
         [sys.executable, "-c", _ASKS], env=environment, capture_output=True, text=True, check=True
     )
     assert asked.stdout.split() == ["1"]
+
+
+_LOSES = """
+import os, signal
+from ray.cluster_utils import Cluster
+from pleura.cluster.ray_cluster import joined
+from pleura.cluster.shards import Shards, Share
+from tests.cluster.work import cut, patient
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+other = cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+found = []
+with joined(cluster.address) as ray:
+    shards = Shards(ray, patient, (0.2,), Share(cpus=1), most=9)
+    actors = len(shards)
+    for part in shards.map(cut(range(40), 2), lambda number: [(number, "given up")]):
+        found += part
+        if len(found) == 8:
+            os.kill(other.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+    shards.close()
+cluster.shutdown()
+print(actors, sorted(found) == [(number, number**2) for number in range(40)])
+"""
+
+
+@slow
+def test_a_machine_that_dies_costs_what_it_had_in_hand():
+    """A head that asks for no token, too, whether there is one here or not."""
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", _LOSES], env=environment, capture_output=True, text=True, timeout=300
+    )
+    last = done.stdout.splitlines()[-1:]  # what a cluster of the same process says comes before
+    assert last == ["2 True"], done.stderr[-2000:]

@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 from pathlib import Path
 
 from pleura.engines.threads import fixed_threads
@@ -26,6 +27,17 @@ def squares(poison=(), once="", fails=(), breaks=()):
         return [(number, number**2) for number in shard]
 
     return work
+
+
+def patient(number_s):
+    """Return what squares the numbers of a shard, and takes so long for each."""
+    work = squares()
+
+    def slowly(shard):
+        time.sleep(number_s * len(shard))
+        return work(shard)
+
+    return slowly
 
 
 def unmakeable():
