@@ -270,8 +270,11 @@ def test_every_command_knows_what_it_writes(verb):
             assert marked == (option.name in written), option.name
 
 
-def test_a_cluster_reads_radiographs_alone(small_prepared, cohort, capsys):
+def test_a_cluster_reads_radiographs_alone(small_prepared, cohort, tmp_path, capsys):
     table = str(cohort / "train-rle.csv")
+    assert execute(["folds", str(cohort), "--out", str(tmp_path / "f.csv"), "--cpus", "2"]) == 2
+    said = "--cpus 2: is for the workers of a cluster; name one with --on, or leave it out"
+    assert said in capsys.readouterr().err
     for words in (
         ["audit", str(small_prepared.path)],
         ["audit", "--annotations", table],

@@ -514,10 +514,22 @@ def _shown(text: str) -> str:
 
 
 def cluster_of(on: str, cpus: int, gpus: float = 0.0) -> "Cluster | None":
-    """Return the cluster that options name; None for this machine."""
-    from pleura.cluster.shards import Cluster, Share
+    """Return the cluster that options name; None for this machine.
 
-    return None if on == "local" else Cluster(on, Share(cpus, gpus))
+    Raises:
+        UsageError: Something is said of its workers, and there is none.
+    """
+    from pleura.cluster.shards import Cluster, Share
+    from pleura.errors import UsageError
+
+    if on != "local":
+        return Cluster(on, Share(cpus, gpus))
+    if cpus or gpus:
+        option = f"--cpus {cpus}" if cpus else f"--gpus {gpus:g}"
+        raise UsageError(
+            f"{option}: is for the workers of a cluster; name one with --on, or leave it out"
+        )
+    return None
 
 
 def image_size(text: str) -> tuple[int, int] | None:
