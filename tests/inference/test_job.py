@@ -310,6 +310,27 @@ def test_of_files_with_one_uid_results_that_refer_to_it_are_of_the_first(
     assert not any(answer.error for answer in plain)
 
 
+def test_ids_that_a_file_system_does_not_tell_apart(
+    run, predictor, radiographs, tmp_path, monkeypatch
+):
+    paths = [tmp_path / "scan.dcm", tmp_path / "Scan.dcm"]
+    for path, source in zip(paths, radiographs, strict=False):
+        shutil.copy(source, path)
+    for folds in (False, True):
+        if folds:
+            monkeypatch.setattr("pleura.inference.job._folds_case", lambda folder: True)
+        out = tmp_path / f"{folds}"
+        answers = run(predictor, paths, out, id_source="stem", writers=[Overlays()])
+        assert [bool(answer.error) for answer in answers] == [False, folds]
+        assert len([*(out / "overlays").iterdir()]) == 2 - folds
+    assert answers[1].error.startswith(
+        f"{paths[1]}: has the id Scan, and {paths[0]}, which was answered, one that differs by "
+        "capital letters alone"
+    )
+    plain = run(predictor, paths, tmp_path / "plain", id_source="stem")
+    assert not any(answer.error for answer in plain)
+
+
 class Counting:
     """An engine that counts the images it is shown."""
 

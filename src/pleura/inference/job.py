@@ -24,6 +24,7 @@ from pleura.choices import IdSource
 from pleura.dicom.suffixes import is_picture, stem_of
 from pleura.errors import ChangedError
 from pleura.formats.annotations import id_fault
+from pleura.inference.job_store import NAME as STORE
 from pleura.inference.job_store import JobStore, Rows, key_of, row_of, text_of
 from pleura.inference.left_over import PRODUCTS, begun_ns, left_over
 from pleura.inference.readers import Failed, Readers, Ready
@@ -117,6 +118,11 @@ class Name(NamedTuple):
     fingerprint: str = ""
 
 
+def _folds_case(folder: Path) -> bool:
+    """Return whether a folder with a job's store takes capital and small letters for the same."""
+    return (folder / STORE.upper()).exists()
+
+
 def named_by(row: Row) -> Name:
     """Return what the file of a row is known by."""
     return Name(row.image_id, row.uid, row.fingerprint)
@@ -152,6 +158,7 @@ class Job:
         self._places: dict[Source, _Place] = {}
         self._claims: dict[str, Source] = {}  # id -> the file that it belongs to
         self._contents: dict[str, tuple[Source, str]] = {}  # UID -> that file, and its fingerprint
+        self._folded: dict[str, Source] = {}  # the same where files are called by folded ids
         self._refers = any(getattr(writer, "refers", False) for writer in settings.writers)
         self._repeats: set[Source] = set()
         self.done = 0
@@ -159,6 +166,7 @@ class Job:
         with contextlib.ExitStack() as held:
             held.enter_context(locked_folder(settings.out, "predict", products=PRODUCTS))
             self._store = held.enter_context(JobStore(settings.out, self.identity))
+            self._folds = bool(settings.writers) and _folds_case(settings.out)
             self._begun_ns = begun_ns(
                 settings.out, predictor.provenance, goes_on=bool(len(self._store))
             )
@@ -311,6 +319,8 @@ class Job:
         taken = self._why_taken(path, name)
         if not taken:
             self._claims[name.image_id] = path
+            if self._folds:
+                self._folded[name.image_id.casefold()] = path
             if name.uid:
                 self._contents[name.uid] = path, name.fingerprint
         return taken
@@ -319,6 +329,7 @@ class Job:
         """Take its id from a file that is not answered under it after all."""
         if self._claims.get(name.image_id) == path:
             del self._claims[name.image_id]
+            self._folded.pop(name.image_id.casefold(), None)
         if self._contents.get(name.uid, (None,))[0] == path:
             del self._contents[name.uid]
 
@@ -329,6 +340,14 @@ class Job:
             return (
                 f"{path}: has the same id {name.image_id} as {holder}, which was answered; "
                 "leave one of them out, or name images by their files with `id` stem"
+            )
+        holder = self._folded.get(name.image_id.casefold(), path)
+        if self._is_before(holder, path):
+            return (
+                f"{path}: has the id {name.image_id}, and {holder}, which was answered, one that "
+                f"differs by capital letters alone; files in {self._settings.out} are not told "
+                "apart by these, so results of one would replace the other's: rename one of them, "
+                "or name another folder"
             )
         holder, fingerprint = self._contents.get(name.uid, (path, ""))
         if self._refers and self._is_before(holder, path) and fingerprint != name.fingerprint:
