@@ -421,19 +421,21 @@ def _check_holes(drawn: Any, area: Any, mask: NDArray[np.bool_]) -> None:
     """
     if not isinstance(drawn, list) or len(drawn) < 2:
         return
-    stated = area if isinstance(area, int | float) else 0
-    parts = sorted((drawn_pixels([one], mask.shape) for one in drawn), key=np.count_nonzero)
-    sizes, covered = [int(part.sum()) for part in parts], int(mask.sum())
-    for at, inner in enumerate(parts):
-        for size, outer in zip(sizes[at + 1 :], parts[at + 1 :], strict=True):
-            share = sizes[at] / max(1, size)
-            if not _HOLE[0] <= share <= _HOLE[1] or (inner & ~outer).any():
-                continue
-            if abs(stated - covered) >= abs(stated - (covered - sizes[at])):
-                raise _Fault(
-                    "a polygon lies within another one of its annotation, so it is most likely a "
-                    "hole, and COCO's polygons have none: write it as run lengths"
-                )
+    long = [one for one in drawn if len(one) >= 6]
+    parts = coco_mask.frPyObjects(long, *mask.shape) if long else []
+    stated, covered = area if isinstance(area, int | float) else 0, int(mask.sum())
+    sizes = np.array([int(coco_mask.area(part)) for part in parts])
+    for inner, size in zip(parts, sizes.tolist(), strict=True):
+        a_hole = abs(stated - covered) >= abs(stated - (covered - size))
+        if not size or not a_hole:
+            continue
+        share = size / np.maximum(sizes, 1)
+        within = coco_mask.iou([inner], parts, [1] * len(parts))[0] == 1  # of the inner one alone
+        if (within & (_HOLE[0] <= share) & (share <= _HOLE[1])).any():
+            raise _Fault(
+                "a polygon lies within another one of its annotation, so it is most likely a "
+                "hole, and COCO's polygons have none: write it as run lengths"
+            )
 
 
 def _check_order(mask: NDArray[np.bool_]) -> None:
