@@ -312,7 +312,7 @@ class Job:
         if key in self._store:
             self._claim(path, named_by(self._store.get(key)))
 
-    def _claim(self, path: Source, name: "Name") -> str:
+    def _claim(self, path: Source, name: Name) -> str:
         """Give a file its id, if it has one; return why it cannot have it, or ""."""
         if not name.image_id:
             return ""
@@ -325,7 +325,7 @@ class Job:
                 self._contents[name.uid] = path, name.fingerprint
         return taken
 
-    def _release(self, path: Source, name: "Name") -> None:
+    def _release(self, path: Source, name: Name) -> None:
         """Take its id from a file that is not answered under it after all."""
         if self._claims.get(name.image_id) == path:
             del self._claims[name.image_id]
@@ -333,7 +333,7 @@ class Job:
         if self._contents.get(name.uid, (None,))[0] == path:
             del self._contents[name.uid]
 
-    def _why_taken(self, path: Source, name: "Name") -> str:
+    def _why_taken(self, path: Source, name: Name) -> str:
         """Return why a file before `path`, as far as is known, keeps it from its id; or ""."""
         holder = self._claims.get(name.image_id, path)
         if self._is_before(holder, path):

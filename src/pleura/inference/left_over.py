@@ -13,6 +13,8 @@ from pleura.storage.content import stamp_at
 PRODUCTS = ("overlays", "heatmaps", "worklist", "dicom", "dicom-deidentified")
 """Folders in a job's folder that writers write to."""
 
+_WRITTEN = (*PRODUCTS, WORKLIST)
+
 
 def begun_ns(out: Path, made_with: Provenance, *, goes_on: bool) -> int:
     """Return since when files in a job's folder are the job's, by the clock of its file system.
@@ -23,9 +25,12 @@ def begun_ns(out: Path, made_with: Provenance, *, goes_on: bool) -> int:
         goes_on: Whether rows of the job are in its store already.
 
     Returns:
-        In ns; 0 where all that lies there was made with the same, so that it says what this job
-        would. Of a job that goes on it is the time of the tables that it will replace.
+        In ns; 0 where nothing lies there, or all that does was made with the same, so that it says
+        what this job would. Of a job that goes on it is the time of the tables that it will
+        replace.
     """
+    if not any((out / name).exists() for name in _WRITTEN):
+        return 0
     tables = stamp_at(out / TYPED)
     if tables is not None and read_made_with(out) == made_with:
         return 0
@@ -43,7 +48,9 @@ def left_over(out: Path, since_ns: int) -> Counter[str]:
         since_ns: From :func:`begun_ns`.
     """
     found: Counter[str] = Counter()
-    for name in (*PRODUCTS, WORKLIST):
+    if not since_ns:  # no file is older, however many there are
+        return found
+    for name in _WRITTEN:
         times = map(_written_ns, _files(out / name))
         found[name] = sum(0 < written_ns < since_ns for written_ns in times)
     return +found
