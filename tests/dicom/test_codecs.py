@@ -418,7 +418,7 @@ def test_the_short_way_through_a_frame_says_what_the_long_one_does(name, damage)
     frame = bytearray(FRAMES[name])
     for place, byte in damage.items():
         frame[place : place + 1] = byte
-    short = codestream.plain_jpeg(bytes(frame))
+    short = codestream._plain_jpeg(bytes(frame))
     assert short is None or short == codestream._Jpeg(bytes(frame), 0).parsed()
     assert damage or (short is None) == (name == "progressive" or "lossless" in name)
 

@@ -24,7 +24,6 @@ from pleura.dicom.codestream import (
     JpegScan,
     begins,
     parse_codestream,
-    plain_jpeg,
 )
 from pleura.dicom.notes import Note
 from pleura.dicom.rle_frame import decode_rle, segments_of
@@ -114,14 +113,14 @@ def decode_frame(
         TruncatedError: It breaks off.
         DamagedError: It is corrupt, or a part of it is missing.
     """
-    plain = plain_jpeg(frame)
-    if plain is not None:  # as nearly all are: of these nothing is copied
-        _check_stream(plain, rows, columns)
-        kind, decoded = plain.kind, _decode_stream(frame, plain)
+    if begins(frame) is None and (
+        CODECS.get(transfer_syntax_uid) == RLE or segments_of(frame, bits_allocated) is not None
+    ):
+        kind, decoded = RLE, _of_rle(bytes(frame), rows, columns, bits_allocated)
     else:
-        kind, decoded = _decode_other(
-            bytes(frame), transfer_syntax_uid, rows, columns, bits_allocated
-        )
+        stream = parse_codestream(frame)
+        _check_stream(stream, rows, columns)
+        kind, decoded = stream.kind, _decode_stream(frame, stream)
     if decoded.pixels.shape != (rows, columns):
         raise DamagedError(
             f"the {kind} frame decoded to shape {decoded.pixels.shape} in place of"
@@ -139,19 +138,6 @@ def decode_frame(
         f" read as what it is, {uid_name(decoded.transfer_syntax_uid)}",
     )
     return decoded._replace(notes=(note, *decoded.notes))
-
-
-def _decode_other(
-    frame: bytes, transfer_syntax_uid: str, rows: int, columns: int, bits_allocated: int
-) -> tuple[str, Decoded]:
-    """Return what kind of frame that is no plain JPEG is, and the frame decoded."""
-    if begins(frame) is None and (
-        CODECS.get(transfer_syntax_uid) == RLE or segments_of(frame, bits_allocated) is not None
-    ):
-        return RLE, _of_rle(frame, rows, columns, bits_allocated)
-    stream = parse_codestream(frame)
-    _check_stream(stream, rows, columns)
-    return stream.kind, _decode_stream(frame, stream)
 
 
 def decode_jpeg(content: bytes) -> NDArray[Any]:

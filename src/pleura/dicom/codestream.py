@@ -119,7 +119,7 @@ class Codestream(NamedTuple):
     parts: tuple[TilePart, ...] = ()
 
 
-def parse_codestream(frame: bytes) -> Codestream:
+def parse_codestream(frame: Buffer) -> Codestream:
     """Return what a JPEG, JPEG-LS or JPEG 2000 frame says of itself.
 
     A few bytes before it are passed over; what follows its end marker is not looked at.
@@ -130,9 +130,10 @@ def parse_codestream(frame: bytes) -> Codestream:
         DamagedError: It is broken inside, or a part of it is missing.
         DicomError: It is of a kind that is not read, or made to hurt.
     """
-    plain = plain_jpeg(frame)
-    if plain is not None:
+    plain = _plain_jpeg(frame)
+    if plain is not None:  # as nearly all are: of these nothing is copied
         return plain
+    frame = bytes(frame)
     found = begins(frame)
     if found is None:
         raise MislabelledError(
@@ -161,7 +162,7 @@ def begins_frame(fragment: Buffer) -> bool:
     return begins(fragment) is not None or _RLE_HEADER.match(fragment) is not None
 
 
-def plain_jpeg(frame: Buffer) -> Codestream | None:
+def _plain_jpeg(frame: Buffer) -> Codestream | None:
     """Return the words of a frame of blocks in one scan without restart markers; None of any other.
 
     Nearly all are such. Of them it says what :class:`_Jpeg` does, which takes twice as long.

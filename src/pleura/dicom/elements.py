@@ -38,7 +38,6 @@ from pleura.dicom.encoding import (
     evident_encoding,
     overrun,
     plain_elements,
-    plain_items,
     read_head,
     tag_and_length,
     tag_text,
@@ -192,10 +191,7 @@ def fragments(data: DataSet) -> Sequence[memoryview]:
     """
     pixels = data.elements[PIXEL_DATA]
     found: list[tuple[int, int]] = []
-    plain = plain_items(data.buffer, pixels.start)
-    if plain is not None and plain[1] == pixels.end:
-        found = plain[0]
-    elif pixels.end > pixels.start:
+    if pixels.end > pixels.start:
         found, _ = _Walk(data.buffer, pixels.end, EXPLICIT_LITTLE).pixel_items(pixels.start)
     whole = memoryview(data.buffer)
     parts = [whole[begin:end] for begin, end in found]
@@ -258,7 +254,7 @@ class _Walk:
             if plain is None:
                 plain = plain_elements(buffer, position, encoding, size, (highest, limit), left)
             if plain:
-                elements = elements | plain if elements else plain
+                elements |= plain
                 tag = highest = next(reversed(plain))
                 position, left = plain[tag].end, left - len(plain)
             plain = None
@@ -416,10 +412,7 @@ class _Walk:
     def _undefined(self, head: ElementHead) -> tuple[int, int]:
         """Return where a value of undefined length ends, and where to go on behind it."""
         if head.tag == PIXEL_DATA:
-            plain = (
-                None if len(self._buffer) > self._size else plain_items(self._buffer, head.start)
-            )
-            _, end = plain or self.pixel_items(head.start)
+            _, end = self.pixel_items(head.start)
             return end, end + 8 * self._buffer.startswith(_CLOSING[:4], end)
         return self._sequence(head)
 

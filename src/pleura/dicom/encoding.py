@@ -196,27 +196,6 @@ def tag_and_length(
     return group << 16 | number, length
 
 
-def plain_items(buffer: bytes, position: int) -> tuple[list[tuple[int, int]], int] | None:
-    """Return the items of compressed pixel data, as :meth:`_Walk.pixel_items` does; None if odd.
-
-    So are all but items of stated length, one behind the other, and the delimiter behind the last.
-    """
-    found: list[tuple[int, int]] = []
-    last, head = len(buffer) - 8, _IMPLICIT[False].unpack_from
-    for _ in range(MAX_ELEMENTS):
-        if position > last:
-            break
-        group, number, length = head(buffer, position)
-        tag = group << 16 | number
-        if tag == SEQUENCE_END:
-            return found, position
-        if tag != ITEM:
-            break
-        begin, position = position + 8, position + 8 + length
-        found.append((begin, position))
-    return None
-
-
 def begins_element(buffer: bytes, position: int, encoding: Encoding, size: int, after: int) -> bool:
     """Return whether an element that may follow the tag `after` stands at `position`.
 

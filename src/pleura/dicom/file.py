@@ -172,8 +172,7 @@ class DicomStream:
         if self._content:  # from the first byte on again, so that none is of an earlier content
             os.lseek(self._descriptor, 0, os.SEEK_SET)
         loaded = _load(self._descriptor, count)
-        status = os.fstat(self._descriptor)
-        if (status.st_size, status.st_mtime_ns) != self.stamp.content:
+        if stamp_of(os.fstat(self._descriptor)).content != self.stamp.content:
             raise ChangedError("was written to while it was read; read it once it is complete")
         return loaded
 

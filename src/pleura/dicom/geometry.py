@@ -99,9 +99,7 @@ def geometry_of(data: DataSet, rows: int, columns: int) -> Geometry:
     ]
     if not found:
         return Geometry(aspect=_aspect(data, None, 0))
-    spacing, tag, doubt = found[0]
-    if doubt:
-        spacing, tag, doubt = next((one for one in found if not one[2]), found[0])
+    spacing, tag, doubt = next((one for one in found if not one[2]), found[0])
     if tag != found[0][1]:
         data.note("geometry-contradicts", f"{found[0][2]}; {name(tag)} counts")
     calibrated = tag == PIXEL_SPACING and _is_calibrated(data, spacing)

@@ -44,7 +44,6 @@ _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 
 # Ids become file names and cells of a table, so letters beyond a UID's digits and dots are taken
 # (the stage-2 files of SIIM-ACR are named ID_...), but nothing that a path or a CSV could mean.
-_MOST_OF_ID = 64
 _SAFE_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 
 
@@ -399,10 +398,7 @@ def _identity(path: Path, data: DataSet, meta: DataSet) -> str:
     Source: DICOM PS3.10 7.1: (0002,0003) is the SOP Instance UID of the data set.
     """
     own, of_meta = text(data, _SOP_INSTANCE_UID), text(meta, _MEDIA_STORAGE_SOP_INSTANCE_UID)
-    digits = own.replace(".", "")
-    if digits.isdecimal() and digits.isascii() and len(own) <= _MOST_OF_ID:
-        return own  # as in nearly all files
-    if _SAFE_ID.fullmatch(own):
+    if _SAFE_ID.fullmatch(own):  # as in nearly all files
         return own
     candidates = (
         (name(_SOP_INSTANCE_UID), own),

@@ -201,11 +201,9 @@ def _open(
             file = stream.walked(len(content))
             header = _header(path, file)
         overlay = has_overlay_bits(file.data)
-        rules = _smooth_presentation(file.data, header)
         stored, uid, padding = _stored_values(file.data, header, overlay)
         codes = grayscale.codes(stored, header.bits_stored, header.signed, overlay)
-        if rules is None:
-            rules = presentation_of(file.data, header)
+        rules = presentation_of(file.data, header)
         if padding is not None:
             rules = replace(rules, padding=(padding, padding))
         others = header.windows[1:] if isinstance(rules.voi, grayscale.Window) else ()
@@ -220,24 +218,6 @@ def _open(
             )
         radiograph = Radiograph(header, pixels)
         return Opened(radiograph, file.data, rules, content, stream.stamp), codes
-
-
-def _smooth_presentation(data: DataSet, header: Header) -> grayscale.Grayscale | None:
-    """Return how the file wants its values shown; None where there is something to say of it.
-
-    It is asked before the pixels are decoded, while what it needs is at hand: afterwards it takes
-    twice as long. What is to be said of it has its place behind what is said of the pixels,
-    so it is then asked again.
-    """
-    notes = len(data.notes)
-    try:
-        rules = presentation_of(data, header)
-    except Exception:  # whatever it is, it comes again
-        rules = None
-    if rules is None or len(data.notes) > notes:
-        del data.notes[notes:]
-        return None
-    return rules
 
 
 def require_radiograph(header: Header) -> None:

@@ -10,13 +10,14 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from pleura.dicom.codestream import Buffer
 from pleura.dicom.notes import Note
 from pleura.errors import DamagedError, MislabelledError, TruncatedError
 
 _RLE_HEADER_BYTES = 64
 
 
-def segments_of(frame: bytes, bits_allocated: int) -> tuple[int, ...] | None:
+def segments_of(frame: Buffer, bits_allocated: int) -> tuple[int, ...] | None:
     """Return where the segments of an RLE frame begin and end; None where its header is none.
 
     Source: DICOM PS3.5 G.5.

@@ -53,15 +53,11 @@ def text(data: DataSet, tag: int) -> str:
 
     Control characters become U+FFFD: a terminal must not obey a file.
     """
-    element = data.elements.get(tag)
-    if element is None:  # most are asked for in vain
+    if tag not in data.elements:  # most are asked for in vain
         return ""
-    raw = data.raw(tag) if data.ambiguous else data.buffer[element.start : element.end]
-    raw = raw.strip(b" \0")
+    raw = data.raw(tag).strip(b" \0")
     if raw.isascii() and _ESCAPE not in raw:
         decoded = raw.decode("ascii")
-        if decoded.isprintable():
-            return decoded
     else:
         decoded = _decode(raw, data.raw(CHARACTER_SET).decode("ascii", "replace"))
     return printable(decoded)
